@@ -1,0 +1,22 @@
+//! Map capacities, each with what it costs in memory.
+
+/// Buckets of `SERVICES_V4` and of `SERVICES_V6`: 1 MiB each. A power of two, since the bucket is a masked hash.
+pub const SERVICE_BUCKETS: u32 = 1 << 14;
+
+/// Entries of the hash behind each of the two, for buckets that are full: about 64 bytes each, allocated on use.
+pub const SERVICE_OVERFLOW: u32 = 1 << 14;
+
+/// Slots in one block, the element of the `RING` array. Single `u32` elements would be padded to 8 bytes.
+pub const SLOTS_PER_BLOCK: u32 = 64;
+
+/// Blocks of `RING`: 64 MiB, that is 16 Mi slots, or 1,024 services with the default ring of 16,384 slots.
+pub const RING_BLOCKS: u32 = 1 << 18;
+
+/// Smallest ring, log2 of its slots: one block.
+pub const RING_MIN_LOG2: u8 = 6;
+
+/// Largest ring, log2 of its slots: 4 MiB of `RING`.
+pub const RING_MAX_LOG2: u8 = 20;
+
+/// Entries of `BACKENDS` (64 bytes each, 4 MiB) and of `COUNTERS` (24 bytes each and per CPU, 1.5 MiB per CPU).
+pub const MEMBERS: u32 = 1 << 16;

@@ -1,0 +1,89 @@
+//! Which backend a flow gets: the one implementation that the program runs and that `explain` asks.
+
+use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
+use crate::backend::Member;
+use crate::id::{MemberId, MemberIndex};
+use crate::ring::{RingBlock, Slot, position};
+use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
+use crate::stats::DropReason;
+
+/// Read access to the maps: those of the running program, or the manager's view of the very same memory.
+pub trait Tables {
+    /// Element of `SERVICES_V4`.
+    fn bucket_v4(&self, index: u32) -> Option<&BucketV4>;
+    /// Element of `SERVICES_V6`.
+    fn bucket_v6(&self, index: u32) -> Option<&BucketV6>;
+    /// Value in the hash behind `SERVICES_V4`.
+    fn overflow_v4(&self, key: &KeyV4) -> Decision;
+    /// Value in the hash behind `SERVICES_V6`.
+    fn overflow_v6(&self, key: &KeyV6) -> Decision;
+    /// Element of `RING`.
+    fn ring_block(&self, index: u32) -> Option<&RingBlock>;
+    /// Element of `BACKENDS`.
+    fn member(&self, id: MemberId) -> Option<&Member>;
+}
+
+/// Reads a word that the other side may be storing to, once and whole.
+#[inline(always)]
+pub fn read_once<T: Copy>(word: &T) -> T {
+    const { assert!(size_of::<T>() <= 8) };
+    // SAFETY: a reference is valid and aligned; a word of up to 8 bytes is read in one piece.
+    unsafe { core::ptr::read_volatile(word) }
+}
+
+macro_rules! find {
+    ($tables:ident, $key:ident, $bucket:ident, $overflow:ident) => {{
+        let Some(bucket) = $tables.$bucket($key.bucket()) else {
+            return Decision::NONE;
+        };
+        let mut last = Decision::NONE;
+        for entry in &bucket.entries {
+            last = read_once(&entry.decision);
+            if entry.key == $key && last.exists() {
+                return last.unmarked();
+            }
+        }
+        if last.overflowed() {
+            return $tables.$overflow(&$key);
+        }
+        Decision::NONE
+    }};
+}
+
+/// The decision behind an IPv4 key.
+#[inline(always)]
+pub fn find_v4<T: Tables + ?Sized>(tables: &T, address: Ipv4Be, port: PortBe, protocol: u8) -> Decision {
+    let key = KeyV4::new(address, port, protocol);
+    find!(tables, key, bucket_v4, overflow_v4)
+}
+
+/// The decision behind an IPv6 key.
+#[inline(always)]
+pub fn find_v6<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Decision {
+    let key = KeyV6::new(address, port, protocol);
+    find!(tables, key, bucket_v6, overflow_v6)
+}
+
+/// The slot of a service's ring that `hash` falls on.
+#[inline(always)]
+pub fn slot<T: Tables + ?Sized>(tables: &T, service: Decision, hash: u64) -> Result<Slot, DropReason> {
+    let (block, index) = position(service.ring_block(), service.ring_log2(), hash);
+    let block = tables.ring_block(block).ok_or(DropReason::Inconsistent)?;
+    Ok(read_once(&block.slots[index]))
+}
+
+/// Who serves a slot: its id for counting, and the member.
+#[inline(always)]
+pub fn member<T: Tables + ?Sized>(
+    tables: &T,
+    service: Decision,
+    slot: Slot,
+) -> Result<(MemberId, &Member), DropReason> {
+    let index = slot.current();
+    if index == MemberIndex::NONE {
+        return Err(DropReason::NoBackend);
+    }
+    let id = service.member(index);
+    let member = tables.member(id).ok_or(DropReason::Inconsistent)?;
+    Ok((id, member))
+}

@@ -1,0 +1,90 @@
+//! Counters and drop reasons.
+
+/// Element of `COUNTERS`, one per CPU and member; readers sum over CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded, Ethernet header included, frame check sequence not.
+    pub bytes: u64,
+    /// TCP packets with SYN and without ACK: attempts to open a connection, repeated ones included.
+    pub new_flows: u64,
+}
+
+impl core::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.new_flows += other.new_flows;
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $label:literal,)*) => {
+        /// Why the program dropped a packet: an index into `DROPS`, and a label. Codes never move or change meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum DropReason { $($(#[$doc])* $name = $code,)* }
+
+        impl DropReason {
+            /// Every reason, by code.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The reason's name in metrics and JSON.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The frame ends inside a header that the program had to read.
+    Truncated = 1 "truncated",
+    /// To a VIP: IPv4 with an impossible header or total length.
+    MalformedIpv4 = 2 "malformed_ipv4",
+    /// To a VIP: IPv6 with an impossible payload length.
+    MalformedIpv6 = 3 "malformed_ipv6",
+    /// To a VIP: TCP with an impossible data offset.
+    MalformedTcp = 4 "malformed_tcp",
+    /// To a VIP: UDP with an impossible length.
+    MalformedUdp = 5 "malformed_udp",
+    /// To a VIP: a fragment, which this version cannot match with its flow.
+    Fragment = 6 "fragment",
+    /// To a VIP that Fulcrum put on the node: a port or protocol that no service declares.
+    Undeclared = 7 "undeclared",
+    /// To a service that has no backend to send it to.
+    NoBackend = 8 "no_backend",
+    /// The backend's next hop is not known.
+    Unresolved = 9 "unresolved",
+    /// The maps contradict each other. Never seen; worth a report.
+    Inconsistent = 10 "inconsistent",
+}
+
+/// Elements of `DROPS`: codes from 0 up to and without this. More than there are reasons, so that a new reason does
+/// not change the layout of the map.
+pub const DROP_CODES: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    #[test]
+    fn reasons_have_codes_of_their_own_and_labels_of_their_own() {
+        let labels: std::collections::BTreeSet<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
+        assert_eq!(labels.len(), DropReason::ALL.len());
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i + 1, "codes are dense from 1: {reason:?}");
+            assert!((*reason as u32) < DROP_CODES);
+            assert!(
+                reason
+                    .label()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Fulcrum's manager, command line and labs.
+//!
+//! The modules are layers: each uses only what stands below it in this list, and siblings on a line never import each
+//! other. `cargo xtask layers` checks it.
+//!
+//! ```text
+//! cli                          arguments, rendering
+//! lab                          labs
+//! daemon                       builds, wires and supervises every part
+//! api                          Unix-socket HTTP server and its client
+//! health                       producers of events
+//! control                      desired state, reconciler; the only writer of the data plane
+//! dataplane · net              load, attach, map access (`use aya` only in dataplane/kernel); netlink
+//! plan · config                pure
+//! balance                      pure: rings
+//! model                        pure: domain types
+//! ```
+
+pub mod api;
+pub mod balance;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dataplane;
+pub mod health;
+pub mod lab;
+pub mod model;
+pub mod net;
+pub mod plan;

@@ -1,0 +1,3 @@
+//! `fulcrum`.
+
+fn main() {}

@@ -1,0 +1,244 @@
+//! The configuration after validation: a value of these types cannot be wrong.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[[service]]`, in file order; names and VIP:port/protocol are unique.
+    pub services: Vec<Service>,
+}
+
+/// `[node]`: this machine. Fixed while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name of the node; the host name where the file gives none.
+    pub name: String,
+    /// NICs where VIP traffic arrives; at least one, none twice.
+    pub interfaces: Vec<String>,
+    /// How to attach.
+    pub xdp_mode: XdpMode,
+    /// File with the 16 bytes of the hash seed; `None`: a random one kept in `state_dir`.
+    pub hash_seed_file: Option<PathBuf>,
+    /// Where the daemon keeps what must survive a reboot.
+    pub state_dir: PathBuf,
+    /// Folder on a bpffs for the pins. One daemon per folder.
+    pub pin_dir: PathBuf,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, else generic with a warning.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the kernel's receive path: slower, works with every driver.
+    Generic,
+}
+
+/// `[admin]`: how commands reach the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+}
+
+/// `[[service]]`: VIPs, and the backends behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique.
+    pub name: Arc<str>,
+    /// The VIP:port pairs; at least one.
+    pub vips: Vec<SocketAddr>,
+    /// Of every VIP.
+    pub protocol: Protocol,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// How the backend is chosen.
+    pub balance: Balance,
+    /// Slots of the ring.
+    pub table_size: RingSize,
+    /// What becomes of ports that no service declares; `None`: as section 5.1 of the design says, by who put the VIP
+    /// on the node.
+    pub undeclared: Option<Undeclared>,
+    /// How backends are probed.
+    pub health: HealthCheck,
+    /// In file order; names and addresses are unique within the service. At most 65,534.
+    pub backends: Vec<Backend>,
+}
+
+/// L4 protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// RFC 9293
+    Tcp,
+    /// RFC 768
+    Udp,
+}
+
+impl Protocol {
+    /// IANA protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => lb_common::service::protocol::TCP,
+            Self::Udp => lb_common::service::protocol::UDP,
+        }
+    }
+
+    /// As in the file: `tcp` or `udp`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// How packets reach the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Direct server return: rewrite the destination MAC, the backend answers the client itself.
+    Dsr,
+}
+
+impl Mode {
+    /// As in the file.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dsr => "dsr",
+        }
+    }
+}
+
+/// How the backend of a flow is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Consistent hash of the 5-tuple over a Maglev ring.
+    Maglev,
+}
+
+impl Balance {
+    /// As in the file.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Maglev => "maglev",
+        }
+    }
+}
+
+/// Slots of a ring: a power of two within the limits of [`lb_common::limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize(u8);
+
+impl RingSize {
+    /// 16,384 slots.
+    pub const DEFAULT: Self = Self(14);
+
+    /// A ring of `slots`; `None` unless that is a power of two from 64 to 1,048,576.
+    pub const fn new(slots: u32) -> Option<Self> {
+        use lb_common::limits::{RING_MAX_LOG2, RING_MIN_LOG2};
+        if !slots.is_power_of_two() {
+            return None;
+        }
+        let log2 = slots.ilog2() as u8;
+        if log2 < RING_MIN_LOG2 || log2 > RING_MAX_LOG2 {
+            return None;
+        }
+        Some(Self(log2))
+    }
+
+    /// Log2 of the number of slots.
+    pub const fn log2(self) -> u8 {
+        self.0
+    }
+
+    /// Number of slots.
+    pub const fn slots(self) -> u32 {
+        1 << self.0
+    }
+}
+
+/// What becomes of packets for a VIP to a port that no service declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undeclared {
+    /// Dropped and counted.
+    Drop,
+    /// Left to the kernel.
+    Pass,
+}
+
+/// `[service.health]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What a probe does.
+    pub kind: HealthKind,
+    /// From one probe's start to the next one's, before jitter.
+    pub interval: Duration,
+    /// A probe without an answer after this has failed. At most `interval`.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend up.
+    pub rise: NonZeroU32,
+    /// Failures in a row that take it down.
+    pub fall: NonZeroU32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    /// Opens a TCP connection, and closes it.
+    Tcp,
+    /// Sends a request, and wants a 2xx or 3xx status.
+    Http(HttpProbe),
+    /// No probes: the backend always counts as up.
+    None,
+}
+
+/// The request of an HTTP probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// Path and query; begins with a slash.
+    pub path: String,
+}
+
+/// `[[service.backend]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique within the service; its address where the file gives none.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Share of new flows in proportion to the other weights; 0 receives nothing new.
+    pub weight: u16,
+    /// What the administrator wants of it.
+    pub state: AdminState,
+}
+
+/// What the administrator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    /// Serves while it is healthy.
+    #[default]
+    Active,
+    /// Serves nothing, and is not probed.
+    Disabled,
+}
+
+impl AdminState {
+    /// As in the file.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Domain types: what the file says, what health found, what the data plane shall do. No tokio, aya or serde.
+
+pub mod config;
+pub mod health;
+pub mod next_hop;
+pub mod status;
+
+pub use config::{
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
+    Service, Undeclared, XdpMode,
+};
+pub use health::{Health, MemberKey, Verdict};
+pub use next_hop::{NextHop, NextHopState};

@@ -1,0 +1,23 @@
+//! How the node reaches a backend on the wire.
+
+use lb_common::addr::Mac;
+
+/// Where a packet for a backend goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// MAC of the backend, or of the router towards it.
+    pub mac: Mac,
+    /// MAC of the node's interface on that link.
+    pub local: Mac,
+    /// Index of that interface.
+    pub interface: u32,
+}
+
+/// What is known of a backend's next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextHopState {
+    /// Known.
+    Resolved(NextHop),
+    /// Not (yet) known, and why, for people.
+    Unresolved(String),
+}
