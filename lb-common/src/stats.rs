@@ -60,6 +60,8 @@ drop_reasons! {
     Unresolved = 9 "unresolved",
     /// The maps contradict each other. Never seen; worth a report.
     Inconsistent = 10 "inconsistent",
+    /// The backend is reached through an interface that the program cannot send this packet to.
+    NoEgress = 11 "no_egress",
 }
 
 /// Elements of `DROPS`: codes from 0 up to and without this. More than there are reasons, so that a new reason does

@@ -1,12 +1,41 @@
-//! Fulcrum's XDP program.
+//! Fulcrum's XDP program: which packets are for a VIP, which backend each gets, and how it is sent there.
+//!
+//! The files follow a packet: [`parse`] reads headers, `lb_common::select` finds the service, the slot and the member,
+//! [`forward`] rewrites, [`transmit`] sends. Everything is inlined into one function: a call between BPF functions on
+//! the common path costs 11 to 14 ns.
 #![no_std]
 #![no_main]
 
+mod config;
+mod forward;
+mod icmp;
+mod maps;
+mod packet;
+mod parse;
+mod service;
+mod stats;
+mod transmit;
+mod verdict;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
-/// Lets every packet pass.
+use crate::packet::Packet;
+use crate::verdict::Stop;
+
+/// The balancer.
 #[xdp]
-pub fn fulcrum_pass(_ctx: XdpContext) -> u32 {
+fn fulcrum(ctx: XdpContext) -> u32 {
+    match parse::ingress(&Packet::new(&ctx)) {
+        Ok(sent) => sent.action(),
+        Err(Stop::Pass) => xdp_action::XDP_PASS,
+        Err(Stop::Drop(reason)) => stats::dropped(&ctx, reason),
+    }
+}
+
+/// Lets every packet pass. A veth pair delivers what the balancer sends natively only when its other end has a
+/// program of its own; this is the one that labs put there.
+#[xdp]
+fn fulcrum_pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 

@@ -1,0 +1,14 @@
+//! Direct server return: the packet goes to the backend as it is, with another destination MAC. The backend holds the
+//! VIP and answers the client itself, so nothing of the reply is seen here.
+
+use lb_common::backend::Member;
+
+use crate::packet::Packet;
+use crate::transmit;
+use crate::verdict::{Sent, Step};
+
+/// Sends the packet to `member` on its own link.
+#[inline(always)]
+pub(crate) fn send(packet: &Packet<'_>, member: &Member) -> Step<Sent> {
+    transmit::to_member(packet, member)
+}

@@ -1,0 +1,3 @@
+//! One file per mode of rewriting.
+
+pub(crate) mod dsr;

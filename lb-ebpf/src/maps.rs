@@ -1,0 +1,80 @@
+//! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout::MAPS`.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use lb_common::backend::Member;
+use lb_common::id::MemberId;
+use lb_common::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use lb_common::ring::RingBlock;
+use lb_common::select::Tables;
+use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
+use lb_common::stats::{Counters, DROP_CODES};
+
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+static SERVICES_V4: Array<BucketV4, { SERVICE_BUCKETS as usize }, MAPPED> = Array::new();
+
+#[btf_map]
+static SERVICES_V6: Array<BucketV6, { SERVICE_BUCKETS as usize }, MAPPED> = Array::new();
+
+#[btf_map]
+static OVERFLOW_V4: HashMap<KeyV4, Decision, { SERVICE_OVERFLOW as usize }, ON_USE> = HashMap::new();
+
+#[btf_map]
+static OVERFLOW_V6: HashMap<KeyV6, Decision, { SERVICE_OVERFLOW as usize }, ON_USE> = HashMap::new();
+
+#[btf_map]
+static RING: Array<RingBlock, { RING_BLOCKS as usize }, MAPPED> = Array::new();
+
+#[btf_map]
+static BACKENDS: Array<Member, { MEMBERS as usize }, MAPPED> = Array::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Counters, { MEMBERS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<u64, { DROP_CODES as usize }> = PerCpuArray::new();
+
+/// Not read here: the manager updates it to wait until programs that were running have ended.
+#[btf_map]
+static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
+
+/// The maps of the running program.
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn bucket_v4(&self, index: u32) -> Option<&BucketV4> {
+        SERVICES_V4.get(index)
+    }
+
+    #[inline(always)]
+    fn bucket_v6(&self, index: u32) -> Option<&BucketV6> {
+        SERVICES_V6.get(index)
+    }
+
+    #[inline(always)]
+    fn overflow_v4(&self, key: &KeyV4) -> Decision {
+        // SAFETY: the value is one word, which is copied out at once.
+        unsafe { OVERFLOW_V4.get(key) }.copied().unwrap_or(Decision::NONE)
+    }
+
+    #[inline(always)]
+    fn overflow_v6(&self, key: &KeyV6) -> Decision {
+        // SAFETY: as above.
+        unsafe { OVERFLOW_V6.get(key) }.copied().unwrap_or(Decision::NONE)
+    }
+
+    #[inline(always)]
+    fn ring_block(&self, index: u32) -> Option<&RingBlock> {
+        RING.get(index)
+    }
+
+    #[inline(always)]
+    fn member(&self, id: MemberId) -> Option<&Member> {
+        BACKENDS.get(id.0)
+    }
+}

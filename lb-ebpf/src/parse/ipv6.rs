@@ -1,0 +1,75 @@
+//! IPv6 (RFC 8200), without extension headers.
+
+use lb_common::addr::{Ipv6Be, PortBe};
+use lb_common::flow::{FlowV6, Ports};
+use lb_common::select::find_v6;
+use lb_common::service::protocol;
+use lb_common::stats::DropReason;
+use network_types::ip::Ipv6Hdr;
+
+use super::{L3, l4};
+use crate::config::hash_seed;
+use crate::icmp;
+use crate::maps::Maps;
+use crate::packet::{Packet, load};
+use crate::service::{serve, unwanted};
+use crate::verdict::{Sent, Step, Stop};
+
+/// Next header of the fragment header, RFC 8200 §4.5.
+const FRAGMENT: u8 = 44;
+
+/// Offset of what follows the fixed header.
+const L4: usize = L3 + Ipv6Hdr::LEN;
+
+#[inline(always)]
+pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
+    let ip = packet.at::<Ipv6Hdr>(L3)?;
+    // SAFETY: all inside the header that `at` returned.
+    let (version, next, payload, source, destination) = unsafe {
+        (
+            (*ip).vcf[0] >> 4,
+            (*ip).next_hdr,
+            u16::from_be(load(&raw const (*ip).payload_len)) as usize,
+            Ipv6Be(load(&raw const (*ip).src_addr)),
+            Ipv6Be(load(&raw const (*ip).dst_addr)),
+        )
+    };
+    let sound = version == 6 && L4 + payload <= packet.len();
+
+    if l4::has_ports(next) {
+        if let Some(ports) = packet.peek::<Ports>(L4) {
+            // SAFETY: `peek` checked it.
+            let ports = unsafe { ports.read_unaligned() };
+            let service = find_v6(&Maps, destination, ports.destination, next);
+            if service.exists() {
+                if !sound {
+                    return Err(Stop::Drop(DropReason::MalformedIpv6));
+                }
+                let segment = l4::check(packet, next, L4, payload)?;
+                let flow = FlowV6 {
+                    source,
+                    destination,
+                    ports,
+                    protocol: next,
+                };
+                return serve(packet, service, flow.hash(hash_seed()), &segment);
+            }
+        }
+    }
+
+    let vip = find_v6(&Maps, destination, PortBe(0), protocol::ANY);
+    if !vip.exists() {
+        return Err(Stop::Pass);
+    }
+    Err(if !sound {
+        unwanted(vip, DropReason::MalformedIpv6)
+    } else if next == FRAGMENT {
+        unwanted(vip, DropReason::Fragment)
+    } else if next == protocol::ICMPV6 {
+        return icmp::echo_v6(packet, vip, ip, L4);
+    } else if l4::has_ports(next) && packet.peek::<Ports>(L4).is_none() {
+        unwanted(vip, DropReason::Truncated)
+    } else {
+        unwanted(vip, DropReason::Undeclared)
+    })
+}
