@@ -47,6 +47,11 @@ impl KeyV4 {
     pub const fn bucket(self) -> u32 {
         mix(self.0)
     }
+
+    /// The VIP.
+    pub const fn address(self) -> Ipv4Be {
+        Ipv4Be(self.0 as u32)
+    }
 }
 
 /// IPv6 service key; the third word is like that of [`KeyV4`], without the address.

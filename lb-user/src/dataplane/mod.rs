@@ -1,1 +1,49 @@
-//! (to be written)
+//! The data plane: what the reconciler writes to, and reads back.
+//!
+//! One trait, two implementations: [`kernel`] with the running program's maps, and [`fake`] with the same layouts in
+//! plain memory, limited capacities and injected faults. Both share [`tables`], which knows how buckets, rings and
+//! members are laid out and in which order words are stored.
+
+pub mod error;
+pub mod fake;
+pub mod kernel;
+mod region;
+mod tables;
+
+use lb_common::id::MemberId;
+use lb_common::select::Tables;
+use lb_common::stats::{Counters, DropReason};
+
+pub use error::ApplyError;
+
+use crate::plan::{MapOp, Snapshot};
+
+/// The maps of one program. One owner at a time writes them.
+pub trait Dataplane: Send {
+    /// Reads everything back.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn installed(&self) -> Result<Snapshot, ApplyError>;
+
+    /// Performs one operation. After an error nothing or a part of it has been done; doing it again is harmless.
+    ///
+    /// # Errors
+    /// When a map is full or the kernel refuses a write.
+    fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError>;
+
+    /// The maps as the program sees them.
+    fn tables(&self) -> &dyn Tables;
+
+    /// Counters of a member, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn counters(&self, id: MemberId) -> Result<Counters, ApplyError>;
+
+    /// Drops by reason, summed over CPUs; every reason.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError>;
+}

@@ -1,1 +1,19 @@
-//! (to be written)
+//! From what is installed and what is desired to ordered map operations. Pure: no I/O, no clock.
+//!
+//! 1. [`place`] decides where everything goes: ids and regions that are installed stay, new ones take what is free.
+//! 2. [`diff`] lists the operations that turn what is installed into that, in an order in which a packet never meets a
+//!    half-made service.
+//!
+//! Nothing is remembered elsewhere: ids and regions are read back from the maps after a restart.
+
+mod diff;
+mod place;
+mod regions;
+mod snapshot;
+
+pub use diff::{MapOp, diff};
+pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
+pub use snapshot::{Ring, ServiceKey, Snapshot};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! What can go wrong with a map.
+
+/// A map operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// No room for another key.
+    #[error("map {map} is full: it holds {capacity} entries")]
+    MapFull {
+        /// Its name.
+        map: &'static str,
+        /// Its capacity.
+        capacity: u32,
+    },
+    /// An index that the map does not have.
+    #[error("map {map} has no element {index}")]
+    OutOfBounds {
+        /// Its name.
+        map: &'static str,
+        /// The index.
+        index: u32,
+    },
+    /// The kernel refused.
+    #[error("cannot {verb} map {map}")]
+    Kernel {
+        /// `read` or `write`.
+        verb: &'static str,
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,137 @@
+//! A data plane in plain memory, for tests: the layouts and the code of the real one, room for as much as a test says,
+//! and faults where it says so.
+
+use std::collections::BTreeMap;
+
+use lb_common::backend::Member;
+use lb_common::id::{MemberId, MemberIndex};
+use lb_common::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SLOTS_PER_BLOCK};
+use lb_common::ring::{RingBlock, Slot};
+use lb_common::select::Tables;
+use lb_common::service::{BucketV4, BucketV6, Decision};
+use lb_common::stats::{Counters, DropReason};
+
+use super::region::Region;
+use super::tables::{Layout, Overflow};
+use super::{ApplyError, Dataplane};
+use crate::plan::{MapOp, Snapshot};
+
+/// See the module.
+pub struct Fake {
+    layout: Layout,
+    /// Every operation that was asked for, those that failed included.
+    pub log: Vec<MapOp>,
+    /// Fails the operations whose number, counted from 0 over the fake's life, it says yes to.
+    pub fault: Box<dyn FnMut(usize) -> bool + Send>,
+    counters: BTreeMap<MemberId, Counters>,
+}
+
+impl Default for Fake {
+    /// Real sizes, except for the hashes behind the buckets, which hold 16 keys each.
+    fn default() -> Self {
+        let block = RingBlock {
+            slots: [Slot::stable(MemberIndex::NONE); SLOTS_PER_BLOCK as usize],
+        };
+        Self {
+            layout: Layout {
+                services_v4: Region::heap(BucketV4::default(), SERVICE_BUCKETS),
+                services_v6: Region::heap(BucketV6::default(), SERVICE_BUCKETS),
+                overflow_v4: Box::new(Hash::new("OVERFLOW_V4", 16)),
+                overflow_v6: Box::new(Hash::new("OVERFLOW_V6", 16)),
+                ring: Region::heap(block, RING_BLOCKS),
+                backends: Region::heap(Member::default(), MEMBERS),
+            },
+            log: Vec::new(),
+            fault: Box::new(|_| false),
+            counters: BTreeMap::new(),
+        }
+    }
+}
+
+impl Fake {
+    /// Sets what [`Dataplane::counters`] answers.
+    pub fn count(&mut self, id: MemberId, counters: Counters) {
+        self.counters.insert(id, counters);
+    }
+}
+
+impl Dataplane for Fake {
+    fn installed(&self) -> Result<Snapshot, ApplyError> {
+        self.layout.snapshot()
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        let number = self.log.len();
+        self.log.push(op.clone());
+        if (self.fault)(number) {
+            return Err(ApplyError::Kernel {
+                verb: "write",
+                map: "FAKE",
+                source: format!("fault injected into operation {number}").into(),
+            });
+        }
+        match op {
+            MapOp::ResetCounters(id) => {
+                self.counters.remove(id);
+                Ok(())
+            }
+            MapOp::Grace => Ok(()),
+            written => self.layout.apply(written),
+        }
+    }
+
+    fn tables(&self) -> &dyn Tables {
+        &self.layout
+    }
+
+    fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {
+        Ok(self.counters.get(&id).copied().unwrap_or_default())
+    }
+
+    fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
+        Ok(DropReason::ALL.iter().map(|&reason| (reason, 0)).collect())
+    }
+}
+
+/// A hash map of limited capacity.
+struct Hash<K> {
+    name: &'static str,
+    capacity: u32,
+    entries: BTreeMap<K, Decision>,
+}
+
+impl<K> Hash<K> {
+    fn new(name: &'static str, capacity: u32) -> Self {
+        Self {
+            name,
+            capacity,
+            entries: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Copy + Send> Overflow<K> for Hash<K> {
+    fn get(&self, key: &K) -> Decision {
+        self.entries.get(key).copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> Result<Vec<(K, Decision)>, ApplyError> {
+        Ok(self.entries.iter().map(|(&key, &decision)| (key, decision)).collect())
+    }
+
+    fn put(&mut self, key: K, decision: Decision) -> Result<(), ApplyError> {
+        if self.entries.len() >= self.capacity as usize && !self.entries.contains_key(&key) {
+            return Err(ApplyError::MapFull {
+                map: self.name,
+                capacity: self.capacity,
+            });
+        }
+        self.entries.insert(key, decision);
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &K) -> Result<(), ApplyError> {
+        self.entries.remove(key);
+        Ok(())
+    }
+}

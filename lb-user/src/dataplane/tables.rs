@@ -1,0 +1,258 @@
+//! How services, rings and members lie in the maps, and in which order their words are stored.
+//!
+//! An entry appears by its decision being stored last, and disappears by its decision being zeroed. Its place is used
+//! again only by a later change, that is after a grace period, so a packet that has matched the old key never reads
+//! the new decision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lb_common::backend::{MacFlags, Member};
+use lb_common::id::{MemberId, MemberIndex};
+use lb_common::limits::SLOTS_PER_BLOCK;
+use lb_common::ring::{RingBlock, Slot};
+use lb_common::select::Tables;
+use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6, Mode};
+
+use super::error::ApplyError;
+use super::region::{Region, store_u32, store_u64};
+use crate::plan::{MapOp, Ring, ServiceKey, Snapshot};
+
+/// The hash behind one family's buckets.
+pub(super) trait Overflow<K>: Send {
+    /// Value of a key.
+    fn get(&self, key: &K) -> Decision;
+    /// Every key and value.
+    fn all(&self) -> Result<Vec<(K, Decision)>, ApplyError>;
+    /// Adds or replaces.
+    fn put(&mut self, key: K, decision: Decision) -> Result<(), ApplyError>;
+    /// Removes; a key that is not there is fine.
+    fn delete(&mut self, key: &K) -> Result<(), ApplyError>;
+}
+
+/// Arrays that are laid out as the program's.
+pub(super) struct Layout {
+    pub(super) services_v4: Region<BucketV4>,
+    pub(super) services_v6: Region<BucketV6>,
+    pub(super) overflow_v4: Box<dyn Overflow<KeyV4>>,
+    pub(super) overflow_v6: Box<dyn Overflow<KeyV6>>,
+    pub(super) ring: Region<RingBlock>,
+    pub(super) backends: Region<Member>,
+}
+
+impl Tables for Layout {
+    fn bucket_v4(&self, index: u32) -> Option<&BucketV4> {
+        self.services_v4.get(index)
+    }
+
+    fn bucket_v6(&self, index: u32) -> Option<&BucketV6> {
+        self.services_v6.get(index)
+    }
+
+    fn overflow_v4(&self, key: &KeyV4) -> Decision {
+        self.overflow_v4.get(key)
+    }
+
+    fn overflow_v6(&self, key: &KeyV6) -> Decision {
+        self.overflow_v6.get(key)
+    }
+
+    fn ring_block(&self, index: u32) -> Option<&RingBlock> {
+        self.ring.get(index)
+    }
+
+    fn member(&self, id: MemberId) -> Option<&Member> {
+        self.backends.get(id.0)
+    }
+}
+
+/// One place of a bucket, of either family.
+trait Place<K> {
+    fn key(&self) -> K;
+    fn set_key(&mut self, key: K);
+    fn decision(&mut self) -> &mut Decision;
+}
+
+macro_rules! place {
+    ($entry:ident, $key:ty) => {
+        impl Place<$key> for lb_common::service::$entry {
+            fn key(&self) -> $key {
+                self.key
+            }
+            fn set_key(&mut self, key: $key) {
+                self.key = key;
+            }
+            fn decision(&mut self) -> &mut Decision {
+                &mut self.decision
+            }
+        }
+    };
+}
+
+place!(EntryV4, KeyV4);
+place!(EntryV6, KeyV6);
+
+/// Stores a decision, keeping the bucket's mark.
+fn store(decision: &mut Decision, value: Decision) {
+    let mark = decision.0 & Decision::OVERFLOWED;
+    store_u64(&mut decision.0, value.0 | mark);
+}
+
+/// Adds `key` to its bucket or to the hash behind it, or swaps its decision where it is.
+fn put<K: Copy + PartialEq, P: Place<K>>(
+    bucket: &mut [P],
+    overflow: &mut dyn Overflow<K>,
+    key: K,
+    decision: Decision,
+) -> Result<(), ApplyError> {
+    if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
+        store(place.decision(), decision);
+        return Ok(());
+    }
+    if !overflow.get(&key).exists()
+        && let Some(place) = bucket.iter_mut().find(|p| !p.decision().exists())
+    {
+        place.set_key(key);
+        store(place.decision(), decision);
+        return Ok(());
+    }
+    overflow.put(key, decision)?;
+    if let Some(last) = bucket.last_mut() {
+        let marked = last.decision().0 | Decision::OVERFLOWED;
+        store_u64(&mut last.decision().0, marked);
+    }
+    Ok(())
+}
+
+/// Removes `key` from its bucket or from the hash behind it; `shares` tells whether a key is of this bucket.
+fn delete<K: Copy + PartialEq, P: Place<K>>(
+    bucket: &mut [P],
+    overflow: &mut dyn Overflow<K>,
+    key: K,
+    shares: impl Fn(&K) -> bool,
+) -> Result<(), ApplyError> {
+    if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
+        store(place.decision(), Decision::NONE);
+        return Ok(());
+    }
+    if !overflow.get(&key).exists() {
+        return Ok(());
+    }
+    overflow.delete(&key)?;
+    if !overflow.all()?.iter().any(|(other, _)| shares(other))
+        && let Some(last) = bucket.last_mut()
+    {
+        let unmarked = last.decision().unmarked();
+        store_u64(&mut last.decision().0, unmarked.0);
+    }
+    Ok(())
+}
+
+fn out_of_bounds(map: &'static str, index: u32) -> ApplyError {
+    ApplyError::OutOfBounds { map, index }
+}
+
+impl Layout {
+    /// Performs an operation on these arrays; counters and grace periods are not theirs.
+    pub(super) fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        match op {
+            MapOp::PutMember(id, member) => self.put_member(*id, member),
+            MapOp::DelMember(id) => self.put_member(*id, &Member::default()),
+            MapOp::PutRing { block, slots } => self.put_slots(*block, (0..).zip(slots.iter().copied())),
+            MapOp::PutSlots { block, slots } => self.put_slots(*block, slots.iter().copied()),
+            MapOp::PutEntry(key, decision) => self.put_entry(*key, *decision),
+            MapOp::DelEntry(key) => self.delete_entry(*key),
+            MapOp::ResetCounters(_) | MapOp::Grace => Ok(()),
+        }
+    }
+
+    fn put_entry(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
+        match key {
+            ServiceKey::V4(key) => {
+                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
+                put(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
+            }
+            ServiceKey::V6(key) => {
+                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
+                put(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
+            }
+        }
+    }
+
+    fn delete_entry(&mut self, key: ServiceKey) -> Result<(), ApplyError> {
+        match key {
+            ServiceKey::V4(key) => {
+                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
+                delete(&mut bucket.entries, &mut *self.overflow_v4, key, |other| other.bucket() == key.bucket())
+            }
+            ServiceKey::V6(key) => {
+                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
+                delete(&mut bucket.entries, &mut *self.overflow_v6, key, |other| other.bucket() == key.bucket())
+            }
+        }
+    }
+
+    /// Stores slots of the ring that begins at `block`.
+    fn put_slots(
+        &mut self,
+        block: u32,
+        slots: impl IntoIterator<Item = (u32, MemberIndex)>,
+    ) -> Result<(), ApplyError> {
+        for (slot, member) in slots {
+            let index = block + slot / SLOTS_PER_BLOCK;
+            let block = self.ring.get_mut(index).ok_or_else(|| out_of_bounds("RING", index))?;
+            store_u32(&mut block.slots[(slot % SLOTS_PER_BLOCK) as usize].0, Slot::stable(member).0);
+        }
+        Ok(())
+    }
+
+    /// Writes a member. Where the same backend is already, packets may be reading: the two words change one by one,
+    /// the one with the flags last when it appears and first when it goes.
+    fn put_member(&mut self, MemberId(id): MemberId, member: &Member) -> Result<(), ApplyError> {
+        let place = self.backends.get_mut(id).ok_or_else(|| out_of_bounds("BACKENDS", id))?;
+        let resolved = member.next_hop.flags() & MacFlags::RESOLVED != 0;
+        if !resolved {
+            store_u64(&mut place.next_hop.0, member.next_hop.0);
+        }
+        place.address = member.address;
+        place.port = member.port;
+        store_u64(&mut place.local.0, member.local.0);
+        store_u32(&mut place.interface, member.interface);
+        if resolved {
+            store_u64(&mut place.next_hop.0, member.next_hop.0);
+        }
+        Ok(())
+    }
+
+    /// Reads everything back; what no entry refers to is left out, except members, which want to be removed.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
+        let mut entries = BTreeMap::new();
+        let placed = self.services_v4.as_slice().iter().flat_map(|b| b.entries).filter(|e| e.decision.exists());
+        entries.extend(placed.map(|e| (ServiceKey::V4(e.key), e.decision.unmarked())));
+        entries.extend(self.overflow_v4.all()?.into_iter().map(|(key, d)| (ServiceKey::V4(key), d)));
+        let placed = self.services_v6.as_slice().iter().flat_map(|b| b.entries).filter(|e| e.decision.exists());
+        entries.extend(placed.map(|e| (ServiceKey::V6(e.key), e.decision.unmarked())));
+        entries.extend(self.overflow_v6.all()?.into_iter().map(|(key, d)| (ServiceKey::V6(key), d)));
+
+        let mut rings = BTreeMap::new();
+        for decision in entries.values().filter(|d| d.mode() != Some(Mode::Address)) {
+            let (block, log2) = (decision.ring_block(), decision.ring_log2());
+            rings.entry(block).or_insert_with(|| Ring {
+                log2,
+                slots: self.slots(block, log2),
+            });
+        }
+        let members = (0..).map(MemberId).zip(self.backends.as_slice()).filter(|(_, member)| member.exists());
+        Ok(Snapshot {
+            members: members.map(|(id, &member)| (id, member)).collect(),
+            entries,
+            rings,
+        })
+    }
+
+    fn slots(&self, block: u32, log2: u8) -> Arc<[MemberIndex]> {
+        let blocks = (1u32 << (log2 & 31)) / SLOTS_PER_BLOCK;
+        let blocks = (block..block + blocks).filter_map(|b| self.ring.get(b));
+        blocks.flat_map(|b| b.slots).map(Slot::current).collect()
+    }
+}

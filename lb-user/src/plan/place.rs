@@ -1,0 +1,322 @@
+//! Where everything goes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::addr::{Ipv6Be, Mac, PortBe};
+use lb_common::backend::{MacFlags, Member};
+use lb_common::id::{MemberId, MemberIndex};
+use lb_common::limits::{MEMBERS, RING_BLOCKS, SLOTS_PER_BLOCK};
+use lb_common::service::{self, Decision};
+
+use super::regions::Regions;
+use super::snapshot::{Ring, ServiceKey, Snapshot};
+use crate::balance::{Candidate, Rings};
+use crate::model::{Mode, NextHop, Protocol, RingSize};
+
+/// What the data plane shall do. Pairs of VIP and protocol are unique over all services, backends within a service.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// Every VIP.
+    pub addresses: BTreeMap<IpAddr, DesiredAddress>,
+    /// The services on them.
+    pub services: Vec<DesiredService>,
+}
+
+/// A VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredAddress {
+    /// Fulcrum puts the address on the node.
+    pub owned: bool,
+    /// Echo requests are answered.
+    pub echo: bool,
+    /// Packets to undeclared ports are dropped.
+    pub drop_undeclared: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct DesiredService {
+    /// Its VIPs; at least one.
+    pub vips: Vec<SocketAddr>,
+    /// Of every VIP.
+    pub protocol: Protocol,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// Slots of its ring.
+    pub table_size: RingSize,
+    /// Its backends.
+    pub members: Vec<DesiredMember>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug)]
+pub struct DesiredMember {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share; 0 for none.
+    pub weight: u16,
+    /// May it serve?
+    pub alive: Alive,
+    /// How it is reached.
+    pub hop: Hop,
+}
+
+/// May a backend serve?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alive {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Nobody knows yet: what is installed stays, and a new backend does not serve.
+    AsInstalled,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// So.
+    Known(NextHop),
+    /// It is not; it does not serve.
+    Unknown,
+    /// Nobody knows yet: what is installed stays.
+    AsInstalled,
+}
+
+/// A map has no room for what is desired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Rings do not fit.
+    #[error("no room for a ring of {slots} slots: RING holds {} slots; use smaller table-size values", u64::from(RING_BLOCKS) * u64::from(SLOTS_PER_BLOCK))]
+    Ring {
+        /// What was asked for.
+        slots: u32,
+    },
+    /// Members do not fit.
+    #[error("no room for {members} backends of a service: BACKENDS holds {MEMBERS} in all services together")]
+    Members {
+        /// What was asked for.
+        members: usize,
+    },
+}
+
+/// The answer of [`place`].
+#[derive(Clone, Debug, Default)]
+pub struct Placement {
+    /// What the maps shall hold.
+    pub target: Snapshot,
+    /// Ids of the members of each service, by service in the order of [`Desired::services`].
+    pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
+}
+
+/// Fewest ids that a service's members get: room to grow without moving, since members that move start their counters
+/// anew.
+const FEWEST_MEMBERS: u32 = 16;
+
+/// Decides where `desired` goes, with `installed` staying where it is.
+///
+/// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
+/// change is enough.
+///
+/// # Errors
+/// [`Full`], and nothing is planned.
+pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Result<Placement, Full> {
+    let mut space = Space::of(installed);
+    let mut placement = Placement::default();
+    let mut claimed = BTreeSet::new();
+    for wanted in &desired.services {
+        let known = wanted
+            .vips
+            .iter()
+            .filter_map(|&vip| installed.entries.get(&ServiceKey::service(vip, wanted.protocol)))
+            .find(|decision| claimed.insert(decision.member_base()));
+        let (base, members) = space.place_members(installed, known.copied(), wanted)?;
+        // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
+        let stays = known.copied().filter(|d| d.member_base() == base);
+        let (block, log2) = space.place_ring(stays, wanted.table_size)?;
+
+        let candidates: Vec<_> = wanted
+            .members
+            .iter()
+            .filter(|m| serves(&members[&m.address].1))
+            .map(|m| Candidate {
+                address: m.address,
+                weight: m.weight.into(),
+                index: MemberIndex((members[&m.address].0.0 - base) as u16),
+            })
+            .collect();
+        let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
+        let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
+
+        let decision = Decision::service(mode(wanted.mode), block, log2, base);
+        let keys = wanted.vips.iter().map(|&vip| ServiceKey::service(vip, wanted.protocol));
+        let target = &mut placement.target;
+        target.entries.extend(keys.map(|key| (key, decision)));
+        target.rings.insert(block, Ring { log2, slots });
+        target.members.extend(members.values().copied());
+        placement.members.push(members.into_iter().map(|(address, (id, _))| (address, id)).collect());
+    }
+    rings.end_round();
+    let addresses = desired.addresses.iter().map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
+    placement.target.entries.extend(addresses);
+    Ok(placement)
+}
+
+const fn mode(mode: Mode) -> service::Mode {
+    match mode {
+        Mode::Dsr => service::Mode::Dsr,
+    }
+}
+
+fn address_decision(policy: &DesiredAddress) -> Decision {
+    let flag = |set, flag| if set { flag } else { 0 };
+    Decision::address(
+        flag(policy.owned, Decision::OWNED)
+            | flag(policy.echo, Decision::ECHO)
+            | flag(policy.drop_undeclared, Decision::DROP_UNDECLARED),
+    )
+}
+
+/// Does this member take part in the ring?
+fn serves(member: &Member) -> bool {
+    const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
+    member.next_hop.flags() & BOTH == BOTH
+}
+
+/// Space in the arrays.
+struct Space {
+    members: Regions,
+    rings: Regions,
+}
+
+impl Space {
+    /// What `installed` takes.
+    fn of(installed: &Snapshot) -> Self {
+        let mut space = Self {
+            members: Regions::new(MEMBERS),
+            rings: Regions::new(RING_BLOCKS),
+        };
+        let services = installed.entries.values().filter(|d| d.mode() != Some(service::Mode::Address));
+        let bases: BTreeSet<u32> = services.clone().map(|d| d.member_base()).collect();
+        for decision in services {
+            space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
+            space.members.take(decision.member_base(), FEWEST_MEMBERS);
+        }
+        for &MemberId(id) in installed.members.keys() {
+            match bases.range(..=id).next_back() {
+                Some(&base) => space.members.take(base, (id - base + 1).next_power_of_two()),
+                // Nothing refers to it; an interrupted change left it.
+                None => space.members.take(id, 1),
+            }
+        }
+        space
+    }
+
+    /// Base and members of a service: installed ones keep their ids, new ones take the lowest that are free.
+    #[expect(clippy::type_complexity, reason = "address → (id, contents), used once")]
+    fn place_members(
+        &mut self,
+        installed: &Snapshot,
+        known: Option<Decision>,
+        wanted: &DesiredService,
+    ) -> Result<(u32, BTreeMap<SocketAddr, (MemberId, Member)>), Full> {
+        let full = || Full::Members {
+            members: wanted.members.len(),
+        };
+        let old: BTreeMap<u16, Member> = known.map_or_else(BTreeMap::new, |d| members_of(installed, d.member_base()));
+        let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();
+        let mut free = (1..=MemberIndex::MAX.0).filter(|i| !old.contains_key(i));
+        let mut indices = Vec::with_capacity(wanted.members.len());
+        for member in &wanted.members {
+            let index = index_by_address.get(&member.address).copied().or_else(|| free.next());
+            indices.push(index.ok_or_else(full)?);
+        }
+        let top = indices.iter().chain(old.keys()).max().map_or(0, |&i| u32::from(i));
+        let len = (top + 1).next_power_of_two().max(FEWEST_MEMBERS);
+        let base = match known {
+            Some(d) if self.members.extends(d.member_base(), len) => {
+                self.members.take(d.member_base(), len);
+                d.member_base()
+            }
+            _ => self.members.allocate(len).ok_or_else(full)?,
+        };
+        let place = |(member, index): (&DesiredMember, u16)| {
+            let contents = contents(member, index_by_address.get(&member.address).map(|i| &old[i]));
+            (member.address, (MemberId(base + u32::from(index)), contents))
+        };
+        Ok((base, wanted.members.iter().zip(indices).map(place).collect()))
+    }
+
+    /// First block and size of a service's ring: the installed region when the size is the same.
+    fn place_ring(&mut self, known: Option<Decision>, size: RingSize) -> Result<(u32, u8), Full> {
+        let block = match known {
+            Some(d) if d.ring_log2() == size.log2() => Some(d.ring_block()),
+            _ => self.rings.allocate(blocks(size.log2())),
+        };
+        block.map(|block| (block, size.log2())).ok_or(Full::Ring { slots: size.slots() })
+    }
+}
+
+/// Blocks of a ring.
+const fn blocks(log2: u8) -> u32 {
+    (1 << log2) / SLOTS_PER_BLOCK
+}
+
+/// The installed members from `base` on, up to the next service's.
+fn members_of(installed: &Snapshot, base: u32) -> BTreeMap<u16, Member> {
+    let next = installed
+        .entries
+        .values()
+        .filter(|d| d.mode() != Some(service::Mode::Address))
+        .map(|d| d.member_base())
+        .filter(|&other| other > base)
+        .min()
+        .unwrap_or(MEMBERS)
+        .min(base + u32::from(u16::MAX));
+    let members = installed.members.range(MemberId(base + 1)..MemberId(next.max(base + 1)));
+    members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
+}
+
+/// Where a member listens.
+fn socket_address(member: &Member) -> SocketAddr {
+    SocketAddr::new(member.address.to_ip(), member.port.host())
+}
+
+/// What a member's element shall hold.
+fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
+    let alive = match wanted.alive {
+        Alive::Yes => true,
+        Alive::No => false,
+        Alive::AsInstalled => installed.is_some_and(|m| m.next_hop.flags() & MacFlags::ALIVE != 0),
+    };
+    let hop = match wanted.hop {
+        Hop::Known(hop) => Some(hop),
+        Hop::Unknown => None,
+        Hop::AsInstalled => installed.filter(|m| m.next_hop.flags() & MacFlags::RESOLVED != 0).map(|m| NextHop {
+            mac: m.next_hop.mac(),
+            local: m.local.mac(),
+            interface: m.interface,
+        }),
+    };
+    let mut flags = 0;
+    if alive {
+        flags |= MacFlags::ALIVE;
+    }
+    if hop.is_some() {
+        flags |= MacFlags::RESOLVED;
+    }
+    let hop = hop.unwrap_or(NextHop {
+        mac: Mac::default(),
+        local: Mac::default(),
+        interface: 0,
+    });
+    Member {
+        address: Ipv6Be::mapped(wanted.address.ip()),
+        next_hop: MacFlags::new(hop.mac, flags),
+        local: MacFlags::new(hop.local, 0),
+        interface: hop.interface,
+        port: PortBe::new(wanted.address.port()),
+        ..Member::default()
+    }
+}
