@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SLOTS_PER_BLOCK};
+use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
@@ -27,7 +27,8 @@ pub struct Fake {
 }
 
 impl Default for Fake {
-    /// Real sizes, except for the hashes behind the buckets, which hold 16 keys each.
+    /// Service buckets as many as in the kernel; room for 4,096 ring blocks, 4,096 members, and 16 keys in each of the
+    /// hashes behind the buckets.
     fn default() -> Self {
         let block = RingBlock {
             slots: [Slot::stable(MemberIndex::NONE); SLOTS_PER_BLOCK as usize],
@@ -38,8 +39,8 @@ impl Default for Fake {
                 services_v6: Region::heap(BucketV6::default(), SERVICE_BUCKETS),
                 overflow_v4: Box::new(Hash::new("OVERFLOW_V4", 16)),
                 overflow_v6: Box::new(Hash::new("OVERFLOW_V6", 16)),
-                ring: Region::heap(block, RING_BLOCKS),
-                backends: Region::heap(Member::default(), MEMBERS),
+                ring: Region::heap(block, 1 << 12),
+                backends: Region::heap(Member::default(), 1 << 12),
             },
             log: Vec::new(),
             fault: Box::new(|_| false),

@@ -47,3 +47,6 @@ pub trait Dataplane: Send {
     /// When the kernel refuses a read.
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,16 @@ impl<T: Copy> Region<T> {
         const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 4096) };
         let bytes = NonZeroUsize::new(len as usize * size_of::<T>()).ok_or(nix::Error::EINVAL)?;
         // SAFETY: a new mapping of a file of our own; no memory of this process is touched.
-        let first =
-            unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map, 0) }?;
+        let first = unsafe {
+            mmap(
+                None,
+                bytes,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                map,
+                0,
+            )
+        }?;
         Ok(Self {
             first: first.cast(),
             len: len as usize,

@@ -70,7 +70,8 @@ impl Tables for Layout {
 trait Place<K> {
     fn key(&self) -> K;
     fn set_key(&mut self, key: K);
-    fn decision(&mut self) -> &mut Decision;
+    fn decision(&self) -> Decision;
+    fn decision_mut(&mut self) -> &mut Decision;
 }
 
 macro_rules! place {
@@ -82,7 +83,10 @@ macro_rules! place {
             fn set_key(&mut self, key: $key) {
                 self.key = key;
             }
-            fn decision(&mut self) -> &mut Decision {
+            fn decision(&self) -> Decision {
+                self.decision
+            }
+            fn decision_mut(&mut self) -> &mut Decision {
                 &mut self.decision
             }
         }
@@ -106,20 +110,20 @@ fn put<K: Copy + PartialEq, P: Place<K>>(
     decision: Decision,
 ) -> Result<(), ApplyError> {
     if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
-        store(place.decision(), decision);
+        store(place.decision_mut(), decision);
         return Ok(());
     }
     if !overflow.get(&key).exists()
         && let Some(place) = bucket.iter_mut().find(|p| !p.decision().exists())
     {
         place.set_key(key);
-        store(place.decision(), decision);
+        store(place.decision_mut(), decision);
         return Ok(());
     }
     overflow.put(key, decision)?;
     if let Some(last) = bucket.last_mut() {
         let marked = last.decision().0 | Decision::OVERFLOWED;
-        store_u64(&mut last.decision().0, marked);
+        store_u64(&mut last.decision_mut().0, marked);
     }
     Ok(())
 }
@@ -132,7 +136,7 @@ fn delete<K: Copy + PartialEq, P: Place<K>>(
     shares: impl Fn(&K) -> bool,
 ) -> Result<(), ApplyError> {
     if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
-        store(place.decision(), Decision::NONE);
+        store(place.decision_mut(), Decision::NONE);
         return Ok(());
     }
     if !overflow.get(&key).exists() {
@@ -143,7 +147,7 @@ fn delete<K: Copy + PartialEq, P: Place<K>>(
         && let Some(last) = bucket.last_mut()
     {
         let unmarked = last.decision().unmarked();
-        store_u64(&mut last.decision().0, unmarked.0);
+        store_u64(&mut last.decision_mut().0, unmarked.0);
     }
     Ok(())
 }
@@ -169,11 +173,17 @@ impl Layout {
     fn put_entry(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
         match key {
             ServiceKey::V4(key) => {
-                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
+                let bucket = self
+                    .services_v4
+                    .get_mut(key.bucket())
+                    .ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
                 put(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
             }
             ServiceKey::V6(key) => {
-                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
+                let bucket = self
+                    .services_v6
+                    .get_mut(key.bucket())
+                    .ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
                 put(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
             }
         }
@@ -182,26 +192,35 @@ impl Layout {
     fn delete_entry(&mut self, key: ServiceKey) -> Result<(), ApplyError> {
         match key {
             ServiceKey::V4(key) => {
-                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
-                delete(&mut bucket.entries, &mut *self.overflow_v4, key, |other| other.bucket() == key.bucket())
+                let bucket = self
+                    .services_v4
+                    .get_mut(key.bucket())
+                    .ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
+                delete(&mut bucket.entries, &mut *self.overflow_v4, key, |other| {
+                    other.bucket() == key.bucket()
+                })
             }
             ServiceKey::V6(key) => {
-                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
-                delete(&mut bucket.entries, &mut *self.overflow_v6, key, |other| other.bucket() == key.bucket())
+                let bucket = self
+                    .services_v6
+                    .get_mut(key.bucket())
+                    .ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
+                delete(&mut bucket.entries, &mut *self.overflow_v6, key, |other| {
+                    other.bucket() == key.bucket()
+                })
             }
         }
     }
 
     /// Stores slots of the ring that begins at `block`.
-    fn put_slots(
-        &mut self,
-        block: u32,
-        slots: impl IntoIterator<Item = (u32, MemberIndex)>,
-    ) -> Result<(), ApplyError> {
+    fn put_slots(&mut self, block: u32, slots: impl IntoIterator<Item = (u32, MemberIndex)>) -> Result<(), ApplyError> {
         for (slot, member) in slots {
             let index = block + slot / SLOTS_PER_BLOCK;
             let block = self.ring.get_mut(index).ok_or_else(|| out_of_bounds("RING", index))?;
-            store_u32(&mut block.slots[(slot % SLOTS_PER_BLOCK) as usize].0, Slot::stable(member).0);
+            store_u32(
+                &mut block.slots[(slot % SLOTS_PER_BLOCK) as usize].0,
+                Slot::stable(member).0,
+            );
         }
         Ok(())
     }
@@ -227,12 +246,32 @@ impl Layout {
     /// Reads everything back; what no entry refers to is left out, except members, which want to be removed.
     pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
         let mut entries = BTreeMap::new();
-        let placed = self.services_v4.as_slice().iter().flat_map(|b| b.entries).filter(|e| e.decision.exists());
+        let placed = self
+            .services_v4
+            .as_slice()
+            .iter()
+            .flat_map(|b| b.entries)
+            .filter(|e| e.decision.exists());
         entries.extend(placed.map(|e| (ServiceKey::V4(e.key), e.decision.unmarked())));
-        entries.extend(self.overflow_v4.all()?.into_iter().map(|(key, d)| (ServiceKey::V4(key), d)));
-        let placed = self.services_v6.as_slice().iter().flat_map(|b| b.entries).filter(|e| e.decision.exists());
+        entries.extend(
+            self.overflow_v4
+                .all()?
+                .into_iter()
+                .map(|(key, d)| (ServiceKey::V4(key), d)),
+        );
+        let placed = self
+            .services_v6
+            .as_slice()
+            .iter()
+            .flat_map(|b| b.entries)
+            .filter(|e| e.decision.exists());
         entries.extend(placed.map(|e| (ServiceKey::V6(e.key), e.decision.unmarked())));
-        entries.extend(self.overflow_v6.all()?.into_iter().map(|(key, d)| (ServiceKey::V6(key), d)));
+        entries.extend(
+            self.overflow_v6
+                .all()?
+                .into_iter()
+                .map(|(key, d)| (ServiceKey::V6(key), d)),
+        );
 
         let mut rings = BTreeMap::new();
         for decision in entries.values().filter(|d| d.mode() != Some(Mode::Address)) {
@@ -242,7 +281,10 @@ impl Layout {
                 slots: self.slots(block, log2),
             });
         }
-        let members = (0..).map(MemberId).zip(self.backends.as_slice()).filter(|(_, member)| member.exists());
+        let members = (0..)
+            .map(MemberId)
+            .zip(self.backends.as_slice())
+            .filter(|(_, member)| member.exists());
         Ok(Snapshot {
             members: members.map(|(id, &member)| (id, member)).collect(),
             entries,

@@ -58,7 +58,11 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         match installed.rings.get(&block) {
             Some(old) if old.log2 == ring.log2 => {
                 if !Arc::ptr_eq(&old.slots, &ring.slots) {
-                    let slots: Vec<_> = (0..).zip(old.slots.iter().zip(&*ring.slots)).filter(|(_, (a, b))| a != b).map(|(i, (_, &b))| (i, b)).collect();
+                    let slots: Vec<_> = (0..)
+                        .zip(old.slots.iter().zip(&*ring.slots))
+                        .filter(|(_, (a, b))| a != b)
+                        .map(|(i, (_, &b))| (i, b))
+                        .collect();
                     if !slots.is_empty() {
                         ops.push(MapOp::PutSlots { block, slots });
                     }
@@ -70,11 +74,21 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
             }),
         }
     }
-    let put = target.entries.iter().filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
+    let put = target
+        .entries
+        .iter()
+        .filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
     ops.extend(put.map(|(&key, &decision)| MapOp::PutEntry(key, decision)));
-    let gone = installed.entries.keys().filter(|&key| !target.entries.contains_key(key));
+    let gone = installed
+        .entries
+        .keys()
+        .filter(|&key| !target.entries.contains_key(key));
     ops.extend(gone.map(|&key| MapOp::DelEntry(key)));
-    let gone: Vec<_> = installed.members.keys().filter(|&id| !target.members.contains_key(id)).collect();
+    let gone: Vec<_> = installed
+        .members
+        .keys()
+        .filter(|&id| !target.members.contains_key(id))
+        .collect();
     if !ops.is_empty() || !gone.is_empty() {
         ops.push(MapOp::Grace);
     }

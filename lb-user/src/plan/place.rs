@@ -155,10 +155,15 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Resu
         target.entries.extend(keys.map(|key| (key, decision)));
         target.rings.insert(block, Ring { log2, slots });
         target.members.extend(members.values().copied());
-        placement.members.push(members.into_iter().map(|(address, (id, _))| (address, id)).collect());
+        placement
+            .members
+            .push(members.into_iter().map(|(address, (id, _))| (address, id)).collect());
     }
     rings.end_round();
-    let addresses = desired.addresses.iter().map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
+    let addresses = desired
+        .addresses
+        .iter()
+        .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
     Ok(placement)
 }
@@ -197,7 +202,10 @@ impl Space {
             members: Regions::new(MEMBERS),
             rings: Regions::new(RING_BLOCKS),
         };
-        let services = installed.entries.values().filter(|d| d.mode() != Some(service::Mode::Address));
+        let services = installed
+            .entries
+            .values()
+            .filter(|d| d.mode() != Some(service::Mode::Address));
         let bases: BTreeSet<u32> = services.clone().map(|d| d.member_base()).collect();
         for decision in services {
             space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
@@ -254,7 +262,9 @@ impl Space {
             Some(d) if d.ring_log2() == size.log2() => Some(d.ring_block()),
             _ => self.rings.allocate(blocks(size.log2())),
         };
-        block.map(|block| (block, size.log2())).ok_or(Full::Ring { slots: size.slots() })
+        block
+            .map(|block| (block, size.log2()))
+            .ok_or(Full::Ring { slots: size.slots() })
     }
 }
 
@@ -274,7 +284,9 @@ fn members_of(installed: &Snapshot, base: u32) -> BTreeMap<u16, Member> {
         .min()
         .unwrap_or(MEMBERS)
         .min(base + u32::from(u16::MAX));
-    let members = installed.members.range(MemberId(base + 1)..MemberId(next.max(base + 1)));
+    let members = installed
+        .members
+        .range(MemberId(base + 1)..MemberId(next.max(base + 1)));
     members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
 }
 
@@ -293,11 +305,13 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
     let hop = match wanted.hop {
         Hop::Known(hop) => Some(hop),
         Hop::Unknown => None,
-        Hop::AsInstalled => installed.filter(|m| m.next_hop.flags() & MacFlags::RESOLVED != 0).map(|m| NextHop {
-            mac: m.next_hop.mac(),
-            local: m.local.mac(),
-            interface: m.interface,
-        }),
+        Hop::AsInstalled => installed
+            .filter(|m| m.next_hop.flags() & MacFlags::RESOLVED != 0)
+            .map(|m| NextHop {
+                mac: m.next_hop.mac(),
+                local: m.local.mac(),
+                interface: m.interface,
+            }),
     };
     let mut flags = 0;
     if alive {

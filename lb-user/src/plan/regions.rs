@@ -29,7 +29,9 @@ impl Regions {
 
     /// Is `start..start + len` free of all regions but the one that begins at `start` itself?
     pub(super) fn extends(&self, start: u32, len: u32) -> bool {
-        start.checked_add(len).is_some_and(|end| end <= self.capacity && self.taken.range(start + 1..end).next().is_none())
+        start
+            .checked_add(len)
+            .is_some_and(|end| end <= self.capacity && self.taken.range(start + 1..end).next().is_none())
     }
 
     /// Takes the first free region of `len` elements, a power of two; `None` when there is none.

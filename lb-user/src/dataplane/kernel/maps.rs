@@ -1,0 +1,173 @@
+//! Maps of the loaded program, as the layouts that both data planes share.
+
+use aya::Ebpf;
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::id::MemberId;
+use lb_common::layout::{MAPS, MapLayout};
+use lb_common::service::Decision;
+use lb_common::stats::{Counters, DropReason};
+
+use super::super::region::Region;
+use super::super::tables::{Layout, Overflow};
+use super::ApplyError;
+use super::object::LoadError;
+
+/// The arrays and hashes that decide about packets.
+pub(super) fn layout(program: &mut Ebpf) -> Result<Layout, LoadError> {
+    Ok(Layout {
+        services_v4: mapped(program, "SERVICES_V4")?,
+        services_v6: mapped(program, "SERVICES_V6")?,
+        overflow_v4: Box::new(Hash::<lb_common::service::KeyV4>::new(program, "OVERFLOW_V4")?),
+        overflow_v6: Box::new(Hash::<lb_common::service::KeyV6>::new(program, "OVERFLOW_V6")?),
+        ring: mapped(program, "RING")?,
+        backends: mapped(program, "BACKENDS")?,
+    })
+}
+
+/// Takes a map out of the object, as the type that it is declared as.
+fn take<T: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
+    let map = program
+        .take_map(name)
+        .ok_or_else(|| LoadError::map(name, "it is not in the object"))?;
+    T::try_from(map).map_err(|error| LoadError::map(name, error))
+}
+
+/// What this binary knows of a map.
+fn known(name: &'static str) -> Result<&'static MapLayout, LoadError> {
+    MAPS.iter()
+        .find(|m| m.name == name)
+        .ok_or_else(|| LoadError::map(name, "it has no layout"))
+}
+
+/// Maps an array into memory.
+fn mapped<T: Copy>(program: &mut Ebpf, name: &'static str) -> Result<Region<T>, LoadError> {
+    let map = program
+        .take_map(name)
+        .ok_or_else(|| LoadError::map(name, "it is not in the object"))?;
+    let Map::Array(data) = map else {
+        return Err(LoadError::map(name, "it is not an array"));
+    };
+    let layout = known(name)?;
+    if layout.value as usize != size_of::<T>() {
+        return Err(LoadError::map(name, "its elements have another size"));
+    }
+    Region::mapped(data.fd(), layout.entries).map_err(|error| LoadError::map(name, error))
+}
+
+/// A hash behind service buckets.
+struct Hash<K> {
+    name: &'static str,
+    map: HashMap<MapData, K, Decision>,
+}
+
+impl<K: aya::Pod> Hash<K> {
+    fn new(program: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let map = take(program, name)?;
+        Ok(Self { name, map })
+    }
+}
+
+impl<K: aya::Pod + Send + Sync> Overflow<K> for Hash<K> {
+    fn get(&self, key: &K) -> Decision {
+        self.map.get(key, 0).unwrap_or_default()
+    }
+
+    fn all(&self) -> Result<Vec<(K, Decision)>, ApplyError> {
+        self.map
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(refused("read", self.name))
+    }
+
+    fn put(&mut self, key: K, decision: Decision) -> Result<(), ApplyError> {
+        self.map.insert(key, decision, 0).map_err(|error| {
+            if errno(&error) == Some(nix::libc::E2BIG) {
+                let capacity = known(self.name).map_or(0, |m| m.entries);
+                return ApplyError::MapFull {
+                    map: self.name,
+                    capacity,
+                };
+            }
+            refused("write", self.name)(error)
+        })
+    }
+
+    fn delete(&mut self, key: &K) -> Result<(), ApplyError> {
+        match self.map.remove(key) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) if errno(&error) == Some(nix::libc::ENOENT) => Ok(()),
+            other => other.map_err(refused("write", self.name)),
+        }
+    }
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn refused(verb: &'static str, map: &'static str) -> impl Fn(MapError) -> ApplyError {
+    move |error| ApplyError::Kernel {
+        verb,
+        map,
+        source: Box::new(error),
+    }
+}
+
+/// What the program counts, and the way to wait for it.
+pub(super) struct Counting {
+    counters: PerCpuArray<MapData, Counters>,
+    drops: PerCpuArray<MapData, u64>,
+    grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    inner: Array<MapData, u32>,
+}
+
+impl Counting {
+    pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
+        let inner = Array::create(1, 0).map_err(|error| LoadError::map("GRACE", error))?;
+        Ok(Self {
+            counters: take(program, "COUNTERS")?,
+            drops: take(program, "DROPS")?,
+            grace: take(program, "GRACE")?,
+            inner,
+        })
+    }
+
+    pub(super) fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {
+        let values = self.counters.get(&id.0, 0).map_err(refused("read", "COUNTERS"))?;
+        Ok(values.iter().fold(Counters::default(), |mut sum, &cpu| {
+            sum += cpu;
+            sum
+        }))
+    }
+
+    pub(super) fn reset(&mut self, id: MemberId) -> Result<(), ApplyError> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| ApplyError::Kernel {
+            verb: "write",
+            map: "COUNTERS",
+            source: Box::new(error),
+        })?;
+        let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(|error| ApplyError::Kernel {
+            verb: "write",
+            map: "COUNTERS",
+            source: Box::new(error),
+        })?;
+        self.counters.set(id.0, zeros, 0).map_err(refused("write", "COUNTERS"))
+    }
+
+    pub(super) fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
+        let count = |&reason: &DropReason| {
+            let values = self.drops.get(&(reason as u32), 0).map_err(refused("read", "DROPS"))?;
+            Ok((reason, values.iter().sum()))
+        };
+        DropReason::ALL.iter().map(count).collect()
+    }
+
+    /// Waits until every program that is running now has ended: the kernel does so itself after the update of an
+    /// element of an array of maps (`maybe_wait_bpf_programs`, Linux 5.0).
+    pub(super) fn grace(&mut self) -> Result<(), ApplyError> {
+        self.grace.set(0, &self.inner, 0).map_err(refused("write", "GRACE"))
+    }
+}

@@ -1,0 +1,136 @@
+//! The running program's maps, and the program itself: the only place that uses aya.
+//!
+//! Everything that outlives the daemon is pinned below `pin-dir`, which is a bpffs:
+//!
+//! ```text
+//! pin-dir/maps-<layout digest>/NAME     every map of `lb_common::layout::MAPS`
+//! pin-dir/links/INTERFACE-native        the attachment, or INTERFACE-generic
+//! ```
+//!
+//! Opening adopts maps of this layout, after comparing each with what the program expects; attaching swaps the program
+//! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
+
+mod attach;
+mod maps;
+mod object;
+mod pins;
+
+use std::path::{Path, PathBuf};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::hash::Seed;
+use lb_common::id::MemberId;
+use lb_common::select::Tables;
+use lb_common::stats::{Counters, DropReason};
+
+use super::tables::Layout;
+use super::{ApplyError, Dataplane};
+use crate::plan::{MapOp, Snapshot};
+
+pub use attach::{AttachError, Attachment, attach_pass};
+pub use object::LoadError;
+pub use pins::{Detached, Lock, PinError, detach};
+
+/// The XDP program with its maps.
+pub struct Kernel {
+    program: aya::Ebpf,
+    layout: Layout,
+    counting: maps::Counting,
+    pin_dir: Option<PathBuf>,
+}
+
+impl Kernel {
+    /// Loads the program, hashing with `seed`, with the maps that are pinned below `pin_dir`; those that are not there
+    /// are made. Attaches nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or a map, or when a pinned map is not what the program expects.
+    pub fn open(pin_dir: &Path, seed: Seed) -> Result<Self, LoadError> {
+        let folder = pins::prepare_maps(pin_dir)?;
+        Self::load(seed, Some(&folder), Some(pin_dir.to_owned()))
+    }
+
+    /// As [`Self::open`], with maps of its own that nobody else sees and that end with it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or a map.
+    pub fn private(seed: Seed) -> Result<Self, LoadError> {
+        Self::load(seed, None, None)
+    }
+
+    fn load(seed: Seed, folder: Option<&Path>, pin_dir: Option<PathBuf>) -> Result<Self, LoadError> {
+        let mut program = object::load(seed, folder)?;
+        let layout = maps::layout(&mut program)?;
+        let counting = maps::Counting::new(&mut program)?;
+        Ok(Self {
+            program,
+            layout,
+            counting,
+            pin_dir,
+        })
+    }
+
+    /// Sends the program's rare messages to `tracing`; ends with the runtime.
+    ///
+    /// # Errors
+    /// When the message buffer cannot be opened or watched.
+    pub fn forward_messages(&mut self) -> Result<(), LoadError> {
+        object::forward_messages(&mut self.program)
+    }
+
+    fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
+        object::xdp(&mut self.program, object::BALANCER)
+    }
+
+    /// Runs the program on a frame, which begins with its Ethernet header, without sending it anywhere: the action,
+    /// and the frame as the program left it.
+    ///
+    /// The packet comes from interface 1 (loopback). Its headroom is filled with 0xFF as far as the kernel lets one
+    /// write there (32 bytes), so that what leaks from it is seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses to run it, for example for a frame of less than 14 bytes.
+    pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
+        const POISON: usize = 32;
+        // struct xdp_md: data (bytes of metadata in front), data_end, data_meta, ingress_ifindex, rx_queue, egress.
+        let words = [POISON as u32, (POISON + frame.len()) as u32, 0, 0, 0, 0];
+        let context: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let input: Vec<u8> = [&[0xff; POISON], frame].concat();
+        let mut output = vec![0; input.len() + 512];
+        let options = TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(&mut output),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let run = self.xdp()?.test_run(options).map_err(LoadError::program("run"))?;
+        output.truncate(run.data_size_out as usize);
+        Ok((run.return_value, output.split_off(POISON.min(output.len()))))
+    }
+}
+
+impl Dataplane for Kernel {
+    fn installed(&self) -> Result<Snapshot, ApplyError> {
+        self.layout.snapshot()
+    }
+
+    fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        match op {
+            MapOp::ResetCounters(id) => self.counting.reset(*id),
+            MapOp::Grace => self.counting.grace(),
+            written => self.layout.apply(written),
+        }
+    }
+
+    fn tables(&self) -> &dyn Tables {
+        &self.layout
+    }
+
+    fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {
+        self.counting.counters(id)
+    }
+
+    fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
+        self.counting.drops()
+    }
+}

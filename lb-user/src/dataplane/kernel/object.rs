@@ -1,0 +1,123 @@
+//! The compiled program, embedded in this binary, and how it is loaded.
+
+use std::path::{Path, PathBuf};
+
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::hash::Seed;
+use lb_common::layout::MAPS;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::PinError;
+
+/// The object file that `build.rs` chose.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FULCRUM_BPF_OBJECT"));
+
+/// Name of the balancer's entry point.
+pub(super) const BALANCER: &str = "fulcrum";
+
+/// Name of the entry point that lets everything pass.
+pub(super) const PASS: &str = "fulcrum_pass";
+
+/// The program or its maps could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The pins are not usable.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The object or a map was refused.
+    #[error("cannot load the XDP program and its maps")]
+    Object(#[source] aya::EbpfError),
+    /// The program was refused.
+    #[error("cannot {verb} the XDP program")]
+    Program {
+        /// `load` or `run`.
+        verb: &'static str,
+        /// What the kernel said; of the verifier's report, the end.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A map is missing from the object or of another type: the object does not belong to this binary.
+    #[error("map {map} of the XDP program is not what this binary expects")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What differs.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The program's messages cannot be read.
+    #[error("cannot read the XDP program's messages")]
+    Messages(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl LoadError {
+    pub(super) fn program(verb: &'static str) -> impl Fn(ProgramError) -> Self {
+        move |source| Self::Program {
+            verb,
+            source: Box::new(source),
+        }
+    }
+
+    pub(super) fn map(map: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Map {
+            map,
+            source: source.into(),
+        }
+    }
+}
+
+/// Loads the balancer with maps pinned in `folder`, or with private ones.
+pub(super) fn load(seed: Seed, folder: Option<&Path>) -> Result<Ebpf, LoadError> {
+    let paths: Vec<(&str, PathBuf)> = folder.map_or_else(Vec::new, |folder| {
+        MAPS.iter().map(|m| (m.name, folder.join(m.name))).collect()
+    });
+    let mut loader = EbpfLoader::new();
+    loader.override_global("HASH_SEED", &seed.0, true);
+    for (name, path) in paths {
+        loader.map_pin_path(name, path);
+    }
+    let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
+    xdp(&mut program, BALANCER)?
+        .load()
+        .map_err(LoadError::program("load"))?;
+    Ok(program)
+}
+
+/// Loads only the program that lets everything pass, with the balancer's maps as small as can be.
+pub(super) fn load_pass() -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    for map in MAPS {
+        loader.map_max_entries(map.name, 1);
+    }
+    let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
+    xdp(&mut program, PASS)?.load().map_err(LoadError::program("load"))?;
+    Ok(program)
+}
+
+/// An entry point of the object.
+pub(super) fn xdp<'a>(program: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let missing = || LoadError::Program {
+        verb: "find",
+        source: format!("the object has no program `{name}`").into(),
+    };
+    program
+        .program_mut(name)
+        .ok_or_else(missing)?
+        .try_into()
+        .map_err(LoadError::program("use"))
+}
+
+/// Reads the message buffer whenever the program has written there.
+pub(super) fn forward_messages(program: &mut Ebpf) -> Result<(), LoadError> {
+    let logger = aya_log::EbpfLogger::init(program).map_err(|e| LoadError::Messages(e.into()))?;
+    // SAFETY: the logger owns its file descriptor and keeps it open, the same one, as long as it lives.
+    let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
+        .map_err(|e| LoadError::Messages(std::io::Error::from(e).into()))?;
+    tokio::spawn(async move {
+        while let Ok(mut ready) = logger.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    });
+    Ok(())
+}

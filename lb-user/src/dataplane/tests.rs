@@ -1,0 +1,188 @@
+//! Plans performed on the real layouts: any change of any state leads to what was desired, and on the way there no
+//! packet can meet a half-made service.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use lb_common::addr::{Mac, PortBe};
+use lb_common::backend::MacFlags;
+use lb_common::hash::Seed;
+use lb_common::select;
+use lb_common::service::{KeyV4, Mode as DecisionMode, protocol};
+use proptest::prelude::*;
+
+use super::fake::Fake;
+use super::*;
+use crate::balance::Rings;
+use crate::model::{Mode, NextHop, Protocol, RingSize};
+use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, ServiceKey, diff, place};
+
+/// What a packet of every service would meet now: any slot leads nowhere or to a member of that very service that is
+/// resolved.
+fn check(fake: &Fake, op: &MapOp, owners: &BTreeMap<u16, Vec<SocketAddr>>) {
+    if matches!(op, MapOp::ResetCounters(_) | MapOp::Grace) {
+        return;
+    }
+    let snapshot = fake.installed().unwrap();
+    for (key, decision) in &snapshot.entries {
+        if decision.mode() == Some(DecisionMode::Address) {
+            continue;
+        }
+        let ServiceKey::V4(key) = key else {
+            unreachable!("only IPv4 here")
+        };
+        let port = u16::from_be((key.0 >> 32) as u16);
+        for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
+            let slot = select::slot(fake.tables(), *decision, hash).unwrap();
+            if let Ok((id, member)) = select::member(fake.tables(), *decision, slot) {
+                let address = SocketAddr::new(member.address.to_ip(), member.port.host());
+                assert!(owners[&port].contains(&address), "{id:?} {address} serves port {port}");
+                assert_ne!(member.next_hop.flags() & MacFlags::RESOLVED, 0);
+            }
+        }
+    }
+}
+
+fn member(last: u8, weight: u16, alive: bool) -> DesiredMember {
+    DesiredMember {
+        address: SocketAddr::from(([10, 0, 0, last], 80)),
+        weight,
+        alive: if alive { Alive::Yes } else { Alive::No },
+        hop: Hop::Known(NextHop {
+            mac: Mac([2, 0, 0, 0, 0, last]),
+            local: Mac([2, 0, 0, 0, 1, 0]),
+            interface: 3,
+        }),
+    }
+}
+
+/// Services are told apart by port; each has backends of its own.
+fn desired() -> impl Strategy<Value = Desired> {
+    let backend = (0u8..20, 0u16..4, any::<bool>());
+    let service = (proptest::collection::btree_map(0u8..20, backend, 0..20), 6u8..9);
+    proptest::collection::btree_map(1u16..6, service, 0..5).prop_map(|services| {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let policy = DesiredAddress {
+            owned: true,
+            echo: true,
+            drop_undeclared: true,
+        };
+        Desired {
+            addresses: services.iter().map(|_| (address, policy)).collect(),
+            services: services
+                .into_iter()
+                .map(|(port, (backends, log2))| DesiredService {
+                    vips: vec![SocketAddr::new(address, port)],
+                    protocol: Protocol::Tcp,
+                    mode: Mode::Dsr,
+                    table_size: RingSize::new(1 << log2).unwrap(),
+                    members: backends
+                        .into_iter()
+                        .map(|(i, (_, weight, alive))| member(port as u8 * 20 + i, weight, alive))
+                        .collect(),
+                })
+                .collect(),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_change_leads_to_what_is_desired(steps in proptest::collection::vec((desired(), any::<u8>()), 1..6)) {
+        let mut fake = Fake::default();
+        let mut rings = Rings::new(Seed([3, 4]));
+        let owners: BTreeMap<u16, Vec<SocketAddr>> =
+            (1u16..6).map(|port| (port, (0..20).map(|i| member(port as u8 * 20 + i, 1, true).address).collect())).collect();
+        for (want, crash) in steps {
+            let installed = fake.installed().unwrap();
+            let target = place(&installed, &want, &mut rings).unwrap().target;
+            let ops = diff(&installed, &target);
+            // A manager that dies after any operation leaves maps that serve, and that the next one completes.
+            let crash = usize::from(crash) % (ops.len() + 1);
+            for op in &ops[..crash] {
+                fake.apply(op).unwrap();
+                check(&fake, op, &owners);
+            }
+            let installed = fake.installed().unwrap();
+            let target = place(&installed, &want, &mut rings).unwrap().target;
+            for op in diff(&installed, &target) {
+                fake.apply(&op).unwrap();
+                check(&fake, &op, &owners);
+            }
+            let now = fake.installed().unwrap();
+            prop_assert_eq!(&now, &target);
+            prop_assert_eq!(diff(&now, &target), vec![]);
+            let again = place(&now, &want, &mut rings).unwrap().target;
+            prop_assert_eq!(diff(&now, &again), vec![], "a second plan is empty");
+        }
+    }
+}
+
+/// Ports whose keys share a bucket on one VIP.
+fn ports_of_one_bucket(wanted: usize) -> Vec<u16> {
+    let vip = Ipv4Addr::new(192, 0, 2, 1).into();
+    let mut by_bucket: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+    for port in 1..=u16::MAX {
+        let ports = by_bucket
+            .entry(KeyV4::new(vip, PortBe::new(port), protocol::TCP).bucket())
+            .or_default();
+        ports.push(port);
+        if ports.len() == wanted {
+            return ports.clone();
+        }
+    }
+    panic!("no bucket has {wanted} ports");
+}
+
+#[test]
+fn a_full_bucket_overflows_into_the_hash_and_comes_back() {
+    use lb_common::service::{Decision, Mode};
+    let mut fake = Fake::default();
+    let ports = ports_of_one_bucket(7);
+    let vip: IpAddr = [192, 0, 2, 1].into();
+    let key = |port: u16| ServiceKey::service(SocketAddr::new(vip, port), Protocol::Tcp);
+    let decision = |port: u16| Decision::service(Mode::Dsr, u32::from(port), 6, 16);
+    let found = |fake: &Fake, port: u16| {
+        select::find_v4(
+            fake.tables(),
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+            PortBe::new(port),
+            protocol::TCP,
+        )
+    };
+    for &port in &ports {
+        fake.apply(&MapOp::PutEntry(key(port), decision(port))).unwrap();
+    }
+    for &port in &ports {
+        assert_eq!(found(&fake, port), decision(port));
+    }
+    // An entry of the bucket goes: those in the hash are still found, and stay where they are when swapped.
+    fake.apply(&MapOp::DelEntry(key(ports[0]))).unwrap();
+    fake.apply(&MapOp::PutEntry(key(ports[6]), decision(9))).unwrap();
+    assert_eq!(found(&fake, ports[0]), Decision::NONE);
+    assert_eq!(found(&fake, ports[6]), decision(9));
+    assert_eq!(fake.installed().unwrap().entries.len(), 6, "none is there twice");
+    for &port in &ports[1..] {
+        fake.apply(&MapOp::DelEntry(key(port))).unwrap();
+        assert_eq!(found(&fake, port), Decision::NONE);
+    }
+    assert!(fake.installed().unwrap().entries.is_empty());
+}
+
+#[test]
+fn a_full_hash_is_an_error_that_names_it() {
+    use lb_common::service::{Decision, Mode};
+    let mut fake = Fake::default();
+    let mut refused = None;
+    // 65,535 ports in 16,384 buckets of four, and 16 more.
+    for port in 1..=u16::MAX {
+        let key = ServiceKey::service(SocketAddr::new([192, 0, 2, 1].into(), port), Protocol::Tcp);
+        if let Err(error) = fake.apply(&MapOp::PutEntry(key, Decision::service(Mode::Dsr, 0, 6, 16))) {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("map OVERFLOW_V4 is full: it holds 16 entries"));
+}

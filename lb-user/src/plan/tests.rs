@@ -1,0 +1,181 @@
+//! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
+
+use std::net::SocketAddr;
+
+use lb_common::addr::Mac;
+use lb_common::hash::Seed;
+use lb_common::id::MemberId;
+use lb_common::service::Decision;
+
+use super::*;
+use crate::balance::Rings;
+use crate::model::{Mode, NextHop, Protocol, RingSize};
+
+fn member(last: u8) -> DesiredMember {
+    DesiredMember {
+        address: SocketAddr::from(([10, 0, 0, last], 80)),
+        weight: 1,
+        alive: Alive::Yes,
+        hop: Hop::Known(NextHop {
+            mac: Mac([2, 0, 0, 0, 0, last]),
+            local: Mac([2, 0, 0, 0, 1, 0]),
+            interface: 3,
+        }),
+    }
+}
+
+fn service(vip: &str, members: &[u8]) -> DesiredService {
+    DesiredService {
+        vips: vec![vip.parse().unwrap()],
+        protocol: Protocol::Tcp,
+        mode: Mode::Dsr,
+        table_size: RingSize::new(256).unwrap(),
+        members: members.iter().map(|&last| member(last)).collect(),
+    }
+}
+
+fn desired(services: Vec<DesiredService>) -> Desired {
+    let address = DesiredAddress {
+        owned: true,
+        echo: true,
+        drop_undeclared: true,
+    };
+    let addresses = services
+        .iter()
+        .flat_map(|s| &s.vips)
+        .map(|vip| (vip.ip(), address))
+        .collect();
+    Desired { addresses, services }
+}
+
+fn place_on(installed: &Snapshot, desired: &Desired) -> Placement {
+    place(installed, desired, &mut Rings::new(Seed([1, 2]))).unwrap()
+}
+
+#[test]
+fn ids_and_regions_stay_when_neighbours_come_and_go() {
+    let first = place_on(
+        &Snapshot::default(),
+        &desired(vec![service("192.0.2.1:80", &[1, 2, 3]), service("192.0.2.2:80", &[4])]),
+    );
+    // Another file order, a service in front, a backend gone, another one new.
+    let second = place_on(
+        &first.target,
+        &desired(vec![
+            service("192.0.2.9:80", &[9]),
+            service("192.0.2.2:80", &[5, 4]),
+            service("192.0.2.1:80", &[3, 1]),
+        ]),
+    );
+    let id = |p: &Placement, service: usize, last: u8| p.members[service][&member(last).address];
+    assert_eq!(id(&second, 2, 1), id(&first, 0, 1));
+    assert_eq!(id(&second, 2, 3), id(&first, 0, 3));
+    assert_eq!(id(&second, 1, 4), id(&first, 1, 4));
+    let key = ServiceKey::service("192.0.2.1:80".parse().unwrap(), Protocol::Tcp);
+    assert_eq!(first.target.entries[&key], second.target.entries[&key]);
+    // The id of a backend that goes is not given away by the change that takes it.
+    let third = place_on(&first.target, &desired(vec![service("192.0.2.1:80", &[1, 2, 7])]));
+    assert_ne!(id(&third, 0, 7), id(&first, 0, 3));
+}
+
+#[test]
+fn a_service_that_outgrows_its_ids_moves_whole() {
+    let many: Vec<u8> = (1..=40).collect();
+    let first = place_on(
+        &Snapshot::default(),
+        &desired(vec![
+            service("192.0.2.1:80", &many[..10]),
+            service("192.0.2.2:80", &[200]),
+        ]),
+    );
+    let second = place_on(
+        &first.target,
+        &desired(vec![service("192.0.2.1:80", &many), service("192.0.2.2:80", &[200])]),
+    );
+    let key = ServiceKey::service("192.0.2.1:80".parse().unwrap(), Protocol::Tcp);
+    let (old, new) = (first.target.entries[&key], second.target.entries[&key]);
+    assert_ne!(old.member_base(), new.member_base());
+    assert_ne!(
+        old.ring_block(),
+        new.ring_block(),
+        "indices mean other members now, so the ring is another"
+    );
+    assert_eq!(second.members[0].len(), 40);
+}
+
+#[test]
+fn what_is_not_known_yet_stays_as_installed() {
+    let installed = place_on(&Snapshot::default(), &desired(vec![service("192.0.2.1:80", &[1])])).target;
+    let mut restart = desired(vec![service("192.0.2.1:80", &[1, 2])]);
+    for member in &mut restart.services[0].members {
+        (member.alive, member.hop) = (Alive::AsInstalled, Hop::AsInstalled);
+    }
+    let after = place_on(&installed, &restart);
+    assert_eq!(after.target.members[&MemberId(1)], installed.members[&MemberId(1)]);
+    let ring = after.target.rings.values().next().unwrap();
+    assert!(
+        ring.slots.iter().all(|index| index.0 == 1),
+        "only the one that served before serves"
+    );
+}
+
+#[test]
+fn nothing_serves_without_health_next_hop_or_weight() {
+    let mut want = desired(vec![service("192.0.2.1:80", &[1, 2, 3])]);
+    let members = &mut want.services[0].members;
+    members[0].alive = Alive::No;
+    members[1].hop = Hop::Unknown;
+    members[2].weight = 0;
+    let placed = place_on(&Snapshot::default(), &want);
+    assert!(
+        placed
+            .target
+            .rings
+            .values()
+            .all(|ring| ring.slots.iter().all(|i| i.0 == 0))
+    );
+}
+
+#[test]
+fn operations_come_in_the_promised_order() {
+    let installed = place_on(&Snapshot::default(), &desired(vec![service("192.0.2.1:80", &[1, 2])])).target;
+    let target = place_on(
+        &installed,
+        &desired(vec![service("192.0.2.1:80", &[2, 3]), service("192.0.2.2:80", &[4])]),
+    )
+    .target;
+    let phase = |op: &MapOp| match op {
+        MapOp::ResetCounters(_) | MapOp::PutMember(..) => 0,
+        MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 1,
+        MapOp::PutEntry(..) => 2,
+        MapOp::DelEntry(_) => 3,
+        MapOp::Grace => 4,
+        MapOp::DelMember(_) => 5,
+    };
+    let phases: Vec<_> = diff(&installed, &target).iter().map(phase).collect();
+    assert!(phases.is_sorted(), "{phases:?}");
+    assert!(phases.contains(&5) && phases.contains(&4));
+    assert_eq!(diff(&target, &target), []);
+    // A removed service: the entry first, then its member.
+    let gone = diff(&target, &Snapshot::default());
+    assert!(gone.iter().map(phase).is_sorted());
+}
+
+#[test]
+fn too_much_is_refused_whole() {
+    let mut want = desired(vec![]);
+    for i in 0..32 {
+        let mut big = service(&format!("192.0.2.{i}:80"), &[1]);
+        big.table_size = RingSize::new(1 << 20).unwrap();
+        want.services.push(big);
+    }
+    let refused = place(&Snapshot::default(), &want, &mut Rings::new(Seed([1, 2]))).unwrap_err();
+    assert_eq!(refused, Full::Ring { slots: 1 << 20 });
+}
+
+#[test]
+fn a_vip_says_who_owns_it() {
+    let placed = place_on(&Snapshot::default(), &desired(vec![service("[2001:db8::1]:80", &[])]));
+    let vip = placed.target.entries[&ServiceKey::address("2001:db8::1".parse().unwrap())];
+    assert!(vip.has(Decision::OWNED | Decision::ECHO | Decision::DROP_UNDECLARED));
+}
