@@ -1,1 +1,4 @@
+//! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod gate;
+pub mod netns;

@@ -1,0 +1,359 @@
+//! Next hops of backends: which interface, and which MAC address, packets for them go to.
+//!
+//! [`run`] asks the kernel for route and neighbour of each target, tells what it finds, and tells again whenever that
+//! changes. It listens for changes; every [`SWEEP`] it looks at everything again, in case it missed one. Failures end
+//! nothing: they become [`NextHopState::Unresolved`] with the reason, and the next look may be luckier.
+//!
+//! Neighbours are entered as managed: the kernel then keeps them resolved although it sends them nothing itself (the
+//! packets are XDP's), and tries again by itself when one doesn't answer. Entries that an administrator fixed are used
+//! as they are. What was entered is deleted when no target needs it any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use rtnetlink::{MulticastGroup, RouteMessageBuilder};
+use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::watch;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+use super::error::{self, Context};
+use super::neighbour::{self, Ask, Key};
+use super::{Error, Events, Net};
+use crate::model::{NextHop, NextHopState};
+
+/// 10 s; bounds how long a change can go unseen whose message was lost.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// 50 ms between looks at everything, so that a routing daemon that rewrites its table costs little.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// What can change the way to a target.
+const GROUPS: [MulticastGroup; 8] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
+
+/// Resolves `targets` in the namespace of `net`, and says on `out` what became of each: once when it is new, then at
+/// each change. Nothing is said of a target that left. When `out` is full, it waits, and changes coalesce. Ends when
+/// either channel is closed, and then takes back the neighbour entries it made.
+pub async fn run(net: Net, mut targets: watch::Receiver<BTreeSet<IpAddr>>, out: mpsc::Sender<(IpAddr, NextHopState)>) {
+    let mut resolver = Resolver::new(net);
+    let mut sweep = time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut events = resolver.listen();
+    targets.mark_changed();
+    loop {
+        tokio::select! {
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let wanted = targets.borrow_and_update().clone();
+                resolver.aim(&wanted).await;
+            }
+            _ = sweep.tick() => {
+                events = events.or_else(|| resolver.listen());
+                resolver.renew().await;
+                resolver.everything_changed();
+            }
+            event = async { events.as_mut()?.next().await }, if events.is_some() => match event {
+                Some(event) => {
+                    resolver.heard(&event);
+                    // Whatever else is there already; one look answers all of it.
+                    while let Some(Some(event)) = events.as_mut().and_then(|events| events.next().now_or_never()) {
+                        resolver.heard(&event);
+                    }
+                }
+                None => events = None, // the next sweep opens another
+            },
+            () = time::sleep_until(resolver.full_look), if resolver.all_stale => resolver.everything_is_due(),
+            // First the place in the queue, then the look: what is told is never older than the wait.
+            place = out.reserve(), if !resolver.due.is_empty() => match place {
+                Ok(place) => resolver.tell_one(place).await,
+                Err(_) => break,
+            },
+        }
+    }
+    resolver.aim(&BTreeSet::new()).await;
+}
+
+/// A target, and what is known of it.
+#[derive(Debug, Default)]
+struct Target {
+    /// Its neighbour entry, as far as the last look got.
+    hop: Option<Key>,
+    /// What was told last.
+    told: Option<NextHopState>,
+}
+
+struct Resolver {
+    net: Net,
+    targets: BTreeMap<IpAddr, Target>,
+    /// Targets to look at again.
+    due: BTreeSet<IpAddr>,
+    /// Everything is to be looked at again, at `full_look`.
+    all_stale: bool,
+    full_look: Instant,
+    /// Neighbour entries made here.
+    entered: BTreeMap<Key, Ask>,
+}
+
+impl Resolver {
+    fn new(net: Net) -> Self {
+        Self {
+            net,
+            targets: BTreeMap::new(),
+            due: BTreeSet::new(),
+            all_stale: false,
+            full_look: Instant::now(),
+            entered: BTreeMap::new(),
+        }
+    }
+
+    fn listen(&self) -> Option<Events> {
+        self.net
+            .listen(&GROUPS)
+            .inspect_err(|error| {
+                tracing::warn!(%error, "cannot listen for changes of routes and neighbours; looking every {SWEEP:?}");
+            })
+            .ok()
+    }
+
+    /// Takes the new set of targets.
+    async fn aim(&mut self, wanted: &BTreeSet<IpAddr>) {
+        self.targets.retain(|ip, _| wanted.contains(ip));
+        self.due.retain(|ip| wanted.contains(ip));
+        for &ip in wanted {
+            self.targets.entry(ip).or_insert_with(|| {
+                self.due.insert(ip);
+                Target::default()
+            });
+        }
+        self.clean().await;
+    }
+
+    /// Deletes the neighbour entries that were made here and that no target needs.
+    async fn clean(&mut self) {
+        let needed: BTreeSet<Key> = self.targets.values().filter_map(|target| target.hop).collect();
+        let unneeded: Vec<Key> = self
+            .entered
+            .keys()
+            .copied()
+            .filter(|key| !needed.contains(key))
+            .collect();
+        for key in unneeded {
+            self.entered.remove(&key);
+            if let Err(error) = self.net.forget(key).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a neighbour entry stays behind"
+                );
+            }
+        }
+    }
+
+    /// Where the kernel does not manage entries, uses them, so that it looks after them.
+    async fn renew(&self) {
+        for (&key, &ask) in &self.entered {
+            if ask == Ask::Once
+                && let Err(error) = self.net.resolve(key, Ask::Once).await
+            {
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot renew a neighbour");
+            }
+        }
+    }
+
+    fn everything_changed(&mut self) {
+        self.all_stale = true;
+    }
+
+    fn everything_is_due(&mut self) {
+        self.all_stale = false;
+        self.full_look = Instant::now() + BREATH;
+        self.due.extend(self.targets.keys().copied());
+    }
+
+    /// Notes what a message of the kernel may have changed.
+    fn heard(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
+        use RouteNetlinkMessage::{DelNeighbour, NewNeighbour};
+        match &message.payload {
+            NetlinkPayload::InnerMessage(NewNeighbour(message) | DelNeighbour(message)) => {
+                if let Some(key) = neighbour::key(message) {
+                    let affected = self.targets.iter().filter(|(_, target)| target.hop == Some(key));
+                    self.due.extend(affected.map(|(ip, _)| *ip));
+                }
+            }
+            // Routes, addresses, links; and messages that were lost.
+            _ => self.everything_changed(),
+        }
+    }
+
+    /// Looks at one of the targets that are due, and tells if it changed.
+    async fn tell_one(&mut self, place: Permit<'_, (IpAddr, NextHopState)>) {
+        let Some(ip) = self.due.pop_first() else { return };
+        let (hop, state) = self.look(ip).await;
+        let Some(target) = self.targets.get_mut(&ip) else {
+            return;
+        };
+        let moved = target.hop != hop;
+        target.hop = hop;
+        if target.told.as_ref() != Some(&state) {
+            target.told = Some(state.clone());
+            place.send((ip, state));
+        }
+        if moved {
+            self.clean().await;
+        }
+    }
+
+    /// The way to a target, as the kernel sees it now.
+    async fn look(&mut self, ip: IpAddr) -> (Option<Key>, NextHopState) {
+        let mut hop = None;
+        let state = match self.try_look(ip, &mut hop).await {
+            Ok(state) => state,
+            Err(error) => NextHopState::Unresolved(match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            }),
+        };
+        (hop, state)
+    }
+
+    async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
+        let unresolved = |reason: String| Ok(NextHopState::Unresolved(reason));
+        let key = match self.net.route(ip).await? {
+            Route::Towards(key) => key,
+            Route::Local => return unresolved(format!("{ip} is this node itself")),
+            Route::None => return unresolved(format!("no route to {ip}")),
+        };
+        let Some(link) = self.net.link_at(key.interface).await? else {
+            return unresolved(format!("no route to {ip}: its interface just left"));
+        };
+        let Some(local) = link.mac else {
+            return unresolved(format!(
+                "the route to {ip} leaves by {}, which is no Ethernet",
+                link.name
+            ));
+        };
+        *hop = Some(key);
+        let mut entry = self.net.neighbour(key).await?;
+        if self.enter(key, entry).await? {
+            entry = self.net.neighbour(key).await?;
+        }
+        let Some(mac) = entry.and_then(|entry| entry.mac) else {
+            let question = if key.ip.is_ipv4() { "ARP" } else { "neighbour discovery" };
+            let how = if entry.is_some_and(|entry| entry.failed) {
+                "does not answer"
+            } else {
+                "has not answered yet"
+            };
+            return unresolved(format!("{} {how} to {question} on {}", key.ip, link.name));
+        };
+        Ok(NextHopState::Resolved(NextHop {
+            mac,
+            local,
+            interface: key.interface,
+        }))
+    }
+
+    /// Sees to it that the kernel keeps an entry resolved; says whether that took a request.
+    async fn enter(&mut self, key: Key, entry: Option<neighbour::Neighbour>) -> Result<bool, Error> {
+        if entry.is_some_and(|entry| entry.fixed) {
+            self.entered.remove(&key);
+            return Ok(false);
+        }
+        match self.entered.get(&key) {
+            Some(Ask::Managed) if entry.is_some_and(|entry| entry.managed) => return Ok(false),
+            Some(Ask::Once) if entry.is_some() => return Ok(false),
+            _ => {}
+        }
+        // Kernels before 5.16 refuse the unknown flag, or pass over it.
+        let managed = match self.net.resolve(key, Ask::Managed).await {
+            Ok(()) => self.net.neighbour(key).await?.is_some_and(|entry| entry.managed),
+            Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => false,
+            Err(refused) => return Err(refused),
+        };
+        if managed {
+            self.entered.insert(key, Ask::Managed);
+        } else {
+            self.net.resolve(key, Ask::Once).await?;
+            self.entered.insert(key, Ask::Once);
+        }
+        Ok(true)
+    }
+}
+
+/// What a route lookup says.
+enum Route {
+    /// Out of an interface, to a router or to the target itself.
+    Towards(Key),
+    Local,
+    None,
+}
+
+impl Net {
+    async fn route(&self, ip: IpAddr) -> Result<Route, Error> {
+        use nix::errno::Errno;
+        let action = || format!("looking up the route to {ip}");
+        let question = match ip {
+            IpAddr::V4(ip) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .destination_prefix(ip, 32)
+                .build(),
+            IpAddr::V6(ip) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .destination_prefix(ip, 128)
+                .build(),
+        };
+        match self
+            .handle
+            .route()
+            .get(question)
+            .execute()
+            .try_next()
+            .await
+            .map_err(error::cause)
+        {
+            Ok(Some(route)) => Ok(read(&route, ip)),
+            Ok(None) => Ok(Route::None),
+            // ENETUNREACH: none; the others are what routes of the kinds unreachable, prohibit and blackhole say.
+            Err(cause)
+                if [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL]
+                    .iter()
+                    .any(|&errno| error::is(&cause, errno)) =>
+            {
+                Ok(Route::None)
+            }
+            Err(cause) => Err(cause).doing(action),
+        }
+    }
+}
+
+fn read(route: &RouteMessage, ip: IpAddr) -> Route {
+    match route.header.kind {
+        RouteType::Local => return Route::Local,
+        RouteType::Unicast => {}
+        _ => return Route::None,
+    }
+    let mut interface = None;
+    let mut gateway = ip;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(router)) => gateway = (*router).into(),
+            RouteAttribute::Gateway(RouteAddress::Inet6(router)) => gateway = (*router).into(),
+            RouteAttribute::Via(RouteVia::Inet6(router)) => gateway = (*router).into(),
+            _ => {}
+        }
+    }
+    interface.map_or(Route::None, |interface| Route::Towards(Key { interface, ip: gateway }))
+}

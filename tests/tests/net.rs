@@ -1,0 +1,331 @@
+//! Namespaces, wires, addresses and next hops, against the kernel.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use lb_common::addr::Mac;
+use lb_tests::gate::{Gate, root};
+use lb_tests::netns::TestNamespace;
+use lb_user::model::{NextHop, NextHopState};
+use lb_user::net::neighbour::Key;
+use lb_user::net::{Address, LOOPBACK, Namespace, Net, namespace, next_hop, wire};
+use nix::errno::Errno;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// Nothing here takes longer than the kernel's three unanswered ARP requests, a second each.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Two namespaces with a wire between them: `left` and `right`, interface `eth0` in each.
+struct Pair {
+    left: TestNamespace,
+    right: TestNamespace,
+    left_net: Net,
+    right_net: Net,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let (left, right) = (TestNamespace::new("left"), TestNamespace::new("right"));
+        let (left_net, right_net) = (Net::inside(&left).unwrap(), Net::inside(&right).unwrap());
+        left_net.add_veth("eth0", "eth0", &right).await.unwrap();
+        for (net, last) in [(&left_net, "1"), (&right_net, "2")] {
+            let eth0 = net.index("eth0").await.unwrap();
+            net.set_up(LOOPBACK).await.unwrap();
+            net.set_up(eth0).await.unwrap();
+            net.add_address(eth0, ip(&format!("10.99.0.{last}")), 24).await.unwrap();
+            net.add_address(eth0, ip(&format!("fd99::{last}")), 64).await.unwrap();
+        }
+        Self {
+            left,
+            right,
+            left_net,
+            right_net,
+        }
+    }
+}
+
+#[test]
+fn a_namespace_has_a_name_until_it_is_deleted() {
+    if root() == Gate::Skip {
+        return;
+    }
+    let here = Namespace::current().unwrap().id().unwrap();
+    let made = TestNamespace::new("life");
+    let id = made.id().unwrap();
+    assert_ne!(id, here);
+    assert_eq!(Namespace::open(made.name()).unwrap().id().unwrap(), id);
+    assert!(Namespace::names().unwrap().iter().any(|name| name == made.name()));
+    assert_eq!(Namespace::create(made.name()).unwrap_err().errno(), Some(Errno::EEXIST));
+
+    let inside = made.run_inside(|| Namespace::current().unwrap().id().unwrap()).unwrap();
+    assert_eq!(inside, id);
+    assert_eq!(
+        Namespace::current().unwrap().id().unwrap(),
+        here,
+        "the caller stays where it was"
+    );
+    let child = made
+        .confine(Command::new("readlink").arg("/proc/self/ns/net"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(child.stdout).unwrap().trim(), format!("net:[{id}]"));
+
+    assert!(Namespace::delete(made.name()).unwrap());
+    assert!(!Namespace::delete(made.name()).unwrap(), "deleting twice is fine");
+    assert!(!Namespace::exists(made.name()));
+    assert_eq!(Namespace::open(made.name()).unwrap_err().errno(), Some(Errno::ENOENT));
+    std::fs::write(format!("{}/{}", namespace::FOLDER, made.name()), "").unwrap();
+    assert!(Namespace::delete(made.name()).unwrap(), "what a crash left is removed");
+    for name in ["", ".", "..", "a/b"] {
+        assert!(Namespace::create(name).is_err(), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_vip_is_local_and_never_a_source() {
+    if root() == Gate::Skip {
+        return;
+    }
+    let pair = Pair::new().await;
+    let net = &pair.left_net;
+    let eth0 = net.index("eth0").await.unwrap();
+    for (vip, prefix) in [(ip("10.99.0.100"), 32), (ip("fd99::100"), 128)] {
+        let target = if vip.is_ipv4() { "10.99.0.2:9" } else { "[fd99::2]:9" };
+        for interface in [eth0, LOOPBACK] {
+            net.add_vip(interface, vip).await.unwrap();
+            net.add_vip(interface, vip).await.unwrap();
+            let there = Address {
+                interface,
+                ip: vip,
+                prefix,
+            };
+            assert!(net.addresses().await.unwrap().contains(&there));
+            let source = pair.left.run_inside(|| {
+                UdpSocket::bind((vip, 0)).expect("a server can listen on the VIP at once");
+                let client = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+                client.connect(target).unwrap();
+                client.local_addr().unwrap().ip()
+            });
+            assert_eq!(
+                source.unwrap(),
+                if vip.is_ipv4() { ip("10.99.0.1") } else { ip("fd99::1") }
+            );
+            net.remove_vip(interface, vip).await.unwrap();
+            net.remove_vip(interface, vip).await.unwrap();
+            assert!(!net.addresses().await.unwrap().contains(&there));
+        }
+    }
+    let refused = net.add_vip(4711, ip("10.99.0.100")).await.unwrap_err();
+    assert_eq!(refused.errno(), Some(Errno::ENODEV));
+    assert_eq!(refused.to_string(), "adding VIP 10.99.0.100 to interface 4711");
+    net.remove_vip(4711, ip("10.99.0.100")).await.unwrap();
+}
+
+#[tokio::test]
+async fn wires_do_as_they_are_told() {
+    if root() == Gate::Skip {
+        return;
+    }
+    let pair = Pair::new().await;
+    let net = &pair.left_net;
+    let eth0 = net.index("eth0").await.unwrap();
+    net.set_mtu(eth0, 1400).await.unwrap();
+    net.set_mac(eth0, Mac([2, 0, 0, 0, 0, 9])).await.unwrap();
+    let bridge = net.add_bridge("br0").await.unwrap();
+    net.set_master(eth0, bridge).await.unwrap();
+    let link = net.link("eth0").await.unwrap().unwrap();
+    assert_eq!(
+        (link.mtu, link.mac, link.master, link.up),
+        (1400, Some(Mac([2, 0, 0, 0, 0, 9])), Some(bridge), true)
+    );
+    assert_eq!(net.link("nothing").await.unwrap(), None);
+    assert_eq!(net.link_at(4711).await.unwrap(), None);
+    assert_eq!(net.link("lo").await.unwrap().unwrap().mac, None, "lo is no Ethernet");
+    assert_eq!(net.index("nothing").await.unwrap_err().errno(), Some(Errno::ENODEV));
+    net.set_down(eth0).await.unwrap();
+    assert!(!net.link("eth0").await.unwrap().unwrap().up);
+
+    wire::set_tx_checksum(&pair.left, "eth0", false).unwrap();
+    wire::set_tx_checksum(&pair.left, "eth0", true).unwrap();
+    let refused = wire::set_tx_checksum(&pair.left, "nothing", false).unwrap_err();
+    assert_eq!(refused.to_string(), "switching checksum offload of nothing off");
+    wire::sysctl(&pair.left, "ipv4/conf/all/arp_ignore", "1").unwrap();
+    let read = |namespace: &Namespace| {
+        namespace
+            .run_inside(|| std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/arp_ignore").unwrap())
+            .unwrap()
+    };
+    assert_eq!(
+        (read(&pair.left).trim(), read(&pair.right).trim()),
+        ("1", "0"),
+        "of one namespace only"
+    );
+}
+
+/// The resolver at work on `left`.
+struct Resolver {
+    targets: watch::Sender<BTreeSet<IpAddr>>,
+    states: mpsc::Receiver<(IpAddr, NextHopState)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Resolver {
+    fn start(net: &Net, targets: &[&str]) -> Self {
+        let (targets, watched) = watch::channel(targets.iter().map(|text| ip(text)).collect());
+        let (out, states) = mpsc::channel(1);
+        Self {
+            targets,
+            states,
+            task: tokio::spawn(next_hop::run(net.clone(), watched, out)),
+        }
+    }
+
+    /// Waits until `target` is told to be in a state that `wanted` accepts.
+    async fn until(&mut self, target: &str, wanted: impl Fn(&NextHopState) -> bool) -> NextHopState {
+        let mut seen = Vec::new();
+        let wait = async {
+            loop {
+                let (ip, state) = self.states.recv().await.expect("the resolver lives");
+                if ip.to_string() == target && wanted(&state) {
+                    return state;
+                }
+                seen.push((ip, state));
+            }
+        };
+        timeout(DEADLINE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("{target} never got there; seen: {seen:#?}"))
+    }
+
+    async fn until_reason(&mut self, target: &str, reason: &str) {
+        self.until(
+            target,
+            |state| matches!(state, NextHopState::Unresolved(why) if why == reason),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn next_hops_are_found_and_followed() {
+    if root() == Gate::Skip {
+        return;
+    }
+    let pair = Pair::new().await;
+    let eth0 = pair.left_net.index("eth0").await.unwrap();
+    let far = pair.right_net.index("eth0").await.unwrap();
+    let mac = |link: Option<lb_user::net::Link>| link.unwrap().mac.unwrap();
+    let local = mac(pair.left_net.link("eth0").await.unwrap());
+    let remote = mac(pair.right_net.link("eth0").await.unwrap());
+    let hop = |mac| {
+        NextHopState::Resolved(NextHop {
+            mac,
+            local,
+            interface: eth0,
+        })
+    };
+
+    let targets = [
+        "10.99.0.2",
+        "fd99::2",
+        "10.99.0.1",
+        "10.99.0.3",
+        "203.0.113.5",
+        "127.0.0.9",
+    ];
+    let mut resolver = Resolver::start(&pair.left_net, &targets);
+    let mut settled = BTreeSet::new();
+    while settled.len() < targets.len() {
+        let (target, state) = timeout(DEADLINE, resolver.states.recv()).await.unwrap().unwrap();
+        let text = target.to_string();
+        match state {
+            NextHopState::Resolved(_) => {
+                assert!(["10.99.0.2", "fd99::2"].contains(&text.as_str()), "{text}: {state:?}");
+                assert_eq!(state, hop(remote), "{text}");
+            }
+            NextHopState::Unresolved(why) if why.contains("has not answered yet") => continue,
+            NextHopState::Unresolved(why) => match text.as_str() {
+                "10.99.0.1" | "127.0.0.9" => assert_eq!(why, format!("{text} is this node itself")),
+                "203.0.113.5" => assert_eq!(why, "no route to 203.0.113.5"),
+                _ => assert_eq!(why, "10.99.0.3 does not answer to ARP on eth0"),
+            },
+        }
+        settled.insert(target);
+    }
+    for target in ["10.99.0.2", "fd99::2"] {
+        let entry = pair
+            .left_net
+            .neighbour(Key {
+                interface: eth0,
+                ip: ip(target),
+            })
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(entry.managed, "{target}: {entry:?}");
+    }
+
+    // The backend's card is exchanged; a gratuitous ARP says so.
+    wire::sysctl(&pair.right, "ipv4/conf/eth0/arp_notify", "1").unwrap();
+    let exchanged = Mac([2, 0, 0, 0, 0, 7]);
+    pair.right_net.set_mac(far, exchanged).await.unwrap();
+    resolver.until("10.99.0.2", |state| *state == hop(exchanged)).await;
+
+    // A host appears that was asked for in vain.
+    pair.right_net.add_address(far, ip("10.99.0.3"), 24).await.unwrap();
+    resolver.until("10.99.0.3", |state| *state == hop(exchanged)).await;
+
+    // A route appears, and the way is by its router; the route goes with its interface.
+    pair.left_net
+        .add_route(ip("0.0.0.0"), 0, ip("10.99.0.2"))
+        .await
+        .unwrap();
+    resolver.until("203.0.113.5", |state| *state == hop(exchanged)).await;
+    pair.left_net.set_down(eth0).await.unwrap();
+    resolver.until_reason("203.0.113.5", "no route to 203.0.113.5").await;
+    pair.left_net.set_up(eth0).await.unwrap();
+    resolver.until("10.99.0.2", |state| *state == hop(exchanged)).await;
+
+    // What leaves the targets leaves the table; what stays, stays.
+    resolver.targets.send_replace(["10.99.0.2".parse().unwrap()].into());
+    let key = |target| Key {
+        interface: eth0,
+        ip: ip(target),
+    };
+    let gone = |target: &'static str| {
+        let net = pair.left_net.clone();
+        async move {
+            while net
+                .neighbour(key(target))
+                .await
+                .unwrap()
+                .is_some_and(|entry| entry.managed)
+            {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    timeout(DEADLINE, gone("10.99.0.3")).await.unwrap();
+    assert!(
+        pair.left_net
+            .neighbour(key("10.99.0.2"))
+            .await
+            .unwrap()
+            .unwrap()
+            .managed
+    );
+    let Resolver { targets, task, states } = resolver;
+    drop(targets);
+    timeout(DEADLINE, task).await.unwrap().unwrap();
+    drop(states);
+    timeout(DEADLINE, gone("10.99.0.2")).await.unwrap();
+}
