@@ -53,10 +53,6 @@ impl<T: Copy> Region<T> {
         }
     }
 
-    pub(super) fn len(&self) -> u32 {
-        self.len as u32
-    }
-
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         self.as_slice().get(index as usize)
     }

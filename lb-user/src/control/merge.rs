@@ -1,0 +1,169 @@
+//! From everything that is known to the desired state. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::{
+    AdminState, Backend, Config, Health, MemberKey, NextHop, NextHopState, Service, Undeclared, Verdict,
+};
+use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
+
+/// Everything that is known.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The file.
+    pub config: Arc<Config>,
+    /// Indices of the interfaces that the program is on.
+    pub interfaces: BTreeSet<u32>,
+    /// Backends that are probed; what is said of others is of no interest.
+    active: HashSet<MemberKey>,
+    verdicts: HashMap<MemberKey, Verdict>,
+    next_hops: HashMap<IpAddr, NextHopState>,
+}
+
+impl Facts {
+    /// Nothing but the file, and where the program is.
+    #[must_use]
+    pub fn new(config: Arc<Config>, interfaces: BTreeSet<u32>) -> Self {
+        Self {
+            active: active(&config)
+                .map(|(service, backend)| key(service, backend))
+                .collect(),
+            config,
+            interfaces,
+            verdicts: HashMap::new(),
+            next_hops: HashMap::new(),
+        }
+    }
+
+    /// A new file. What was known of backends that are not probed any more is forgotten, since they will be probed
+    /// from scratch when they come back.
+    pub fn reconfigure(&mut self, config: Arc<Config>) {
+        self.config = config;
+        let active: BTreeSet<_> = active(&self.config)
+            .map(|(service, backend)| key(service, backend))
+            .collect();
+        self.verdicts.retain(|member, _| active.contains(member));
+        let hosts: BTreeSet<_> = hosts(&self.config);
+        self.next_hops.retain(|host, _| hosts.contains(host));
+    }
+
+    /// The prober has something to say; about backends that are gone nobody listens.
+    pub fn judge(&mut self, verdict: Verdict) {
+        if self.active.contains(&verdict.member) {
+            self.verdicts.insert(verdict.member.clone(), verdict);
+        }
+    }
+
+    /// A next hop has changed.
+    pub fn route(&mut self, host: IpAddr, state: NextHopState) {
+        self.next_hops.insert(host, state);
+    }
+
+    /// What the prober last said of a backend.
+    #[must_use]
+    pub fn verdict(&self, service: &Service, backend: &Backend) -> Option<&Verdict> {
+        self.verdicts.get(&key(service, backend))
+    }
+
+    /// How a backend is reached; `None` while the resolver has not said anything.
+    #[must_use]
+    pub fn next_hop(&self, backend: &Backend) -> Option<NextHopState> {
+        let state = self.next_hops.get(&backend.address.ip())?;
+        Some(match state {
+            NextHopState::Resolved(NextHop { interface, .. }) if !self.interfaces.contains(interface) => {
+                NextHopState::Unresolved("it is reached through an interface that is not in [node] interfaces".into())
+            }
+            state => state.clone(),
+        })
+    }
+
+    /// Every VIP, and what the file says about undeclared ports on it.
+    #[must_use]
+    pub fn vips(&self) -> BTreeMap<IpAddr, Option<Undeclared>> {
+        let mut vips: BTreeMap<IpAddr, Option<Undeclared>> = BTreeMap::new();
+        for service in &self.config.services {
+            for vip in &service.vips {
+                let policy = vips.entry(vip.ip()).or_default();
+                *policy = policy.or(service.undeclared);
+            }
+        }
+        vips
+    }
+
+    /// What the data plane shall do; `owned` tells which VIPs Fulcrum puts on the node.
+    #[must_use]
+    pub fn desired(&self, owned: &BTreeSet<IpAddr>) -> Desired {
+        let address = |(ip, undeclared): (IpAddr, Option<Undeclared>)| {
+            let owned = owned.contains(&ip);
+            let policy = DesiredAddress {
+                owned,
+                echo: owned,
+                drop_undeclared: undeclared.map_or(owned, |u| u == Undeclared::Drop),
+            };
+            (ip, policy)
+        };
+        let service = |service: &Service| DesiredService {
+            vips: service.vips.clone(),
+            protocol: service.protocol,
+            mode: service.mode,
+            table_size: service.table_size,
+            members: service
+                .backends
+                .iter()
+                .map(|backend| self.member(service, backend))
+                .collect(),
+        };
+        Desired {
+            addresses: self.vips().into_iter().map(address).collect(),
+            services: self.config.services.iter().map(service).collect(),
+        }
+    }
+
+    fn member(&self, service: &Service, backend: &Backend) -> DesiredMember {
+        let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
+        DesiredMember {
+            address: backend.address,
+            weight: backend.weight,
+            alive: match (backend.state, health) {
+                (AdminState::Disabled, _) | (AdminState::Active, Health::Down) => Alive::No,
+                (AdminState::Active, Health::Up) => Alive::Yes,
+                (AdminState::Active, Health::Unknown) => Alive::AsInstalled,
+            },
+            hop: match self.next_hop(backend) {
+                Some(NextHopState::Resolved(hop)) => Hop::Known(hop),
+                Some(NextHopState::Unresolved(_)) => Hop::Unknown,
+                None => Hop::AsInstalled,
+            },
+        }
+    }
+}
+
+/// Names a backend across reloads.
+fn key(service: &Service, backend: &Backend) -> MemberKey {
+    MemberKey {
+        service: Arc::clone(&service.name),
+        backend: backend.address,
+    }
+}
+
+/// Every backend that is probed, with its service.
+pub fn active(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
+    config
+        .services
+        .iter()
+        .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+        .filter(|(_, backend)| backend.state == AdminState::Active)
+}
+
+/// Every backend's host: whose next hops are wanted.
+#[must_use]
+pub fn hosts(config: &Config) -> BTreeSet<IpAddr> {
+    config
+        .services
+        .iter()
+        .flat_map(|s| &s.backends)
+        .map(|b| b.address.ip())
+        .collect()
+}

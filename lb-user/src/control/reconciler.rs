@@ -1,0 +1,320 @@
+//! The reconciler: makes what is installed what is desired, and keeps it so.
+//!
+//! Events only wake it; each round works from the newest state of everything. A failure becomes the node's `fault`, is
+//! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back, so that
+//! what somebody else changed is repaired.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::hash::Seed;
+use lb_common::id::MemberId;
+use lb_common::service::Decision;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::addresses::Addresses;
+use super::explain::explain;
+use super::handle::Request;
+use super::merge::Facts;
+use super::report;
+use crate::balance::Rings;
+use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Status};
+use crate::model::{Config, Mode, NextHopState, Verdict};
+use crate::plan::{Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
+
+/// Bounds how long a change that somebody else makes to the maps survives.
+pub const RESYNC: Duration = Duration::from_secs(30);
+
+/// First and longest wait after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Everything that wakes the reconciler. It ends when the configuration's sender is gone.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The newest accepted configuration.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Why the last reload was refused, if it was.
+    pub refused_reload: watch::Receiver<Option<String>>,
+    /// What the prober says. When the queue is full, the prober waits.
+    pub verdicts: mpsc::Receiver<Verdict>,
+    /// What the resolver says. When the queue is full, the resolver waits.
+    pub next_hops: mpsc::Receiver<(IpAddr, NextHopState)>,
+    /// Questions.
+    pub requests: mpsc::Receiver<Request>,
+}
+
+/// Why a round failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the configuration does not fit")]
+    Full(#[from] Full),
+    #[error("the data plane refused")]
+    Apply(#[from] ApplyError),
+    #[error("the node's addresses cannot be read")]
+    Present(#[source] std::io::Error),
+    #[error("cannot put {0} on the node")]
+    Add(IpAddr, #[source] std::io::Error),
+    #[error("cannot take {0} off the node")]
+    Remove(IpAddr, #[source] std::io::Error),
+}
+
+/// See the module.
+pub struct Reconciler<D, A> {
+    dataplane: D,
+    addresses: A,
+    facts: Facts,
+    seed: Seed,
+    rings: Rings,
+    /// What the maps hold; `None` when that has to be read.
+    installed: Option<Snapshot>,
+    /// The last plan that was made.
+    placement: Placement,
+    interfaces: Vec<InterfaceStatus>,
+    refused_reload: Option<String>,
+    fault: Option<String>,
+}
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    /// Over `dataplane`, whose program hashes with `seed`.
+    pub fn new(dataplane: D, addresses: A, facts: Facts, seed: Seed) -> Self {
+        Self {
+            dataplane,
+            addresses,
+            facts,
+            seed,
+            rings: Rings::new(seed),
+            installed: None,
+            placement: Placement::default(),
+            interfaces: Vec::new(),
+            refused_reload: None,
+            fault: None,
+        }
+    }
+
+    /// The data plane, to attach it after the first round.
+    pub fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
+    /// How the program is attached, for `status`.
+    pub fn attached(&mut self, interfaces: Vec<InterfaceStatus>) {
+        self.interfaces = interfaces;
+    }
+
+    /// Works until the configuration's sender is gone.
+    pub async fn run(mut self, mut inputs: Inputs) {
+        let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut backoff = BACKOFF.0;
+        let mut retry: Option<Instant> = None;
+        loop {
+            let changed = tokio::select! {
+                changed = inputs.config.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let config = Arc::clone(&inputs.config.borrow_and_update());
+                    self.facts.reconfigure(config);
+                    true
+                }
+                Ok(()) = inputs.refused_reload.changed() => {
+                    self.refused_reload.clone_from(&inputs.refused_reload.borrow_and_update());
+                    false
+                }
+                Some(verdict) = inputs.verdicts.recv() => {
+                    self.facts.judge(verdict);
+                    while let Ok(verdict) = inputs.verdicts.try_recv() {
+                        self.facts.judge(verdict);
+                    }
+                    true
+                }
+                Some((host, state)) = inputs.next_hops.recv() => {
+                    self.facts.route(host, state);
+                    while let Ok((host, state)) = inputs.next_hops.try_recv() {
+                        self.facts.route(host, state);
+                    }
+                    true
+                }
+                Some(request) = inputs.requests.recv() => {
+                    self.answer(request);
+                    false
+                }
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
+                _ = resync.tick() => {
+                    self.installed = None;
+                    true
+                }
+            };
+            if !changed {
+                continue;
+            }
+            retry = if self.converge().await {
+                backoff = BACKOFF.0;
+                None
+            } else {
+                let again = Instant::now() + backoff;
+                backoff = (backoff * 2).min(BACKOFF.1);
+                Some(again)
+            };
+        }
+    }
+
+    /// One round; false when it failed, which is logged and kept as the node's fault.
+    pub async fn converge(&mut self) -> bool {
+        match self.round().await {
+            Ok(()) => {
+                if self.fault.take().is_some() {
+                    tracing::info!("the data plane is as desired again");
+                }
+                true
+            }
+            Err(failure) => {
+                let text = chain(&failure);
+                if self.fault.as_ref() != Some(&text) {
+                    tracing::warn!(reason = %text, "the data plane is not as desired; trying again");
+                }
+                self.fault = Some(text);
+                // What has been written by the operations before the one that failed is not known any more.
+                self.installed = None;
+                false
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), Failure> {
+        let installed = match self.installed.take() {
+            Some(known) => known,
+            None => self.dataplane.installed()?,
+        };
+        let present = self.addresses.present().await.map_err(Failure::Present)?;
+        let were_owned = owned(&installed);
+        let vips = self.facts.vips();
+        // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there.
+        let known = |vip: &IpAddr| installed.entries.contains_key(&ServiceKey::address(*vip));
+        let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
+        let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
+
+        let placement = place(&installed, &self.facts.desired(&own), &mut self.rings)?;
+        // The maps are the record of whose an address is: it leaves the node before its entry leaves the maps, and
+        // comes after its entry has come.
+        for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
+            self.addresses
+                .remove(vip)
+                .await
+                .map_err(|error| Failure::Remove(vip, error))?;
+            tracing::info!(%vip, "VIP taken off the node");
+        }
+        let ops = diff(&installed, &placement.target);
+        let dataplane = &mut self.dataplane;
+        tokio::task::block_in_place(|| apply(dataplane, &ops))?;
+        for &vip in own.iter().filter(|&vip| !present.contains(vip)) {
+            self.addresses
+                .add(vip)
+                .await
+                .map_err(|error| Failure::Add(vip, error))?;
+            tracing::info!(%vip, "VIP put on the node");
+        }
+        if !ops.is_empty() {
+            tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
+        }
+        self.installed = Some(placement.target.clone());
+        self.placement = placement;
+        Ok(())
+    }
+
+    fn answer(&self, request: Request) {
+        // An asker who has gone away is nobody's problem.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+        }
+    }
+
+    /// The node's state now.
+    pub fn status(&self) -> Status {
+        let (refused, fault) = (self.refused_reload.clone(), self.fault.clone());
+        let interfaces = &self.interfaces;
+        report::status(
+            &self.facts,
+            &self.placement,
+            &self.dataplane,
+            interfaces,
+            refused,
+            fault,
+        )
+        .unwrap_or_else(|error| Status {
+            node: self.facts.config.node.name.clone(),
+            interfaces: interfaces.clone(),
+            services: Vec::new(),
+            drops: Vec::new(),
+            refused_reload: self.refused_reload.clone(),
+            fault: Some(chain(&error)),
+        })
+    }
+
+    /// What becomes of a flow.
+    pub fn explain(&self, flow: &FlowQuery) -> Explanation {
+        let services = &self.facts.config.services;
+        let service = services
+            .iter()
+            .find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
+        let name = |id: MemberId| -> Option<(Arc<str>, Arc<str>, Mode)> {
+            self.placement.members.iter().zip(services).find_map(|(ids, service)| {
+                let (address, _) = ids.iter().find(|&(_, &other)| other == id)?;
+                let backend = service.backends.iter().find(|b| b.address == *address)?;
+                Some((Arc::clone(&service.name), Arc::clone(&backend.name), service.mode))
+            })
+        };
+        explain(
+            self.dataplane.tables(),
+            self.seed,
+            flow,
+            service.map(|s| Arc::clone(&s.name)),
+            &name,
+        )
+    }
+}
+
+/// Performs operations in order. After a failure, a grace period makes it safe to plan anew from what is there.
+fn apply(dataplane: &mut impl Dataplane, ops: &[MapOp]) -> Result<(), ApplyError> {
+    for op in ops {
+        if let Err(error) = dataplane.apply(op) {
+            dataplane.apply(&MapOp::Grace)?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// VIPs that the maps mark as put on the node by Fulcrum.
+fn owned(installed: &Snapshot) -> BTreeSet<IpAddr> {
+    let vips = installed
+        .entries
+        .iter()
+        .filter(|(_, d)| d.mode() == Some(lb_common::service::Mode::Address) && d.has(Decision::OWNED));
+    vips.map(|(key, _)| key.ip()).collect()
+}
+
+fn slots_written(ops: &[MapOp]) -> usize {
+    let slots = |op: &MapOp| match op {
+        MapOp::PutRing { slots, .. } => slots.len(),
+        MapOp::PutSlots { slots, .. } => slots.len(),
+        _ => 0,
+    };
+    ops.iter().map(slots).sum()
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,93 @@
+//! The node's state, for those who ask.
+
+use std::collections::HashMap;
+
+use lb_common::id::MemberId;
+use lb_common::service::Decision;
+
+use super::merge::Facts;
+use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::status::{BackendStatus, InterfaceStatus, ServiceStatus, Status, VipStatus};
+use crate::model::{AdminState, Backend, Health, NextHopState, Service};
+use crate::plan::{Placement, ServiceKey};
+
+/// The state of every service, from what is known and what is installed.
+pub(super) fn status(
+    facts: &Facts,
+    placement: &Placement,
+    dataplane: &impl Dataplane,
+    interfaces: &[InterfaceStatus],
+    refused_reload: Option<String>,
+    fault: Option<String>,
+) -> Result<Status, ApplyError> {
+    let services = facts.config.services.iter().enumerate();
+    let services = services.map(|(i, service)| service_status(facts, placement, dataplane, service, i));
+    Ok(Status {
+        node: facts.config.node.name.clone(),
+        interfaces: interfaces.to_vec(),
+        services: services.collect::<Result<_, _>>()?,
+        drops: dataplane.drops()?,
+        refused_reload,
+        fault,
+    })
+}
+
+fn service_status(
+    facts: &Facts,
+    placement: &Placement,
+    dataplane: &impl Dataplane,
+    service: &Service,
+    index: usize,
+) -> Result<ServiceStatus, ApplyError> {
+    let target = &placement.target;
+    let mut slots: HashMap<MemberId, u32> = HashMap::new();
+    let decision = target
+        .entries
+        .get(&ServiceKey::service(service.vips[0], service.protocol));
+    if let Some(decision) = decision
+        && let Some(ring) = target.rings.get(&decision.ring_block())
+    {
+        for &slot in &*ring.slots {
+            *slots.entry(decision.member(slot)).or_default() += 1;
+        }
+    }
+    let ids = placement.members.get(index);
+    let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
+        let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
+        let verdict = facts.verdict(service, backend);
+        let reason = match (verdict, backend.state) {
+            (Some(verdict), _) => verdict.reason.clone(),
+            (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
+            (None, AdminState::Active) => "no probe has ended yet".to_owned(),
+        };
+        Ok(BackendStatus {
+            name: backend.name.clone(),
+            address: backend.address,
+            weight: backend.weight,
+            state: backend.state,
+            health: verdict.map_or(Health::Unknown, |v| v.health),
+            health_reason: reason,
+            next_hop: facts
+                .next_hop(backend)
+                .unwrap_or_else(|| NextHopState::Unresolved("not looked up yet".to_owned())),
+            slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
+            counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
+        })
+    };
+    let vip = |&address: &std::net::SocketAddr| VipStatus {
+        address,
+        exclusive: target
+            .entries
+            .get(&ServiceKey::address(address.ip()))
+            .is_some_and(|d| d.has(Decision::OWNED)),
+    };
+    Ok(ServiceStatus {
+        name: service.name.clone(),
+        vips: service.vips.iter().map(vip).collect(),
+        protocol: service.protocol,
+        mode: service.mode,
+        balance: service.balance,
+        table_size: service.table_size.slots(),
+        backends: service.backends.iter().map(backend).collect::<Result<_, _>>()?,
+    })
+}
