@@ -3,6 +3,7 @@
 mod bpf;
 mod ebpf;
 mod exec;
+mod layers;
 mod workspace;
 
 use std::process::ExitCode;
@@ -19,11 +20,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Layers(layers::Args),
     Ebpf(ebpf::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };
     match result {
