@@ -4,6 +4,8 @@ mod bpf;
 mod ebpf;
 mod exec;
 mod layers;
+mod lint;
+mod parts;
 mod workspace;
 
 use std::process::ExitCode;
@@ -20,12 +22,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };
