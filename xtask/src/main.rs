@@ -6,6 +6,8 @@ mod exec;
 mod layers;
 mod lint;
 mod parts;
+mod privilege;
+mod setup;
 mod workspace;
 
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Setup(setup::Args),
     Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
@@ -29,6 +32,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Setup(args) => setup::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
