@@ -3,11 +3,13 @@
 mod bpf;
 mod ebpf;
 mod exec;
+mod lab;
 mod layers;
 mod lint;
 mod parts;
 mod privilege;
 mod setup;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Setup(setup::Args),
+    Lab(lab::Args),
+    Test(test::Args),
     Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
@@ -33,6 +37,8 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Setup(args) => setup::run(&args),
+        Verb::Lab(args) => lab::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
