@@ -1,0 +1,70 @@
+//! Hands the XDP program's object to the manager, which embeds it: `FULCRUM_BPF_OBJECT` is its path.
+//!
+//! The committed object serves as long as it belongs to the sources, so that a stable toolchain and a C compiler are
+//! enough. When the sources have moved on it is built anew, which takes what `cargo xtask setup` names.
+
+#[path = "../xtask/src/bpf/mod.rs"]
+mod bpf;
+#[allow(dead_code, reason = "shared with xtask, which uses all of it")]
+#[path = "../xtask/src/exec.rs"]
+mod exec;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+
+use bpf::tools::Tools;
+
+fn main() -> ExitCode {
+    match object() {
+        Ok(path) => {
+            println!("cargo::rustc-env=FULCRUM_BPF_OBJECT={}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("cargo::error={}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The object that belongs to the sources: the committed one, or one built below `OUT_DIR`.
+fn object() -> Result<PathBuf> {
+    let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
+    let root = manifest_dir.parent().context("lb-user stands in a workspace")?;
+    for input in bpf::digest::INPUTS
+        .into_iter()
+        .chain(["xtask/src/bpf", "xtask/src/exec.rs", "lb-user/build.rs"])
+    {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    let sources = bpf::digest::of(root)?;
+    if let Some(committed) = bpf::committed_for(root, &sources)? {
+        return Ok(committed);
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
+    let tools = Tools::find(root).map_err(|missing| {
+        anyhow!(
+            "lb-ebpf/object does not belong to the sources of the XDP program, and building it anew lacks {missing}: \
+             run `cargo xtask setup --yes --for ebpf`, then `cargo xtask ebpf`"
+        )
+    })?;
+    build(root, &out, &tools, &sources)
+}
+
+/// Builds the object, unless an earlier run did from the same sources.
+fn build(root: &Path, out: &Path, tools: &Tools, sources: &str) -> Result<PathBuf> {
+    let (object, stamp) = (out.join("fulcrum.bpf.o"), out.join("fulcrum.bpf.digest"));
+    if !fs::read_to_string(&stamp).is_ok_and(|of| of == sources) {
+        bpf::build::object(root, &out.join("bpf"), tools, &object)
+            .context("building the XDP program, since lb-ebpf/object does not belong to its sources")?;
+        fs::write(&stamp, sources)?;
+    }
+    println!(
+        "cargo::warning=embedded an XDP program built just now: `cargo xtask ebpf` brings lb-ebpf/object up to date"
+    );
+    Ok(object)
+}

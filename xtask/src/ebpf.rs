@@ -1,0 +1,172 @@
+//! `cargo xtask ebpf`: rebuilds the committed XDP object, or checks that it is what the sources give.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bpf::tools::{LINKER_VERSION, Tools};
+use crate::bpf::{self, Note, build, digest};
+use crate::workspace;
+
+/// Build the XDP program into lb-ebpf/object, the same bytes in every folder
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Build in another folder and compare with what is committed, changing nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = workspace::root();
+    let tools = Tools::find(&root).map_err(|missing| {
+        missing.context("`cargo xtask setup --yes --for ebpf` gets what building the XDP program lacks here")
+    })?;
+    if args.check {
+        check(&root, &tools)
+    } else {
+        rebuild(&root, &tools)
+    }
+}
+
+fn rebuild(root: &Path, tools: &Tools) -> Result<()> {
+    let sources = digest::of(root)?;
+    let object = bpf::object_path(root);
+    fs::create_dir_all(root.join(bpf::FOLDER)).context(bpf::FOLDER)?;
+    let before = fs::read(&object).ok();
+    build::object(root, &root.join("target/bpf"), tools, &object)?;
+    fs::write(bpf::note_path(root), note(sources, &object, tools)?.text())?;
+    let after = fs::read(&object)?;
+    let change = if before.as_ref() == Some(&after) {
+        "unchanged"
+    } else {
+        "changed: commit it"
+    };
+    println!("{}/fulcrum.bpf.o: {} bytes, {change}", bpf::FOLDER, after.len());
+    Ok(())
+}
+
+fn check(root: &Path, tools: &Tools) -> Result<()> {
+    let sources = digest::of(root)?;
+    let elsewhere = tempfile::Builder::new().prefix("fulcrum-ebpf-").tempdir()?;
+    copy_workspace(root, elsewhere.path())?;
+    let object = elsewhere.path().join("fulcrum.bpf.o");
+    build::object(elsewhere.path(), &elsewhere.path().join("target"), tools, &object)?;
+    let built = note(sources, &object, tools)?;
+    let committed = Note::committed(root);
+    let on_disk = bpf::file_digest(&bpf::object_path(root)).ok();
+    if let Some(difference) = difference(committed.as_ref(), on_disk.as_deref(), &built) {
+        bail!("{difference}");
+    }
+    println!(
+        "{}/fulcrum.bpf.o is what the sources give: sha256 {}",
+        bpf::FOLDER,
+        built.object
+    );
+    Ok(())
+}
+
+/// What is wrong with the committed object, and the remedy; `None` when it is what was just built.
+fn difference(committed: Option<&Note>, on_disk: Option<&str>, built: &Note) -> Option<String> {
+    const REMEDY: &str = "run `cargo xtask ebpf` and commit lb-ebpf/object";
+    let Some(committed) = committed else {
+        return Some(format!("lb-ebpf/object/digest is missing or damaged: {REMEDY}"));
+    };
+    if committed.sources != built.sources {
+        return Some(format!("the committed XDP object is older than its sources: {REMEDY}"));
+    }
+    if on_disk == Some(&built.object) && committed.object == built.object {
+        return None;
+    }
+    if on_disk != Some(&committed.object) {
+        return Some(format!(
+            "lb-ebpf/object/fulcrum.bpf.o is not the file that its digest was written for: {REMEDY}"
+        ));
+    }
+    let tools = |note: &Note| format!("{} and {}", note.rustc, note.linker);
+    if tools(committed) != tools(built) {
+        let version = committed.rustc.split(' ').nth(1).unwrap_or("1.95.0");
+        return Some(format!(
+            "the bytes differ, but so do the tools: committed with {}, built here with {}; \
+             compare with `cargo +{version} xtask ebpf --check`, or move on to these tools: {REMEDY}",
+            tools(committed),
+            tools(built)
+        ));
+    }
+    Some(format!(
+        "the sources and the tools are those of the committed XDP object, but its bytes are not: {REMEDY}"
+    ))
+}
+
+fn note(sources: String, object: &Path, tools: &Tools) -> Result<Note> {
+    Ok(Note {
+        sources,
+        object: bpf::file_digest(object)?,
+        rustc: tools.rustc_version.clone(),
+        linker: format!("bpf-linker {LINKER_VERSION}"),
+    })
+}
+
+/// Copies what cargo needs to build lb-ebpf: the two manifests at the root and every member, for cargo reads them all.
+fn copy_workspace(from: &Path, to: &Path) -> Result<()> {
+    let manifest = digest::read_toml(&from.join("Cargo.toml"))?;
+    let members = manifest
+        .get("workspace")
+        .and_then(|workspace| workspace.get("members")?.as_array());
+    let members = members
+        .context("Cargo.toml names no members")?
+        .iter()
+        .filter_map(|member| member.as_str());
+    for name in ["Cargo.toml", "Cargo.lock"].into_iter().chain(members) {
+        copy(from, to, Path::new(name))?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path, path: &Path) -> Result<()> {
+    if !from.join(path).is_dir() {
+        fs::copy(from.join(path), to.join(path)).with_context(|| path.display().to_string())?;
+        return Ok(());
+    }
+    fs::create_dir_all(to.join(path))?;
+    for entry in fs::read_dir(from.join(path))? {
+        let name = entry?.file_name();
+        if name != "target" {
+            copy(from, to, &path.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(sources: &str, object: &str, rustc: &str) -> Note {
+        Note {
+            sources: sources.into(),
+            object: object.into(),
+            rustc: rustc.into(),
+            linker: "bpf-linker 0.13.0".into(),
+        }
+    }
+
+    #[test]
+    fn every_difference_has_its_own_message() {
+        let built = note("s", "o", "rustc 1.95.0 (x)");
+        let message = |committed: &Note, on_disk| difference(Some(committed), on_disk, &built).unwrap_or_default();
+        assert_eq!(message(&built, Some("o")), "");
+        assert_eq!(
+            difference(Some(&note("s", "o", "rustc 1.96.0 (y)")), Some("o"), &built),
+            None,
+            "same bytes are fine"
+        );
+        assert!(difference(None, None, &built).unwrap().contains("missing or damaged"));
+        assert!(message(&note("t", "o", "rustc 1.95.0 (x)"), Some("o")).contains("older than its sources"));
+        assert!(message(&built, Some("p")).contains("not the file"));
+        assert!(message(&built, None).contains("not the file"));
+        assert!(message(&note("s", "p", "rustc 1.94.0 (w)"), Some("p")).contains("`cargo +1.94.0 xtask ebpf --check`"));
+        assert!(message(&note("s", "p", "rustc 1.95.0 (x)"), Some("p")).contains("but its bytes are not"));
+    }
+}

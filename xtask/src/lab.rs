@@ -1,0 +1,23 @@
+//! `cargo xtask lab`: builds Fulcrum as the user, and runs the quickstart lab as root.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, anyhow};
+
+use crate::{exec, privilege, workspace};
+
+/// Build Fulcrum and run its quickstart lab: real traffic through the XDP program, in network namespaces
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// For `fulcrum lab up quickstart`, such as --keep
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    // First, so that nobody waits for a build to learn it.
+    let root = privilege::root().map_err(|why| anyhow!("the lab needs root for namespaces and XDP: {why}"))?;
+    let fulcrum = workspace::build_fulcrum(true)?;
+    exec::run(root.command(fulcrum).args(["lab", "up", "quickstart"]).args(&args.args))
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask setup`: names what this machine lacks to build and test Fulcrum, and installs exactly that.
+//!
+//! Running Fulcrum, and building it while lb-ebpf/object belongs to the sources, needs none of it.
+
+mod apt;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
+use crate::{exec, workspace};
+
+/// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
+const TEST_PROGRAMS: [(&str, &str); 1] = [("curl", "curl")];
+
+/// What bpf-linker is built against.
+const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
+
+/// Where llvm-objcopy comes from.
+const OBJCOPY_PACKAGE: &str = "llvm-22";
+
+/// Name what is missing to build and test Fulcrum; with --yes, install it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Install what is missing: packages by apt-get, starting no service; the rest for this user or in .tools
+    #[arg(long)]
+    yes: bool,
+    /// Look at one purpose only
+    #[arg(long = "for", value_enum)]
+    purpose: Option<Purpose>,
+}
+
+/// What the tools are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Purpose {
+    /// Running the tests
+    Test,
+    /// Building the XDP program
+    Ebpf,
+}
+
+impl Purpose {
+    /// As `--for` takes it.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Test => "--for test",
+            Self::Ebpf => "--for ebpf",
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = workspace::root();
+    let missing = Missing::find(&root, args.purpose)?;
+    if missing.items().is_empty() {
+        println!("Nothing is missing.");
+        return Ok(());
+    }
+    println!("Missing on this machine:\n{}", missing.items().join("\n"));
+    if !args.yes {
+        let purpose = args
+            .purpose
+            .map(|purpose| format!(" {}", purpose.flag()))
+            .unwrap_or_default();
+        bail!("to get what is missing, run: cargo xtask setup --yes{purpose}");
+    }
+    missing.install(&root)?;
+    let still = Missing::find(&root, args.purpose)?.items();
+    if !still.is_empty() {
+        bail!("installed without an error, but still missing:\n{}", still.join("\n"));
+    }
+    println!("Nothing is missing any more.");
+    Ok(())
+}
+
+/// What this machine lacks.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Missing {
+    rust_src: bool,
+    bpf_linker: bool,
+    packages: Vec<&'static str>,
+}
+
+impl Missing {
+    fn find(root: &Path, purpose: Option<Purpose>) -> Result<Self> {
+        let mut missing = Self::default();
+        if purpose != Some(Purpose::Test) {
+            missing.rust_src = tools::rust_src(&tools::sysroot()?).is_none();
+            missing.bpf_linker = tools::linker(root).is_none();
+            if tools::objcopy().is_none() {
+                missing.packages.push(OBJCOPY_PACKAGE);
+            }
+            if missing.bpf_linker {
+                missing
+                    .packages
+                    .extend(LINKER_PACKAGES.iter().filter(|package| !apt::is_installed(package)));
+            }
+        }
+        if purpose != Some(Purpose::Ebpf) {
+            let absent = TEST_PROGRAMS
+                .iter()
+                .filter(|(program, _)| exec::find(program).is_none());
+            missing.packages.extend(absent.map(|(_, package)| package));
+        }
+        Ok(missing)
+    }
+
+    /// One line for each thing: what it is for, and how to get it by hand.
+    fn items(&self) -> Vec<String> {
+        let mut items = Vec::new();
+        for package in &self.packages {
+            let purpose = match *package {
+                OBJCOPY_PACKAGE => "llvm-objcopy, to strip the XDP program",
+                package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
+                _ => "for the tests",
+            };
+            items.push(format!(
+                "  {package:16} Debian package, {purpose}: apt-get install {package}"
+            ));
+        }
+        if self.rust_src {
+            let purpose = "sources of the standard library, to build the XDP program";
+            items.push(format!("  {:16} {purpose}: rustup component add rust-src", "rust-src"));
+        }
+        if self.bpf_linker {
+            items.push(format!(
+                "  {:16} version {LINKER_VERSION}, to build the XDP program: LLVM_PREFIX={LLVM_PREFIX} {}",
+                "bpf-linker",
+                exec::shown(&install_linker(Path::new("")))
+            ));
+        }
+        items
+    }
+
+    fn install(&self, root: &Path) -> Result<()> {
+        if !self.packages.is_empty() {
+            apt::install(&self.packages)?;
+        }
+        if self.rust_src {
+            exec::run(Command::new("rustup").args(["component", "add", "rust-src"])).context(
+                "rust-src comes with rustup; a toolchain from elsewhere gets it from where the toolchain came from",
+            )?;
+        }
+        if self.bpf_linker {
+            println!("Building bpf-linker takes a few minutes.");
+            exec::run(&mut install_linker(root)).context("bpf-linker")?;
+        }
+        Ok(())
+    }
+}
+
+/// Builds bpf-linker into the checkout's .tools. Its default feature wants a newer LLVM than Debian has.
+fn install_linker(root: &Path) -> Command {
+    let mut install = Command::new("cargo");
+    install
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            LINKER_VERSION,
+            "--locked",
+            "--force",
+        ])
+        .args(["--no-default-features", "--features", "llvm-22", "--root"])
+        .arg(root.join(".tools"))
+        .env("LLVM_PREFIX", LLVM_PREFIX);
+    install
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_thing_is_named_with_the_way_to_get_it() {
+        let missing = Missing {
+            rust_src: true,
+            bpf_linker: true,
+            packages: vec!["llvm-22", "llvm-22-dev", "curl"],
+        };
+        let items = missing.items();
+        assert_eq!(items.len(), 5);
+        for (item, how) in items.iter().zip([
+            "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
+            "to build bpf-linker: apt-get install llvm-22-dev",
+            "for the tests: apt-get install curl",
+            "rustup component add rust-src",
+            "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
+        ]) {
+            assert!(item.contains(how), "{item}\nlacks\n{how}");
+        }
+    }
+
+    #[test]
+    fn tests_need_no_llvm() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Test)).unwrap();
+        assert!(!missing.rust_src && !missing.bpf_linker);
+        assert!(
+            missing
+                .packages
+                .iter()
+                .all(|package| TEST_PROGRAMS.iter().any(|(_, p)| p == package))
+        );
+    }
+}
