@@ -2,3 +2,5 @@
 
 pub mod gate;
 pub mod netns;
+pub mod packet;
+pub mod rig;

@@ -1,1 +1,221 @@
-//! (to be written)
+//! The daemon: builds every part, wires them, and supervises them until it is told to stop.
+//!
+//! ```text
+//! file ─┬─> targets ──> health ───> verdicts ──┐
+//!       ├─> hosts ────> next hops ─────────────┼─> reconciler ──> data plane, addresses
+//!       └─> configuration ─────────────────────┘        ▲
+//!                                  Unix socket ── questions
+//! ```
+//!
+//! Stopping it stops nothing else: the program, its maps and the VIPs stay, and the next daemon adopts them. `fulcrum
+//! detach` removes them.
+
+mod files;
+mod privilege;
+mod reload;
+mod seed;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::api;
+use crate::config::{self, Parsed, Subject};
+use crate::control::merge::{self, Facts};
+use crate::control::{self, Inputs, NodeAddresses, Reconciler};
+use crate::dataplane::kernel::{self, Kernel, Lock};
+use crate::health::{self, Target};
+use crate::model::status::InterfaceStatus;
+use crate::model::{Config, MemberKey};
+use crate::net::{Net, next_hop};
+
+pub use privilege::missing as missing_privileges;
+
+/// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
+/// reconciler empties them whole before each round.
+const QUEUE: usize = 1024;
+
+/// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Everything that keeps it from starting, and the end of a part that should not have ended.
+pub async fn run(path: &Path) -> Result<()> {
+    let parsed = config::load(path)?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(missing) = privilege::missing() {
+        bail!("{missing}");
+    }
+    let node = parsed.config.node.clone();
+    let net = Net::here().context("cannot open a netlink socket")?;
+    let interfaces = interfaces(&net, &parsed).await?;
+    let _lock = Lock::take(&node.pin_dir)?;
+    let seed = seed::load(&node)?;
+    let socket = api::bind(&parsed.config.admin.socket)?;
+
+    let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
+    dataplane.forward_messages()?;
+    let config = Arc::new(parsed.config);
+    let facts = Facts::new(Arc::clone(&config), interfaces.iter().copied().collect());
+    let addresses = NodeAddresses::new(net.clone(), interfaces.iter().copied().collect());
+    let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
+    // The maps are right before the first packet meets the program; if they cannot be, `status` says why.
+    reconciler.converge().await;
+    let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
+    for attachment in &attachments {
+        let interface = &attachment.interface;
+        match &attachment.fallback {
+            Some(reason) => tracing::warn!(%interface, %reason, "attached in generic mode: native mode was refused"),
+            None => tracing::info!(%interface, mode = mode(attachment.native), "attached"),
+        }
+    }
+    let status = |a: kernel::Attachment| InterfaceStatus {
+        name: a.interface,
+        native: a.native,
+    };
+    reconciler.attached(attachments.into_iter().map(status).collect());
+    supervise(path, config, net, reconciler, socket).await
+}
+
+const fn mode(native: bool) -> &'static str {
+    if native { "native" } else { "generic" }
+}
+
+/// Indices of the interfaces of `[node]`.
+async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeSet<u32>> {
+    let mut indices = BTreeSet::new();
+    for name in &parsed.config.node.interfaces {
+        let link = net
+            .link(name)
+            .await
+            .with_context(|| format!("cannot look up interface {name}"))?;
+        let Some(link) = link else {
+            let links = net.links().await.unwrap_or_default();
+            let names: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
+            let hint = format!("this machine has: {}", names.join(", "));
+            return Err(parsed
+                .error_at(
+                    &Subject::Interface(name.clone()),
+                    format!("no interface `{name}`"),
+                    hint,
+                )
+                .into());
+        };
+        indices.insert(link.index);
+    }
+    Ok(indices)
+}
+
+/// Starts every part, and waits for a signal or for a part that ends.
+async fn supervise(
+    path: &Path,
+    config: Arc<Config>,
+    net: Net,
+    reconciler: Reconciler<Kernel, NodeAddresses>,
+    socket: api::Socket,
+) -> Result<()> {
+    let (configs, config_changes) = watch::channel(Arc::clone(&config));
+    let (refusals, refused_reload) = watch::channel(None);
+    let (targets, target_changes) = watch::channel(targets(&config));
+    let (hosts, host_changes) = watch::channel(merge::hosts(&config));
+    let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
+    let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
+    let (handle, requests) = control::Handle::new(QUEUE);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let inputs = Inputs {
+        config: config_changes,
+        refused_reload,
+        verdicts: verdict_queue,
+        next_hops: next_hop_queue,
+        requests,
+    };
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut file = files::watch(path)?;
+
+    let mut parts = Parts::default();
+    parts.spawn("reconciler", reconciler.run(inputs));
+    parts.spawn("health", health::run(target_changes, verdicts));
+    parts.spawn("next hops", next_hop::run(net, host_changes, next_hops));
+    let stopped = async { drop(stopped.await) };
+    parts.spawn("API", api::serve(socket, handle, stopped));
+    tracing::info!(services = config.services.len(), "running");
+
+    let mut reload = reload::Reload::new(path, config);
+    let end = loop {
+        let forced = tokio::select! {
+            _ = hangup.recv() => true,
+            Some(()) = file.recv() => false,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            ended = parts.ended() => break Err(ended),
+        };
+        match reload.read(forced) {
+            Ok(None) => {}
+            Ok(Some(config)) => {
+                targets.send_replace(self::targets(&config));
+                hosts.send_replace(merge::hosts(&config));
+                configs.send_replace(config);
+                refusals.send_replace(None);
+            }
+            Err(reason) => drop(refusals.send_replace(Some(reason))),
+        }
+    };
+    tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
+    // The API first, so that nobody is told of a node that is half gone.
+    drop(stop);
+    parts.end("API").await;
+    end
+}
+
+/// Whom to probe.
+fn targets(config: &Config) -> Vec<Target> {
+    let target = |(service, backend): (&crate::model::Service, &crate::model::Backend)| Target {
+        member: MemberKey {
+            service: Arc::clone(&service.name),
+            backend: backend.address,
+        },
+        check: service.health.clone(),
+    };
+    merge::active(config).map(target).collect()
+}
+
+/// The running parts, by name.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<&'static str>,
+}
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    /// Waits for a part to end, which none should.
+    async fn ended(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(name)) => anyhow!("the part `{name}` ended"),
+            Some(Err(error)) => anyhow!(error).context("a part failed"),
+            None => anyhow!("every part has ended"),
+        }
+    }
+
+    /// Waits until the named part has ended.
+    async fn end(&mut self, name: &'static str) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if ended.is_ok_and(|ended| ended == name) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Taking a new configuration, or refusing it whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, ConfigError};
+use crate::model::Config;
+
+/// The file, and what of it runs.
+pub(super) struct Reload {
+    path: PathBuf,
+    running: Arc<Config>,
+    /// What was read last, accepted or not.
+    seen: Option<Vec<u8>>,
+}
+
+impl Reload {
+    pub(super) fn new(path: &Path, running: Arc<Config>) -> Self {
+        Self {
+            path: path.to_owned(),
+            running,
+            seen: None,
+        }
+    }
+
+    /// Reads the file. `None` when it says nothing new; unless `forced`, one that has not been touched is not even
+    /// looked at.
+    ///
+    /// # Errors
+    /// Why it is refused; the running configuration stays.
+    pub(super) fn read(&mut self, forced: bool) -> Result<Option<Arc<Config>>, String> {
+        let text = fs::read(&self.path).ok();
+        if !forced && text.is_some() && text == self.seen {
+            return Ok(None);
+        }
+        self.seen = text;
+        match self.accept() {
+            Ok(config) if config == self.running => {
+                tracing::info!("configuration read again: nothing has changed");
+                Ok(Some(config))
+            }
+            Ok(config) => {
+                tracing::info!(services = config.services.len(), "configuration reloaded");
+                self.running = Arc::clone(&config);
+                Ok(Some(config))
+            }
+            Err(reason) => {
+                tracing::error!("reload refused, the running configuration stays:\n{reason}");
+                Err(reason)
+            }
+        }
+    }
+
+    fn accept(&self) -> Result<Arc<Config>, String> {
+        let parsed = config::load(&self.path).map_err(|error: ConfigError| error.to_string())?;
+        for warning in &parsed.warnings {
+            tracing::warn!("{warning}");
+        }
+        let (old, new) = (&self.running, &parsed.config);
+        let fixed = [
+            ("[node] name", old.node.name != new.node.name),
+            ("[node] interfaces", old.node.interfaces != new.node.interfaces),
+            ("[node] xdp-mode", old.node.xdp_mode != new.node.xdp_mode),
+            (
+                "[node] hash-seed-file",
+                old.node.hash_seed_file != new.node.hash_seed_file,
+            ),
+            ("[node] state-dir", old.node.state_dir != new.node.state_dir),
+            ("[node] pin-dir", old.node.pin_dir != new.node.pin_dir),
+            ("[admin] socket", old.admin.socket != new.admin.socket),
+        ];
+        let changed: Vec<_> = fixed
+            .iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(key, _)| *key)
+            .collect();
+        if !changed.is_empty() {
+            return Err(format!(
+                "{}: {} cannot change while the daemon runs; restart it (packets keep flowing meanwhile)",
+                self.path.display(),
+                changed.join(", ")
+            ));
+        }
+        Ok(Arc::new(parsed.config))
+    }
+}

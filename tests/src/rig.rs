@@ -1,0 +1,80 @@
+//! The loaded program with services of its own, fed frame by frame.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lb_common::addr::Mac;
+use lb_common::hash::Seed;
+use lb_user::control::merge::Facts;
+use lb_user::control::{Addresses, Reconciler};
+use lb_user::dataplane::kernel::Kernel;
+use lb_user::model::{Config, Health, MemberKey, NextHop, NextHopState, Verdict};
+
+/// The node's MAC: where clients send frames to.
+pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
+
+/// The MAC that clients' frames come from.
+pub const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
+
+/// Program, maps and reconciler; next to the packets, nothing is real.
+pub type Rig = Reconciler<Kernel, Had>;
+
+/// A node that has these addresses whatever one does.
+pub struct Had(pub BTreeSet<IpAddr>);
+
+impl Addresses for Had {
+    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
+        Ok(self.0.clone())
+    }
+    async fn add(&self, _: IpAddr) -> io::Result<()> {
+        Ok(())
+    }
+    async fn remove(&self, _: IpAddr) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// MAC of a backend, by the last byte of its address.
+#[must_use]
+pub fn mac_of(backend: IpAddr) -> Mac {
+    let last = match backend {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(v6) => v6.octets()[15],
+    };
+    Mac([2, 0, 0, 0, 0, last])
+}
+
+/// Loads the program for a configuration in TOML. Every backend is up, and reached over interface 1, which is where
+/// frames of a test run come from.
+pub async fn rig(toml: &str, had: &[&str]) -> Rig {
+    let config: Config = lb_user::config::parse("test.toml", toml)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .config;
+    let seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+    let kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut facts = Facts::new(Arc::new(config.clone()), BTreeSet::from([1]));
+    for service in &config.services {
+        for backend in &service.backends {
+            let hop = NextHop {
+                mac: mac_of(backend.address.ip()),
+                local: NODE,
+                interface: 1,
+            };
+            facts.route(backend.address.ip(), NextHopState::Resolved(hop));
+            facts.judge(Verdict {
+                member: MemberKey {
+                    service: service.name.clone(),
+                    backend: backend.address,
+                },
+                health: Health::Up,
+                reason: String::new(),
+            });
+        }
+    }
+    let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
+    let mut rig = Reconciler::new(kernel, Had(had), facts, seed);
+    assert!(rig.converge().await, "{:?}", rig.status().fault);
+    rig
+}
