@@ -1,0 +1,102 @@
+//! Addresses with a port, and what makes one useless.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::fault::{Checked, Fault, Span, fault};
+use super::raw::excerpt;
+
+/// Whose address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Vip,
+    Backend,
+}
+
+/// Reads `192.0.2.10:80` or `[2001:db8::10]:80`.
+pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> {
+    let wrong = |message: String| fault(span.clone(), message);
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        return Err(unreadable(span, text, role));
+    };
+    if let (SocketAddr::V6(v6), true) = (address, text.contains('%')) {
+        let hint = format!("write \"[{}]:{}\"", v6.ip(), v6.port());
+        return Err(wrong("an address with a zone is not available in this version".to_owned()).hint(hint));
+    }
+    if let Some(v4) = mapped(address.ip()) {
+        let hint = format!("write it as IPv4: \"{v4}:{}\"", address.port());
+        return Err(wrong(format!("{} is an IPv4 address in IPv6 clothes", address.ip())).hint(hint));
+    }
+    if address.port() == 0 {
+        return Err(wrong("port 0 is not a port".to_owned()).hint("ports are 1 to 65535"));
+    }
+    if let Some(kind) = unusable(address.ip()) {
+        let hint = match role {
+            Role::Vip => "a VIP is a unicast address that routers or neighbours send to this node",
+            Role::Backend => "a backend is another machine, with a unicast address",
+        };
+        return Err(wrong(format!("{} is {kind} address", address.ip())).hint(hint));
+    }
+    Ok(address)
+}
+
+fn mapped(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map(IpAddr::V4),
+    }
+}
+
+fn unusable(ip: IpAddr) -> Option<&'static str> {
+    if ip.is_unspecified() {
+        Some("the unspecified")
+    } else if ip.is_loopback() {
+        Some("a loopback")
+    } else if ip.is_multicast() {
+        Some("a multicast")
+    } else if matches!(ip, IpAddr::V4(v4) if v4.is_broadcast()) {
+        Some("the broadcast")
+    } else if matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+        Some("a link-local")
+    } else {
+        None
+    }
+}
+
+fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
+    const FORM: &str = "write \"192.0.2.10:80\" or \"[2001:db8::10]:80\"";
+    let wrong = |message: String| fault(span.clone(), message);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => {
+            return wrong(format!("the port of {v4} is missing")).hint(format!("write \"{v4}:80\""));
+        }
+        Ok(IpAddr::V6(v6)) => {
+            return wrong(format!("the port of {v6} is missing")).hint(format!("write \"[{v6}]:80\""));
+        }
+        Err(_) => {}
+    }
+    if let Some((host, port)) = text.rsplit_once(':') {
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        if digits && name && host.bytes().any(|b| b.is_ascii_alphabetic()) {
+            let what = match role {
+                Role::Vip => "an interface's own address",
+                Role::Backend => "a host name",
+            };
+            let message = format!("\"{}\": {what} is not available in this version", excerpt(text));
+            return wrong(message).hint(FORM);
+        }
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        if digits && (host.parse::<std::net::Ipv4Addr>().is_ok() || host.parse::<Ipv6Addr>().is_ok()) {
+            let message = format!("port {} is not a port", excerpt(port));
+            return wrong(message).hint("ports are 1 to 65535");
+        }
+    }
+    wrong(format!("\"{}\" is not an IP address with a port", excerpt(text))).hint(FORM)
+}

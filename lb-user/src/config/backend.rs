@@ -1,0 +1,112 @@
+//! `[[service.backend]]`, within one service.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lb_common::id::MemberIndex;
+
+use super::address::{self, Role};
+use super::fault::{Checked, Span, fault};
+use super::raw::{Table, excerpt};
+use super::schema;
+use crate::model::{AdminState, Backend, Mode};
+
+/// What a service's backends must agree with.
+pub(super) struct Front<'a> {
+    pub(super) mode: Mode,
+    pub(super) vips: &'a [(Span, SocketAddr)],
+}
+
+/// The backends, each with the place of its address.
+pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(Span, Backend)>> {
+    let tables = service.tables("backend", &schema::BACKEND)?;
+    let most = usize::from(MemberIndex::MAX.0);
+    if let Some(beyond) = tables.get(most) {
+        let message = format!("a service has at most {most} backends");
+        return Err(fault(beyond.span.clone(), message).hint("split the service"));
+    }
+    let mut names: HashMap<Arc<str>, Span> = HashMap::new();
+    let mut addresses: HashMap<SocketAddr, Span> = HashMap::new();
+    let mut backends = Vec::with_capacity(tables.len());
+    for table in &tables {
+        let value = table.require("address", "\"10.0.0.6:80\"")?;
+        let span = value.span();
+        let address = address::parse(&span, value.string()?, Role::Backend)?;
+        front.check(&span, address)?;
+        if let Some(first) = addresses.insert(address, span.clone()) {
+            let fault = fault(span, format!("backend {address} stands twice in this service"));
+            return Err(fault
+                .other(first, "first here")
+                .hint("to give it a larger share, raise its weight"));
+        }
+        let (name_span, name): (Span, Arc<str>) = match table.get("name") {
+            Some(name) => (name.span(), name.name()?.into()),
+            None => (span.clone(), address.to_string().into()),
+        };
+        if let Some(first) = names.insert(Arc::clone(&name), name_span.clone()) {
+            let fault = fault(
+                name_span,
+                format!("two backends of this service are called \"{}\"", excerpt(&name)),
+            );
+            return Err(fault
+                .other(first, "first here")
+                .hint("commands name a backend as SERVICE/BACKEND"));
+        }
+        let weight = match table.get("weight") {
+            Some(weight) => weight.whole(0..=u32::from(u16::MAX))? as u16,
+            None => 1,
+        };
+        let states = [("active", AdminState::Active), ("disabled", AdminState::Disabled)];
+        let state = match table.get("state") {
+            Some(state) => state.choice(&states, &["drain"])?,
+            None => AdminState::Active,
+        };
+        let backend = Backend {
+            name,
+            address,
+            weight,
+            state,
+        };
+        backends.push((span, backend));
+    }
+    Ok(backends)
+}
+
+impl Front<'_> {
+    /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family.
+    fn check(&self, span: &Span, address: SocketAddr) -> Checked<()> {
+        match self.mode {
+            Mode::Dsr => {}
+        }
+        let Some((vip_span, vip)) = self.vips.first() else {
+            return Ok(());
+        };
+        if !self.vips.iter().any(|(_, vip)| vip.is_ipv4() == address.is_ipv4()) {
+            let family = |address: &SocketAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let message = format!("an {} backend behind {} VIPs only", family(&address), family(vip));
+            let hint = format!(
+                "in dsr a backend has an address of a VIP's family: give its {} address",
+                family(vip)
+            );
+            return Err(fault(span.clone(), message)
+                .other(vip_span.clone(), "the VIP")
+                .hint(hint));
+        }
+        if vip.port() != address.port() {
+            let message = format!(
+                "the backend's port {} is not the VIP's port {}",
+                address.port(),
+                vip.port()
+            );
+            let hint = format!(
+                "dsr does not change ports: write \"{}\"",
+                SocketAddr::new(address.ip(), vip.port())
+            );
+            return Err(fault(span.clone(), message)
+                .other(vip_span.clone(), "the VIP")
+                .hint(hint));
+        }
+        Ok(())
+    }
+}

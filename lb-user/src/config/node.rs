@@ -1,0 +1,97 @@
+//! `[node]` and `[admin]`.
+
+use super::fault::{Checked, fault};
+use super::raw::{Table, Value, excerpt};
+use super::{Reader, Subject, schema};
+use crate::model::{Admin, Node, XdpMode};
+
+/// Longest interface name, in bytes: the kernel's `IFNAMSIZ`, less the closing zero.
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// Longest path of a Unix socket, in bytes: `sun_path` of unix(7), less the closing zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Reader {
+    pub(super) fn node(&mut self, node: &Table<'_>, host_name: impl FnOnce() -> String) -> Checked<Node> {
+        let name = match node.get("name") {
+            Some(name) => name.name()?.to_owned(),
+            None => host_name(),
+        };
+        let interfaces = self.interfaces(&node.require("interfaces", "[\"eth0\"]")?)?;
+        let modes = [
+            ("auto", XdpMode::Auto),
+            ("native", XdpMode::Native),
+            ("generic", XdpMode::Generic),
+        ];
+        let xdp_mode = match node.get("xdp-mode") {
+            Some(mode) => mode.choice(&modes, &[])?,
+            None => XdpMode::Auto,
+        };
+        let mut path = |key: &'static str, subject: Subject| match node.get(key) {
+            Some(value) => {
+                self.places.insert(subject, value.span());
+                value.path().map(Some)
+            }
+            None => Ok(None),
+        };
+        Ok(Node {
+            name,
+            interfaces,
+            xdp_mode,
+            hash_seed_file: path("hash-seed-file", Subject::HashSeedFile)?,
+            state_dir: path("state-dir", Subject::StateDir)?.unwrap_or_else(|| "/var/lib/fulcrum".into()),
+            pin_dir: path("pin-dir", Subject::PinDir)?.unwrap_or_else(|| "/sys/fs/bpf/fulcrum".into()),
+        })
+    }
+
+    fn interfaces(&mut self, value: &Value<'_>) -> Checked<Vec<String>> {
+        let mut names = Vec::new();
+        for (span, name) in value.strings()? {
+            if !is_interface_name(name) {
+                let message = format!("\"{}\" cannot be the name of an interface", excerpt(name));
+                let hint = format!("names have 1 to {MAX_INTERFACE_NAME} bytes, without blanks, '/' and ':'");
+                return Err(fault(span, message).hint(hint));
+            }
+            if let Some(first) = self.places.insert(Subject::Interface(name.to_owned()), span.clone()) {
+                return Err(fault(span, format!("interface \"{name}\" stands here twice")).other(first, "first here"));
+            }
+            names.push(name.to_owned());
+        }
+        if names.is_empty() {
+            let hint = "name the NICs where VIP traffic arrives: interfaces = [\"eth0\"]";
+            return Err(value.fault("no interface is named").hint(hint));
+        }
+        Ok(names)
+    }
+
+    pub(super) fn admin(&mut self, admin: Option<Value<'_>>) -> Checked<Admin> {
+        let socket = match admin {
+            Some(admin) => admin.table(&schema::ADMIN)?.get("socket"),
+            None => None,
+        };
+        let Some(socket) = socket else {
+            return Ok(Admin {
+                socket: "/run/fulcrum/fulcrum.sock".into(),
+            });
+        };
+        let path = socket.path()?;
+        let bytes = path.as_os_str().len();
+        if bytes > MAX_SOCKET_PATH {
+            let message = format!("the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes, this one {bytes}");
+            return Err(socket
+                .fault(message)
+                .hint("choose a folder nearer to the root, such as /run/fulcrum"));
+        }
+        self.places.insert(Subject::Socket, socket.span());
+        Ok(Admin { socket: path })
+    }
+}
+
+/// What the kernel's `dev_valid_name` takes.
+fn is_interface_name(name: &str) -> bool {
+    let blank = |b: u8| b.is_ascii_whitespace() || b == 0x0b;
+    (1..=MAX_INTERFACE_NAME).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(|b| b == 0 || b == b'/' || b == b':' || blank(b))
+}

@@ -1,0 +1,78 @@
+//! Which keys stand in which table: those of this version, and those that later ones will have.
+
+/// A kind of table.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// As it is written: `[node]`, `[[service]]`.
+    pub(super) name: &'static str,
+    /// Its keys.
+    pub(super) keys: &'static [&'static str],
+    /// Documented keys that this version does not have.
+    pub(super) later: &'static [&'static str],
+}
+
+/// The file itself.
+pub(super) static ROOT: Shape = Shape {
+    name: "the file",
+    keys: &["node", "admin", "service"],
+    later: &["pool", "protection", "vrrp"],
+};
+
+pub(super) static NODE: Shape = Shape {
+    name: "[node]",
+    keys: &[
+        "name",
+        "interfaces",
+        "xdp-mode",
+        "hash-seed-file",
+        "state-dir",
+        "pin-dir",
+    ],
+    later: &["flow-table-size"],
+};
+
+pub(super) static ADMIN: Shape = Shape {
+    name: "[admin]",
+    keys: &["socket"],
+    later: &["listen", "token-file"],
+};
+
+pub(super) static SERVICE: Shape = Shape {
+    name: "[[service]]",
+    keys: &[
+        "name",
+        "address",
+        "protocol",
+        "mode",
+        "balance",
+        "table-size",
+        "undeclared",
+        "health",
+        "backend",
+    ],
+    later: &[
+        "drain-timeout",
+        "idle-timeout",
+        "track",
+        "nat",
+        "tls",
+        "http",
+        "route",
+        "protection",
+    ],
+};
+
+pub(super) static HEALTH: Shape = Shape {
+    name: "[service.health]",
+    keys: &["kind", "path", "interval", "timeout", "rise", "fall"],
+    later: &["slow-start", "quorum", "via"],
+};
+
+pub(super) static BACKEND: Shape = Shape {
+    name: "[[service.backend]]",
+    keys: &["name", "address", "weight", "state"],
+    later: &["role"],
+};
+
+/// All of them; a key that is unknown in one may have been meant for another.
+pub(super) static ALL: [&Shape; 6] = [&ROOT, &NODE, &ADMIN, &SERVICE, &HEALTH, &BACKEND];

@@ -1,0 +1,189 @@
+//! `[[service]]`, one at a time.
+
+use std::net::SocketAddr;
+
+use lb_common::limits::{RING_MAX_LOG2, RING_MIN_LOG2};
+
+use super::address::{self, Role};
+use super::backend::{self, Front};
+use super::fault::{Checked, Span, fault};
+use super::raw::{Table, Value};
+use super::{Reader, Subject};
+use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared};
+
+/// Slots per backend below which shares and churn get coarse.
+const SLOTS_PER_BACKEND: u32 = 100;
+
+/// A service, and the places that other services may contradict.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) service: Service,
+    pub(super) header: Span,
+    pub(super) name: Span,
+    /// As many as VIPs.
+    pub(super) vips: Vec<Span>,
+    /// As many as backends.
+    pub(super) backends: Vec<Span>,
+    pub(super) table_size: Option<Span>,
+    pub(super) undeclared: Option<Span>,
+}
+
+impl Reader {
+    pub(super) fn service(&mut self, table: &Table<'_>) -> Checked<Draft> {
+        let name = table.require("name", "\"web\"")?;
+        self.places
+            .insert(Subject::Service(name.name()?.to_owned()), table.span.clone());
+        let mode = table
+            .require("mode", "\"dsr\"")?
+            .choice(&[("dsr", Mode::Dsr)], &["tunnel", "nat", "proxy"])?;
+        let vips = vips(&table.require("address", "\"192.0.2.10:80\"")?, mode)?;
+        let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+        let protocol = match table.get("protocol") {
+            Some(protocol) => protocol.choice(&protocols, &[])?,
+            None => Protocol::Tcp,
+        };
+        let balance = match table.get("balance") {
+            Some(balance) => balance.choice(&[("maglev", Balance::Maglev)], BALANCE_LATER)?,
+            None => Balance::Maglev,
+        };
+        let table_size = table.get("table-size");
+        let undeclared = table.get("undeclared");
+        let ring = table_size.as_ref().map_or(Ok(RingSize::DEFAULT), ring_size)?;
+        let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
+        let health = self.health(table.get("health"), protocol, &table.span)?;
+        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips })?
+            .into_iter()
+            .unzip();
+        let (vip_spans, vips) = vips.into_iter().unzip();
+        let draft = Draft {
+            service: Service {
+                name: name.name()?.into(),
+                vips,
+                protocol,
+                mode,
+                balance,
+                table_size: ring,
+                undeclared: kept,
+                health,
+                backends,
+            },
+            header: table.span.clone(),
+            name: name.span(),
+            vips: vip_spans,
+            backends: backend_spans,
+            table_size: table_size.map(|value| value.span()),
+            undeclared: undeclared.map(|value| value.span()),
+        };
+        self.shares(&draft)?;
+        Ok(draft)
+    }
+
+    fn undeclared(&mut self, value: &Value<'_>) -> Checked<Undeclared> {
+        let undeclared = value.choice(&[("drop", Undeclared::Drop), ("pass", Undeclared::Pass)], &[])?;
+        let (message, hint) = match undeclared {
+            Undeclared::Drop => (
+                "packets for this VIP to undeclared ports are dropped, even where the node's own services answer",
+                "if the VIP is an address that you log in through, declare that port or remove `undeclared`",
+            ),
+            Undeclared::Pass => (
+                "packets for this VIP to undeclared ports reach the node itself",
+                "whatever listens on all addresses of this node can then be reached through the VIP",
+            ),
+        };
+        self.warnings.push(value.fault(message).hint(hint));
+        Ok(undeclared)
+    }
+
+    /// Is there somebody to serve, and are there slots enough for everybody?
+    fn shares(&mut self, draft: &Draft) -> Checked<()> {
+        let backends = &draft.service.backends;
+        let slots = draft.service.table_size.slots();
+        let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
+        // Those that are disabled now may be enabled later.
+        let weighty = backends.iter().filter(|backend| backend.weight > 0).count() as u32;
+        let enough = |least: u32| match least.checked_next_power_of_two() {
+            Some(size) if size <= 1 << RING_MAX_LOG2 => format!("set table-size = {size}"),
+            _ => "split the service".to_owned(),
+        };
+        if weighty > slots {
+            let message = format!("{weighty} backends cannot share {slots} slots");
+            return Err(fault(span, message).hint(enough(weighty)));
+        }
+        let good = weighty.saturating_mul(SLOTS_PER_BACKEND);
+        if good > slots && slots < 1 << RING_MAX_LOG2 {
+            let message = format!("{slots} slots for {weighty} backends make shares coarse");
+            let hint = format!(
+                "{SLOTS_PER_BACKEND} slots per backend keep them within a percent or so: {}",
+                enough(good.min(1 << RING_MAX_LOG2))
+            );
+            self.warnings.push(fault(span, message).hint(hint));
+        }
+        let serves = backends
+            .iter()
+            .any(|backend| backend.weight > 0 && backend.state == AdminState::Active);
+        if !serves {
+            let (what, hint) = if backends.is_empty() {
+                ("this service has no backends", "add a [[service.backend]]")
+            } else {
+                (
+                    "every backend of this service is disabled or has weight 0",
+                    "enable one, or raise a weight",
+                )
+            };
+            let message = format!("{what}: its packets are dropped");
+            self.warnings.push(fault(draft.header.clone(), message).hint(hint));
+        }
+        Ok(())
+    }
+}
+
+/// Ways to choose a backend that this version does not have.
+const BALANCE_LATER: &[&str] = &[
+    "source-hash",
+    "round-robin",
+    "least-connections",
+    "by-requests",
+    "by-traffic",
+    "by-busyness",
+    "heartbeat",
+    "peak-ewma",
+];
+
+fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
+    let mut vips: Vec<(Span, SocketAddr)> = Vec::new();
+    for (span, text) in value.string_or_strings()? {
+        let vip = address::parse(&span, text, Role::Vip)?;
+        match (mode, vips.first()) {
+            (Mode::Dsr, Some((first, other))) if other.port() != vip.port() => {
+                let message = format!(
+                    "the VIPs of this service have different ports, {} and {}",
+                    other.port(),
+                    vip.port()
+                );
+                let hint = "dsr does not change ports, so no backend could serve both: make it two services";
+                return Err(fault(span, message).other(first.clone(), "the other port").hint(hint));
+            }
+            (Mode::Dsr, _) => vips.push((span, vip)),
+        }
+    }
+    if vips.is_empty() {
+        let hint = "a service has at least one VIP: address = \"192.0.2.10:80\"";
+        return Err(value.fault("no address is given").hint(hint));
+    }
+    Ok(vips)
+}
+
+fn ring_size(value: &Value<'_>) -> Checked<RingSize> {
+    const LEAST: u32 = 1 << RING_MIN_LOG2;
+    const MOST: u32 = 1 << RING_MAX_LOG2;
+    let slots = value
+        .whole(LEAST..=MOST)
+        .map_err(|fault| fault.hint("it is a power of two"))?;
+    RingSize::new(slots).ok_or_else(|| {
+        let above = slots.next_power_of_two();
+        let hint = format!("the nearest are {} and {above}", above / 2);
+        value
+            .fault(format!("`table-size` must be a power of two, {slots} is not"))
+            .hint(hint)
+    })
+}

@@ -1,0 +1,53 @@
+//! Text and places in it.
+
+/// A file's text, and what to call it.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+impl Source {
+    pub(super) fn new(origin: &str, text: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Line and column of a byte, both from 1; columns count characters.
+    pub(super) fn place(&self, byte: usize) -> (usize, usize) {
+        let before = &self.text[..self.text.floor_char_boundary(byte)];
+        let line = before.matches('\n').count() + 1;
+        (line, before[self.line_start(byte)..].chars().count() + 1)
+    }
+
+    /// Where the line of a byte begins.
+    pub(super) fn line_start(&self, byte: usize) -> usize {
+        let before = &self.text[..self.text.floor_char_boundary(byte)];
+        before.rfind('\n').map_or(0, |newline| newline + 1)
+    }
+
+    /// Where the line of a byte ends, before its line break.
+    pub(super) fn line_end(&self, byte: usize) -> usize {
+        let start = self.text.floor_char_boundary(byte);
+        let rest = self.text[start..].split('\n').next().unwrap_or("");
+        start + rest.strip_suffix('\r').unwrap_or(rest).len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_characters_from_one() {
+        let source = Source::new("x", "a\nö = ü\r\n");
+        assert_eq!(source.place(0), (1, 1));
+        assert_eq!(source.place(2), (2, 1));
+        assert_eq!(source.place(7), (2, 5));
+        assert_eq!(source.place(8), (2, 5), "inside a character: at its start");
+        assert_eq!((source.line_start(7), source.line_end(7)), (2, 9));
+        assert_eq!(source.place(100), (3, 1));
+    }
+}

@@ -1,0 +1,152 @@
+//! What comes out of good files.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::super::schema;
+use super::super::{load, parse};
+use super::{NODE, SERVICE, read};
+use crate::model::{
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
+    Service, Undeclared, XdpMode,
+};
+
+#[test]
+fn defaults() {
+    let text = format!("{NODE}{SERVICE}[[service.backend]]\naddress = \"10.0.0.6:80\"\n");
+    let expected = Config {
+        node: Node {
+            name: "host".to_owned(),
+            interfaces: vec!["eth0".to_owned()],
+            xdp_mode: XdpMode::Auto,
+            hash_seed_file: None,
+            state_dir: "/var/lib/fulcrum".into(),
+            pin_dir: "/sys/fs/bpf/fulcrum".into(),
+        },
+        admin: Admin {
+            socket: "/run/fulcrum/fulcrum.sock".into(),
+        },
+        services: vec![Service {
+            name: "web".into(),
+            vips: vec!["192.0.2.10:80".parse().unwrap()],
+            protocol: Protocol::Tcp,
+            mode: Mode::Dsr,
+            balance: Balance::Maglev,
+            table_size: RingSize::DEFAULT,
+            undeclared: None,
+            health: HealthCheck {
+                kind: HealthKind::Tcp,
+                interval: Duration::from_secs(2),
+                timeout: Duration::from_secs(1),
+                rise: NonZeroU32::new(2).unwrap(),
+                fall: NonZeroU32::new(3).unwrap(),
+            },
+            backends: vec![Backend {
+                name: "10.0.0.6:80".into(),
+                address: "10.0.0.6:80".parse().unwrap(),
+                weight: 1,
+                state: AdminState::Active,
+            }],
+        }],
+    };
+    assert_eq!(read(&text).unwrap().config, expected);
+}
+
+#[test]
+fn a_short_interval_shortens_the_default_timeout() {
+    let config = read(&format!("{NODE}{SERVICE}[service.health]\ninterval = \"300ms\"\n"))
+        .unwrap()
+        .config;
+    assert_eq!(config.services[0].health.timeout, Duration::from_millis(300));
+}
+
+#[test]
+fn services_may_share_an_address() {
+    let web = SERVICE;
+    let secure = SERVICE.replace("web", "secure").replace(":80", ":443");
+    let quic = SERVICE.replace("web", "quic").replace(":80", ":443") + "protocol = \"udp\"\nundeclared = \"drop\"\n";
+    let config = read(&format!("{NODE}{web}{secure}{quic}")).unwrap().config;
+    let shared: Vec<Option<Undeclared>> = config.services.iter().map(|s| s.undeclared).collect();
+    assert_eq!(shared, [None, None, Some(Undeclared::Drop)]);
+}
+
+#[test]
+fn other_ways_to_write_the_same() {
+    let inline = "node = { interfaces = ['eth0'] }\nservice = [{ name = 'web', address = ['192.0.2.10:80'], \
+        mode = 'dsr', health.kind = 'http', backend = [{ address = '10.0.0.6:80', weight = 0x10 }] }]\n";
+    let tables = format!(
+        "\u{feff}{NODE}{SERVICE}[[service.backend]]\naddress = \"10.0.0.6:80\"\nweight = 16\n\
+        [service.health]\nkind = \"http\"\n"
+    );
+    let config = read(inline).unwrap().config;
+    assert_eq!(config, read(&tables).unwrap().config);
+    assert_eq!(config, read(&tables.replace('\n', "\r\n")).unwrap().config);
+    let probe = HttpProbe { path: "/".to_owned() };
+    assert_eq!(config.services[0].health.kind, HealthKind::Http(probe));
+}
+
+#[test]
+fn the_host_names_a_node_without_a_name() {
+    let name = parse("x", NODE).unwrap().config.node.name;
+    let named = read(&format!("{NODE}name = \"{name}\"\n")).unwrap();
+    assert_eq!(named.config.node.name, name, "a host's name is a valid name");
+}
+
+#[test]
+fn the_example_is_good() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/example.toml");
+    let parsed = load(path.as_ref()).unwrap_or_else(|error| panic!("{error}"));
+    if let Some(warning) = parsed.warnings.first() {
+        panic!("{warning}");
+    }
+    let text = std::fs::read_to_string(path).unwrap();
+    for key in schema::ALL
+        .iter()
+        .flat_map(|shape| shape.keys)
+        .filter(|&&key| key != "undeclared")
+    {
+        assert!(text.contains(key), "docs/example.toml does not show `{key}`");
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for shape in schema::ALL {
+        let section = text
+            .split("\n## ")
+            .find(|section| section.starts_with(&format!("`{}`", shape.name)));
+        let Some(section) = section else {
+            assert_eq!(shape.name, schema::ROOT.name, "no section about {}", shape.name);
+            continue;
+        };
+        for key in shape
+            .keys
+            .iter()
+            .filter(|&&key| !(shape.name == "[[service]]" && ["health", "backend"].contains(&key)))
+        {
+            assert!(
+                section.contains(&format!("\n| `{key}` |")),
+                "`{key}` of {} is not documented",
+                shape.name
+            );
+        }
+    }
+}
+
+#[test]
+fn files_in_the_documentation_are_good() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let examples = text
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let mut files = 0;
+    for example in examples.filter(|example| example.contains("[node]")) {
+        read(example).unwrap_or_else(|error| panic!("{error}"));
+        files += 1;
+    }
+    assert!(files > 0);
+}

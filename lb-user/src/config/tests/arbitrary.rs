@@ -1,0 +1,385 @@
+//! Properties: what can be written reads back the same, and no input panics.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::super::{duration, load};
+use super::read;
+use crate::model::{
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
+    Service, Undeclared, XdpMode,
+};
+
+const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
+
+fn name() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+}
+
+fn path() -> impl Strategy<Value = String> {
+    "(/[ -~äß]{1,10}){1,8}"
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    let interfaces = prop::collection::btree_set("[!-.0-9;-~]{3,15}", 1..5);
+    let modes = select(vec![XdpMode::Auto, XdpMode::Native, XdpMode::Generic]);
+    (name(), interfaces, modes, prop::option::of(path()), path(), path()).prop_map(
+        |(name, interfaces, xdp_mode, seed, state_dir, pin_dir)| Node {
+            name,
+            interfaces: interfaces.into_iter().collect(),
+            xdp_mode,
+            hash_seed_file: seed.map(Into::into),
+            state_dir: state_dir.into(),
+            pin_dir: pin_dir.into(),
+        },
+    )
+}
+
+fn health() -> impl Strategy<Value = HealthCheck> {
+    let kind = prop_oneof![
+        Just(HealthKind::Tcp),
+        Just(HealthKind::None),
+        "/[!-~]{0,40}".prop_map(|path| HealthKind::Http(HttpProbe { path })),
+    ];
+    let streak = || (1u32..=1000).prop_map(|n| NonZeroU32::new(n).unwrap());
+    (kind, 10u64..=86_400_000, any::<Index>(), streak(), streak()).prop_map(|(kind, interval, timeout, rise, fall)| {
+        HealthCheck {
+            kind,
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout.index(interval as usize) as u64 + 1),
+            rise,
+            fall,
+        }
+    })
+}
+
+/// Addresses of a service: VIPs from `index` on, so that services never share one; backends out of two prefixes.
+fn services() -> impl Strategy<Value = Vec<Service>> {
+    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., any::<bool>()), 0..12);
+    let policy = select(vec![None, Some(Undeclared::Drop), Some(Undeclared::Pass)]);
+    let service = (
+        name(),
+        1u16..,
+        1u16..4,
+        select(vec![Protocol::Tcp, Protocol::Udp]),
+        6u32..=12,
+        policy,
+        health(),
+        backends,
+    );
+    prop::collection::vec(service, 0..6).prop_map(|services| {
+        let mut names = BTreeSet::new();
+        let unique = services.into_iter().filter(|service| names.insert(service.0.clone()));
+        unique
+            .enumerate()
+            .map(
+                |(index, (name, port, vips, protocol, log2, undeclared, health, backends))| {
+                    let ip = |v6: bool, net: u16, host: u16| -> IpAddr {
+                        if v6 {
+                            [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into()
+                        } else {
+                            [10, net as u8, (host >> 8) as u8, host as u8].into()
+                        }
+                    };
+                    let vips = (0..vips)
+                        .map(|i| SocketAddr::new(ip(i % 2 == 1, 1 + index as u16, i), port))
+                        .collect::<Vec<_>>();
+                    let backends = backends
+                        .into_iter()
+                        .filter(|((v6, _), _)| vips.len() > 1 || !v6)
+                        .map(|((v6, host), (named, weight, active))| {
+                            let address = SocketAddr::new(ip(v6, 0, host), port);
+                            let name = if named {
+                                format!("b{}-{host}", u8::from(v6))
+                            } else {
+                                address.to_string()
+                            };
+                            Backend {
+                                name: name.into(),
+                                address,
+                                weight,
+                                state: if active {
+                                    AdminState::Active
+                                } else {
+                                    AdminState::Disabled
+                                },
+                            }
+                        })
+                        .collect();
+                    Service {
+                        name: name.into(),
+                        vips,
+                        protocol,
+                        mode: Mode::Dsr,
+                        balance: Balance::Maglev,
+                        table_size: RingSize::new(1 << log2).unwrap(),
+                        undeclared,
+                        health,
+                        backends,
+                    }
+                },
+            )
+            .collect()
+    })
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    (node(), "(/[a-z]{1,10}){1,9}", services()).prop_map(|(node, socket, services)| Config {
+        node,
+        admin: Admin { socket: socket.into() },
+        services,
+    })
+}
+
+/// The configuration as TOML.
+fn written(config: &Config) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let path = |path: &std::path::Path| quoted(path.to_str().unwrap());
+    let mut text = String::new();
+    let Node {
+        name,
+        interfaces,
+        xdp_mode,
+        hash_seed_file,
+        state_dir,
+        pin_dir,
+    } = &config.node;
+    let mode = match xdp_mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    };
+    let interfaces: Vec<String> = interfaces.iter().map(|name| quoted(name)).collect();
+    let interfaces = interfaces.join(",\n  ");
+    writeln!(
+        text,
+        "[node]\nname = {}\ninterfaces = [{interfaces}]\nxdp-mode = \"{mode}\"",
+        quoted(name)
+    )
+    .unwrap();
+    writeln!(text, "state-dir = {}\npin-dir = {}", path(state_dir), path(pin_dir)).unwrap();
+    if let Some(file) = hash_seed_file {
+        writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
+    }
+    writeln!(text, "[admin]\nsocket = {}", path(&config.admin.socket)).unwrap();
+    for service in &config.services {
+        write_service(&mut text, service);
+    }
+    text
+}
+
+fn write_service(text: &mut String, service: &Service) {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let vips: Vec<String> = service.vips.iter().map(|vip| format!("\"{vip}\"")).collect();
+    writeln!(
+        text,
+        "[[service]]\nname = \"{}\"\naddress = [{}]",
+        service.name,
+        vips.join(", ")
+    )
+    .unwrap();
+    writeln!(
+        text,
+        "protocol = \"{}\"\nmode = \"{}\"",
+        service.protocol.label(),
+        service.mode.label()
+    )
+    .unwrap();
+    writeln!(
+        text,
+        "balance = \"{}\"\ntable-size = {}",
+        service.balance.label(),
+        service.table_size.slots()
+    )
+    .unwrap();
+    match service.undeclared {
+        Some(Undeclared::Drop) => writeln!(text, "undeclared = \"drop\"").unwrap(),
+        Some(Undeclared::Pass) => writeln!(text, "undeclared = \"pass\"").unwrap(),
+        None => {}
+    }
+    let health = &service.health;
+    let kind = match &health.kind {
+        HealthKind::Tcp => "\"tcp\"".to_owned(),
+        HealthKind::None => "\"none\"".to_owned(),
+        HealthKind::Http(probe) => format!("\"http\"\npath = {}", quoted(&probe.path)),
+    };
+    let (interval, timeout) = (duration::format(health.interval), duration::format(health.timeout));
+    writeln!(
+        text,
+        "[service.health]\nkind = {kind}\ninterval = \"{interval}\"\ntimeout = \"{timeout}\""
+    )
+    .unwrap();
+    writeln!(text, "rise = {}\nfall = {}", health.rise, health.fall).unwrap();
+    for backend in &service.backends {
+        writeln!(
+            text,
+            "[[service.backend]]\naddress = \"{}\"\nweight = {}",
+            backend.address, backend.weight
+        )
+        .unwrap();
+        if *backend.name != *backend.address.to_string() {
+            writeln!(text, "name = \"{}\"", backend.name).unwrap();
+        }
+        writeln!(text, "state = \"{}\"", backend.state.label()).unwrap();
+    }
+}
+
+/// Reads, and renders whatever comes of it.
+fn survives(text: &str) {
+    match read(text) {
+        Ok(parsed) => parsed.warnings.iter().for_each(|warning| drop(warning.to_string())),
+        Err(error) => {
+            assert!(error.line().is_some() && error.column().is_some());
+            assert!(!error.message().contains('\n'), "{error}");
+            assert!(
+                error.to_string().len() < 4_000 && !error.render(true).is_empty(),
+                "{error}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn what_is_written_reads_back_the_same(config in config()) {
+        let text = written(&config);
+        let parsed = read(&text).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(parsed.config, config);
+        parsed.warnings.iter().for_each(|warning| drop(warning.to_string()));
+    }
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn no_toml_panics(tokens in prop::collection::vec(select(TOKENS.to_vec()), 0..60)) {
+        survives(&tokens.concat());
+    }
+
+    #[test]
+    fn no_cut_or_paste_panics(from in any::<Index>(), to in any::<Index>(), at in any::<Index>(), paste in any::<bool>()) {
+        let places: Vec<usize> = EXAMPLE.char_indices().map(|(i, _)| i).collect();
+        let (from, to, at) = (*from.get(&places), *to.get(&places), *at.get(&places));
+        let (from, to) = (from.min(to), from.max(to));
+        let mut text = EXAMPLE.to_owned();
+        if paste {
+            text.insert_str(at, &EXAMPLE[from..to]);
+        } else {
+            text.replace_range(from..to, "");
+        }
+        survives(&text);
+    }
+
+    #[test]
+    fn no_replaced_value_panics(line in any::<Index>(), value in select(VALUES.to_vec())) {
+        let lines: Vec<&str> = EXAMPLE.lines().collect();
+        let line = line.index(lines.len());
+        let replaced = lines[line].split_once(" = ").map(|(key, _)| format!("{key} = {value}"));
+        let text: Vec<&str> = lines.iter().enumerate().map(|(i, old)| match &replaced {
+            Some(new) if i == line => new.as_str(),
+            _ => old,
+        }).collect();
+        survives(&text.join("\n"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..500), at in any::<Index>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        let mut content = EXAMPLE.as_bytes().to_vec();
+        let at = at.index(content.len());
+        content.splice(at..at, bytes);
+        std::fs::write(&path, content).unwrap();
+        if let Err(error) = load(&path) {
+            prop_assert!(error.line().is_some() && error.to_string().len() < 4_000);
+        }
+    }
+}
+
+const TOKENS: &[&str] = &[
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    " = ",
+    ".",
+    ",",
+    "\n",
+    "\r\n",
+    "\"",
+    "'",
+    "\"\"\"",
+    "#",
+    "-",
+    "node",
+    "admin",
+    "service",
+    "health",
+    "backend",
+    "name",
+    "address",
+    "interfaces",
+    "\"eth0\"",
+    "\"192.0.2.1:80\"",
+    "1",
+    "0x",
+    "1e9",
+    "inf",
+    "1979-05-27",
+    "true",
+    "\u{feff}",
+    "ö",
+    "\u{202e}",
+    "\t",
+    "\0",
+    "[[service]]\n",
+    "[node]\n",
+    "mode = \"dsr\"\n",
+];
+
+const VALUES: &[&str] = &[
+    "1",
+    "-1",
+    "0",
+    "1.5",
+    "nan",
+    "true",
+    "\"\"",
+    "\"x\"",
+    "[]",
+    "[[]]",
+    "{}",
+    "[\"\"]",
+    "[1]",
+    "{a = 1}",
+    "[{}]",
+    "1979-05-27",
+    "99999999999999999999999999999999999999999",
+    "\"0s\"",
+    "\"192.0.2.10:443\"",
+    "\"\\u0000\"",
+    "\"[::ffff:1.2.3.4]:80\"",
+    "0xffffffff",
+    "0b1",
+    "'''\na\nb'''",
+    "\"ööööööööööööööööööööööööööööööööööööö\"",
+    "",
+    "x",
+];

@@ -1,0 +1,161 @@
+//! What people see, as a whole.
+
+use super::super::{ConfigError, Subject};
+use super::{NODE, SERVICE, read};
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    shows(&read(text).unwrap_err(), expected);
+}
+
+#[track_caller]
+fn shows(error: &ConfigError, expected: &str) {
+    let shown = error.to_string();
+    assert_eq!(shown, expected.trim_matches('\n'), "\n{shown}\n");
+}
+
+#[test]
+fn an_error_shows_its_place_and_a_hint() {
+    refused(
+        &format!("{NODE}{SERVICE}tabel-size = 64\n"),
+        r#"
+error: unknown key `tabel-size` in [[service]]
+ --> test.toml:7:1
+  |
+7 | tabel-size = 64
+  | ^^^^^^^^^^
+  |
+  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, undeclared, health, backend
+"#,
+    );
+}
+
+#[test]
+fn a_contradiction_shows_both_places() {
+    refused(
+        &format!("{NODE}{SERVICE}{}", SERVICE.replace("web", "other")),
+        r#"
+error: VIP 192.0.2.10:80/tcp is used twice
+ --> test.toml:9:11
+  |
+5 | address = "192.0.2.10:80"
+  |           --------------- first here
+...
+9 | address = "192.0.2.10:80"
+  |           ^^^^^^^^^^^^^^^
+  |
+  = help: one address, port and protocol belongs to one service
+"#,
+    );
+}
+
+#[test]
+fn two_places_in_one_line() {
+    refused(
+        "[node]\ninterfaces = [\"eth0\", \"eth0\"]\n",
+        r#"
+error: interface "eth0" stands here twice
+ --> test.toml:2:23
+  |
+2 | interfaces = ["eth0", "eth0"]
+  |               ------  ^^^^^^
+  |               |
+  |               first here
+"#,
+    );
+}
+
+#[test]
+fn an_empty_file_is_told_what_to_say() {
+    refused(
+        "",
+        r#"
+error: the file says nothing
+ --> test.toml:1:1
+  |
+1 |
+  | ^
+  |
+  = help: the least that a file needs:
+
+          [node]
+          interfaces = ["eth0"]
+
+          [[service]]
+          name = "web"
+          address = "192.0.2.10:80"
+          mode = "dsr"
+
+          [[service.backend]]
+          address = "10.0.0.6:80"
+"#,
+    );
+}
+
+#[test]
+fn a_value_over_several_lines_is_marked_in_its_first() {
+    refused(
+        "[node]\ninterfaces = \"\"\"eth0\nöth1\"\"\"\n",
+        r#"
+error: `interfaces` must be a list of strings, not "eth0\nöth1"
+ --> test.toml:2:14
+  |
+2 | interfaces = """eth0
+  |              ^^^^^^^
+  |
+  = help: write interfaces = ["eth0\nöth1"]
+"#,
+    );
+}
+
+#[test]
+fn a_long_line_is_cut() {
+    let text = format!("[node]\ninterfaces = [{}\"a b\"]\n", "\"eth0\", ".repeat(100_000));
+    let shown = read(&text).unwrap_err().to_string();
+    assert!(shown.len() < 1_000, "{} bytes", shown.len());
+    let text = format!("[node]\nname = \"{}\"\n", "ö".repeat(100_000));
+    let error = read(&text).unwrap_err();
+    assert!(error.to_string().len() < 1_000, "{error}");
+    assert!(error.message().len() < 200);
+}
+
+#[test]
+fn colour_only_on_demand() {
+    let error = read("").unwrap_err();
+    assert!(!error.to_string().contains('\u{1b}'));
+    assert!(error.render(true).contains('\u{1b}'));
+}
+
+#[test]
+fn callers_add_what_only_the_machine_knows() {
+    let parsed = read(&format!("{NODE}pin-dir = \"/sys/fs/bpf/x\"\n{SERVICE}")).unwrap();
+    let interface = Subject::Interface("eth0".to_owned());
+    let error = parsed.error_at(&interface, "there is no interface \"eth0\"", "see `ip link`");
+    assert_eq!((error.line(), error.column()), (Some(2), Some(15)));
+    shows(
+        &error,
+        r#"
+error: there is no interface "eth0"
+ --> test.toml:2:15
+  |
+2 | interfaces = ["eth0"]
+  |               ^^^^^^
+  |
+  = help: see `ip link`
+"#,
+    );
+    let warning = parsed.warning_at(&Subject::PinDir, "x", "y");
+    assert_eq!((warning.line(), warning.column()), (Some(3), Some(11)));
+    let warning = parsed.warning_at(&Subject::Service("web".to_owned()), "x", "y");
+    assert_eq!(warning.line(), Some(4));
+    let error = parsed.error_at(&Subject::StateDir, "/var/lib/fulcrum cannot be written", "run as root");
+    assert_eq!((error.line(), error.column()), (None, None));
+    shows(
+        &error,
+        "
+error: /var/lib/fulcrum cannot be written
+--> test.toml
+ = help: run as root
+",
+    );
+}

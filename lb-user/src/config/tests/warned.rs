@@ -1,0 +1,92 @@
+//! Every warning: its place and its message.
+
+use super::{NODE, SERVICE, read};
+
+const BACKEND: &str = "[[service.backend]]\naddress = \"10.0.0.6:80\"\n";
+
+fn warnings(text: &str) -> Vec<(usize, usize, String)> {
+    let parsed = read(text).unwrap_or_else(|error| panic!("{error}"));
+    let place = |w: &super::super::Warning| (w.line().unwrap(), w.column().unwrap(), w.message().to_owned());
+    parsed.warnings.iter().map(place).collect()
+}
+
+#[track_caller]
+fn one(text: &str, line: usize, column: usize, message: &str) {
+    assert_eq!(warnings(text), [(line, column, message.to_owned())]);
+}
+
+#[test]
+fn a_good_file_has_none() {
+    assert_eq!(warnings(&format!("{NODE}{SERVICE}{BACKEND}")), []);
+}
+
+#[test]
+fn nobody_to_serve() {
+    one(NODE, 1, 1, "no `[[service]]`: every packet passes");
+    let none = "this service has no backends: its packets are dropped";
+    one(&format!("{NODE}{SERVICE}"), 3, 1, none);
+    let off = "every backend of this service is disabled or has weight 0: its packets are dropped";
+    one(&format!("{NODE}{SERVICE}{BACKEND}weight = 0\n"), 3, 1, off);
+    one(&format!("{NODE}{SERVICE}{BACKEND}state = \"disabled\"\n"), 3, 1, off);
+}
+
+#[test]
+fn a_small_ring() {
+    let text = format!("{NODE}{SERVICE}table-size = 64\n{BACKEND}");
+    one(&text, 7, 14, "64 slots for 1 backends make shares coarse");
+    assert!(
+        read(&text).unwrap().warnings[0]
+            .hint()
+            .unwrap()
+            .contains("table-size = 128")
+    );
+    assert_eq!(warnings(&text.replace("64", "128")), []);
+}
+
+#[test]
+fn undeclared_ports() {
+    let text = format!("{NODE}{SERVICE}undeclared = \"pass\"\n{BACKEND}");
+    one(
+        &text,
+        7,
+        14,
+        "packets for this VIP to undeclared ports reach the node itself",
+    );
+    let message = "packets for this VIP to undeclared ports are dropped, even where the node's own services answer";
+    one(&text.replace("pass", "drop"), 7, 14, message);
+}
+
+#[test]
+fn probes_of_udp() {
+    let udp = format!("{NODE}{SERVICE}protocol = \"udp\"\n");
+    let unprobed = "the backends of this UDP service are not probed: one that dies keeps its share";
+    one(&format!("{udp}{BACKEND}"), 3, 1, unprobed);
+    one(&format!("{udp}[service.health]\nrise = 1\n{BACKEND}"), 8, 1, unprobed);
+    assert_eq!(
+        warnings(&format!("{udp}[service.health]\nkind = \"none\"\n{BACKEND}")),
+        []
+    );
+    let over_tcp = "a UDP service is probed over TCP here";
+    one(
+        &format!("{udp}[service.health]\nkind = \"tcp\"\n{BACKEND}"),
+        9,
+        8,
+        over_tcp,
+    );
+    one(
+        &format!("{udp}[service.health]\nkind = \"http\"\n{BACKEND}"),
+        9,
+        8,
+        over_tcp,
+    );
+}
+
+#[test]
+fn from_top_to_bottom() {
+    let text = format!(
+        "{NODE}{SERVICE}undeclared = \"pass\"\n{}",
+        SERVICE.replace("web", "b").replace("80", "81")
+    );
+    let lines: Vec<usize> = warnings(&text).iter().map(|w| w.0).collect();
+    assert_eq!(lines, [3, 7, 8]);
+}

@@ -1,0 +1,115 @@
+//! What services may contradict in each other, and what they use up together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::limits::{MEMBERS, RING_BLOCKS, SLOTS_PER_BLOCK};
+
+use super::Reader;
+use super::fault::{Checked, Span, fault};
+use super::service::Draft;
+use crate::model::{Protocol, Undeclared};
+
+impl Reader {
+    pub(super) fn whole(&self, drafts: &[Draft]) -> Checked<()> {
+        unique_names(drafts)?;
+        let vips = unique_vips(drafts)?;
+        backends_elsewhere(drafts, &vips)?;
+        one_policy_per_vip(drafts)?;
+        room(drafts)
+    }
+}
+
+fn unique_names(drafts: &[Draft]) -> Checked<()> {
+    let mut names: HashMap<&str, &Span> = HashMap::new();
+    for draft in drafts {
+        if let Some(first) = names.insert(&draft.service.name, &draft.name) {
+            let message = format!("two services are called \"{}\"", draft.service.name);
+            return Err(fault(draft.name.clone(), message).other(first.clone(), "first here"));
+        }
+    }
+    Ok(())
+}
+
+/// The place of every VIP.
+fn unique_vips(drafts: &[Draft]) -> Checked<HashMap<IpAddr, (&Span, &Draft)>> {
+    let mut keys: HashMap<(SocketAddr, Protocol), &Span> = HashMap::new();
+    let mut vips = HashMap::new();
+    for draft in drafts {
+        let protocol = draft.service.protocol;
+        for (span, &vip) in draft.vips.iter().zip(&draft.service.vips) {
+            if let Some(first) = keys.insert((vip, protocol), span) {
+                let message = format!("VIP {vip}/{} is used twice", protocol.label());
+                let hint = "one address, port and protocol belongs to one service";
+                return Err(fault(span.clone(), message)
+                    .other(first.clone(), "first here")
+                    .hint(hint));
+            }
+            vips.entry(vip.ip()).or_insert((span, draft));
+        }
+    }
+    Ok(vips)
+}
+
+/// The node itself holds every VIP, so packets for a backend with such an address would never leave it.
+fn backends_elsewhere(drafts: &[Draft], vips: &HashMap<IpAddr, (&Span, &Draft)>) -> Checked<()> {
+    for draft in drafts {
+        for (span, backend) in draft.backends.iter().zip(&draft.service.backends) {
+            if let Some((vip, owner)) = vips.get(&backend.address.ip()) {
+                let message = format!("backend {} has the address of a VIP", backend.address);
+                let label = format!("a VIP of \"{}\"", owner.service.name);
+                let hint = "give the backend's own address; it holds the VIP besides, on its loopback interface";
+                return Err(fault(span.clone(), message).other((*vip).clone(), label).hint(hint));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one_policy_per_vip(drafts: &[Draft]) -> Checked<()> {
+    let mut policies: HashMap<IpAddr, (Undeclared, &Span)> = HashMap::new();
+    for draft in drafts {
+        let (Some(policy), Some(span)) = (draft.service.undeclared, &draft.undeclared) else {
+            continue;
+        };
+        for vip in &draft.service.vips {
+            match policies.insert(vip.ip(), (policy, span)) {
+                Some((other, first)) if other != policy => {
+                    let message = format!(
+                        "two services contradict each other about undeclared ports of {}",
+                        vip.ip()
+                    );
+                    let hint = "`undeclared` holds for the whole address: say it once, or the same in both";
+                    return Err(fault(span.clone(), message)
+                        .other(first.clone(), "said here")
+                        .hint(hint));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Do all services fit into the maps? Each takes a region of the ring, and a power of two of members, since their
+/// indices begin at 1.
+fn room(drafts: &[Draft]) -> Checked<()> {
+    let mut blocks = 0u64;
+    let mut members = 0u64;
+    for draft in drafts {
+        blocks += u64::from(draft.service.table_size.slots() / SLOTS_PER_BLOCK);
+        if blocks > u64::from(RING_BLOCKS) {
+            let slots = u64::from(RING_BLOCKS) * u64::from(SLOTS_PER_BLOCK);
+            let message = format!("from this service on, the rings need more than {slots} slots in all");
+            let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
+            return Err(fault(span, message).hint("set a smaller table-size; 100 slots per backend are enough"));
+        }
+        members += (draft.backends.len() as u64 + 1).next_power_of_two();
+        if members > u64::from(MEMBERS) {
+            let message = format!("from this service on, the backends need more than {MEMBERS} places in all");
+            let hint = "a service takes one place more than it has backends, rounded up to a power of two";
+            return Err(fault(draft.header.clone(), message).hint(hint));
+        }
+    }
+    Ok(())
+}
