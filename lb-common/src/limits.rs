@@ -20,3 +20,7 @@ pub const RING_MAX_LOG2: u8 = 20;
 
 /// Entries of `BACKENDS` (64 bytes each, 4 MiB) and of `COUNTERS` (24 bytes each and per CPU, 1.5 MiB per CPU).
 pub const MEMBERS: u32 = 1 << 16;
+
+/// Fewest ids that a service's members get, a power of two: room to grow without moving, since members that move start
+/// their counters anew. A service of n backends gets the next power of two above n, but at least this.
+pub const MEMBERS_PER_SERVICE: u32 = 16;

@@ -1,3 +1,7 @@
 //! `fulcrum`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_user::cli::main()
+}

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::addr::{Ipv6Be, Mac, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::limits::{MEMBERS, RING_BLOCKS, SLOTS_PER_BLOCK};
+use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::service::{self, Decision};
 
 use super::regions::Regions;
@@ -110,10 +110,6 @@ pub struct Placement {
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
 }
 
-/// Fewest ids that a service's members get: room to grow without moving, since members that move start their counters
-/// anew.
-const FEWEST_MEMBERS: u32 = 16;
-
 /// Decides where `desired` goes, with `installed` staying where it is.
 ///
 /// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
@@ -209,7 +205,7 @@ impl Space {
         let bases: BTreeSet<u32> = services.clone().map(|d| d.member_base()).collect();
         for decision in services {
             space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
-            space.members.take(decision.member_base(), FEWEST_MEMBERS);
+            space.members.take(decision.member_base(), MEMBERS_PER_SERVICE);
         }
         for &MemberId(id) in installed.members.keys() {
             match bases.range(..=id).next_back() {
@@ -241,7 +237,7 @@ impl Space {
             indices.push(index.ok_or_else(full)?);
         }
         let top = indices.iter().chain(old.keys()).max().map_or(0, |&i| u32::from(i));
-        let len = (top + 1).next_power_of_two().max(FEWEST_MEMBERS);
+        let len = (top + 1).next_power_of_two().max(MEMBERS_PER_SERVICE);
         let base = match known {
             Some(d) if self.members.extends(d.member_base(), len) => {
                 self.members.take(d.member_base(), len);

@@ -1,0 +1,111 @@
+//! What may be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::lab::args::LabCommand;
+use crate::model;
+
+/// Where the configuration is unless told otherwise.
+const CONFIG: &str = "/etc/fulcrum/fulcrum.toml";
+
+/// An L4 load balancer: an XDP program spreads packets over backends, a daemon keeps it right
+#[derive(Debug, Parser)]
+#[command(name = "fulcrum", version, max_term_width = 100)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon in the foreground: load and attach the program, fill its maps, probe backends
+    ///
+    /// SIGHUP and a change of the file apply a new configuration; a bad one is refused and the running one stays.
+    /// SIGTERM ends the daemon and leaves the program forwarding; `fulcrum detach` takes it off.
+    Run(Config),
+    /// Validate a configuration without touching anything
+    Check(Config),
+    /// Show services, backends and counters of the running daemon
+    Status(Status),
+    /// Say which backend a flow gets, and why, by the program's own code over its own maps
+    Explain(Explain),
+    /// Take the program off the interfaces, and remove its maps and the VIPs that Fulcrum put on the node
+    Detach(Detach),
+    /// Build networks of namespaces to try Fulcrum in
+    Lab {
+        #[command(subcommand)]
+        command: LabCommand,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Config {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+}
+
+/// Which daemon to talk to.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Daemon {
+    /// Unix socket of the daemon
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub(super) socket: Option<PathBuf>,
+    /// Take the socket from this configuration
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Status {
+    /// Only this service
+    pub(super) service: Option<String>,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Explain {
+    /// Protocol of the flow
+    pub(super) protocol: Protocol,
+    /// The client, as in 198.51.100.7:40000 or [2001:db8::7]:40000
+    pub(super) source: SocketAddr,
+    /// The VIP, as in 192.0.2.10:80
+    pub(super) destination: SocketAddr,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl From<Protocol> for model::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Detach {
+    /// Take the folder of pins from this configuration
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG, conflicts_with = "pin_dir")]
+    pub(super) config: PathBuf,
+    /// The folder of pins, where the configuration is lost
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) pin_dir: Option<PathBuf>,
+}
