@@ -1,1 +1,4 @@
-//! (to be written)
+//! Which backends answer.
+
+pub mod fsm;
+pub mod schedule;
