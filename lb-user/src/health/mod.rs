@@ -1,4 +1,5 @@
 //! Which backends answer.
 
 pub mod fsm;
+pub mod probe;
 pub mod schedule;
