@@ -1,1 +1,175 @@
-//! (to be written)
+//! Which backends answer: probes every target, and sends a verdict whenever there is something new to say of one.
+//!
+//! Each target has a task of its own that waits, probes and judges; this module starts and stops them as the list of
+//! targets changes. No task has more than one probe under way or due, and at most [`MAX_IN_FLIGHT`] probes run at once
+//! on the node: when that many do, a due probe waits its turn and its backend's schedule shifts. So the work is bounded
+//! by the number of targets whatever the network does. The price: when more than `MAX_IN_FLIGHT / timeout` backends
+//! are due per second and none of them answers (256 per second at a timeout of 1 s), rounds take longer than the
+//! interval.
+//!
+//! What follows from a verdict (rings, quorum, restoring) is for the reconciler.
+
+pub mod fsm;
+mod member;
+pub mod probe;
+pub mod schedule;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::model::{HealthCheck, HealthKind, MemberKey, Verdict};
+use member::Member;
+use schedule::Dice;
+
+/// Probes under way at once, on the whole node. Bounds descriptors and bursts.
+pub const MAX_IN_FLIGHT: usize = 256;
+
+/// A backend to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Whose health is meant; probed at its address.
+    pub member: MemberKey,
+    /// How.
+    pub check: HealthCheck,
+}
+
+/// Probes what `targets` lists, each key once, until its sender is gone or nobody takes verdicts any more.
+///
+/// A new target is probed within [`schedule::FIRST_WINDOW`]. A target that has left the list is probed no more, and
+/// nothing is said of that; a verdict about it may still be on its way, and one that comes back starts from
+/// [`Health::Unknown`](crate::model::Health::Unknown). A target whose check changed keeps its health: with the same
+/// kind its counts too, and new timing takes effect at once; with another kind or path its first outcome decides
+/// alone.
+///
+/// A verdict says something new: another health, another reason (times do not count), or another count of outcomes
+/// that speak against the health. Verdicts about one target arrive in order. While the channel is full, each target
+/// with something to say waits, unprobed.
+///
+/// # Panics
+/// When a target's task has: the caller supervises.
+pub async fn run(targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>) {
+    drive(targets, verdicts, Network).await;
+}
+
+/// What probes. The network, or a script in tests.
+trait Prober: Clone + Send + Sync + 'static {
+    fn probe(
+        &self,
+        kind: &HealthKind,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Network;
+
+impl Prober for Network {
+    fn probe(
+        &self,
+        kind: &HealthKind,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send {
+        probe::probe(kind, address, timeout)
+    }
+}
+
+async fn drive<P: Prober>(mut targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>, prober: P) {
+    let mut members = Members {
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+        permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        verdicts: verdicts.clone(),
+        seed: RandomState::new(),
+        prober,
+    };
+    loop {
+        let wanted = targets.borrow_and_update().clone();
+        members.update(wanted);
+        loop {
+            tokio::select! {
+                changed = targets.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = verdicts.closed() => return,
+                Some(ended) = members.tasks.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The tasks, one per target. Dropping it stops them.
+struct Members<P> {
+    running: HashMap<MemberKey, Running>,
+    tasks: JoinSet<()>,
+    permits: Arc<Semaphore>,
+    verdicts: mpsc::Sender<Verdict>,
+    seed: RandomState,
+    prober: P,
+}
+
+struct Running {
+    check: watch::Sender<HealthCheck>,
+    task: AbortHandle,
+}
+
+impl<P: Prober> Members<P> {
+    /// Starts, tells and stops tasks until they are those that `targets` wants.
+    fn update(&mut self, targets: Vec<Target>) {
+        let mut gone = std::mem::take(&mut self.running);
+        for Target { member, check } in targets {
+            let running = match gone.remove(&member) {
+                Some(running) => {
+                    running.tell(check);
+                    running
+                }
+                None => self.start(&member, check),
+            };
+            self.running.insert(member, running);
+        }
+        for stopped in gone.into_values() {
+            stopped.task.abort();
+        }
+    }
+
+    fn start(&mut self, key: &MemberKey, check: HealthCheck) -> Running {
+        let (sender, checks) = watch::channel(check);
+        let member = Member {
+            key: key.clone(),
+            checks,
+            verdicts: self.verdicts.clone(),
+            permits: self.permits.clone(),
+            prober: self.prober.clone(),
+            dice: Dice::new(self.seed.hash_one(key)),
+        };
+        Running {
+            check: sender,
+            task: self.tasks.spawn(member.run()),
+        }
+    }
+}
+
+impl Running {
+    fn tell(&self, check: HealthCheck) {
+        self.check.send_if_modified(|current| {
+            let news = *current != check;
+            *current = check;
+            news
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! The task of one target: waits until a probe is due, probes, judges, and says what is new.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::Prober;
+use super::fsm::{Doubt, Machine, Outcome, Transition};
+use super::probe::{Answer, Failure, Success};
+use super::schedule::{self, Dice};
+use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Verdict};
+
+pub(super) struct Member<P> {
+    pub(super) key: MemberKey,
+    pub(super) checks: watch::Receiver<HealthCheck>,
+    pub(super) verdicts: mpsc::Sender<Verdict>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) prober: P,
+    pub(super) dice: Dice,
+}
+
+/// What a verdict says, without what changes from probe to probe: as long as this stays the same, nothing is sent.
+#[derive(PartialEq, Eq)]
+struct Said {
+    health: Health,
+    result: Result<Answer, Failure>,
+    doubt: Option<Doubt>,
+}
+
+impl<P: Prober> Member<P> {
+    /// Until the target is dropped, or nobody takes verdicts any more.
+    pub(super) async fn run(mut self) {
+        let mut check = self.checks.borrow_and_update().clone();
+        let mut machine = Machine::new(check.rise, check.fall);
+        let mut said = None;
+        let mut started = None;
+        let mut due = self.first(&check);
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.checks.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let new = self.checks.borrow_and_update().clone();
+                    machine.set_thresholds(new.rise, new.fall);
+                    if new.kind == check.kind && let Some(started) = started {
+                        due = self.next(&new, started);
+                    } else {
+                        machine.believe_next();
+                        started = None;
+                        due = self.first(&new);
+                    }
+                    check = new;
+                    continue;
+                }
+                () = until(due) => {}
+            }
+
+            let permit = match check.kind {
+                HealthKind::None => None,
+                HealthKind::Tcp | HealthKind::Http(_) => match self.permits.acquire().await {
+                    Ok(permit) => Some(permit),
+                    Err(_closed) => return,
+                },
+            };
+            if !matches!(self.checks.has_changed(), Ok(false)) {
+                continue;
+            }
+            let start = Instant::now();
+            let result = self.prober.probe(&check.kind, self.key.backend, check.timeout).await;
+            drop(permit);
+            if self.checks.borrow().kind != check.kind {
+                // An answer to a question that is no longer asked.
+                continue;
+            }
+            if self.judge(&mut machine, &mut said, result).await.is_err() {
+                return;
+            }
+            started = Some(start);
+            due = self.next(&check, start);
+        }
+    }
+
+    async fn judge(
+        &self,
+        machine: &mut Machine,
+        said: &mut Option<Said>,
+        result: Result<Success, Failure>,
+    ) -> Result<(), mpsc::error::SendError<Verdict>> {
+        let transition = match &result {
+            Ok(_) => machine.observe(Outcome::Success),
+            // Says nothing about the backend, so its health stays; the verdict's reason shows it.
+            Err(Failure::Local(_)) => None,
+            Err(_) => machine.observe(Outcome::Failure),
+        };
+        let mut reason = match &result {
+            Ok(success) => success.to_string(),
+            Err(failure) => failure.to_string(),
+        };
+        let news = Said {
+            health: machine.health(),
+            result: result.map(|success| success.answer),
+            doubt: machine.doubt(),
+        };
+        if said.as_ref() == Some(&news) {
+            return Ok(());
+        }
+        if let Some(Doubt { seen, needed }) = news.doubt {
+            reason = format!("{reason} ({seen} of {needed} in a row)");
+        }
+        self.log(transition, &news, &reason);
+        let verdict = Verdict {
+            member: self.key.clone(),
+            health: news.health,
+            reason,
+        };
+        *said = Some(news);
+        self.verdicts.send(verdict).await
+    }
+
+    fn log(&self, transition: Option<Transition>, news: &Said, reason: &str) {
+        let (service, backend, health) = (&*self.key.service, self.key.backend, news.health.label());
+        if let Some(Transition { from, to: _ }) = transition {
+            tracing::info!(service, %backend, health, from = from.label(), reason, "backend health changed");
+        } else if let Err(Failure::Local(_)) = news.result {
+            tracing::warn!(service, %backend, health, reason, "backend could not be probed");
+        } else {
+            tracing::debug!(service, %backend, health, reason, "backend answers differently");
+        }
+    }
+
+    /// When the first probe of a new question is due. Nothing is asked of nobody, so that need not be spread.
+    fn first(&mut self, check: &HealthCheck) -> Option<Instant> {
+        match check.kind {
+            HealthKind::None => Some(Instant::now()),
+            HealthKind::Tcp | HealthKind::Http(_) => after(schedule::first(check.interval, self.dice.roll())),
+        }
+    }
+
+    /// When the probe after the one that began at `started` is due; `None`: never.
+    fn next(&mut self, check: &HealthCheck, started: Instant) -> Option<Instant> {
+        match check.kind {
+            HealthKind::None => None,
+            HealthKind::Tcp | HealthKind::Http(_) => {
+                after(schedule::next(check.interval, started.elapsed(), self.dice.roll()))
+            }
+        }
+    }
+}
+
+/// `None` when that is further away than clocks reach.
+fn after(delay: Duration) -> Option<Instant> {
+    Instant::now().checked_add(delay)
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
