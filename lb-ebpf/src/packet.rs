@@ -6,14 +6,23 @@ use lb_common::stats::DropReason;
 use crate::verdict::{Step, Stop};
 
 /// A view of the packet, valid as long as nobody moves its head.
+///
+/// Both ends are read once: a bounds check that the compiler can prove superfluous disappears, and the verifier follows
+/// that only as long as all pointers derive from the same one.
 pub(crate) struct Packet<'a> {
     ctx: &'a XdpContext,
+    start: usize,
+    end: usize,
 }
 
 impl<'a> Packet<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
+        Self {
+            ctx,
+            start: ctx.data(),
+            end: ctx.data_end(),
+        }
     }
 
     /// The header of type `T` at `offset`; `None` where the packet ends before it does.
@@ -22,11 +31,10 @@ impl<'a> Packet<'a> {
     /// build enables; what it holds is unchecked.
     #[inline(always)]
     pub(crate) fn peek<T>(&self, offset: usize) -> Option<*mut T> {
-        let start = self.ctx.data();
-        if start + offset + size_of::<T>() > self.ctx.data_end() {
+        if self.start + offset + size_of::<T>() > self.end {
             return None;
         }
-        Some((start + offset) as *mut T)
+        Some((self.start + offset) as *mut T)
     }
 
     /// Like [`Self::peek`], for a header that has to be there.
@@ -38,7 +46,7 @@ impl<'a> Packet<'a> {
     /// Bytes from the Ethernet header on.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.ctx.data_end() - self.ctx.data()
+        self.end - self.start
     }
 
     /// Index of the interface that it came in on.

@@ -18,7 +18,12 @@ pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     }
     let services = &parsed.config.services;
     let backends: usize = services.iter().map(|s| s.backends.len()).sum();
-    super::print(&format!("{}: ok: {}, {}\n", path.display(), count(services.len(), "service"), count(backends, "backend")))?;
+    super::print(&format!(
+        "{}: ok: {}, {}\n",
+        path.display(),
+        count(services.len(), "service"),
+        count(backends, "backend")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,7 +37,12 @@ async fn missing_interfaces(parsed: &Parsed) -> Vec<Warning> {
     let Ok(links) = net.links().await else {
         return Vec::new();
     };
-    let missing = parsed.config.node.interfaces.iter().filter(|&name| !links.iter().any(|l| l.name == *name));
+    let missing = parsed
+        .config
+        .node
+        .interfaces
+        .iter()
+        .filter(|&name| !links.iter().any(|l| l.name == *name));
     let warning = |name: &String| {
         let message = format!("this machine has no interface `{name}`");
         parsed.warning_at(&Subject::Interface(name.clone()), message, "`fulcrum run` needs it")

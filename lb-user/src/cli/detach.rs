@@ -27,7 +27,9 @@ pub(super) async fn run(args: &Detach) -> Result<ExitCode> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     for &vip in &detached.addresses {
-        take_off(&net, vip).await.with_context(|| format!("cannot take {vip} off the node"))?;
+        take_off(&net, vip)
+            .await
+            .with_context(|| format!("cannot take {vip} off the node"))?;
         writeln!(report, "{vip}: taken off the node")?;
     }
     if report.is_empty() {

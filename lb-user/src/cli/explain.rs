@@ -48,7 +48,8 @@ fn text(explanation: &Explanation) -> String {
             "dropped: undeclared\n  the address is a VIP, and no service declares this port\n".to_owned()
         }
         Verdict::Undeclared { dropped: false } => {
-            "passed to the kernel\n  the address is a VIP, no service declares this port, and undeclared ports pass\n".to_owned()
+            "passed to the kernel\n  the address is a VIP, no service declares this port, and undeclared ports pass\n"
+                .to_owned()
         }
         Verdict::NotAVip { address } => format!("passed to the kernel\n  {address} is not a VIP of this node\n"),
     }

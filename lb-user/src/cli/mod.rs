@@ -25,7 +25,10 @@ use args::{Args, Command};
 pub fn main() -> ExitCode {
     let args = Args::parse();
     log_to_stderr();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let outcome = match runtime.context("cannot start the runtime") {
         Ok(runtime) => {
             let outcome = runtime.block_on(dispatch(args.command));
@@ -81,7 +84,10 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 /// Logs go to standard error; `FULCRUM_LOG` sets what is logged, such as `debug` or `lb_user::health=debug`.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_env_filter(filter);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_env_filter(filter);
     subscriber.with_ansi(colors(&io::stderr())).init();
 }
 

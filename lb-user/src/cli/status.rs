@@ -47,21 +47,34 @@ fn text(status: &Status) -> String {
     let interfaces: Vec<String> = status
         .interfaces
         .iter()
-        .map(|i| format!("{} ({})", i.name, if i.mode == XdpMode::Native { "native" } else { "generic" }))
+        .map(|i| {
+            format!(
+                "{} ({})",
+                i.name,
+                if i.mode == XdpMode::Native { "native" } else { "generic" }
+            )
+        })
         .collect();
     let _ = writeln!(text, "{}: attached to {}", status.node, interfaces.join(", "));
     if let Some(fault) = &status.fault {
         let _ = writeln!(text, "FAULT: {fault}");
     }
     if let Some(reason) = &status.refused_reload {
-        let _ = writeln!(text, "REFUSED RELOAD: the running configuration is older than the file\n{reason}");
+        let _ = writeln!(
+            text,
+            "REFUSED RELOAD: the running configuration is older than the file\n{reason}"
+        );
     }
     for service in &status.services {
         text.push('\n');
         text.push_str(&service_text(service));
     }
-    let drops: Vec<String> =
-        status.drops.iter().filter(|&(_, &count)| count > 0).map(|(reason, count)| format!("{reason} {count}")).collect();
+    let drops: Vec<String> = status
+        .drops
+        .iter()
+        .filter(|&(_, &count)| count > 0)
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
     if !drops.is_empty() {
         let _ = writeln!(text, "\ndropped: {}", drops.join(", "));
     }
@@ -86,7 +99,16 @@ fn service_text(service: &ServiceStatus) -> String {
         service.balance,
         service.table_size
     );
-    let head = ["", "BACKEND", "ADDRESS", "WEIGHT", "SHARE", "PACKETS", "NEW FLOWS", "HEALTH"];
+    let head = [
+        "",
+        "BACKEND",
+        "ADDRESS",
+        "WEIGHT",
+        "SHARE",
+        "PACKETS",
+        "NEW FLOWS",
+        "HEALTH",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(service.backends.iter().map(|backend| row(backend, service.table_size)));
     if service.backends.is_empty() {
@@ -102,7 +124,13 @@ fn row(backend: &BackendStatus, slots: u32) -> Vec<String> {
     let health = match (backend.state, backend.health) {
         (AdminState::Disabled, _) => "disabled".to_owned(),
         (AdminState::Active, Health::Up) if backend.next_hop.is_none() => {
-            format!("up, but {}", backend.next_hop_reason.as_deref().unwrap_or("its next hop is not known"))
+            format!(
+                "up, but {}",
+                backend
+                    .next_hop_reason
+                    .as_deref()
+                    .unwrap_or("its next hop is not known")
+            )
         }
         (AdminState::Active, Health::Up) => format!("up: {}", backend.health_reason),
         (AdminState::Active, Health::Down) => format!("DOWN: {}", backend.health_reason),

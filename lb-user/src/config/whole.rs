@@ -104,7 +104,9 @@ fn room(drafts: &[Draft]) -> Checked<()> {
             let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
             return Err(fault(span, message).hint("set a smaller table-size; 100 slots per backend are enough"));
         }
-        members += (draft.backends.len() as u64 + 1).next_power_of_two().max(MEMBERS_PER_SERVICE.into());
+        members += (draft.backends.len() as u64 + 1)
+            .next_power_of_two()
+            .max(MEMBERS_PER_SERVICE.into());
         if members > u64::from(MEMBERS) {
             let message = format!("from this service on, the backends need more than {MEMBERS} places in all");
             let hint = "a service takes one place more than it has backends, rounded up to a power of two";

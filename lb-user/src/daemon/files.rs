@@ -29,7 +29,7 @@ pub(super) fn watch(path: &Path) -> Result<mpsc::Receiver<()>> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error, such as a queue that overflowed, may hide a change.
         if event.as_ref().map_or(true, |event| concerns(event, name.as_deref())) {
-            drop(touched.try_send(()));
+            let _ = touched.try_send(());
         }
     })
     .context("cannot watch files")?;
@@ -45,7 +45,7 @@ pub(super) fn watch(path: &Path) -> Result<mpsc::Receiver<()>> {
                 .await
                 .is_ok_and(|touch| touch.is_some())
             {}
-            drop(changed.try_send(()));
+            let _ = changed.try_send(());
             if changed.is_closed() {
                 return;
             }
