@@ -64,15 +64,15 @@ enum Failure {
 
 /// See the module.
 pub struct Reconciler<D, A> {
-    dataplane: D,
-    addresses: A,
-    facts: Facts,
+    pub(super) dataplane: D,
+    pub(super) addresses: A,
+    pub(super) facts: Facts,
     seed: Seed,
     rings: Rings,
     /// What the maps hold; `None` when that has to be read.
     installed: Option<Snapshot>,
-    /// The last plan that was made.
-    placement: Placement,
+    /// The last plan that was carried out.
+    pub(super) placement: Placement,
     interfaces: Vec<InterfaceStatus>,
     refused_reload: Option<String>,
     fault: Option<String>,
@@ -161,6 +161,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Some(again)
             };
         }
+    }
+
+    /// One round that reads back what is installed, instead of trusting what was written.
+    pub async fn resync(&mut self) -> bool {
+        self.installed = None;
+        self.converge().await
     }
 
     /// One round; false when it failed, which is logged and kept as the node's fault.

@@ -1,1 +1,304 @@
+//! The reconciler over a data plane in memory: whose a VIP is, what stays over a restart, and faults at every step.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use lb_common::addr::Mac;
+use lb_common::hash::Seed;
+use lb_common::service::Decision;
+
+use super::merge::Facts;
+use super::*;
+use crate::dataplane::Dataplane as _;
+use crate::dataplane::fake::Fake;
+use crate::model::status::{Explanation, FlowQuery};
+use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Protocol, Verdict};
+use crate::plan::{MapOp, ServiceKey, Snapshot};
+
+/// The node's addresses, in memory.
+#[derive(Clone, Default)]
+struct Node {
+    present: Arc<Mutex<BTreeSet<IpAddr>>>,
+    broken: bool,
+}
+
+impl Node {
+    fn with(addresses: &[&str]) -> Self {
+        let node = Self::default();
+        node.present
+            .lock()
+            .unwrap()
+            .extend(addresses.iter().map(|ip| ip.parse::<IpAddr>().unwrap()));
+        node
+    }
+
+    fn has(&self, ip: &str) -> bool {
+        self.present.lock().unwrap().contains(&ip.parse().unwrap())
+    }
+}
+
+impl Addresses for Node {
+    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
+        Ok(self.present.lock().unwrap().clone())
+    }
+    async fn add(&self, vip: IpAddr) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("no such device"));
+        }
+        self.present.lock().unwrap().insert(vip);
+        Ok(())
+    }
+    async fn remove(&self, vip: IpAddr) -> io::Result<()> {
+        self.present.lock().unwrap().remove(&vip);
+        Ok(())
+    }
+}
+
+const ONE: &str = r#"
+[node]
+name = "lb1"
+interfaces = ["eth0"]
+[[service]]
+name = "web"
+address = ["192.0.2.10:80", "192.0.2.20:80"]
+mode = "dsr"
+table-size = 256
+[[service.backend]]
+name = "web1"
+address = "10.0.0.1:80"
+[[service.backend]]
+name = "web2"
+address = "10.0.0.2:80"
+[[service.backend]]
+name = "web3"
+address = "10.0.0.3:80"
+"#;
+
+const SEED: Seed = Seed([1, 2]);
+
+fn config(toml: &str) -> Arc<Config> {
+    Arc::new(
+        crate::config::parse("test.toml", toml)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .config,
+    )
+}
+
+fn hop(last: u8, interface: u32) -> NextHopState {
+    NextHopState::Resolved(NextHop {
+        mac: Mac([2, 0, 0, 0, 0, last]),
+        local: Mac([2, 0, 0, 0, 1, 0]),
+        interface,
+    })
+}
+
+fn verdict(last: u8, health: Health) -> Verdict {
+    Verdict {
+        member: MemberKey {
+            service: "web".into(),
+            backend: ([10, 0, 0, last], 80).into(),
+        },
+        health,
+        reason: "as the test says".into(),
+    }
+}
+
+/// What is known when everything is well.
+fn well(toml: &str) -> Facts {
+    let mut facts = Facts::new(config(toml), BTreeSet::from([3]));
+    for last in 1..=3 {
+        facts.route([10, 0, 0, last].into(), hop(last, 3));
+        facts.judge(verdict(last, Health::Up));
+    }
+    facts
+}
+
+fn slots<A: Addresses>(reconciler: &Reconciler<Fake, A>) -> Vec<u32> {
+    reconciler.status().services[0]
+        .backends
+        .iter()
+        .map(|b| b.slots)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vip_is_ours_when_nobody_put_it_there() {
+    let node = Node::with(&["192.0.2.20"]);
+    let mut reconciler = Reconciler::new(Fake::default(), node.clone(), well(ONE), SEED);
+    assert!(reconciler.converge().await);
+    assert!(node.has("192.0.2.10"));
+    let vips = &reconciler.status().services[0].vips;
+    assert_eq!(vips.iter().map(|v| v.exclusive).collect::<Vec<_>>(), [true, false]);
+    // Somebody takes ours away: it comes back. The entry in the maps says whose it is.
+    node.present.lock().unwrap().clear();
+    assert!(reconciler.resync().await);
+    assert!(node.has("192.0.2.10") && !node.has("192.0.2.20"));
+
+    // After a restart ours is still ours, although it is there.
+    let Reconciler { dataplane, .. } = reconciler;
+    let mut second = Reconciler::new(dataplane, node.clone(), well(ONE), SEED);
+    assert!(second.converge().await);
+    assert!(second.status().services[0].vips[0].exclusive);
+    // The service leaves the file, and takes along what is ours alone.
+    node.present.lock().unwrap().insert([192, 0, 2, 20].into());
+    second.facts.reconfigure(config("[node]\ninterfaces = [\"eth0\"]\n"));
+    assert!(second.converge().await);
+    assert!(!node.has("192.0.2.10") && node.has("192.0.2.20"));
+    assert_eq!(second.dataplane.installed().unwrap(), Snapshot::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undeclared_overrides_who_put_the_vip_there() {
+    let node = Node::with(&["192.0.2.20"]);
+    let flags = |toml: &str, vip: &str| {
+        let (toml, node, key) = (toml.to_owned(), node.clone(), ServiceKey::address(vip.parse().unwrap()));
+        async move {
+            let mut reconciler = Reconciler::new(Fake::default(), node, well(&toml), SEED);
+            assert!(reconciler.converge().await);
+            reconciler.placement.target.entries[&key]
+        }
+    };
+    let with = |undeclared: &str| ONE.replace("table-size", &format!("undeclared = \"{undeclared}\"\ntable-size"));
+    assert!(flags(&with("drop"), "192.0.2.20").await.has(Decision::DROP_UNDECLARED));
+    assert!(!flags(&with("drop"), "192.0.2.20").await.has(Decision::ECHO));
+    node.present.lock().unwrap().remove(&IpAddr::from([192, 0, 2, 10]));
+    assert!(!flags(&with("pass"), "192.0.2.10").await.has(Decision::DROP_UNDECLARED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_backends_that_are_up_and_reached_serve() {
+    let mut reconciler = Reconciler::new(Fake::default(), Node::default(), well(ONE), SEED);
+    assert!(reconciler.converge().await);
+    assert!(slots(&reconciler).iter().all(|&n| n >= 85));
+    reconciler.facts.judge(verdict(1, Health::Down));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler)[0], 0);
+    reconciler
+        .facts
+        .route([10, 0, 0, 2].into(), NextHopState::Unresolved("no answer".into()));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler), [0, 0, 256]);
+    // Reached, but over an interface where the program is not.
+    reconciler.facts.route([10, 0, 0, 3].into(), hop(3, 9));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler), [0, 0, 0]);
+    let flow = FlowQuery {
+        protocol: Protocol::Tcp,
+        source: "198.51.100.1:1".parse().unwrap(),
+        destination: "192.0.2.10:80".parse().unwrap(),
+    };
+    assert!(matches!(reconciler.explain(&flow), Explanation::Dropped { .. }));
+    // Disabled by the file, whatever health says; and forgotten, so that it starts from scratch afterwards.
+    reconciler.facts.reconfigure(config(
+        &ONE.replace("name = \"web3\"", "name = \"web3\"\nstate = \"disabled\""),
+    ));
+    reconciler.facts.reconfigure(config(ONE));
+    assert_eq!(reconciler.status().services[0].backends[2].health, Health::Unknown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_changes_nothing_before_health_has_spoken() {
+    let mut first = Reconciler::new(Fake::default(), Node::default(), well(ONE), SEED);
+    first.facts.judge(verdict(2, Health::Down));
+    assert!(first.converge().await);
+    let before = first.dataplane.installed().unwrap();
+    let Reconciler {
+        mut dataplane,
+        addresses,
+        ..
+    } = first;
+    dataplane.log.clear();
+
+    let mut second = Reconciler::new(dataplane, addresses, Facts::new(config(ONE), BTreeSet::from([3])), SEED);
+    assert!(second.converge().await);
+    assert_eq!(second.dataplane.log, []);
+    assert_eq!(second.dataplane.installed().unwrap(), before);
+    // Then health speaks, and is heard.
+    second.facts.judge(verdict(1, Health::Down));
+    assert!(second.converge().await);
+    assert_eq!(slots(&second), [0, 0, 256]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_write_may_fail_and_the_next_round_completes_it() {
+    // From one backend down to another service beside it: members, rings, entries and deletions all occur.
+    let other = ONE
+        .replace("10.0.0.2:80", "10.0.0.4:80")
+        .replace("192.0.2.20:80", "192.0.2.30:80");
+    let change = |reconciler: &mut Reconciler<Fake, Node>| {
+        reconciler.facts.reconfigure(config(&other));
+        reconciler.facts.route([10, 0, 0, 4].into(), hop(4, 3));
+        reconciler.facts.judge(verdict(4, Health::Up));
+    };
+    let start = || async {
+        let mut reconciler = Reconciler::new(Fake::default(), Node::default(), well(ONE), SEED);
+        assert!(reconciler.converge().await);
+        reconciler.dataplane.log.clear();
+        reconciler
+    };
+    let mut smooth = start().await;
+    change(&mut smooth);
+    assert!(smooth.converge().await);
+    let (steps, end) = (smooth.dataplane.log.len(), smooth.dataplane.installed().unwrap());
+    assert!(steps > 8, "{:?}", smooth.dataplane.log);
+
+    for failing in 0..steps {
+        let mut bumpy = start().await;
+        bumpy.dataplane.fault = Box::new(move |operation| operation == failing);
+        change(&mut bumpy);
+        assert!(!bumpy.converge().await);
+        assert!(
+            bumpy
+                .status()
+                .fault
+                .is_some_and(|f| f.contains(&format!("operation {failing}")))
+        );
+        assert_eq!(
+            bumpy.dataplane.log.last(),
+            Some(&MapOp::Grace),
+            "places that were freed may be used again"
+        );
+        assert!(bumpy.converge().await);
+        assert_eq!(bumpy.status().fault, None);
+        assert_eq!(
+            bumpy.dataplane.installed().unwrap(),
+            end,
+            "after a fault in operation {failing}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_changes_is_repaired() {
+    let mut reconciler = Reconciler::new(Fake::default(), Node::default(), well(ONE), SEED);
+    assert!(reconciler.converge().await);
+    let right = reconciler.dataplane.installed().unwrap();
+    let (&key, _) = right.entries.iter().next().unwrap();
+    let (&block, _) = right.rings.iter().next().unwrap();
+    reconciler.dataplane.apply(&MapOp::DelEntry(key)).unwrap();
+    let slots = vec![(5, lb_common::id::MemberIndex::NONE)];
+    reconciler.dataplane.apply(&MapOp::PutSlots { block, slots }).unwrap();
+    assert!(reconciler.resync().await);
+    assert_eq!(reconciler.dataplane.installed().unwrap(), right);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_said_and_leaves_the_rest_alone() {
+    let node = Node {
+        broken: true,
+        ..Node::default()
+    };
+    let mut reconciler = Reconciler::new(Fake::default(), node, well(ONE), SEED);
+    assert!(!reconciler.converge().await);
+    let status = reconciler.status();
+    assert_eq!(
+        status.fault.as_deref(),
+        Some("cannot put 192.0.2.10 on the node: no such device")
+    );
+    assert!(
+        !reconciler.dataplane.installed().unwrap().entries.is_empty(),
+        "the maps are right all the same"
+    );
+}
