@@ -1,1 +1,3 @@
-//! (to be written)
+//! How people and programs talk to a running daemon.
+
+pub mod types;
