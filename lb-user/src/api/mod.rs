@@ -1,1 +1,25 @@
-//! (to be written)
+//! How people and programs talk to a running daemon: HTTP and JSON under `/api/v1` on its Unix socket.
+//!
+//! Server and client share the [`types`], which are what is promised to others: within `v1` a field is never renamed,
+//! removed or given another meaning; new fields, new values of open sets and new endpoints may appear. `docs/api.md`
+//! says the same for readers without Rust. Answers come from the reconciler through [`control::Handle`]; nothing here
+//! touches the data plane.
+//!
+//! [`control::Handle`]: crate::control::Handle
+
+pub mod client;
+mod query;
+mod route;
+pub mod server;
+pub mod socket;
+pub mod types;
+
+pub use client::{Client, ClientError};
+pub use server::serve;
+pub use socket::{BindError, Socket, bind};
+
+/// Largest request head that is read, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -80,3 +80,19 @@ fn failure(error: &hyper::Error) -> Failure {
         Failure::Closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_has_brackets_but_no_zone() {
+        for (address, expected) in [
+            ("10.0.0.6:80", "10.0.0.6:80"),
+            ("[2001:db8::6]:8080", "[2001:db8::6]:8080"),
+            ("[fe80::6%3]:80", "[fe80::6]:80"),
+        ] {
+            assert_eq!(host(address.parse().unwrap()), expected);
+        }
+    }
+}

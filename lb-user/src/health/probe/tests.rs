@@ -168,29 +168,6 @@ async fn http_tells_how_a_connection_ended_early() {
 }
 
 #[tokio::test]
-async fn ipv6_backends_get_a_bracketed_host() {
-    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
-        eprintln!("skipped: no IPv6 on loopback");
-        return;
-    };
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = vec![0; 200];
-        let n = stream.read(&mut request).await.unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        String::from_utf8_lossy(&request[..n]).to_lowercase()
-    });
-    assert!(probe(&http("/"), address, LONG).await.is_ok());
-    assert!(
-        server
-            .await
-            .unwrap()
-            .contains(&format!("\r\nhost: [::1]:{}\r\n", address.port()))
-    );
-}
-
-#[tokio::test]
 async fn what_this_node_lacks_is_not_the_backends_fault() {
     let failure = probe(&http("/a b"), "127.0.0.1:9".parse().unwrap(), LONG)
         .await

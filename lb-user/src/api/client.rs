@@ -1,0 +1,184 @@
+//! The client that the command line and the labs use.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::query;
+use super::types::{Explanation, Problem, Status};
+use crate::model::status::FlowQuery;
+
+/// Longer than the server waits for its reconciler, so that its own account of the delay arrives.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Largest answer that is read, in bytes: room for the status of half a million backends.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no socket, or nobody listens on it.
+    #[error("no daemon answers on {}: is it running? start it with `fulcrum run -c FILE`", socket.display())]
+    NotRunning {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+    /// The socket is somebody else's.
+    #[error("no permission to open {}: run this as the user that runs the daemon, as a rule root", socket.display())]
+    Denied {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+    /// The daemon has refused.
+    #[error("{0}")]
+    Refused(Problem),
+    /// Nothing came in time.
+    #[error("the daemon on {} did not answer within {} s", socket.display(), TIMEOUT.as_secs())]
+    TimedOut {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+    /// The socket cannot be opened.
+    #[error("cannot open {}", socket.display())]
+    Connect {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection to the daemon on {} broke", socket.display())]
+    Broken {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// How.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something answered, but not what this client knows.
+    #[error("the answer on {} was not understood: is the daemon of another version than this command?", socket.display())]
+    NotUnderstood {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Where it was lost.
+        source: serde_json::Error,
+    },
+}
+
+/// Asks the daemon that listens on a socket. Every call opens a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client for the daemon on `socket`.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The path it asks on.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The node's state now.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/api/v1/status").await
+    }
+
+    /// What the node would do with a packet of `flow`.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn explain(&self, flow: FlowQuery) -> Result<Explanation, ClientError> {
+        self.get(&format!("/api/v1/explain?{}", query::write(&flow))).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let (status, body) =
+            tokio::time::timeout(TIMEOUT, self.exchange(path))
+                .await
+                .map_err(|_| ClientError::TimedOut {
+                    socket: self.socket.clone(),
+                })??;
+        let not_understood = |source| ClientError::NotUnderstood {
+            socket: self.socket.clone(),
+            source,
+        };
+        if status.is_success() {
+            serde_json::from_slice(&body).map_err(not_understood)
+        } else {
+            let problem = serde_json::from_slice(&body).map_err(not_understood)?;
+            Err(ClientError::Refused(problem))
+        }
+    }
+
+    async fn exchange(&self, path: &str) -> Result<(hyper::StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|e| self.no_connection(e))?;
+        let request = Request::get(path)
+            .header(HOST, "localhost")
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| self.broken(e))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.broken(e))?;
+        // Takes the sender with it: a connection that the server keeps open ends when that is gone.
+        let answer = async move {
+            let response = sender.send_request(request).await.map_err(|e| self.broken(e))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|e| self.broken(e))?.to_bytes();
+            Ok((status, body))
+        };
+        // Both to their ends: what breaks the connection reaches the answer as its error.
+        let (answer, _) = tokio::join!(answer, connection);
+        answer
+    }
+
+    fn no_connection(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+
+    fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken {
+            socket: self.socket.clone(),
+            source: source.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_says_who_may() {
+        // Tests run as root, too, who may open every socket.
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = Client::new("/run/x.sock").no_connection(denied);
+        assert_eq!(
+            error.to_string(),
+            "no permission to open /run/x.sock: run this as the user that runs the daemon, as a rule root"
+        );
+    }
+}

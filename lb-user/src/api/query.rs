@@ -1,0 +1,147 @@
+//! The query of `explain`, as both sides write and read it. Strict: what is not known is refused.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use super::types::Problem;
+use crate::model::Protocol;
+use crate::model::status::FlowQuery;
+
+const PROTOCOL: &str = "protocol";
+const SOURCE: &str = "source";
+const DESTINATION: &str = "destination";
+
+/// Reads what [`write`] has written, or a person has.
+pub(super) fn parse(query: &str) -> Result<FlowQuery, Problem> {
+    let [mut protocol, mut source, mut destination] = [None, None, None];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let slot = match name {
+            PROTOCOL => &mut protocol,
+            SOURCE => &mut source,
+            DESTINATION => &mut destination,
+            _ => return Err(unknown(name)),
+        };
+        let value = decode(value).ok_or_else(|| Problem::parameter(name, format!("{name} is badly encoded")))?;
+        if slot.replace(value).is_some() {
+            return Err(Problem::parameter(name, format!("{name} is given twice")));
+        }
+    }
+    let flow = FlowQuery {
+        protocol: parse_protocol(protocol)?,
+        source: parse_address(SOURCE, source)?,
+        destination: parse_address(DESTINATION, destination)?,
+    };
+    if flow.source.is_ipv4() != flow.destination.is_ipv4() {
+        return Err(Problem::parameter(
+            DESTINATION,
+            "source and destination are of different address families",
+        ));
+    }
+    Ok(flow)
+}
+
+/// The query that asks about `flow`.
+pub(super) fn write(flow: &FlowQuery) -> String {
+    let mut query = format!("{PROTOCOL}={}", flow.protocol.label());
+    for (name, address) in [(SOURCE, flow.source), (DESTINATION, flow.destination)] {
+        let _ = write!(query, "&{name}=");
+        for byte in address.to_string().bytes() {
+            // An address with its port, apart from brackets and a zone, needs no encoding (RFC 3986 §3.4).
+            let _ = match byte {
+                b'0'..=b'9' | b'a'..=b'z' | b':' | b'.' => write!(query, "{}", char::from(byte)),
+                _ => write!(query, "%{byte:02X}"),
+            };
+        }
+    }
+    query
+}
+
+/// A parameter that the endpoint does not have.
+pub(super) fn unknown(name: &str) -> Problem {
+    Problem::parameter(name, format!("unknown parameter {name:?}"))
+}
+
+fn parse_protocol(value: Option<String>) -> Result<Protocol, Problem> {
+    let value = required(PROTOCOL, value)?;
+    [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .find(|protocol| protocol.label() == value)
+        .ok_or_else(|| Problem::parameter(PROTOCOL, format!("{PROTOCOL} is tcp or udp, not {value:?}")))
+}
+
+/// An address as packets have it: without a zone, and IPv4 as IPv4.
+fn parse_address(name: &str, value: Option<String>) -> Result<SocketAddr, Problem> {
+    let value = required(name, value)?;
+    let address: SocketAddr = value.parse().map_err(|_| {
+        let detail =
+            format!("{name} is an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80, not {value:?}");
+        Problem::parameter(name, detail)
+    })?;
+    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+fn required(name: &str, value: Option<String>) -> Result<String, Problem> {
+    value.ok_or_else(|| Problem::parameter(name, format!("{name} is missing")))
+}
+
+/// Percent-decoding (RFC 3986 §2.1); `None` when that, or what comes of it, is malformed.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let (high, low) = (bytes.next()?, bytes.next()?);
+                let digit = |byte| char::from(byte).to_digit(16);
+                u8::try_from(digit(high)? * 16 + digit(low)?).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn zones_and_mapped_addresses_become_what_packets_have() {
+        let flow = parse("protocol=tcp&source=[fe80::1%253]:1&destination=%5Bfe80::2%5d:80").unwrap();
+        assert_eq!(flow.source, "[fe80::1]:1".parse().unwrap());
+        assert_eq!(flow.destination, "[fe80::2]:80".parse().unwrap());
+        let flow = parse("protocol=udp&source=[::ffff:192.0.2.1]:1&destination=192.0.2.2:53").unwrap();
+        assert_eq!(flow.source, "192.0.2.1:1".parse().unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(udp: bool, v6: bool, a: [u16; 8], b: [u16; 8], ports: (u16, u16)) {
+            let address = |words: [u16; 8], port| -> SocketAddr {
+                if v6 {
+                    // Not one that stands for an IPv4 address.
+                    let words = [words[0] | 0x2000, words[1], words[2], words[3], words[4], words[5], words[6], words[7]];
+                    (std::net::Ipv6Addr::from(words), port).into()
+                } else {
+                    (std::net::Ipv4Addr::from(u32::from(words[0]) << 16 | u32::from(words[1])), port).into()
+                }
+            };
+            let flow = FlowQuery {
+                protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+                source: address(a, ports.0),
+                destination: address(b, ports.1),
+            };
+            let query = write(&flow);
+            prop_assert!(!query.contains(['[', ']']));
+            prop_assert_eq!(parse(&query), Ok(flow));
+        }
+
+        #[test]
+        fn noise_is_refused_without_a_panic(query in ".{0,200}") {
+            let _ = parse(&query);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The server: accepts, bounds and serves connections.
+//!
+//! A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and [`CONNECTION_TIMEOUT`] for
+//! everything, and request bodies are refused unread, so a slow or greedy client costs one of [`MAX_CONNECTIONS`] for
+//! that long, and nothing else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::socket::Socket;
+use super::{MAX_HEAD, route};
+use crate::control::Handle;
+
+/// Connections served at once. When so many are, others wait in the socket's backlog.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// A request line and headers that are not complete after this end the connection.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whatever has not been sent after this is not sent.
+pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests under way at shutdown have so long to end.
+const DRAIN: Duration = Duration::from_secs(1);
+
+const MAX_HEADERS: usize = 64;
+
+/// After a failure to accept, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers requests until `shutdown` ends; then removes the socket, and waits a second for requests under way.
+pub async fn serve(socket: Socket, node: Handle, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        never = accept(&socket, &node, &mut connections) => match never {},
+        () = shutdown => {}
+    }
+    drop(socket);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::debug!(connections = connections.len(), "API connections cut at shutdown");
+    }
+}
+
+async fn accept(socket: &Socket, node: &Handle, connections: &mut JoinSet<()>) -> Infallible {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            continue;
+        };
+        match socket.listener.accept().await {
+            Ok((stream, _)) => {
+                let node = node.clone();
+                connections.spawn(async move {
+                    serve_one(stream, node).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an API connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve_one(stream: UnixStream, node: Handle) {
+    let service = service_fn(|request| {
+        let node = node.clone();
+        async move { Ok::<_, Infallible>(route::answer(request, &node).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "API connection failed"),
+        Err(_) => tracing::debug!("API connection timed out"),
+    }
+}

@@ -1,0 +1,173 @@
+//! The JSON as others read it. A change here breaks them: additions only.
+
+use super::*;
+
+#[tokio::test]
+async fn status() {
+    let expected = r#"{
+  "node": "lb1",
+  "version": "VERSION",
+  "interfaces": [
+    {
+      "name": "eth0",
+      "mode": "native"
+    },
+    {
+      "name": "eth1",
+      "mode": "generic"
+    }
+  ],
+  "services": [
+    {
+      "name": "web",
+      "vips": [
+        {
+          "address": "192.0.2.10:80",
+          "exclusive": true
+        }
+      ],
+      "protocol": "tcp",
+      "mode": "dsr",
+      "balance": "maglev",
+      "table_size": 16384,
+      "backends": [
+        {
+          "name": "web1",
+          "address": "10.0.0.6:80",
+          "weight": 5,
+          "state": "active",
+          "health": "up",
+          "health_reason": "connected in 0.3 ms",
+          "next_hop": {
+            "mac": "02:00:00:00:00:0a",
+            "interface": 3
+          },
+          "next_hop_reason": null,
+          "slots": 8192,
+          "packets": 12,
+          "bytes": 1152921504606846976,
+          "new_flows": 4
+        },
+        {
+          "name": "web2",
+          "address": "10.0.0.7:80",
+          "weight": 5,
+          "state": "active",
+          "health": "unknown",
+          "health_reason": "connected in 0.3 ms",
+          "next_hop": null,
+          "next_hop_reason": "no answer to ARP",
+          "slots": 8192,
+          "packets": 0,
+          "bytes": 0,
+          "new_flows": 0
+        }
+      ]
+    }
+  ],
+  "drops": {
+    "no_backend": 7,
+    "truncated": 0
+  },
+  "refused_reload": null,
+  "fault": "cannot write the map SERVICES"
+}
+"#;
+    let server = Server::start();
+    let (head, body) = server.raw("GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_eq!(body, expected.replace("VERSION", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn explain() {
+    let fates = [
+        (
+            80,
+            r#"  "verdict": "forwarded",
+  "service": "web",
+  "backend": "web1",
+  "address": "10.0.0.6:80",
+  "mode": "dsr",
+  "hash": "0123456789abcdef",
+  "slot": 3567,
+  "slots": 16384"#,
+        ),
+        (
+            81,
+            r#"  "verdict": "dropped",
+  "service": "web",
+  "reason": "no_backend",
+  "slot": 9"#,
+        ),
+        (
+            82,
+            r#"  "verdict": "undeclared",
+  "dropped": true"#,
+        ),
+        (
+            83,
+            r#"  "verdict": "not_a_vip",
+  "address": "192.0.2.10""#,
+        ),
+    ];
+    let server = Server::start();
+    for (port, fate) in fates {
+        let query = format!("protocol=tcp&source=198.51.100.7:40000&destination=192.0.2.10:{port}");
+        let request = format!("GET /api/v1/explain?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let (_, body) = server.raw(&request).await;
+        let expected = format!(
+            r#"{{
+  "flow": {{
+    "protocol": "tcp",
+    "source": "198.51.100.7:40000",
+    "destination": "192.0.2.10:{port}"
+  }},
+{fate}
+}}
+"#
+        );
+        assert_eq!(body, expected);
+    }
+}
+
+#[tokio::test]
+async fn problem() {
+    let server = Server::start();
+    let (_, body) = server.raw("GET /api/v1/explain HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let expected = r#"{
+  "type": "about:blank",
+  "title": "Bad Request",
+  "status": 400,
+  "detail": "protocol is missing",
+  "parameter": "protocol"
+}
+"#;
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn names_of_values_are_those_of_the_file() {
+    let json = |value: serde_json::Result<String>| value.unwrap();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let wire = serde_json::to_string(&types::Protocol::from(protocol));
+        assert_eq!(json(wire), format!("{:?}", protocol.label()));
+    }
+    for state in [AdminState::Active, AdminState::Disabled] {
+        let wire = serde_json::to_string(&types::AdminState::from(state));
+        assert_eq!(json(wire), format!("{:?}", state.label()));
+    }
+    for health in [Health::Unknown, Health::Up, Health::Down] {
+        let wire = serde_json::to_string(&types::Health::from(health));
+        assert_eq!(json(wire), format!("{:?}", health.label()));
+    }
+}
+
+#[test]
+fn fields_that_a_later_version_adds_are_ignored() {
+    let json = r#"{ "flow": { "protocol": "udp", "source": "[::1]:1", "destination": "[::2]:2", "new": 1 },
+        "verdict": "undeclared", "dropped": false, "why": {} }"#;
+    let explanation: types::Explanation = serde_json::from_str(json).unwrap();
+    assert_eq!(explanation.verdict, types::Verdict::Undeclared { dropped: false });
+}

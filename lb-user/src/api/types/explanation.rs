@@ -1,0 +1,123 @@
+//! `GET /api/v1/explain`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Protocol;
+use crate::model::status as from;
+
+/// What the program would do with a packet of a flow, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The flow that was asked about.
+    pub flow: Flow,
+    /// Its fate, named by the field `verdict`.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// A flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The client.
+    pub source: SocketAddr,
+    /// The address it talks to.
+    pub destination: SocketAddr,
+}
+
+/// The fate of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Sent to a backend.
+    Forwarded {
+        /// The service that the flow belongs to.
+        service: String,
+        /// The backend's name.
+        backend: String,
+        /// The backend's address.
+        address: SocketAddr,
+        /// How it gets there; as in the file, an open set.
+        mode: String,
+        /// The flow's keyed hash: 64 bits as 16 hexadecimal digits, since JSON's numbers end at 53 bits.
+        hash: String,
+        /// The slot of the ring that the hash points at, from 0.
+        slot: u32,
+        /// Slots in the ring.
+        slots: u32,
+    },
+    /// Dropped, though a service is declared.
+    Dropped {
+        /// The service that the flow belongs to.
+        service: String,
+        /// As in `drops` of the status; an open set.
+        reason: String,
+        /// The slot of the ring.
+        slot: u32,
+    },
+    /// To a VIP, but to a port and protocol that no service declares.
+    Undeclared {
+        /// Dropped, or else left to the kernel.
+        dropped: bool,
+    },
+    /// To an address that is no VIP of this node: left to the kernel.
+    NotAVip {
+        /// That address.
+        address: IpAddr,
+    },
+}
+
+impl Explanation {
+    /// What was found out about `flow`.
+    #[must_use]
+    pub fn new(flow: from::FlowQuery, explanation: from::Explanation) -> Self {
+        Self {
+            flow: flow.into(),
+            verdict: explanation.into(),
+        }
+    }
+}
+
+impl From<from::FlowQuery> for Flow {
+    fn from(flow: from::FlowQuery) -> Self {
+        Self {
+            protocol: flow.protocol.into(),
+            source: flow.source,
+            destination: flow.destination,
+        }
+    }
+}
+
+impl From<from::Explanation> for Verdict {
+    fn from(explanation: from::Explanation) -> Self {
+        match explanation {
+            from::Explanation::NotAVip { address } => Self::NotAVip { address },
+            from::Explanation::Undeclared { dropped } => Self::Undeclared { dropped },
+            from::Explanation::Dropped { service, reason, slot } => Self::Dropped {
+                service: service.as_ref().to_owned(),
+                reason: reason.label().to_owned(),
+                slot,
+            },
+            from::Explanation::Forwarded {
+                service,
+                backend,
+                address,
+                mode,
+                hash,
+                slot,
+                slots,
+            } => Self::Forwarded {
+                service: service.as_ref().to_owned(),
+                backend: backend.as_ref().to_owned(),
+                address,
+                mode: mode.label().to_owned(),
+                hash: format!("{hash:016x}"),
+                slot,
+                slots,
+            },
+        }
+    }
+}

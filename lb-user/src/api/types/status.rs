@@ -1,0 +1,255 @@
+//! `GET /api/v1/status`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{self, NextHopState, status as from};
+
+/// The whole node at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// One per interface that the program is attached to.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// In the order of the file.
+    pub services: Vec<ServiceStatus>,
+    /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
+    pub drops: BTreeMap<String, u64>,
+    /// The last reload, when it was refused, and why.
+    pub refused_reload: Option<String>,
+    /// Why the kernel is not as the file wants it; `null` when it is.
+    pub fault: Option<String>,
+}
+
+/// How the program sits on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// In the driver or not.
+    pub mode: XdpMode,
+}
+
+/// Where on the receive path the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// In the kernel, after the driver: slower.
+    Generic,
+}
+
+/// A service, its VIPs and backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its VIPs.
+    pub vips: Vec<VipStatus>,
+    /// Of every VIP.
+    pub protocol: Protocol,
+    /// How packets reach the backends; as in the file, an open set.
+    pub mode: String,
+    /// How a backend is chosen; as in the file, an open set.
+    pub balance: String,
+    /// Slots of the ring.
+    pub table_size: u32,
+    /// In the order of the file.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A VIP of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipStatus {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The daemon put the address on the node, so nothing else uses it.
+    pub exclusive: bool,
+}
+
+/// L4 protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// RFC 9293
+    Tcp,
+    /// RFC 768
+    Udp,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Of the file.
+    pub weight: u16,
+    /// What the administrator wants of it.
+    pub state: AdminState,
+    /// What its probes say.
+    pub health: Health,
+    /// Why they say so, for people.
+    pub health_reason: String,
+    /// How it is reached; `null` when that is not known.
+    pub next_hop: Option<NextHop>,
+    /// Why `next_hop` is `null`, for people; `null` when it is not.
+    pub next_hop_reason: Option<String>,
+    /// Slots of the ring that it serves.
+    pub slots: u32,
+    /// Packets forwarded to it, since the maps were made.
+    pub packets: u64,
+    /// Bytes forwarded to it, with Ethernet headers.
+    pub bytes: u64,
+    /// Attempts of clients to open a TCP connection that were forwarded to it, repeated ones included.
+    pub new_flows: u64,
+}
+
+/// What the administrator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// Serves while it is healthy.
+    Active,
+    /// Serves nothing, and is not probed.
+    Disabled,
+}
+
+/// What probes say of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Nothing yet.
+    Unknown,
+    /// It serves.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// Where a packet for a backend goes first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Six bytes in hexadecimal, with colons.
+    pub mac: String,
+    /// Index of the node's interface on that link.
+    pub interface: u32,
+}
+
+impl From<from::Status> for Status {
+    fn from(status: from::Status) -> Self {
+        Self {
+            node: status.node,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            interfaces: status.interfaces.into_iter().map(Into::into).collect(),
+            services: status.services.into_iter().map(Into::into).collect(),
+            drops: status
+                .drops
+                .into_iter()
+                .map(|(reason, count)| (reason.label().to_owned(), count))
+                .collect(),
+            refused_reload: status.refused_reload,
+            fault: status.fault,
+        }
+    }
+}
+
+impl From<from::InterfaceStatus> for InterfaceStatus {
+    fn from(interface: from::InterfaceStatus) -> Self {
+        Self {
+            name: interface.name,
+            mode: if interface.native {
+                XdpMode::Native
+            } else {
+                XdpMode::Generic
+            },
+        }
+    }
+}
+
+impl From<from::ServiceStatus> for ServiceStatus {
+    fn from(service: from::ServiceStatus) -> Self {
+        Self {
+            name: service.name.as_ref().to_owned(),
+            vips: service.vips.into_iter().map(Into::into).collect(),
+            protocol: service.protocol.into(),
+            mode: service.mode.label().to_owned(),
+            balance: service.balance.label().to_owned(),
+            table_size: service.table_size,
+            backends: service.backends.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<from::VipStatus> for VipStatus {
+    fn from(from::VipStatus { address, exclusive }: from::VipStatus) -> Self {
+        Self { address, exclusive }
+    }
+}
+
+impl From<from::BackendStatus> for BackendStatus {
+    fn from(backend: from::BackendStatus) -> Self {
+        let (next_hop, next_hop_reason) = match backend.next_hop {
+            NextHopState::Resolved(hop) => (Some(hop.into()), None),
+            NextHopState::Unresolved(reason) => (None, Some(reason)),
+        };
+        Self {
+            name: backend.name.as_ref().to_owned(),
+            address: backend.address,
+            weight: backend.weight,
+            state: backend.state.into(),
+            health: backend.health.into(),
+            health_reason: backend.health_reason,
+            next_hop,
+            next_hop_reason,
+            slots: backend.slots,
+            packets: backend.counters.packets,
+            bytes: backend.counters.bytes,
+            new_flows: backend.counters.new_flows,
+        }
+    }
+}
+
+impl From<model::NextHop> for NextHop {
+    fn from(hop: model::NextHop) -> Self {
+        Self {
+            mac: hop.mac.to_string(),
+            interface: hop.interface,
+        }
+    }
+}
+
+impl From<model::Protocol> for Protocol {
+    fn from(protocol: model::Protocol) -> Self {
+        match protocol {
+            model::Protocol::Tcp => Self::Tcp,
+            model::Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
+impl From<model::AdminState> for AdminState {
+    fn from(state: model::AdminState) -> Self {
+        match state {
+            model::AdminState::Active => Self::Active,
+            model::AdminState::Disabled => Self::Disabled,
+        }
+    }
+}
+
+impl From<model::Health> for Health {
+    fn from(health: model::Health) -> Self {
+        match health {
+            model::Health::Unknown => Self::Unknown,
+            model::Health::Up => Self::Up,
+            model::Health::Down => Self::Down,
+        }
+    }
+}
