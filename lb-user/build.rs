@@ -12,27 +12,21 @@ mod exec;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use bpf::tools::Tools;
 
-fn main() -> ExitCode {
-    match object() {
-        Ok(path) => {
-            println!("cargo::rustc-env=FULCRUM_BPF_OBJECT={}", path.display());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            println!("cargo::error={}", format!("{error:#}").replace('\n', " "));
-            ExitCode::FAILURE
-        }
+fn main() -> Result<()> {
+    if let Some(path) = object()? {
+        println!("cargo::rustc-env=FULCRUM_BPF_OBJECT={}", path.display());
     }
+    Ok(())
 }
 
-/// The object that belongs to the sources: the committed one, or one built below `OUT_DIR`.
-fn object() -> Result<PathBuf> {
+/// The object that belongs to the sources: the committed one, or one built below `OUT_DIR`. `None` after telling cargo
+/// what is missing: cargo then fails with that line alone, where an error from here drags this script's output along.
+fn object() -> Result<Option<PathBuf>> {
     let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")?);
     let root = manifest_dir.parent().context("lb-user stands in a workspace")?;
     for input in bpf::digest::INPUTS
@@ -43,20 +37,23 @@ fn object() -> Result<PathBuf> {
     }
     let sources = bpf::digest::of(root)?;
     if let Some(committed) = bpf::committed_for(root, &sources)? {
-        return Ok(committed);
+        return Ok(Some(committed));
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
-    let tools = Tools::find(root).map_err(|missing| {
-        anyhow!(
-            "lb-ebpf/object does not belong to the sources of the XDP program, and building it anew lacks {missing}: \
-             run `cargo xtask setup --yes --for ebpf`, then `cargo xtask ebpf`"
-        )
-    })?;
-    build(root, &out, &tools, &sources)
+    match Tools::find(root) {
+        Ok(tools) => build(root, &tools, &sources).map(Some),
+        Err(missing) => {
+            println!(
+                "cargo::error=lb-ebpf/object does not belong to the sources of the XDP program, and building it anew \
+                 lacks {missing}: run `cargo xtask setup --yes --for ebpf`, then `cargo xtask ebpf`"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// Builds the object, unless an earlier run did from the same sources.
-fn build(root: &Path, out: &Path, tools: &Tools, sources: &str) -> Result<PathBuf> {
+fn build(root: &Path, tools: &Tools, sources: &str) -> Result<PathBuf> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
     let (object, stamp) = (out.join("fulcrum.bpf.o"), out.join("fulcrum.bpf.digest"));
     if !fs::read_to_string(&stamp).is_ok_and(|of| of == sources) {
         bpf::build::object(root, &out.join("bpf"), tools, &object)
@@ -64,7 +61,8 @@ fn build(root: &Path, out: &Path, tools: &Tools, sources: &str) -> Result<PathBu
         fs::write(&stamp, sources)?;
     }
     println!(
-        "cargo::warning=embedded an XDP program built just now: `cargo xtask ebpf` brings lb-ebpf/object up to date"
+        "cargo::warning=embedding an XDP program built here, since lb-ebpf/object does not belong to its sources: \
+         `cargo xtask ebpf` brings it up to date"
     );
     Ok(object)
 }
