@@ -1,6 +1,7 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
 pub mod gate;
+pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod rig;

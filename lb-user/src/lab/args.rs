@@ -1,0 +1,152 @@
+//! Arguments of `fulcrum lab`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand};
+
+/// `fulcrum lab ...`: whole networks on one machine, made of network namespaces. Needs root.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LabCommand {
+    /// Show the labs that there are, one line each
+    List,
+    /// Build a lab, show what it is about, and take it down again
+    Up(Up),
+    /// Take a lab down: its processes, namespaces and files, whatever state they are in
+    Down(Down),
+    /// Run a command on a host of a lab
+    ///
+    /// As in `fulcrum lab exec quickstart/client -- curl http://10.77.0.100/`, or the same with spaces:
+    /// `fulcrum lab exec quickstart client curl http://10.77.0.100/`.
+    Exec(Exec),
+    /// Show the labs that are up: hosts, processes, files
+    Status(Status),
+    /// Run the web and echo server that labs use where no real one is installed
+    ///
+    /// Answers HTTP/1.1 requests and UDP datagrams with one line that says who answered, which client address it saw,
+    /// and which address the client had asked for. `/healthz` answers `ok`.
+    Serve(Serve),
+    /// Take a lab down when standard input ends, unless told otherwise on it
+    #[command(hide = true)]
+    Guard(Guard),
+    /// Accept connections here, and open them again from within a namespace
+    #[command(hide = true)]
+    Forward(Forward),
+}
+
+/// Arguments of `lab up`.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// Which lab; `fulcrum lab list` shows them
+    pub name: String,
+    /// Leave it running at the end, and say how to look around
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Arguments of `lab down`.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Down {
+    /// Which lab
+    pub name: Option<String>,
+    /// Every lab that is up
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `lab exec`.
+#[derive(Args, Clone, Debug)]
+pub struct Exec {
+    /// LAB/HOST, or LAB, with the host as the next argument
+    #[arg(value_name = "LAB/HOST")]
+    pub target: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `lab status`.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Only this lab
+    pub name: Option<String>,
+}
+
+/// Arguments of `lab serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// What the server calls itself in its answers
+    #[arg(long)]
+    pub name: String,
+    /// Address and port, for TCP and UDP; may be repeated
+    #[arg(long = "listen", value_name = "ADDRESS:PORT", required = true)]
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Arguments of `lab guard`.
+#[derive(Args, Clone, Debug)]
+pub struct Guard {
+    /// Which lab
+    pub name: String,
+}
+
+/// Arguments of `lab forward`.
+#[derive(Args, Clone, Debug)]
+pub struct Forward {
+    /// Where to accept, in the namespace where this is started; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Name of the namespace to connect from
+    #[arg(long)]
+    pub namespace: String,
+    /// Where to connect
+    #[arg(long)]
+    pub to: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: LabCommand,
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exec_takes_the_command_as_it_is() {
+        for line in [
+            "lab exec quickstart/client -- curl -v --fail http://x/",
+            "lab exec quickstart client curl -v --fail http://x/",
+            "lab exec quickstart client -- curl -v --fail http://x/",
+        ] {
+            let LabCommand::Exec(exec) = Cli::try_parse_from(line.split(' '))
+                .unwrap_or_else(|e| panic!("{e}"))
+                .command
+            else {
+                panic!("{line}")
+            };
+            let (lab, host, command) = crate::lab::exec::split(&exec).unwrap();
+            assert_eq!((lab.as_str(), host.as_str()), ("quickstart", "client"), "{line}");
+            assert_eq!(command, ["curl", "-v", "--fail", "http://x/"], "{line}");
+        }
+        for line in [
+            "lab exec quickstart",
+            "lab exec quickstart/client",
+            "lab down",
+            "lab down a --all",
+            "lab serve",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Requests from a host of a lab, and what came back. Each request has a connection, and so a flow, of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::net::Namespace;
+
+/// A request that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Requests under way at the same time.
+const WORKERS: usize = 8;
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Http,
+    Echo,
+}
+
+/// What many requests came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    /// Answers, by server.
+    pub(super) served: BTreeMap<String, usize>,
+    /// Client addresses that the servers saw.
+    pub(super) seen: BTreeSet<IpAddr>,
+    pub(super) failures: Vec<String>,
+    pub(super) took: Duration,
+}
+
+impl Tally {
+    pub(super) fn answered(&self) -> usize {
+        self.served.values().sum()
+    }
+
+    fn add(&mut self, outcome: Result<Answer, String>) {
+        match outcome {
+            Ok(answer) => {
+                *self.served.entry(answer.server).or_default() += 1;
+                self.seen.insert(answer.client);
+            }
+            Err(failure) => self.failures.push(failure),
+        }
+    }
+}
+
+/// What one server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answer {
+    server: String,
+    client: IpAddr,
+}
+
+/// Makes so many requests from inside `namespace`.
+pub(super) async fn requests(namespace: Namespace, kind: Kind, to: SocketAddr, number: usize) -> io::Result<Tally> {
+    let work = move || {
+        inside(&namespace, async move {
+            let begun = Instant::now();
+            let made = Arc::new(AtomicUsize::new(0));
+            let mut workers = tokio::task::JoinSet::new();
+            for _ in 0..WORKERS {
+                let made = Arc::clone(&made);
+                workers.spawn(async move {
+                    let mut tally = Tally::default();
+                    while made.fetch_add(1, Ordering::Relaxed) < number {
+                        tally.add(request(kind, to).await);
+                    }
+                    tally
+                });
+            }
+            let mut total = Tally::default();
+            for tally in workers.join_all().await {
+                for (server, count) in tally.served {
+                    *total.served.entry(server).or_default() += count;
+                }
+                total.seen.extend(tally.seen);
+                total.failures.extend(tally.failures);
+            }
+            total.took = begun.elapsed();
+            total
+        })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Requests at a steady pace until it is stopped or dropped.
+#[derive(Debug)]
+pub(super) struct Stream {
+    log: Arc<Mutex<Vec<Event>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// A request of a [`Stream`].
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    /// When it was begun.
+    pub(super) begun: Instant,
+    /// The server, or why there was none.
+    pub(super) outcome: Result<String, String>,
+}
+
+/// 5 ms from one request to the next.
+const PACE: Duration = Duration::from_millis(5);
+
+impl Stream {
+    pub(super) fn start(namespace: Namespace, to: SocketAddr) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (log, stop) = (Arc::clone(&log), Arc::clone(&stop));
+            move || inside(&namespace, pace(to, &log, &stop))
+        });
+        Self {
+            log,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// What became of the requests that were begun at `since` or later.
+    pub(super) fn events(&self, since: Instant) -> Vec<Event> {
+        lock(&self.log)
+            .iter()
+            .filter(|event| event.begun >= since)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn stop(mut self) -> io::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => Err(io::Error::other("the requests' thread panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn pace(to: SocketAddr, log: &Arc<Mutex<Vec<Event>>>, stop: &AtomicBool) {
+    let mut ticks = interval(PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut requests = tokio::task::JoinSet::new();
+    while !stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let log = Arc::clone(log);
+        requests.spawn(async move {
+            let begun = Instant::now();
+            let outcome = request(Kind::Http, to).await.map(|answer| answer.server);
+            lock(&log).push(Event { begun, outcome });
+        });
+        while requests.try_join_next().is_some() {}
+    }
+    requests.join_all().await;
+}
+
+fn lock(log: &Mutex<Vec<Event>>) -> MutexGuard<'_, Vec<Event>> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a future on a runtime of its own, whose sockets are inside `namespace`.
+fn inside<T: Send>(namespace: &Namespace, work: impl Future<Output = T> + Send) -> io::Result<T> {
+    namespace.run_inside(|| {
+        Ok(tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(work))
+    })?
+}
+
+async fn request(kind: Kind, to: SocketAddr) -> Result<Answer, String> {
+    let exchange = async {
+        match kind {
+            Kind::Http => http(to).await,
+            Kind::Echo => echo(to).await,
+        }
+    };
+    let text = match timeout(PATIENCE, exchange).await {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {PATIENCE:?}")),
+    };
+    parse(&text).ok_or_else(|| format!("not an answer of a lab's server: {text:?}"))
+}
+
+/// Returns the body.
+async fn http(to: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(to).await?;
+    stream
+        .write_all(format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n").as_bytes())
+        .await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    match response.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(format!("not the expected response: {response:?}"))),
+    }
+}
+
+async fn echo(to: SocketAddr) -> io::Result<String> {
+    let any: SocketAddr = if to.is_ipv4() {
+        ([0; 4], 0).into()
+    } else {
+        ([0u16; 8], 0).into()
+    };
+    let socket = UdpSocket::bind(any).await?;
+    // Connected, so that only an answer from the address that was asked counts.
+    socket.connect(to).await?;
+    socket.send(b"who is there?\n").await?;
+    let mut answer = vec![0; 2048];
+    let length = socket.recv(&mut answer).await?;
+    answer.truncate(length);
+    String::from_utf8(answer).map_err(io::Error::other)
+}
+
+/// Reads `web1 saw client 10.0.0.2:41234 for 192.0.2.10:80`.
+fn parse(text: &str) -> Option<Answer> {
+    let (server, rest) = text.trim_end().split_once(" saw client ")?;
+    let (client, _) = rest.split_once(" for ")?;
+    Some(Answer {
+        server: server.to_owned(),
+        client: client.parse::<SocketAddr>().ok()?.ip(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let answer = parse("web1 saw client [fd00::2]:41234 for [fd00::9]:80\n").unwrap();
+        assert_eq!(
+            (answer.server.as_str(), answer.client),
+            ("web1", "fd00::2".parse().unwrap())
+        );
+        for nonsense in [
+            "",
+            "ok\n",
+            "web1 saw client nobody for 192.0.2.1:80",
+            "web1 saw client 192.0.2.1:80",
+        ] {
+            assert_eq!(parse(nonsense), None);
+        }
+    }
+}

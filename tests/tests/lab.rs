@@ -1,0 +1,221 @@
+//! Labs come up, and go away, whatever happens to them.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lb_tests::lab::{LabTurn, fulcrum};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LAB: &str = "quickstart";
+const FOLDER: &str = "/run/fulcrum/lab/quickstart";
+
+/// A process that ignores SIGTERM takes 3 s to go; the rest is for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `lab up`, stopped (as by SIGSTOP) while it builds: the lab is there, and stays so.
+struct Halfway {
+    up: Child,
+    guardian: Pid,
+    /// Those that the lab has started so far.
+    processes: Vec<PathBuf>,
+}
+
+impl Halfway {
+    fn new() -> Self {
+        let mut command = fulcrum();
+        let up = command
+            .args(["lab", "up", LAB])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(up.id().cast_signed());
+        let record = |name: &str| Path::new(FOLDER).join(format!("processes/{name}.json"));
+        until("the first server is started", || record("web1").exists());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let is_guardian = |child: &&str| {
+            fs::read_to_string(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.contains("\0guard\0"))
+        };
+        let guardian = children
+            .split_whitespace()
+            .find(is_guardian)
+            .expect("there is a guardian");
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(record("web1")).unwrap()).unwrap();
+        Self {
+            guardian: Pid::from_raw(guardian.parse().unwrap()),
+            processes: vec![format!("/proc/{}/exe", record["pid"]).into()],
+            up,
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.up.id().cast_signed())
+    }
+
+    /// Waits for the end of everyone who holds the pipe: `lab up` itself, and its guardian.
+    fn end(mut self) -> (Output, Vec<PathBuf>) {
+        let mut stderr = Vec::new();
+        self.up.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+        let status = self.up.wait().unwrap();
+        (
+            Output {
+                status,
+                stdout: Vec::new(),
+                stderr,
+            },
+            self.processes,
+        )
+    }
+}
+
+fn assert_gone(processes: &[PathBuf]) {
+    assert!(!Path::new(FOLDER).exists(), "the folder is left");
+    let names = lb_user::net::Namespace::names().unwrap();
+    let left: Vec<&String> = names.iter().filter(|name| name.starts_with("fl-quickstart-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(FOLDER), "the bpffs is left: {mounts}");
+    for process in processes {
+        // A zombie has no executable.
+        assert!(fs::read_link(process).is_err(), "{} is left", process.display());
+    }
+}
+
+#[test]
+fn a_killed_lab_goes_away() {
+    let Some(_turn) = LabTurn::take(LAB) else { return };
+    let halfway = Halfway::new();
+    kill(halfway.pid(), Signal::SIGKILL).unwrap();
+    let (output, processes) = halfway.end();
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("its `lab up` was killed; removed"), "{stderr}");
+    assert_gone(&processes);
+}
+
+#[test]
+fn a_lab_is_up_once_and_ctrl_c_ends_it() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let halfway = Halfway::new();
+    let second = turn.lab(&["up", LAB]);
+    assert!(!second.status.success());
+    let (stderr, pid) = (text(&second.stderr), halfway.pid());
+    let expected = format!("lab {LAB} is up already: process {pid} is showing it; `fulcrum lab down {LAB}` removes it");
+    assert!(stderr.contains(&expected), "{stderr}");
+    let status = turn.lab(&["status", LAB]);
+    assert!(
+        text(&status.stdout).contains("namespace fl-quickstart-web3"),
+        "{}",
+        text(&status.stdout)
+    );
+
+    kill(pid, Signal::SIGCONT).unwrap();
+    kill(pid, Signal::SIGINT).unwrap();
+    let (output, processes) = halfway.end();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert_gone(&processes);
+}
+
+#[test]
+fn down_works_after_anything_and_twice() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let halfway = Halfway::new();
+    kill(halfway.guardian, Signal::SIGKILL).unwrap();
+    kill(halfway.pid(), Signal::SIGKILL).unwrap();
+    let (_, processes) = halfway.end();
+    assert!(Path::new(FOLDER).exists(), "nobody was left to remove it");
+    let refused = turn.lab(&["up", LAB]);
+    assert!(
+        text(&refused.stderr).contains("was left behind by an earlier run"),
+        "{}",
+        text(&refused.stderr)
+    );
+    // Records lost, too: names are enough.
+    fs::remove_file(Path::new(FOLDER).join("lab.json")).unwrap();
+    let down = turn.lab(&["down", LAB]);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert_gone(&processes);
+    let again = turn.lab(&["down", LAB]);
+    assert!(again.status.success());
+    assert_eq!(text(&again.stdout), "lab quickstart is not up\n");
+    let unknown = turn.lab(&["down", "nosuch"]);
+    assert!(!unknown.status.success());
+}
+
+#[test]
+fn down_stops_a_lab_that_is_being_shown() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let halfway = Halfway::new();
+    kill(halfway.pid(), Signal::SIGCONT).unwrap();
+    let down = turn.lab(&["down", LAB]);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    let (output, processes) = halfway.end();
+    assert!(!output.status.success());
+    assert_gone(&processes);
+}
+
+#[test]
+fn the_tour_ends_well_and_a_kept_lab_can_be_visited() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let up = turn.lab(&["up", LAB, "--keep"]);
+    assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
+    let story = text(&up.stdout);
+    for line in story.lines() {
+        assert!(line.chars().count() <= 100, "too wide: {line}");
+    }
+
+    let inside = turn.lab(&["exec", "quickstart/client", "--", "curl", "-s", "http://10.77.0.100/"]);
+    let said = text(&inside.stdout);
+    assert!(
+        said.contains(" saw client 10.77.0.10:") && said.ends_with(" for 10.77.0.100:80\n"),
+        "{said}"
+    );
+    let url = story
+        .split_whitespace()
+        .find(|word| word.starts_with("http://127.0.0.1:"))
+        .unwrap();
+    let outside = std::process::Command::new("curl").args(["-s", url]).output().unwrap();
+    assert!(
+        text(&outside.stdout).contains(" saw client 10.77.0.10:"),
+        "{}",
+        text(&outside.stdout)
+    );
+
+    let again = turn.lab(&["up", LAB]);
+    assert!(
+        text(&again.stderr).contains("lab quickstart is up already; "),
+        "{}",
+        text(&again.stderr)
+    );
+    let status = text(&turn.lab(&["status", LAB]).stdout);
+    assert!(status.contains("quickstart: up\n") && status.contains(url), "{status}");
+    let down = turn.lab(&["down", LAB]);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert_gone(&[]);
+}
+
+#[test]
+fn the_tour_cleans_up_after_itself() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let up = turn.lab(&["up", LAB]);
+    assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
+    assert_gone(&[]);
+}
