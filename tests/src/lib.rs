@@ -3,5 +3,6 @@
 pub mod gate;
 pub mod lab;
 pub mod netns;
+pub mod node;
 pub mod packet;
 pub mod rig;

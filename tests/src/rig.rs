@@ -1,6 +1,6 @@
 //! The loaded program with services of its own, fed frame by frame.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
         .config;
     let seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
     let kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
-    let mut facts = Facts::new(Arc::new(config.clone()), BTreeSet::from([1]));
+    let mut facts = Facts::new(Arc::new(config.clone()), BTreeMap::from([(1, "lo".to_owned())]));
     for service in &config.services {
         for backend in &service.backends {
             let hop = NextHop {

@@ -89,10 +89,9 @@ fn status() -> model::Status {
         slots: 8192,
         counters,
     };
-    let hop = NextHop {
+    let hop = model::Reached {
         mac: Mac([2, 0, 0, 0, 0, 0x0a]),
-        local: Mac([2, 0, 0, 0, 0, 1]),
-        interface: 3,
+        interface: "eth0".to_owned(),
     };
     let counters = Counters {
         packets: 12,
@@ -122,12 +121,12 @@ fn status() -> model::Status {
             balance: Balance::Maglev,
             table_size: 16384,
             backends: vec![
-                backend("web1", "10.0.0.6:80", Health::Up, NextHopState::Resolved(hop), counters),
+                backend("web1", "10.0.0.6:80", Health::Up, Ok(hop), counters),
                 backend(
                     "web2",
                     "10.0.0.7:80",
                     Health::Unknown,
-                    NextHopState::Unresolved("no answer to ARP".to_owned()),
+                    Err("no answer to ARP".to_owned()),
                     Counters::default(),
                 ),
             ],

@@ -14,8 +14,8 @@ use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService,
 pub struct Facts {
     /// The file.
     pub config: Arc<Config>,
-    /// Indices of the interfaces that the program is on.
-    pub interfaces: BTreeSet<u32>,
+    /// The interfaces that the program is on, by index.
+    pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
     active: HashSet<MemberKey>,
     verdicts: HashMap<MemberKey, Verdict>,
@@ -25,7 +25,7 @@ pub struct Facts {
 impl Facts {
     /// Nothing but the file, and where the program is.
     #[must_use]
-    pub fn new(config: Arc<Config>, interfaces: BTreeSet<u32>) -> Self {
+    pub fn new(config: Arc<Config>, interfaces: BTreeMap<u32, String>) -> Self {
         Self {
             active: active(&config)
                 .map(|(service, backend)| key(service, backend))
@@ -72,7 +72,7 @@ impl Facts {
     pub fn next_hop(&self, backend: &Backend) -> Option<NextHopState> {
         let state = self.next_hops.get(&backend.address.ip())?;
         Some(match state {
-            NextHopState::Resolved(NextHop { interface, .. }) if !self.interfaces.contains(interface) => {
+            NextHopState::Resolved(NextHop { interface, .. }) if !self.interfaces.contains_key(interface) => {
                 NextHopState::Unresolved("it is reached through an interface that is not in [node] interfaces".into())
             }
             state => state.clone(),

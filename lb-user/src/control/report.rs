@@ -7,7 +7,7 @@ use lb_common::service::Decision;
 
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{BackendStatus, InterfaceStatus, ServiceStatus, Status, VipStatus};
+use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
 use crate::model::{AdminState, Backend, Health, NextHopState, Service};
 use crate::plan::{Placement, ServiceKey};
 
@@ -67,9 +67,14 @@ fn service_status(
             state: backend.state,
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
-            next_hop: facts
-                .next_hop(backend)
-                .unwrap_or_else(|| NextHopState::Unresolved("not looked up yet".to_owned())),
+            next_hop: match facts.next_hop(backend) {
+                Some(NextHopState::Resolved(hop)) => Ok(Reached {
+                    mac: hop.mac,
+                    interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
+                }),
+                Some(NextHopState::Unresolved(reason)) => Err(reason),
+                None => Err("not looked up yet".to_owned()),
+            },
             slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
             counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
         })

@@ -1,6 +1,6 @@
 //! The reconciler over a data plane in memory: whose a VIP is, what stays over a restart, and faults at every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -107,7 +107,7 @@ fn verdict(last: u8, health: Health) -> Verdict {
 
 /// What is known when everything is well.
 fn well(toml: &str) -> Facts {
-    let mut facts = Facts::new(config(toml), BTreeSet::from([3]));
+    let mut facts = Facts::new(config(toml), BTreeMap::from([(3, "eth0".to_owned())]));
     for last in 1..=3 {
         facts.route([10, 0, 0, last].into(), hop(last, 3));
         facts.judge(verdict(last, Health::Up));
@@ -211,7 +211,12 @@ async fn a_restart_changes_nothing_before_health_has_spoken() {
     } = first;
     dataplane.log.clear();
 
-    let mut second = Reconciler::new(dataplane, addresses, Facts::new(config(ONE), BTreeSet::from([3])), SEED);
+    let mut second = Reconciler::new(
+        dataplane,
+        addresses,
+        Facts::new(config(ONE), BTreeMap::from([(3, "eth0".to_owned())])),
+        SEED,
+    );
     assert!(second.converge().await);
     assert_eq!(second.dataplane.log, []);
     assert_eq!(second.dataplane.installed().unwrap(), before);

@@ -15,7 +15,7 @@ mod privilege;
 mod reload;
 mod seed;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -62,8 +62,8 @@ pub async fn run(path: &Path) -> Result<()> {
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
     let config = Arc::new(parsed.config);
-    let facts = Facts::new(Arc::clone(&config), interfaces.iter().copied().collect());
-    let addresses = NodeAddresses::new(net.clone(), interfaces.iter().copied().collect());
+    let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
+    let facts = Facts::new(Arc::clone(&config), interfaces);
     let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
     // The maps are right before the first packet meets the program; if they cannot be, `status` says why.
     reconciler.converge().await;
@@ -87,9 +87,9 @@ const fn mode(native: bool) -> &'static str {
     if native { "native" } else { "generic" }
 }
 
-/// Indices of the interfaces of `[node]`.
-async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeSet<u32>> {
-    let mut indices = BTreeSet::new();
+/// The interfaces of `[node]`, by index.
+async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>> {
+    let mut found = BTreeMap::new();
     for name in &parsed.config.node.interfaces {
         let link = net
             .link(name)
@@ -107,9 +107,9 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeSet<u32>> {
                 )
                 .into());
         };
-        indices.insert(link.index);
+        found.insert(link.index, link.name);
     }
-    Ok(indices)
+    Ok(found)
 }
 
 /// Starts every part, and waits for a signal or for a part that ends.

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, NextHopState, Protocol};
+use super::{AdminState, Balance, Health, Mode, Protocol};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -76,12 +77,21 @@ pub struct BackendStatus {
     pub health: Health,
     /// Why it says so.
     pub health_reason: String,
-    /// How it is reached.
-    pub next_hop: NextHopState,
+    /// How it is reached; if it is not, why, for people.
+    pub next_hop: Result<Reached, String>,
     /// Slots of the ring that it serves.
     pub slots: u32,
     /// Since the maps were made.
     pub counters: Counters,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// MAC of the backend, or of the router towards it.
+    pub mac: Mac,
+    /// Name of the node's interface on that link.
+    pub interface: String,
 }
 
 /// Which flow `explain` is asked about.

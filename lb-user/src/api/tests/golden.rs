@@ -40,7 +40,7 @@ async fn status() {
           "health_reason": "connected in 0.3 ms",
           "next_hop": {
             "mac": "02:00:00:00:00:0a",
-            "interface": 3
+            "interface": "eth0"
           },
           "next_hop_reason": null,
           "slots": 8192,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{self, NextHopState, status as from};
+use crate::model::{self, status as from};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,8 +139,8 @@ pub enum Health {
 pub struct NextHop {
     /// Six bytes in hexadecimal, with colons.
     pub mac: String,
-    /// Index of the node's interface on that link.
-    pub interface: u32,
+    /// Name of the node's interface on that link.
+    pub interface: String,
 }
 
 impl From<from::Status> for Status {
@@ -197,8 +197,8 @@ impl From<from::VipStatus> for VipStatus {
 impl From<from::BackendStatus> for BackendStatus {
     fn from(backend: from::BackendStatus) -> Self {
         let (next_hop, next_hop_reason) = match backend.next_hop {
-            NextHopState::Resolved(hop) => (Some(hop.into()), None),
-            NextHopState::Unresolved(reason) => (None, Some(reason)),
+            Ok(hop) => (Some(hop.into()), None),
+            Err(reason) => (None, Some(reason)),
         };
         Self {
             name: backend.name.as_ref().to_owned(),
@@ -217,8 +217,8 @@ impl From<from::BackendStatus> for BackendStatus {
     }
 }
 
-impl From<model::NextHop> for NextHop {
-    fn from(hop: model::NextHop) -> Self {
+impl From<from::Reached> for NextHop {
+    fn from(hop: from::Reached) -> Self {
         Self {
             mac: hop.mac.to_string(),
             interface: hop.interface,

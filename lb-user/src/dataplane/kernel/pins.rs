@@ -122,12 +122,18 @@ fn mount_bpffs(path: &Path) -> Result<(), PinError> {
         .map_err(|e| PinError::at("mount a bpffs at", path, e.into()))
 }
 
+/// Name of the folder of links.
+const LINKS: &str = "links";
+
+/// What the names of folders of maps begin with; the digest of the layout follows.
+const MAPS_PREFIX: &str = "maps-";
+
 fn maps_folder(pin_dir: &Path) -> PathBuf {
-    pin_dir.join(format!("maps-{:016x}", layout::digest()))
+    pin_dir.join(format!("{MAPS_PREFIX}{:016x}", layout::digest()))
 }
 
 fn links_folder(pin_dir: &Path) -> PathBuf {
-    pin_dir.join("links")
+    pin_dir.join(LINKS)
 }
 
 /// The folder of maps of this layout, with nothing in it that is not of this layout.
@@ -217,7 +223,12 @@ pub fn detach(pin_dir: &Path) -> Result<Detached, PinError> {
     let lock = Lock::take(pin_dir)?;
     let addresses = owned_addresses(&maps_folder(pin_dir));
     let interfaces = remove_links(&links_folder(pin_dir), |_| true)?;
+    // Only our own folders: the root of a bpffs also holds what the kernel puts there.
+    let ours = |name: &str| name == LINKS || name.starts_with(MAPS_PREFIX);
     for folder in entries(pin_dir)? {
+        if !folder.file_name().is_some_and(|name| ours(&name.to_string_lossy())) {
+            continue;
+        }
         for pin in entries(&folder)? {
             remove(&pin)?;
         }

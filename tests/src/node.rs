@@ -1,0 +1,245 @@
+//! A machine for one daemon: a namespace with `eth0` (a veth whose other end is in a namespace of its own), a folder,
+//! and a configuration.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use lb_user::api::Client;
+use lb_user::api::types::Status;
+use lb_user::net::Net;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::lab::fulcrum;
+use crate::netns::TestNamespace;
+
+/// Longest wait for something that a daemon does by itself.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The machine.
+pub struct Node {
+    /// Where the daemon runs.
+    pub namespace: TestNamespace,
+    /// Where the other end of its wire is.
+    pub outside: TestNamespace,
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// A machine whose `eth0` has 10.9.0.1/24 and fd09::1/64.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn new() -> Self {
+        let (namespace, outside) = (TestNamespace::new("node"), TestNamespace::new("outside"));
+        let net = Net::inside(&namespace).expect("netlink");
+        net.add_veth("eth0", "eth0", &outside).await.expect("a wire");
+        let eth0 = net.index("eth0").await.expect("its index");
+        net.add_address(eth0, "10.9.0.1".parse().expect("IPv4"), 24)
+            .await
+            .expect("an address");
+        net.add_address(eth0, "fd09::1".parse().expect("IPv6"), 64)
+            .await
+            .expect("an address");
+        net.set_up(net.index("lo").await.expect("lo")).await.expect("lo up");
+        net.set_up(eth0).await.expect("eth0 up");
+        let net = Net::inside(&outside).expect("netlink");
+        net.set_up(net.index("eth0").await.expect("its index"))
+            .await
+            .expect("eth0 up");
+        Self {
+            namespace,
+            outside,
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    /// A file of this machine.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `[node]` and `[admin]` with paths of this machine.
+    pub fn head(&self, interface: &str) -> String {
+        let path = |name| self.path(name).display().to_string();
+        format!(
+            "[node]\nname = \"lb1\"\ninterfaces = [\"{interface}\"]\nstate-dir = \"{}\"\npin-dir = \"{}\"\n[admin]\nsocket = \"{}\"\n",
+            path("state"),
+            path("bpf"),
+            path("socket"),
+        )
+    }
+
+    /// Writes the configuration, as an editor does: a new file in place of the old.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.path("draft"), text).expect("a draft");
+        fs::rename(self.path("draft"), self.path("fulcrum.toml")).expect("a configuration");
+    }
+
+    /// `fulcrum` in the machine's namespace.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = fulcrum();
+        self.namespace.confine(&mut command);
+        command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `fulcrum VERB -c` with the configuration to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run(&self, verb: &str) -> Output {
+        let config = self.path("fulcrum.toml");
+        self.command(&[verb, "-c", &config.to_string_lossy()])
+            .output()
+            .expect("fulcrum")
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn start(&self) -> Daemon {
+        let config = self.path("fulcrum.toml");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .expect("a log");
+        let mut child = self
+            .command(&["run", "-c", &config.to_string_lossy()])
+            .stderr(log)
+            .spawn()
+            .expect("fulcrum");
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Ok(status) = self.client().status().await
+                && !status.interfaces.is_empty()
+            {
+                return Daemon { child };
+            }
+            let ended = child.try_wait().expect("a child");
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "no daemon: {ended:?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the daemons have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// A client of the daemon.
+    pub fn client(&self) -> Client {
+        Client::new(self.path("socket"))
+    }
+
+    /// Waits until the daemon's status is as wanted.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.client().status().await;
+            if let Ok(status) = &status
+                && wanted(status)
+            {
+                return status.clone();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not within {DEADLINE:?}: {what}\n{status:#?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let bpf = self.path("bpf");
+        if bpf.exists() {
+            let detached = self.command(&["detach", "--pin-dir", &bpf.to_string_lossy()]).status();
+            if !detached.is_ok_and(|status| status.success()) {
+                eprintln!("pins below {} stay behind", bpf.display());
+            }
+        }
+    }
+}
+
+/// A running daemon, killed on drop.
+pub struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("a signal");
+    }
+
+    /// Sends it a signal, and waits for its end.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn end(mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
+        self.child.wait().expect("a child").code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command that should fail with exit code 1, and returns its standard error.
+///
+/// # Panics
+/// When it cannot be started, or ends otherwise.
+pub fn refused(command: &mut Command) -> String {
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("fulcrum");
+    let mut text = String::new();
+    child
+        .stderr
+        .take()
+        .expect("standard error")
+        .read_to_string(&mut text)
+        .expect("text");
+    let status = child.wait().expect("a child");
+    assert_eq!(status.code(), Some(1), "{text}");
+    text
+}
+
+/// Is this path there?
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}

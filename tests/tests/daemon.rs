@@ -1,0 +1,323 @@
+//! The daemon as a process: what it refuses, what outlives it, what it takes while it runs.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+
+use lb_tests::gate::{self, Gate};
+use lb_tests::node::{Node, refused};
+use lb_user::api::types::XdpMode;
+use lb_user::net::Net;
+use nix::sys::signal::Signal;
+
+/// Two backends that nobody probes; their next hops are unknown, since nobody is out there.
+const SERVICE: &str = r#"
+[[service]]
+name = "web"
+address = ["10.9.0.100:80", "[fd09::100]:80"]
+mode = "dsr"
+[service.health]
+kind = "none"
+[[service.backend]]
+name = "web1"
+address = "10.9.0.11:80"
+[[service.backend]]
+name = "web2"
+address = "10.9.0.12:80"
+"#;
+
+async fn addresses(node: &Node) -> Vec<String> {
+    let net = Net::inside(&node.namespace).unwrap();
+    net.addresses()
+        .await
+        .unwrap()
+        .iter()
+        .map(|a| a.ip.to_string())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_outlives_the_daemon_until_it_is_detached() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    node.configure(&format!("{}{SERVICE}", node.head("eth0")));
+    let daemon = node.start().await;
+    let status = node
+        .until("both VIPs are there", |s| {
+            s.services[0].vips.iter().all(|v| v.exclusive)
+        })
+        .await;
+    assert_eq!(status.interfaces[0].mode, XdpMode::Native);
+    assert!(addresses(&node).await.contains(&"10.9.0.100".to_owned()));
+
+    // A second one on the same pins says who runs, and changes nothing.
+    let second = refused(&mut node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]));
+    assert!(second.contains(&format!("process {}", daemon.pid())), "{second}");
+    let busy = refused(&mut node.command(&["detach", "-c", &node.path("fulcrum.toml").to_string_lossy()]));
+    assert!(busy.contains("runs already"), "{busy}");
+
+    let links = node.path("bpf/links/eth0-native");
+    daemon.end(Signal::SIGKILL);
+    assert!(links.exists() && addresses(&node).await.contains(&"fd09::100".to_owned()));
+    // The next one adopts: the VIPs, which are there now, are still its own.
+    let third = node.start().await;
+    node.until("VIPs are adopted", |s| s.services[0].vips.iter().all(|v| v.exclusive))
+        .await;
+    assert_eq!(third.end(Signal::SIGTERM), Some(0));
+    assert!(links.exists());
+    assert!(node.log().contains("packets keep flowing"), "{}", node.log());
+    assert!(!node.path("socket").exists());
+
+    let detached = node.run("detach");
+    let text = String::from_utf8(detached.stdout).unwrap();
+    assert!(detached.status.success());
+    assert_eq!(
+        text,
+        "eth0: program taken off\n10.9.0.100: taken off the node\nfd09::100: taken off the node\n"
+    );
+    assert!(!node.path("bpf").exists());
+    assert!(!addresses(&node).await.iter().any(|ip| ip.ends_with("100")));
+    let again = node.run("detach");
+    assert!(again.status.success() && String::from_utf8(again.stdout).unwrap().contains("nothing of Fulcrum"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_is_taken_whole_or_not_at_all() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    let good = format!("{}{SERVICE}", node.head("eth0"));
+    node.configure(&good);
+    let daemon = node.start().await;
+    let weight = |s: &lb_user::api::types::Status| s.services[0].backends[0].weight;
+
+    // By itself, when the file changes.
+    node.configure(&good.replace("name = \"web1\"", "name = \"web1\"\nweight = 7"));
+    node.until("the new weight runs", |s| weight(s) == 7).await;
+    // A bad file: refused with its place, the running configuration stays.
+    node.configure(&good.replace("name = \"web1\"", "nmae = \"web1\""));
+    let status = node
+        .until("the bad file is refused", |s| s.refused_reload.is_some())
+        .await;
+    let reason = status.refused_reload.unwrap();
+    assert!(reason.contains("nmae") && reason.contains("fulcrum.toml:"), "{reason}");
+    assert_eq!(status.services[0].backends[0].weight, 7);
+    // What cannot change while it runs.
+    node.configure(&good.replace("interfaces = [\"eth0\"]", "interfaces = [\"lo\"]"));
+    let restart = |s: &lb_user::api::types::Status| {
+        s.refused_reload
+            .as_ref()
+            .is_some_and(|r| r.contains("[node] interfaces"))
+    };
+    node.until("another interface wants a restart", restart).await;
+    // The file vanishes, and comes back; SIGHUP reads it even when it has not changed.
+    fs::remove_file(node.path("fulcrum.toml")).unwrap();
+    node.until("a missing file is refused", |s| {
+        s.refused_reload.as_ref().is_some_and(|r| r.contains("no such file"))
+    })
+    .await;
+    node.configure(&good);
+    node.until("a good file clears it", |s| {
+        s.refused_reload.is_none() && weight(s) == 1
+    })
+    .await;
+    daemon.signal(Signal::SIGHUP);
+    let read_again = || node.log().contains("nothing has changed");
+    node.until("SIGHUP reads it again", |_| read_again()).await;
+    // A service leaves: its VIPs do too.
+    node.configure(&node.head("eth0"));
+    node.until("nothing is left", |s| s.services.is_empty()).await;
+    node.until("nothing is wrong", |s| s.fault.is_none()).await;
+    assert!(!addresses(&node).await.iter().any(|ip| ip.ends_with("100")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_is_shared_and_stays() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    let own = SERVICE
+        .replace("10.9.0.100", "10.9.0.1")
+        .replace("fd09::100", "fd09::1");
+    node.configure(&format!("{}{own}", node.head("eth0")));
+    let daemon = node.start().await;
+    node.until("its own addresses are shared", |s| {
+        s.services[0].vips.iter().all(|v| !v.exclusive)
+    })
+    .await;
+    daemon.end(Signal::SIGTERM);
+    assert!(node.run("detach").status.success());
+    let left = addresses(&node).await;
+    assert!(
+        left.contains(&"10.9.0.1".to_owned()) && left.contains(&"fd09::1".to_owned()),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generic_mode_where_native_is_refused() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    // Loopback has no native XDP.
+    node.configure(&format!("{}{SERVICE}", node.head("lo")));
+    let daemon = node.start().await;
+    let status = node.client().status().await.unwrap();
+    assert_eq!(status.interfaces[0].mode, XdpMode::Generic);
+    assert!(
+        node.log().contains("attached in generic mode: native mode was refused"),
+        "{}",
+        node.log()
+    );
+    daemon.end(Signal::SIGTERM);
+    // Insisting on native is an error that says what to do.
+    node.configure(
+        &node
+            .head("lo")
+            .replace("interfaces", "xdp-mode = \"native\"\ninterfaces"),
+    );
+    let text = refused(&mut node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]));
+    assert!(
+        text.contains("cannot attach to lo in native mode") && text.contains("xdp-mode = \"generic\""),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_what_keeps_it_from_starting() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    let run = || node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]);
+    // A missing interface: an error with its place for `run`, a warning for `check`.
+    node.configure(&format!("{}{SERVICE}", node.head("eth7")));
+    let text = refused(&mut run());
+    assert!(
+        text.contains("no interface `eth7`") && text.contains("fulcrum.toml:3:") && text.contains("eth0"),
+        "{text}"
+    );
+    let checked = node.run("check");
+    assert!(checked.status.success());
+    assert!(
+        String::from_utf8(checked.stderr)
+            .unwrap()
+            .contains("this machine has no interface `eth7`")
+    );
+    assert!(
+        String::from_utf8(checked.stdout)
+            .unwrap()
+            .ends_with("ok: 1 service, 2 backends\n")
+    );
+    // No privileges: which are missing.
+    node.configure(&format!("{}{SERVICE}", node.head("eth0")));
+    let folder = node.path("fulcrum.toml").parent().unwrap().to_owned();
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = lb_tests::lab::fulcrum().get_program().to_owned();
+    let copy = node.path("fulcrum");
+    fs::copy(binary, &copy).unwrap();
+    let mut nobody = std::process::Command::new(&copy);
+    let text = refused(
+        nobody
+            .args(["run", "-c"])
+            .arg(node.path("fulcrum.toml"))
+            .uid(65534)
+            .gid(65534),
+    );
+    assert!(text.contains("CAP_BPF") && text.contains("CAP_NET_ADMIN"), "{text}");
+    // No daemon: how to start one.
+    let text = refused(&mut node.command(&["status", "--socket", &node.path("socket").to_string_lossy()]));
+    assert!(text.contains("fulcrum run"), "{text}");
+    // A map that is not ours.
+    let daemon = node.start().await;
+    daemon.end(Signal::SIGTERM);
+    let maps = fs::read_dir(node.path("bpf"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.to_string_lossy().contains("maps-"))
+        .unwrap();
+    fs::rename(maps.join("DROPS"), maps.join("COUNTERS2")).unwrap();
+    fs::rename(maps.join("COUNTERS"), maps.join("DROPS")).unwrap();
+    let text = refused(&mut run());
+    assert!(text.contains("DROPS is not the map that this version makes"), "{text}");
+}
+
+/// Every bad file of the list: one clear error with its place, exit code 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_place_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = format!("[node]\ninterfaces = [\"eth0\"]\n{SERVICE}");
+    let noise: Vec<u8> = (0..2_000_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let again = |name: &str, vip: &str| {
+        format!("{good}\n[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nmode = \"dsr\"\n")
+    };
+    let cases: [(&str, Vec<u8>, &[&str]); 12] = [
+        (
+            "VIP twice",
+            again("other", "10.9.0.100:80").into(),
+            &[":19:", "10.9.0.100:80"],
+        ),
+        ("name twice", again("web", "10.9.0.101:80").into(), &[":18:", "web"]),
+        (
+            "other family",
+            good.replace("[\"10.9.0.100:80\", \"[fd09::100]:80\"]", "\"[fd09::100]:80\"")
+                .into(),
+            &[":12:", "10.9.0.11:80"],
+        ),
+        (
+            "other port",
+            good.replace("10.9.0.12:80", "10.9.0.12:8080").into(),
+            &[":15:", "8080"],
+        ),
+        (
+            "weight",
+            good.replace("name = \"web2\"", "name = \"web2\"\nweight = 65536")
+                .into(),
+            &[":15:", "65535"],
+        ),
+        ("unknown key", good.replace("mode =", "mood =").into(), &[":7:", "mood"]),
+        (
+            "bad duration",
+            good.replace("kind = \"none\"", "kind = \"none\"\ninterval = \"2 parsecs\"")
+                .into(),
+            &[":10:", "2 parsecs"],
+        ),
+        ("empty", Vec::new(), &["[node]"]),
+        ("noise", noise, &["UTF-8"]),
+        (
+            "later mode",
+            good.replace("\"dsr\"", "\"nat\"").into(),
+            &[":7:", "nat", "dsr"],
+        ),
+        (
+            "no syntax",
+            good.replace("name = \"web1\"", "name = \"web1").into(),
+            &[":11:"],
+        ),
+        (
+            "backend name twice",
+            good.replace("web2", "web1").into(),
+            &[":14:", "web1"],
+        ),
+    ];
+    for (name, text, wanted) in cases {
+        let path = folder.path().join("bad.toml");
+        fs::write(&path, text).unwrap();
+        let error = refused(
+            lb_tests::lab::fulcrum()
+                .env("NO_COLOR", "1")
+                .args(["check", "-c"])
+                .arg(&path),
+        );
+        for part in wanted {
+            assert!(error.contains(part), "{name}: no {part} in\n{error}");
+        }
+        assert!(error.len() < 2_500, "{name}: {} bytes", error.len());
+    }
+}
