@@ -91,7 +91,7 @@ impl Kernel {
                 return Ok(attachment(native, None));
             }
             // Of another mode, or of a NIC that is gone.
-            pins::remove(&path)?;
+            pins::remove_link(&path)?;
         }
         if mode == XdpMode::Generic {
             self.link(interface, false, folder)?;

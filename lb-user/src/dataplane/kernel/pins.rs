@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::programs::links::PinnedLink;
 use lb_common::layout::{self, MAPS};
 use lb_common::limits::SERVICE_BUCKETS;
 use lb_common::service::{BucketV4, BucketV6, Decision, Mode};
@@ -169,10 +170,19 @@ pub(super) fn link(folder: &Path, interface: &str, mode: &str) -> PathBuf {
 }
 
 /// Removes a pin; one that is not there is fine.
-pub(super) fn remove(path: &Path) -> Result<(), PinError> {
+fn remove(path: &Path) -> Result<(), PinError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PinError::at("remove", path, error)),
         _ => Ok(()),
+    }
+}
+
+/// Removes a pinned link, and with it the attachment, before this returns: the kernel detaches at once when a file
+/// descriptor is the last reference, and some time later when the pin is.
+pub(super) fn remove_link(path: &Path) -> Result<(), PinError> {
+    match PinnedLink::from_pin(path) {
+        Ok(link) => link.unpin().map(drop).map_err(|e| PinError::at("remove", path, e)),
+        Err(_) => remove(path),
     }
 }
 
@@ -187,7 +197,7 @@ pub(super) fn remove_links(folder: &Path, choose: impl Fn(&str) -> bool) -> Resu
             .replace("%2E", ".");
         let interface = name.rsplit_once('-').map_or(&*name, |(interface, _)| interface);
         if choose(interface) {
-            remove(&path)?;
+            remove_link(&path)?;
             removed.push(interface.to_owned());
         }
     }
