@@ -34,6 +34,8 @@ fn text(bytes: &[u8]) -> String {
 struct Halfway {
     up: Child,
     guardian: Pid,
+    /// web1's.
+    server: Pid,
     /// Those that the lab has started so far.
     processes: Vec<PathBuf>,
 }
@@ -60,9 +62,11 @@ impl Halfway {
             .find(is_guardian)
             .expect("there is a guardian");
         let record: serde_json::Value = serde_json::from_slice(&fs::read(record("web1")).unwrap()).unwrap();
+        let server = i32::try_from(record["pid"].as_i64().unwrap()).unwrap();
         Self {
             guardian: Pid::from_raw(guardian.parse().unwrap()),
-            processes: vec![format!("/proc/{}/exe", record["pid"]).into()],
+            server: Pid::from_raw(server),
+            processes: vec![format!("/proc/{server}/exe").into()],
             up,
         }
     }
@@ -140,6 +144,7 @@ fn down_works_after_anything_and_twice() {
     let halfway = Halfway::new();
     kill(halfway.guardian, Signal::SIGKILL).unwrap();
     kill(halfway.pid(), Signal::SIGKILL).unwrap();
+    let server = halfway.server;
     let (_, processes) = halfway.end();
     assert!(Path::new(FOLDER).exists(), "nobody was left to remove it");
     let refused = turn.lab(&["up", LAB]);
@@ -148,7 +153,8 @@ fn down_works_after_anything_and_twice() {
         "{}",
         text(&refused.stderr)
     );
-    // Records lost, too: names are enough.
+    // One of its processes is stuck, and records are lost: names are enough.
+    kill(server, Signal::SIGSTOP).unwrap();
     fs::remove_file(Path::new(FOLDER).join("lab.json")).unwrap();
     let down = turn.lab(&["down", LAB]);
     assert!(down.status.success(), "{}", text(&down.stderr));

@@ -193,3 +193,36 @@ pub(super) async fn ready(child: &mut Child, patience: Duration) -> anyhow::Resu
         None => bail!("it said {line:?} instead of \"ready\""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_process_id_is_a_stranger() {
+        let own = Record::of("test", std::process::id().cast_signed()).unwrap();
+        assert!(own.living().is_some());
+        let earlier = Record {
+            started: own.started - 1,
+            ..own
+        };
+        assert!(earlier.living().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let record = Record::of("cat", child.id().cast_signed()).unwrap();
+        let process = record.living().unwrap();
+        assert!(!process.ended());
+        process.signal(Signal::SIGKILL);
+        assert!(process.wait(Duration::from_secs(10)).await);
+        assert!(record.living().is_none(), "a zombie has ended");
+        child.wait().unwrap();
+        assert!(process.ended());
+    }
+}

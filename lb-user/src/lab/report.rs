@@ -1,8 +1,9 @@
 //! How a lab tells its story: numbered headings, and bars. Plain text, at most 100 columns.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use super::load::Tally;
+use super::load::{Event, Tally};
 
 const BAR: usize = 40;
 
@@ -26,6 +27,39 @@ pub(super) fn spread(tally: &Tally, expected: &BTreeMap<&str, f64>) {
             share * 100.0,
             expected * 100.0
         );
+    }
+}
+
+/// What became of requests, by time since `start`, until no more of them fail.
+pub(super) fn timeline(events: &[Event], start: Instant, slice: Duration, servers: &[&str]) {
+    let index = |event: &Event| (event.begun.saturating_duration_since(start).as_millis() / slice.as_millis()) as usize;
+    let last = events
+        .iter()
+        .filter(|event| event.outcome.is_err())
+        .map(index)
+        .max()
+        .unwrap_or(0);
+    print!("   after the kill");
+    servers.iter().for_each(|server| print!("{server:>7}"));
+    println!("  failed");
+    for number in 0..=last + 1 {
+        let from = slice * u32::try_from(number).unwrap_or(u32::MAX);
+        print!(
+            "   {:.1} to {:.1} s  ",
+            from.as_secs_f64(),
+            (from + slice).as_secs_f64()
+        );
+        let within: Vec<&Event> = events.iter().filter(|event| index(event) == number).collect();
+        for server in servers {
+            print!(
+                "{:>7}",
+                within
+                    .iter()
+                    .filter(|event| event.outcome.as_deref() == Ok(*server))
+                    .count()
+            );
+        }
+        println!("{:>8}", within.iter().filter(|event| event.outcome.is_err()).count());
     }
 }
 

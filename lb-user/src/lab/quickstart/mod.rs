@@ -158,3 +158,56 @@ fn config(lab: &Lab, weights: [u16; 3]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::HealthKind;
+
+    #[test]
+    fn the_balancer_takes_its_configuration() {
+        let lab = Lab::at(NAME).unwrap();
+        let parsed = crate::config::parse("quickstart", &config(&lab, [4, 1, 1])).unwrap();
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        let names: Vec<&str> = parsed.config.services.iter().map(|service| &*service.name).collect();
+        assert_eq!(names, ["web", "web6", "echo", "echo6"]);
+        let [web, _, echo, _] = parsed.config.services.as_slice() else {
+            panic!("four services")
+        };
+        assert_eq!(
+            web.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(),
+            [4, 1, 1]
+        );
+        assert_eq!(
+            (web.health.interval, web.health.timeout, web.health.fall.get()),
+            (INTERVAL, TIMEOUT, FALL)
+        );
+        assert_eq!(echo.health.kind, HealthKind::None);
+    }
+
+    #[test]
+    fn backends_are_where_the_servers_listen() {
+        let lab = Lab::at(NAME).unwrap();
+        let parsed = crate::config::parse("quickstart", &config(&lab, [1; 3])).unwrap();
+        for service in parsed.config.services {
+            for (index, backend) in service.backends.iter().enumerate() {
+                let host = &topology().hosts[2 + index];
+                assert_eq!(*host.name, *backend.name);
+                let owns =
+                    |interface: &Interface| interface.addresses.iter().any(|(ip, _)| *ip == backend.address.ip());
+                assert!(host.interfaces.iter().any(owns), "{}", backend.address);
+                assert!(
+                    service.vips.iter().all(|vip| listens(index).contains(vip)),
+                    "{:?}",
+                    service.vips
+                );
+                let probed = service.health.kind != HealthKind::None;
+                assert!(
+                    !probed || listens(index).contains(&backend.address),
+                    "{}",
+                    backend.address
+                );
+            }
+        }
+    }
+}

@@ -35,6 +35,9 @@ const SLACK: Duration = Duration::from_secs(1);
 /// 1 s without a failure: the failures are over.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// 200 ms for a line of the account of a failover.
+const SLICE: Duration = Duration::from_millis(200);
+
 const DIAGRAM: &str = r"
         client                         lb   eth0: XDP program
       10.77.0.10                  10.77.0.1   answers ARP for the VIP, 10.77.0.100
@@ -95,18 +98,22 @@ impl<'l> Tour<'l> {
         let name = self.lab.name();
         heading(7, "Look around");
         println!(
-            "   The lab stays up. From here:\n\
-             \n      curl {url}                      (a forwarder on loopback; it sends from the client)\
+            "   The lab stays up. A forwarder on loopback sends what it gets from the client's namespace:\n\
+             \n      curl {url}\n\
+             \n   On the hosts, by either name:\n\
              \n      fulcrum lab exec {name}/client -- curl -s http://{VIP}/\
-             \n      fulcrum lab exec {name}/lb -- fulcrum status --socket {socket}\
-             \n      ip netns exec {from} curl -s 'http://[{VIP6}]/'\
-             \n      fulcrum lab status {name}\
-             \n\
+             \n      ip netns exec {from} curl -s 'http://[{VIP6}]/'\n\
+             \n   What the balancer says of itself, and what becomes of a flow:\n\
+             \n      fulcrum status --socket {socket}\
+             \n      fulcrum explain --socket {socket} \\\
+             \n          tcp {CLIENT}:40000 {VIP}:{WEB}\n\
              \n   Change a weight in {config} and ask again.\
-             \n   Logs are in {logs}. `fulcrum lab down {name}` removes everything.",
+             \n   `fulcrum lab status {name}` shows processes and logs.\
+             \n   `fulcrum lab down {name}` removes everything.\
+             \n   (`fulcrum` is {own}.)",
+            own = self.own.display(),
             socket = self.lab.socket().display(),
             config = self.lab.config().display(),
-            logs = self.lab.folder().join("log").display(),
         );
         Ok(url)
     }
@@ -158,7 +165,7 @@ impl<'l> Tour<'l> {
             })
             .await?;
         println!(
-            "   fulcrum run -c {}\n   Ready after {} ms: program attached to eth0 in {} mode, every backend up by its health check.",
+            "   fulcrum run -c {}\n   Ready after {} ms: program attached to eth0 in {} mode,\n   every backend answers its health check.",
             config.display(),
             begun.elapsed().as_millis(),
             if view.native { "native" } else { "generic" }
@@ -235,13 +242,17 @@ impl<'l> Tour<'l> {
             .filter_map(|event| event.outcome.as_ref().err().map(String::as_str))
             .collect();
         let moved = last.map_or(Duration::ZERO, |last| last - killed);
+        println!();
+        report::timeline(&events, killed, SLICE, &SERVERS);
         println!(
-            "   Of {} requests since then {} failed ({}),\n   the last one {:.2} s after the kill. Since then every request is answered by another server.",
-            events.len(),
+            "\n   {} of {} requests failed, the last one {:.2} s after the kill: the ring had given {victim}'s slots to\n   \
+             the other two. Clients saw: {}.",
             lost.len(),
-            lost.first().unwrap_or(&"none"),
-            moved.as_secs_f64()
+            events.len(),
+            moved.as_secs_f64(),
+            lost.first().unwrap_or(&"nothing")
         );
+        println!();
         self.expect(
             moved <= bound + SLACK,
             &format!(
@@ -254,7 +265,6 @@ impl<'l> Tour<'l> {
             .await?;
         let halves: BTreeMap<&str, f64> = [(SERVERS[0], 0.5), (SERVERS[2], 0.5)].into();
         let tally = self.requests(Kind::Http, SocketAddr::from((VIP, WEB)), MANY).await?;
-        println!();
         report::spread(&tally, &halves);
         self.judge("the requests without the dead server", &tally, MANY, Some(&halves));
         Ok(())
