@@ -1,17 +1,14 @@
-//! The lab's daemon: its start, and what it says of itself over its socket.
+//! What the lab's daemon says of itself over its socket.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::net::UnixStream;
+use anyhow::bail;
 use tokio::time::{sleep, timeout};
+
+use crate::api::Client;
+use crate::api::types::{Health, Status, XdpMode};
 
 /// 50 ms between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -30,17 +27,17 @@ pub(super) struct View {
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
     pub(super) up: bool,
-    pub(super) weight: u64,
-    pub(super) slots: u64,
+    pub(super) weight: u16,
+    pub(super) slots: u32,
 }
 
 impl View {
     /// A backend's share of its service's ring, from 0 to 1.
     pub(super) fn share(&self, service: &str, backend: &str) -> f64 {
         let of_service = self.backends.iter().filter(|((name, _), _)| name == service);
-        let total: u64 = of_service.map(|(_, backend)| backend.slots).sum();
+        let total: u32 = of_service.map(|(_, backend)| backend.slots).sum();
         let own = self.backend(service, backend).map_or(0, |backend| backend.slots);
-        own as f64 / total.max(1) as f64
+        f64::from(own) / f64::from(total.max(1))
     }
 
     pub(super) fn backend(&self, service: &str, backend: &str) -> Option<&Backend> {
@@ -75,55 +72,26 @@ pub(super) async fn until(
 }
 
 async fn status(socket: &Path) -> anyhow::Result<View> {
-    Ok(view(&get_json(socket, "/api/v1/status").await?))
+    Ok(view(Client::new(socket).status().await?))
 }
 
-async fn get_json(socket: &Path, path: &str) -> anyhow::Result<Value> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .with_context(|| format!("connecting to {}", socket.display()))?;
-    let (mut requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path)
-        .header("host", "fulcrum")
-        .body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = requests.send_request(request).await?;
-        if !response.status().is_success() {
-            bail!("{path}: {}", response.status());
-        }
-        Ok(serde_json::from_slice(
-            &response.into_body().collect().await?.to_bytes(),
-        )?)
-    };
-    // The connection's own future does the work, and has nothing to say afterwards.
-    let connection = async {
-        let _ = connection.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        never = connection => never,
-    }
-}
-
-fn view(status: &Value) -> View {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+fn view(status: Status) -> View {
     let mut view = View {
-        native: list(&status["interfaces"])
+        native: status
+            .interfaces
             .iter()
-            .any(|interface| interface["native"] == true || interface["mode"] == "native"),
-        refused_reload: status["refused_reload"].as_str().map(str::to_owned),
+            .any(|interface| interface.mode == XdpMode::Native),
+        refused_reload: status.refused_reload,
         ..View::default()
     };
-    for service in list(&status["services"]) {
-        for backend in list(&service["backends"]) {
+    for service in status.services {
+        for backend in service.backends {
             view.backends.insert(
-                (text(&service["name"]), text(&backend["name"])),
+                (service.name.clone(), backend.name),
                 Backend {
-                    up: backend["health"] == "up",
-                    weight: backend["weight"].as_u64().unwrap_or_default(),
-                    slots: backend["slots"].as_u64().unwrap_or_default(),
+                    up: backend.health == Health::Up,
+                    weight: backend.weight,
+                    slots: backend.slots,
                 },
             );
         }
