@@ -1,5 +1,7 @@
 //! The daemon as a process: what it refuses, what outlives it, what it takes while it runs.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 

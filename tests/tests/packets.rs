@@ -1,5 +1,7 @@
 //! The XDP program, packet by packet: what comes out, what is counted, for both families and every drop reason.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
@@ -388,8 +390,10 @@ fn one_family() -> Vec<Case> {
     ]
 }
 
-/// All that is counted.
-fn counts(rig: &mut Rig) -> (Vec<(DropReason, u64)>, Vec<(String, Counters)>) {
+/// All that is counted: drops by reason, and forwarded packets by backend.
+type Counts = (Vec<(DropReason, u64)>, Vec<(String, Counters)>);
+
+fn counts(rig: &mut Rig) -> Counts {
     let drops = rig.dataplane_mut().drops().unwrap();
     let status = rig.status();
     let backends = status.services.iter().flat_map(|s| &s.backends);

@@ -40,24 +40,26 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     let fits = total >= header && L3 + total <= packet.len();
     let l4 = L3 + header;
 
-    if sound && !fragment && l4::has_ports(protocol) {
-        if let Some(ports) = packet.peek::<Ports>(l4) {
-            // SAFETY: `peek` checked it.
-            let ports = unsafe { ports.read_unaligned() };
-            let service = find_v4(&Maps, destination, ports.destination, protocol);
-            if service.exists() {
-                if !fits {
-                    return Err(Stop::Drop(DropReason::MalformedIpv4));
-                }
-                let segment = l4::check(packet, protocol, l4, total - header)?;
-                let flow = FlowV4 {
-                    source,
-                    destination,
-                    ports,
-                    protocol,
-                };
-                return serve(packet, service, flow.hash(hash_seed()), &segment);
+    if sound
+        && !fragment
+        && l4::has_ports(protocol)
+        && let Some(ports) = packet.peek::<Ports>(l4)
+    {
+        // SAFETY: `peek` checked it.
+        let ports = unsafe { ports.read_unaligned() };
+        let service = find_v4(&Maps, destination, ports.destination, protocol);
+        if service.exists() {
+            if !fits {
+                return Err(Stop::Drop(DropReason::MalformedIpv4));
             }
+            let segment = l4::check(packet, protocol, l4, total - header)?;
+            let flow = FlowV4 {
+                source,
+                destination,
+                ports,
+                protocol,
+            };
+            return serve(packet, service, flow.hash(hash_seed()), &segment);
         }
     }
 

@@ -36,24 +36,24 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     };
     let sound = version == 6 && L4 + payload <= packet.len();
 
-    if l4::has_ports(next) {
-        if let Some(ports) = packet.peek::<Ports>(L4) {
-            // SAFETY: `peek` checked it.
-            let ports = unsafe { ports.read_unaligned() };
-            let service = find_v6(&Maps, destination, ports.destination, next);
-            if service.exists() {
-                if !sound {
-                    return Err(Stop::Drop(DropReason::MalformedIpv6));
-                }
-                let segment = l4::check(packet, next, L4, payload)?;
-                let flow = FlowV6 {
-                    source,
-                    destination,
-                    ports,
-                    protocol: next,
-                };
-                return serve(packet, service, flow.hash(hash_seed()), &segment);
+    if l4::has_ports(next)
+        && let Some(ports) = packet.peek::<Ports>(L4)
+    {
+        // SAFETY: `peek` checked it.
+        let ports = unsafe { ports.read_unaligned() };
+        let service = find_v6(&Maps, destination, ports.destination, next);
+        if service.exists() {
+            if !sound {
+                return Err(Stop::Drop(DropReason::MalformedIpv6));
             }
+            let segment = l4::check(packet, next, L4, payload)?;
+            let flow = FlowV6 {
+                source,
+                destination,
+                ports,
+                protocol: next,
+            };
+            return serve(packet, service, flow.hash(hash_seed()), &segment);
         }
     }
 

@@ -17,7 +17,7 @@ use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{Handle, Request};
 use crate::model::status::{self as model, FlowQuery};
-use crate::model::{AdminState, Balance, Health, Mode, NextHop, NextHopState, Protocol};
+use crate::model::{AdminState, Balance, Health, Mode, Protocol};
 
 /// A server with its socket in a folder of its own.
 struct Server {
