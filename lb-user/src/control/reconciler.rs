@@ -197,10 +197,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             None => self.dataplane.installed()?,
         };
         let present = self.addresses.present().await.map_err(Failure::Present)?;
-        let were_owned = owned(&installed);
         let vips = self.facts.vips();
-        // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there.
-        let known = |vip: &IpAddr| installed.entries.contains_key(&ServiceKey::address(*vip));
+        // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there. What the
+        // maps said last counts as well: somebody may have taken the entry away.
+        let said = [&installed, &self.placement.target];
+        let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
+        let known = |vip: &IpAddr| {
+            said.into_iter()
+                .any(|s| s.entries.contains_key(&ServiceKey::address(*vip)))
+        };
         let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
 
@@ -297,12 +302,12 @@ fn apply(dataplane: &mut impl Dataplane, ops: &[MapOp]) -> Result<(), ApplyError
 }
 
 /// VIPs that the maps mark as put on the node by Fulcrum.
-fn owned(installed: &Snapshot) -> BTreeSet<IpAddr> {
+fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
     let vips = installed
         .entries
         .iter()
         .filter(|(_, d)| d.mode() == Some(lb_common::service::Mode::Address) && d.has(Decision::OWNED));
-    vips.map(|(key, _)| key.ip()).collect()
+    vips.map(|(key, _)| key.ip())
 }
 
 fn slots_written(ops: &[MapOp]) -> usize {

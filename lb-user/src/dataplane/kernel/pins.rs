@@ -13,6 +13,7 @@ use lb_common::layout::{self, MAPS};
 use lb_common::limits::SERVICE_BUCKETS;
 use lb_common::service::{BucketV4, BucketV6, Decision, Mode};
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -79,20 +80,21 @@ impl Lock {
             .map_err(|(folder, errno)| match errno {
                 nix::Error::EWOULDBLOCK => PinError::Taken {
                     path: pin_dir.to_owned(),
-                    pid: folder.metadata().ok().and_then(|m| holder(m.ino())),
+                    pid: folder.metadata().ok().and_then(|m| holder(m.dev(), m.ino())),
                 },
                 errno => PinError::at("lock", pin_dir, errno.into()),
             })
     }
 }
 
-/// Who holds a lock on the file with this inode number, by /proc/locks (proc(5)).
-fn holder(inode: u64) -> Option<u32> {
+/// Who holds a lock on the file with this device and inode number, by /proc/locks (proc_locks(5)).
+fn holder(device: u64, inode: u64) -> Option<u32> {
+    let file = format!("{:02x}:{:02x}:{inode}", libc::major(device), libc::minor(device));
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let (_, found) = fields.get(5)?.rsplit_once(':')?;
-        (found.parse() == Ok(inode) && fields.contains(&"FLOCK")).then(|| fields[4].parse().ok())?
+        let at = fields.iter().position(|field| *field == file)?;
+        fields.contains(&"FLOCK").then(|| fields[at - 1].parse().ok())?
     })
 }
 
