@@ -110,7 +110,7 @@ fn service_text(service: &ServiceStatus) -> String {
         "HEALTH",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(service.backends.iter().map(|backend| row(backend, service.table_size)));
+    rows.extend(service.backends.iter().map(|backend| row(backend, service)));
     if service.backends.is_empty() {
         text.push_str("  no backends\n");
     } else {
@@ -119,8 +119,13 @@ fn service_text(service: &ServiceStatus) -> String {
     text
 }
 
-fn row(backend: &BackendStatus, slots: u32) -> Vec<String> {
-    let share = f64::from(backend.slots) * 100.0 / f64::from(slots.max(1));
+fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
+    let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
+    // UDP has no packet that opens a flow.
+    let new_flows = match service.protocol {
+        Protocol::Tcp => backend.new_flows.to_string(),
+        Protocol::Udp => "-".to_owned(),
+    };
     let health = match (backend.state, backend.health) {
         (AdminState::Disabled, _) => "disabled".to_owned(),
         (AdminState::Active, Health::Up) if backend.next_hop.is_none() => {
@@ -143,7 +148,74 @@ fn row(backend: &BackendStatus, slots: u32) -> Vec<String> {
         backend.weight.to_string(),
         format!("{share:.1}%"),
         backend.packets.to_string(),
-        backend.new_flows.to_string(),
+        new_flows,
         health,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{InterfaceStatus, NextHop, VipStatus};
+
+    #[test]
+    fn people_see_what_matters() {
+        let backend = |name: &str, health, reason: &str, reached: bool| BackendStatus {
+            name: name.to_owned(),
+            address: "10.0.0.6:80".parse().unwrap(),
+            weight: 1,
+            state: AdminState::Active,
+            health,
+            health_reason: reason.to_owned(),
+            next_hop: reached.then(|| NextHop {
+                mac: "02:00:00:00:00:06".to_owned(),
+                interface: "eth0".to_owned(),
+            }),
+            next_hop_reason: (!reached).then(|| "no route to 10.0.0.6".to_owned()),
+            slots: 8192,
+            packets: 5,
+            bytes: 500,
+            new_flows: 2,
+        };
+        let status = Status {
+            node: "lb1".to_owned(),
+            version: "0.1.0".to_owned(),
+            interfaces: vec![InterfaceStatus {
+                name: "eth0".to_owned(),
+                mode: XdpMode::Native,
+            }],
+            services: vec![ServiceStatus {
+                name: "web".to_owned(),
+                vips: vec![VipStatus {
+                    address: "192.0.2.10:80".parse().unwrap(),
+                    exclusive: false,
+                }],
+                protocol: Protocol::Tcp,
+                mode: "dsr".to_owned(),
+                balance: "maglev".to_owned(),
+                table_size: 16384,
+                backends: vec![
+                    backend("web1", Health::Up, "connected in 0.3 ms", true),
+                    backend("web2", Health::Down, "connection refused", true),
+                    backend("web3", Health::Up, "connected in 0.3 ms", false),
+                ],
+            }],
+            drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
+            refused_reload: None,
+            fault: Some("map RING is full".to_owned()),
+        };
+        let expected = "\
+lb1: attached to eth0 (native)
+FAULT: map RING is full
+
+web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
+  BACKEND  ADDRESS      WEIGHT  SHARE  PACKETS  NEW FLOWS  HEALTH
+  web1     10.0.0.6:80       1  50.0%        5          2  up: connected in 0.3 ms
+  web2     10.0.0.6:80       1  50.0%        5          2  DOWN: connection refused
+  web3     10.0.0.6:80       1  50.0%        5          2  up, but no route to 10.0.0.6
+
+dropped: undeclared 3
+";
+        assert_eq!(text(&status), expected);
+    }
 }

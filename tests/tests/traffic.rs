@@ -1,0 +1,160 @@
+//! Real clients against the real daemon, in the quickstart lab: curl over IPv4 and IPv6, UDP by the shell, through
+//! everything that should not be noticed.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use lb_tests::lab::{LabTurn, fulcrum};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LAB: &str = "quickstart";
+const FOLDER: &str = "/run/fulcrum/lab/quickstart";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The lab, up.
+struct Lab(LabTurn);
+
+impl Lab {
+    /// Output of a command on the client.
+    fn client(&self, command: &[&str]) -> Output {
+        self.0.lab(&[&["exec", "quickstart/client", "--"], command].concat())
+    }
+
+    /// Who answered each of `count` requests to `url`, each over a connection of its own. All must be answered.
+    fn curl(&self, url: &str, count: usize) -> BTreeMap<String, usize> {
+        let mut answers = BTreeMap::new();
+        // One curl makes all of them; `Connection: close` keeps it from using one connection twice.
+        let range = format!("{url}?[1-{count}]");
+        let output = self.client(&[
+            "curl",
+            "-sS",
+            "-m",
+            "5",
+            "--fail-early",
+            "-H",
+            "Connection: close",
+            &range,
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let (server, _) = line.split_once(" saw client ").unwrap_or_else(|| panic!("{line}"));
+            *answers.entry(server.to_owned()).or_default() += 1;
+        }
+        assert_eq!(answers.values().sum::<usize>(), count);
+        answers
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let output = fulcrum()
+            .args(["status", "--json", "--socket", &format!("{FOLDER}/fulcrum.sock")])
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+
+    /// Waits until the status is as wanted.
+    fn until(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}\n{status:#}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends a process of the lab as an accident would.
+    fn kill(&self, name: &str) {
+        let record = fs::read(Path::new(FOLDER).join(format!("processes/{name}.json"))).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let pid = Pid::from_raw(i32::try_from(record["pid"].as_i64().unwrap()).unwrap());
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+}
+
+/// Is a backend down in both `web` and `web6`?
+fn is_down(status: &serde_json::Value, backend: &str) -> bool {
+    let services = status["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| s["protocol"] == "tcp");
+    let mut found = services
+        .flat_map(|s| s["backends"].as_array().unwrap())
+        .filter(|b| b["name"] == backend);
+    found.all(|b| b["health"] == "down")
+}
+
+const V4: &str = "http://10.77.0.100/";
+const V6: &str = "http://[fd77::100]/";
+
+#[test]
+fn real_clients_notice_only_what_they_must() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let up = turn.lab(&["up", LAB, "--keep"]);
+    assert!(up.status.success(), "{up:?}");
+    let lab = Lab(turn);
+
+    // Both families; curl wants -g off for its range, so the brackets of IPv6 are escaped.
+    assert_eq!(lab.curl(V4, 90).len(), 3);
+    assert_eq!(lab.curl(&V6.replace('[', "\\[").replace(']', "\\]"), 90).len(), 3);
+    // UDP, by the shell: one datagram a socket, so a flow each.
+    let echo = "for i in $(seq 60); do exec 3<>/dev/udp/10.77.0.100/7; echo hi >&3; head -1 <&3; done";
+    let said = String::from_utf8(lab.client(&["timeout", "20", "bash", "-c", echo]).stdout).unwrap();
+    let servers: BTreeMap<&str, ()> = said.lines().map(|line| (line.split(' ').next().unwrap(), ())).collect();
+    assert_eq!((said.lines().count(), servers.len()), (60, 3), "{said}");
+
+    // `explain` knows who will answer. Ports below those that the kernel gives out are free.
+    for port in 20001..20011 {
+        let explain = fulcrum()
+            .args([
+                "explain",
+                "--json",
+                "--socket",
+                &format!("{FOLDER}/fulcrum.sock"),
+                "tcp",
+            ])
+            .args([format!("10.77.0.10:{port}"), "10.77.0.100:80".to_owned()])
+            .output()
+            .unwrap();
+        let explained: serde_json::Value = serde_json::from_slice(&explain.stdout).unwrap();
+        let answer = lab.client(&["curl", "-sS", "--local-port", &port.to_string(), V4]);
+        let answer = String::from_utf8(answer.stdout).unwrap();
+        let backend = explained["backend"].as_str().unwrap();
+        assert!(
+            answer.starts_with(&format!("{backend} saw client 10.77.0.10:{port} ")),
+            "{explained} {answer}"
+        );
+    }
+
+    // A bad file changes nothing but what the status says.
+    let config = Path::new(FOLDER).join("fulcrum.toml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{good}\n[[service]]\nname = 7\n")).unwrap();
+    lab.until("the bad file is refused", |s| s["refused_reload"].is_string());
+    assert_eq!(lab.curl(V4, 60).len(), 3);
+    fs::write(&config, good).unwrap();
+    lab.until("the good one is taken", |s| s["refused_reload"].is_null());
+
+    // A backend dies: once its probes say so, nobody is sent there.
+    lab.kill("web2");
+    lab.until("web2 is down", |s| is_down(s, "web2"));
+    assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
+
+    // The daemon dies: nobody notices, and the next one takes over as it was.
+    lab.kill("fulcrum");
+    assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
+    assert_eq!(lab.curl(&V6.replace('[', "\\[").replace(']', "\\]"), 60).len(), 2);
+
+    let down = lab.0.lab(&["down", LAB]);
+    assert!(down.status.success(), "{down:?}");
+    assert!(!Path::new(FOLDER).exists());
+}
