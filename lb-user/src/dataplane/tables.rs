@@ -12,7 +12,7 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
-use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6, Mode};
+use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, KeyV6, Mode};
 
 use super::error::ApplyError;
 use super::region::{Region, store_u32, store_u64};
@@ -66,17 +66,23 @@ impl Tables for Layout {
     }
 }
 
-/// One place of a bucket, of either family.
-trait Place<K> {
-    fn key(&self) -> K;
-    fn set_key(&mut self, key: K);
+/// One family of services: its key, and a place of its buckets.
+trait Place {
+    type Key: Copy + PartialEq;
+    fn bucket(key: Self::Key) -> u32;
+    fn key(&self) -> Self::Key;
+    fn set_key(&mut self, key: Self::Key);
     fn decision(&self) -> Decision;
     fn decision_mut(&mut self) -> &mut Decision;
 }
 
 macro_rules! place {
-    ($entry:ident, $key:ty) => {
-        impl Place<$key> for lb_common::service::$entry {
+    ($entry:ident, $key:ident) => {
+        impl Place for $entry {
+            type Key = $key;
+            fn bucket(key: $key) -> u32 {
+                key.bucket()
+            }
             fn key(&self) -> $key {
                 self.key
             }
@@ -102,53 +108,46 @@ fn store(decision: &mut Decision, value: Decision) {
     store_u64(&mut decision.0, value.0 | mark);
 }
 
-/// Adds `key` to its bucket or to the hash behind it, or swaps its decision where it is.
-fn put<K: Copy + PartialEq, P: Place<K>>(
+/// Sets or clears the mark of a bucket, which its last place holds.
+fn mark<P: Place>(bucket: &mut [P], overflowed: bool) {
+    if let Some(last) = bucket.last_mut() {
+        let flag = if overflowed { Decision::OVERFLOWED } else { 0 };
+        let marked = last.decision().unmarked().0 | flag;
+        store_u64(&mut last.decision_mut().0, marked);
+    }
+}
+
+/// Writes the decision of `key` where the key is: in its bucket, or in the hash behind it. A new key takes a free place
+/// of the bucket, or goes into the hash; [`Decision::NONE`] takes it out.
+fn write<P: Place>(
     bucket: &mut [P],
-    overflow: &mut dyn Overflow<K>,
-    key: K,
+    overflow: &mut dyn Overflow<P::Key>,
+    key: P::Key,
     decision: Decision,
 ) -> Result<(), ApplyError> {
     if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
         store(place.decision_mut(), decision);
         return Ok(());
     }
-    if !overflow.get(&key).exists()
-        && let Some(place) = bucket.iter_mut().find(|p| !p.decision().exists())
-    {
+    let in_hash = overflow.get(&key).exists();
+    if !decision.exists() {
+        if in_hash {
+            overflow.delete(&key)?;
+            let shared = overflow
+                .all()?
+                .iter()
+                .any(|&(other, _)| P::bucket(other) == P::bucket(key));
+            mark(bucket, shared);
+        }
+        return Ok(());
+    }
+    if !in_hash && let Some(place) = bucket.iter_mut().find(|p| !p.decision().exists()) {
         place.set_key(key);
         store(place.decision_mut(), decision);
         return Ok(());
     }
     overflow.put(key, decision)?;
-    if let Some(last) = bucket.last_mut() {
-        let marked = last.decision().0 | Decision::OVERFLOWED;
-        store_u64(&mut last.decision_mut().0, marked);
-    }
-    Ok(())
-}
-
-/// Removes `key` from its bucket or from the hash behind it; `shares` tells whether a key is of this bucket.
-fn delete<K: Copy + PartialEq, P: Place<K>>(
-    bucket: &mut [P],
-    overflow: &mut dyn Overflow<K>,
-    key: K,
-    shares: impl Fn(&K) -> bool,
-) -> Result<(), ApplyError> {
-    if let Some(place) = bucket.iter_mut().find(|p| p.key() == key && p.decision().exists()) {
-        store(place.decision_mut(), Decision::NONE);
-        return Ok(());
-    }
-    if !overflow.get(&key).exists() {
-        return Ok(());
-    }
-    overflow.delete(&key)?;
-    if !overflow.all()?.iter().any(|(other, _)| shares(other))
-        && let Some(last) = bucket.last_mut()
-    {
-        let unmarked = last.decision().unmarked();
-        store_u64(&mut last.decision_mut().0, unmarked.0);
-    }
+    mark(bucket, true);
     Ok(())
 }
 
@@ -164,50 +163,24 @@ impl Layout {
             MapOp::DelMember(id) => self.put_member(*id, &Member::default()),
             MapOp::PutRing { block, slots } => self.put_slots(*block, (0..).zip(slots.iter().copied())),
             MapOp::PutSlots { block, slots } => self.put_slots(*block, slots.iter().copied()),
-            MapOp::PutEntry(key, decision) => self.put_entry(*key, *decision),
-            MapOp::DelEntry(key) => self.delete_entry(*key),
+            MapOp::PutEntry(key, decision) => self.write_entry(*key, *decision),
+            MapOp::DelEntry(key) => self.write_entry(*key, Decision::NONE),
             MapOp::ResetCounters(_) | MapOp::Grace => Ok(()),
         }
     }
 
-    fn put_entry(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
+    /// Sets the decision of a key; [`Decision::NONE`] removes it.
+    fn write_entry(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
         match key {
             ServiceKey::V4(key) => {
-                let bucket = self
-                    .services_v4
-                    .get_mut(key.bucket())
-                    .ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
-                put(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
+                let missing = || out_of_bounds("SERVICES_V4", key.bucket());
+                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(missing)?;
+                write(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
             }
             ServiceKey::V6(key) => {
-                let bucket = self
-                    .services_v6
-                    .get_mut(key.bucket())
-                    .ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
-                put(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
-            }
-        }
-    }
-
-    fn delete_entry(&mut self, key: ServiceKey) -> Result<(), ApplyError> {
-        match key {
-            ServiceKey::V4(key) => {
-                let bucket = self
-                    .services_v4
-                    .get_mut(key.bucket())
-                    .ok_or_else(|| out_of_bounds("SERVICES_V4", key.bucket()))?;
-                delete(&mut bucket.entries, &mut *self.overflow_v4, key, |other| {
-                    other.bucket() == key.bucket()
-                })
-            }
-            ServiceKey::V6(key) => {
-                let bucket = self
-                    .services_v6
-                    .get_mut(key.bucket())
-                    .ok_or_else(|| out_of_bounds("SERVICES_V6", key.bucket()))?;
-                delete(&mut bucket.entries, &mut *self.overflow_v6, key, |other| {
-                    other.bucket() == key.bucket()
-                })
+                let missing = || out_of_bounds("SERVICES_V6", key.bucket());
+                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(missing)?;
+                write(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
             }
         }
     }
