@@ -73,7 +73,8 @@ pub struct Reconciler<D, A> {
     installed: Option<Snapshot>,
     /// The last plan that was carried out.
     pub(super) placement: Placement,
-    interfaces: Vec<InterfaceStatus>,
+    /// How the program is attached; `None` before it is.
+    interfaces: Option<Vec<InterfaceStatus>>,
     refused_reload: Option<String>,
     fault: Option<String>,
 }
@@ -89,7 +90,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             rings: Rings::new(seed),
             installed: None,
             placement: Placement::default(),
-            interfaces: Vec::new(),
+            interfaces: None,
             refused_reload: None,
             fault: None,
         }
@@ -100,9 +101,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         &mut self.dataplane
     }
 
-    /// How the program is attached, for `status`.
+    /// The program is attached, and how. Before this, no VIP is put on the node: nobody shall be sent to a node that
+    /// does not balance.
     pub fn attached(&mut self, interfaces: Vec<InterfaceStatus>) {
-        self.interfaces = interfaces;
+        self.interfaces = Some(interfaces);
     }
 
     /// Works until the configuration's sender is gone.
@@ -222,19 +224,22 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let ops = diff(&installed, &placement.target);
         let dataplane = &mut self.dataplane;
         tokio::task::block_in_place(|| apply(dataplane, &ops))?;
-        for &vip in own.iter().filter(|&vip| !present.contains(vip)) {
-            self.addresses
-                .add(vip)
-                .await
-                .map_err(|error| Failure::Add(vip, error))?;
-            tracing::info!(%vip, "VIP put on the node");
-        }
         if !ops.is_empty() {
             tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
         }
         self.installed = Some(placement.target.clone());
         self.placement = placement;
-        Ok(())
+        if self.interfaces.is_none() {
+            return Ok(());
+        }
+        let mut refused = None;
+        for &vip in own.iter().filter(|&vip| !present.contains(vip)) {
+            match self.addresses.add(vip).await {
+                Ok(()) => tracing::info!(%vip, "VIP put on the node"),
+                Err(error) => refused = refused.or(Some(Failure::Add(vip, error))),
+            }
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     fn answer(&self, request: Request) {
@@ -248,7 +253,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// The node's state now.
     pub fn status(&self) -> Status {
         let (refused, fault) = (self.refused_reload.clone(), self.fault.clone());
-        let interfaces = &self.interfaces;
+        let interfaces = self.interfaces.as_deref().unwrap_or_default();
         report::status(
             &self.facts,
             &self.placement,
@@ -259,7 +264,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         )
         .unwrap_or_else(|error| Status {
             node: self.facts.config.node.name.clone(),
-            interfaces: interfaces.clone(),
+            interfaces: interfaces.to_vec(),
             services: Vec::new(),
             drops: Vec::new(),
             refused_reload: self.refused_reload.clone(),

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -45,6 +45,8 @@ const QUEUE: usize = 1024;
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
 pub async fn run(path: &Path) -> Result<()> {
+    // Before anything else, so that nothing is missed meanwhile.
+    let mut wakers = Wakers::new(path)?;
     let parsed = config::load(path)?;
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
@@ -65,7 +67,8 @@ pub async fn run(path: &Path) -> Result<()> {
     let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
     let facts = Facts::new(Arc::clone(&config), interfaces);
     let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
-    // The maps are right before the first packet meets the program; if they cannot be, `status` says why.
+    // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
+    // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
     let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
     for attachment in &attachments {
@@ -80,7 +83,8 @@ pub async fn run(path: &Path) -> Result<()> {
         native: a.native,
     };
     reconciler.attached(attachments.into_iter().map(status).collect());
-    supervise(path, config, net, reconciler, socket).await
+    reconciler.converge().await;
+    supervise(path, &mut wakers, config, net, reconciler, socket).await
 }
 
 const fn mode(native: bool) -> &'static str {
@@ -115,6 +119,7 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>>
 /// Starts every part, and waits for a signal or for a part that ends.
 async fn supervise(
     path: &Path,
+    wakers: &mut Wakers,
     config: Arc<Config>,
     net: Net,
     reconciler: Reconciler<Kernel, NodeAddresses>,
@@ -135,10 +140,6 @@ async fn supervise(
         next_hops: next_hop_queue,
         requests,
     };
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut file = files::watch(path)?;
 
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs));
@@ -151,10 +152,11 @@ async fn supervise(
     let mut reload = reload::Reload::new(path, config);
     let end = loop {
         let forced = tokio::select! {
-            _ = hangup.recv() => true,
-            Some(()) = file.recv() => false,
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            woken = wakers.next() => match woken {
+                Wake::Stop => break Ok(()),
+                Wake::Hangup => true,
+                Wake::File => false,
+            },
             ended = parts.ended() => break Err(ended),
         };
         match reload.read(forced) {
@@ -173,6 +175,44 @@ async fn supervise(
     drop(stop);
     parts.end("API").await;
     end
+}
+
+/// What the daemon reacts to from outside.
+struct Wakers {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    file: mpsc::Receiver<()>,
+}
+
+enum Wake {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Hangup,
+    /// The configuration may have changed.
+    File,
+}
+
+impl Wakers {
+    /// From here on, signals and changes of the file at `path` wait to be seen.
+    fn new(path: &Path) -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            file: files::watch(path)?,
+        })
+    }
+
+    async fn next(&mut self) -> Wake {
+        tokio::select! {
+            _ = self.hangup.recv() => Wake::Hangup,
+            Some(()) = self.file.recv() => Wake::File,
+            _ = self.terminate.recv() => Wake::Stop,
+            _ = self.interrupt.recv() => Wake::Stop,
+        }
+    }
 }
 
 /// Whom to probe.
