@@ -57,8 +57,8 @@ pub async fn run(path: &Path) -> Result<()> {
     let node = parsed.config.node.clone();
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    let _lock = Lock::take(&node.pin_dir)?;
     let seed = seed::load(&node)?;
+    let _lock = Lock::take(&node.pin_dir)?;
     let socket = api::bind(&parsed.config.admin.socket)?;
 
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
