@@ -209,7 +209,7 @@ impl Resolver {
     async fn until_reason(&mut self, target: &str, reason: &str) {
         self.until(
             target,
-            |state| matches!(state, NextHopState::Unresolved(why) if why == reason),
+            |state| matches!(state, NextHopState::Unresolved(why) | NextHopState::Pending(why) if why == reason),
         )
         .await;
     }
@@ -252,7 +252,10 @@ async fn next_hops_are_found_and_followed() {
                 assert!(["10.99.0.2", "fd99::2"].contains(&text.as_str()), "{text}: {state:?}");
                 assert_eq!(state, hop(remote), "{text}");
             }
-            NextHopState::Unresolved(why) if why.contains("has not answered yet") => continue,
+            NextHopState::Pending(why) => {
+                assert!(why.contains("has not answered yet"), "{text}: {why}");
+                continue;
+            }
             NextHopState::Unresolved(why) => match text.as_str() {
                 "10.99.0.1" | "127.0.0.9" => assert_eq!(why, format!("{text} is this node itself")),
                 "203.0.113.5" => assert_eq!(why, "no route to 203.0.113.5"),

@@ -112,15 +112,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
-        let mut retry: Option<Instant> = None;
+        // The first rounds, before this ran, may have failed.
+        let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
         loop {
             let changed = tokio::select! {
                 changed = inputs.config.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let config = Arc::clone(&inputs.config.borrow_and_update());
-                    self.facts.reconfigure(config);
+                    self.reconfigure(&mut inputs.config);
                     true
                 }
                 Ok(()) = inputs.refused_reload.changed() => {
@@ -128,15 +128,19 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     false
                 }
                 Some(verdict) = inputs.verdicts.recv() => {
+                    self.read_config(&mut inputs.config);
                     self.facts.judge(verdict);
                     while let Ok(verdict) = inputs.verdicts.try_recv() {
+                        self.read_config(&mut inputs.config);
                         self.facts.judge(verdict);
                     }
                     true
                 }
                 Some((host, state)) = inputs.next_hops.recv() => {
+                    self.read_config(&mut inputs.config);
                     self.facts.route(host, state);
                     while let Ok((host, state)) = inputs.next_hops.try_recv() {
+                        self.read_config(&mut inputs.config);
                         self.facts.route(host, state);
                     }
                     true
@@ -163,6 +167,19 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Some(again)
             };
         }
+    }
+
+    /// Takes a configuration that has come meanwhile: what health and next hops say next may be about it. It is sent
+    /// before the prober and the resolver hear of it, so it is there before they speak.
+    fn read_config(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
+        if config.has_changed().unwrap_or(false) {
+            self.reconfigure(config);
+        }
+    }
+
+    fn reconfigure(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
+        let config = Arc::clone(&config.borrow_and_update());
+        self.facts.reconfigure(config);
     }
 
     /// One round that reads back what is installed, instead of trusting what was written.

@@ -72,7 +72,7 @@ fn service_status(
                     mac: hop.mac,
                     interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
                 }),
-                Some(NextHopState::Unresolved(reason)) => Err(reason),
+                Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
                 None => Err("not looked up yet".to_owned()),
             },
             slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),

@@ -18,6 +18,7 @@ mod seed;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -39,6 +40,9 @@ pub use privilege::missing as missing_privileges;
 /// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
 /// reconciler empties them whole before each round.
 const QUEUE: usize = 1024;
+
+/// Longest wait for a part to end.
+const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
 ///
@@ -162,18 +166,19 @@ async fn supervise(
         match reload.read(forced) {
             Ok(None) => {}
             Ok(Some(config)) => {
+                // First the reconciler, so that it knows of whom the others speak.
+                configs.send_replace(Arc::clone(&config));
                 targets.send_replace(self::targets(&config));
                 hosts.send_replace(merge::hosts(&config));
-                configs.send_replace(config);
                 refusals.send_replace(None);
             }
             Err(reason) => drop(refusals.send_replace(Some(reason))),
         }
     };
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
-    // The API first, so that nobody is told of a node that is half gone.
+    // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
-    parts.end("API").await;
+    let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
     end
 }
 

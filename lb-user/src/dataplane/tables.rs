@@ -146,9 +146,10 @@ fn write<P: Place>(
         store(place.decision_mut(), decision);
         return Ok(());
     }
-    overflow.put(key, decision)?;
+    // The mark first: without the key it costs a lookup, but a key without the mark would never be found, and nobody
+    // would notice.
     mark(bucket, true);
-    Ok(())
+    overflow.put(key, decision)
 }
 
 fn out_of_bounds(map: &'static str, index: u32) -> ApplyError {

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::addr::{Mac, PortBe};
-use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
-use lb_common::select;
+use lb_common::select::{self, Chosen};
 use lb_common::service::{KeyV4, Mode as DecisionMode, protocol};
 use proptest::prelude::*;
 
@@ -34,10 +33,12 @@ fn check(fake: &Fake, op: &MapOp, owners: &BTreeMap<u16, Vec<SocketAddr>>) {
         let port = u16::from_be((key.0 >> 32) as u16);
         for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
             let slot = select::slot(fake.tables(), *decision, hash).unwrap();
-            if let Ok((id, member)) = select::member(fake.tables(), *decision, slot) {
-                let address = SocketAddr::new(member.address.to_ip(), member.port.host());
-                assert!(owners[&port].contains(&address), "{id:?} {address} serves port {port}");
-                assert_ne!(member.next_hop.flags() & MacFlags::RESOLVED, 0);
+            match select::member(fake.tables(), *decision, slot) {
+                Ok(Chosen { id, member, .. }) => {
+                    let address = SocketAddr::new(member.address.to_ip(), member.port.host());
+                    assert!(owners[&port].contains(&address), "{id:?} {address} serves port {port}");
+                }
+                Err(reason) => assert_eq!(reason, DropReason::NoBackend),
             }
         }
     }

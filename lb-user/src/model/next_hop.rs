@@ -18,6 +18,8 @@ pub struct NextHop {
 pub enum NextHopState {
     /// Known.
     Resolved(NextHop),
-    /// Not (yet) known, and why, for people.
+    /// Being looked for, and what is waited for, for people: what was known before may still be right.
+    Pending(String),
+    /// There is none, and why, for people.
     Unresolved(String),
 }

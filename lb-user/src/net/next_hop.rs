@@ -2,7 +2,7 @@
 //!
 //! [`run`] asks the kernel for route and neighbour of each target, tells what it finds, and tells again whenever that
 //! changes. It listens for changes; every [`SWEEP`] it looks at everything again, in case it missed one. Failures end
-//! nothing: they become [`NextHopState::Unresolved`] with the reason, and the next look may be luckier.
+//! nothing: they become [`NextHopState::Pending`] with the reason, and the next look may be luckier.
 //!
 //! Neighbours are entered as managed: the kernel then keeps them resolved although it sends them nothing itself (the
 //! packets are XDP's), and tries again by itself when one doesn't answer. Entries that an administrator fixed are used
@@ -222,7 +222,7 @@ impl Resolver {
         let mut hop = None;
         let state = match self.try_look(ip, &mut hop).await {
             Ok(state) => state,
-            Err(error) => NextHopState::Unresolved(match std::error::Error::source(&error) {
+            Err(error) => NextHopState::Pending(match std::error::Error::source(&error) {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
             }),
@@ -253,12 +253,12 @@ impl Resolver {
         }
         let Some(mac) = entry.and_then(|entry| entry.mac) else {
             let question = if key.ip.is_ipv4() { "ARP" } else { "neighbour discovery" };
-            let how = if entry.is_some_and(|entry| entry.failed) {
-                "does not answer"
+            let asked = |how: &str| format!("{} {how} to {question} on {}", key.ip, link.name);
+            return Ok(if entry.is_some_and(|entry| entry.failed) {
+                NextHopState::Unresolved(asked("does not answer"))
             } else {
-                "has not answered yet"
-            };
-            return unresolved(format!("{} {how} to {question} on {}", key.ip, link.name));
+                NextHopState::Pending(asked("has not answered yet"))
+            });
         };
         Ok(NextHopState::Resolved(NextHop {
             mac,

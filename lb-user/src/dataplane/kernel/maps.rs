@@ -2,6 +2,8 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::addr::Mac;
+use lb_common::backend::Nic;
 use lb_common::id::MemberId;
 use lb_common::layout::{MAPS, MapLayout};
 use lb_common::service::Decision;
@@ -122,6 +124,7 @@ pub(super) struct Counting {
     drops: PerCpuArray<MapData, u64>,
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
     inner: Array<MapData, u32>,
+    nics: Array<MapData, Nic>,
 }
 
 impl Counting {
@@ -132,7 +135,16 @@ impl Counting {
             drops: take(program, "DROPS")?,
             grace: take(program, "GRACE")?,
             inner,
+            nics: take(program, "NICS")?,
         })
+    }
+
+    /// Tells the program the MAC of an interface that it is or will be on.
+    pub(super) fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), ApplyError> {
+        let nic = Nic::new(interface, mac);
+        self.nics
+            .set(Nic::place(interface), nic, 0)
+            .map_err(refused("write", "NICS"))
     }
 
     pub(super) fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {

@@ -18,6 +18,7 @@ mod pins;
 use std::path::{Path, PathBuf};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::select::Tables;
@@ -68,6 +69,15 @@ impl Kernel {
             counting,
             pin_dir,
         })
+    }
+
+    /// Tells the program the MAC of an interface that it is or will be attached to: frames for a VIP that carry another
+    /// one pass.
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), ApplyError> {
+        self.counting.set_nic(interface, mac)
     }
 
     /// Sends the program's rare messages to `tracing`; ends with the runtime.
