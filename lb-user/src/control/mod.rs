@@ -5,6 +5,7 @@
 //! come in over a [`Handle`].
 
 pub mod addresses;
+mod carried;
 mod explain;
 mod handle;
 pub mod merge;

@@ -5,23 +5,24 @@ use std::collections::HashMap;
 use lb_common::id::MemberId;
 use lb_common::service::Decision;
 
+use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
 use crate::model::{AdminState, Backend, Health, NextHopState, Service};
-use crate::plan::{Placement, ServiceKey};
+use crate::plan::ServiceKey;
 
 /// The state of every service, from what is known and what is installed.
 pub(super) fn status(
     facts: &Facts,
-    placement: &Placement,
+    carried: &Carried,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
     refused_reload: Option<String>,
     fault: Option<String>,
 ) -> Result<Status, ApplyError> {
-    let services = facts.config.services.iter().enumerate();
-    let services = services.map(|(i, service)| service_status(facts, placement, dataplane, service, i));
+    let services = facts.config.services.iter();
+    let services = services.map(|service| service_status(facts, carried, dataplane, service));
     Ok(Status {
         node: facts.config.node.name.clone(),
         interfaces: interfaces.to_vec(),
@@ -34,12 +35,11 @@ pub(super) fn status(
 
 fn service_status(
     facts: &Facts,
-    placement: &Placement,
+    carried: &Carried,
     dataplane: &impl Dataplane,
     service: &Service,
-    index: usize,
 ) -> Result<ServiceStatus, ApplyError> {
-    let target = &placement.target;
+    let target = &carried.placement.target;
     let mut slots: HashMap<MemberId, u32> = HashMap::new();
     let decision = target
         .entries
@@ -51,7 +51,7 @@ fn service_status(
             *slots.entry(decision.member(slot)).or_default() += 1;
         }
     }
-    let ids = placement.members.get(index);
+    let ids = carried.ids(&service.name);
     let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
         let verdict = facts.verdict(service, backend);

@@ -175,7 +175,7 @@ async fn undeclared_overrides_who_put_the_vip_there() {
         async move {
             let mut reconciler = attached(Fake::default(), node, well(&toml), SEED);
             assert!(reconciler.converge().await);
-            reconciler.placement.target.entries[&key]
+            reconciler.carried.placement.target.entries[&key]
         }
     };
     let with = |undeclared: &str| ONE.replace("table-size", &format!("undeclared = \"{undeclared}\"\ntable-size"));

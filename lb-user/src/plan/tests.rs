@@ -49,7 +49,9 @@ fn desired(services: Vec<DesiredService>) -> Desired {
 }
 
 fn place_on(installed: &Snapshot, desired: &Desired) -> Placement {
-    place(installed, desired, &mut Rings::new(Seed([1, 2]))).unwrap()
+    let placement = place(installed, desired, &mut Rings::new(Seed([1, 2])));
+    assert_eq!(placement.full, None);
+    placement
 }
 
 #[test]
@@ -162,15 +164,37 @@ fn operations_come_in_the_promised_order() {
 }
 
 #[test]
-fn too_much_is_refused_whole() {
-    let mut want = desired(vec![]);
-    for i in 0..32 {
-        let mut big = service(&format!("192.0.2.{i}:80"), &[1]);
-        big.table_size = RingSize::new(1 << 20).unwrap();
-        want.services.push(big);
+fn what_does_not_fit_stays_as_it_is_and_gets_its_turn() {
+    let mut rings = Rings::new(Seed([1, 2]));
+    let big = |i: u8, log2: u8| {
+        let mut big = service(&format!("192.0.2.{i}:80"), &[i]);
+        big.table_size = RingSize::new(1 << log2).unwrap();
+        big
+    };
+    // 16 rings of 2^20 slots fill RING; one more has no room, and the others are not touched by that.
+    let most: Vec<_> = (1..=16).map(|i| big(i, 20)).collect();
+    let mut installed = place_on(&Snapshot::default(), &desired(most.clone())).target;
+    let more = desired(most.into_iter().chain([big(17, 20)]).collect());
+    let refused = place(&installed, &more, &mut rings);
+    assert_eq!(refused.full, Some(Full::Ring { slots: 1 << 20 }));
+    assert_eq!(refused.target.rings, installed.rings);
+    assert!(refused.members[16].is_empty());
+    // All rings half as large, and twice as many: that fits when it is over, and every step frees what the next needs.
+    installed
+        .entries
+        .remove(&ServiceKey::service("192.0.2.16:80".parse().unwrap(), Protocol::Tcp));
+    let half = desired((1..=30).map(|i| big(i, 19)).collect());
+    let mut steps = 0;
+    loop {
+        let placement = place(&installed, &half, &mut rings);
+        assert_ne!(placement.target, installed, "no progress after {steps} steps");
+        installed = placement.target;
+        steps += 1;
+        if placement.full.is_none() {
+            break;
+        }
     }
-    let refused = place(&Snapshot::default(), &want, &mut Rings::new(Seed([1, 2]))).unwrap_err();
-    assert_eq!(refused, Full::Ring { slots: 1 << 20 });
+    assert_eq!(installed.rings.len(), 30, "{steps} steps");
 }
 
 #[test]
