@@ -62,6 +62,7 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
                 mac: mac_of(backend.address.ip()),
                 local: NODE,
                 interface: 1,
+                router: None,
             };
             facts.route(backend.address.ip(), NextHopState::Resolved(hop));
             facts.judge(Verdict {

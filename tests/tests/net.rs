@@ -226,13 +226,15 @@ async fn next_hops_are_found_and_followed() {
     let mac = |link: Option<lb_user::net::Link>| link.unwrap().mac.unwrap();
     let local = mac(pair.left_net.link("eth0").await.unwrap());
     let remote = mac(pair.right_net.link("eth0").await.unwrap());
-    let hop = |mac| {
+    let by = |mac, router: Option<&str>| {
         NextHopState::Resolved(NextHop {
             mac,
             local,
             interface: eth0,
+            router: router.map(ip),
         })
     };
+    let hop = |mac| by(mac, None);
 
     let targets = [
         "10.99.0.2",
@@ -292,7 +294,8 @@ async fn next_hops_are_found_and_followed() {
         .add_route(ip("0.0.0.0"), 0, ip("10.99.0.2"))
         .await
         .unwrap();
-    resolver.until("203.0.113.5", |state| *state == hop(exchanged)).await;
+    let routed = by(exchanged, Some("10.99.0.2"));
+    resolver.until("203.0.113.5", |state| *state == routed).await;
     pair.left_net.set_down(eth0).await.unwrap();
     resolver.until_reason("203.0.113.5", "no route to 203.0.113.5").await;
     pair.left_net.set_up(eth0).await.unwrap();

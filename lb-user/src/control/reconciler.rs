@@ -84,6 +84,7 @@ pub struct Reconciler<D, A> {
     interfaces: Option<Vec<InterfaceStatus>>,
     refused_reload: Option<String>,
     fault: Option<String>,
+    resync: Duration,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -100,7 +101,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             interfaces: None,
             refused_reload: None,
             fault: None,
+            resync: RESYNC,
         }
+    }
+
+    /// Reads back more or less often than every [`RESYNC`].
+    pub fn resync_every(&mut self, period: Duration) {
+        self.resync = period;
     }
 
     /// The data plane, to attach it after the first round.
@@ -116,7 +123,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Works until the configuration's sender is gone.
     pub async fn run(mut self, mut inputs: Inputs) {
-        let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
+        let mut resync = interval_at(Instant::now() + self.resync, self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
         // The first rounds, before this ran, may have failed.

@@ -67,7 +67,7 @@ fn service_status(
             state: backend.state,
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
-            next_hop: match facts.next_hop(backend) {
+            next_hop: match facts.next_hop(service, backend) {
                 Some(NextHopState::Resolved(hop)) => Ok(Reached {
                     mac: hop.mac,
                     interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),

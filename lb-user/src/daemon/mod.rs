@@ -33,7 +33,7 @@ use crate::dataplane::kernel::{self, Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
 use crate::model::{Config, MemberKey};
-use crate::net::{Net, next_hop};
+use crate::net::{Link, Net, next_hop};
 
 pub use privilege::missing as missing_privileges;
 
@@ -62,19 +62,34 @@ pub async fn run(path: &Path) -> Result<()> {
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
     let seed = seed::load(&node)?;
-    let _lock = Lock::take(&node.pin_dir)?;
+    let lock = Lock::take(&node.pin_dir)?;
+    let fresh = lock.attachments()?.is_empty();
     let socket = api::bind(&parsed.config.admin.socket)?;
 
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
+    for (index, link) in &interfaces {
+        dataplane.set_nic(*index, link.mac.unwrap_or_default())?;
+    }
     let config = Arc::new(parsed.config);
     let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
-    let facts = Facts::new(Arc::clone(&config), interfaces);
+    let names = interfaces.into_iter().map(|(index, link)| (index, link.name)).collect();
+    let facts = Facts::new(Arc::clone(&config), names);
     let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
-    let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
+    let attachments = match reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode) {
+        Ok(attachments) => attachments,
+        Err(error) => {
+            // A start that fails leaves nothing behind, and an earlier one's work alone.
+            drop(reconciler);
+            if fresh {
+                lock.detach()?;
+            }
+            return Err(error.into());
+        }
+    };
     for attachment in &attachments {
         let interface = &attachment.interface;
         match &attachment.fallback {
@@ -96,7 +111,7 @@ const fn mode(native: bool) -> &'static str {
 }
 
 /// The interfaces of `[node]`, by index.
-async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>> {
+async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, Link>> {
     let mut found = BTreeMap::new();
     for name in &parsed.config.node.interfaces {
         let link = net
@@ -115,7 +130,7 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>>
                 )
                 .into());
         };
-        found.insert(link.index, link.name);
+        found.insert(link.index, link);
     }
     Ok(found)
 }

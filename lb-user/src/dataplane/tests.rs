@@ -63,6 +63,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
             mac: Mac([2, 0, 0, 0, service, last]),
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
+            router: None,
         }),
     }
 }

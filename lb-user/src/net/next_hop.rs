@@ -264,6 +264,7 @@ impl Resolver {
             mac,
             local,
             interface: key.interface,
+            router: (key.ip != ip).then_some(key.ip),
         }))
     }
 

@@ -415,6 +415,7 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
                 mac: m.next_hop.mac(),
                 local: m.local.mac(),
                 interface: m.interface,
+                router: None,
             }),
     };
     let mut flags = 0;
@@ -428,6 +429,7 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
         mac: Mac::default(),
         local: Mac::default(),
         interface: 0,
+        router: None,
     });
     Member {
         address: Ipv6Be::mapped(wanted.address.ip()),

@@ -20,6 +20,7 @@ fn member(last: u8) -> DesiredMember {
             mac: Mac([2, 0, 0, 0, 0, last]),
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
+            router: None,
         }),
     }
 }
@@ -147,20 +148,30 @@ fn operations_come_in_the_promised_order() {
     )
     .target;
     let phase = |op: &MapOp| match op {
-        MapOp::ResetCounters(_) | MapOp::PutMember(..) => 0,
-        MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 1,
-        MapOp::PutEntry(..) => 2,
-        MapOp::DelEntry(_) => 3,
-        MapOp::Grace => 4,
-        MapOp::DelMember(_) => 5,
+        MapOp::DelEntry(_) => 0,
+        MapOp::ResetCounters(_) | MapOp::PutMember(..) => 2,
+        MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 3,
+        MapOp::PutEntry(..) => 4,
+        MapOp::DelMember(_) => 6,
+        MapOp::Grace => unreachable!("told by its place"),
     };
-    let phases: Vec<_> = diff(&installed, &target).iter().map(phase).collect();
-    assert!(phases.is_sorted(), "{phases:?}");
-    assert!(phases.contains(&5) && phases.contains(&4));
+    let phases = |ops: &[MapOp]| -> Vec<u8> {
+        let mut last = 0;
+        let place = |op: &MapOp| {
+            last = if *op == MapOp::Grace { last | 1 } else { phase(op) };
+            last
+        };
+        ops.iter().map(place).collect()
+    };
+    let change = phases(&diff(&installed, &target));
+    assert!(
+        change.is_sorted() && change.contains(&5) && change.contains(&6),
+        "{change:?}"
+    );
     assert_eq!(diff(&target, &target), []);
-    // A removed service: the entry first, then its member.
-    let gone = diff(&target, &Snapshot::default());
-    assert!(gone.iter().map(phase).is_sorted());
+    // A service that goes: nobody is sent there any more, then a grace period, then the rest.
+    let gone = phases(&diff(&target, &Snapshot::default()));
+    assert!(gone.is_sorted() && gone.starts_with(&[0, 0, 0, 0, 1, 6]), "{gone:?}");
 }
 
 #[test]

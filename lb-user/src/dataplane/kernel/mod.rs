@@ -11,6 +11,7 @@
 //! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
 
 mod attach;
+mod detach;
 mod maps;
 mod object;
 mod pins;
@@ -29,8 +30,9 @@ use super::{ApplyError, Dataplane};
 use crate::plan::{MapOp, Snapshot};
 
 pub use attach::{AttachError, Attachment, attach_pass};
+pub use detach::PinnedAttachment;
 pub use object::LoadError;
-pub use pins::{Detached, Lock, PinError, detach};
+pub use pins::{Lock, PinError};
 
 /// The XDP program with its maps.
 pub struct Kernel {
