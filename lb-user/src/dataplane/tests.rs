@@ -68,6 +68,9 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
     }
 }
 
+/// Weight, and whether it is alive, by the last byte of the address.
+type Backends = BTreeMap<u8, (u16, bool)>;
+
 /// Ports, in both families, spread over services that have backends of their own: from one state to the next, ports
 /// move between services, services come and go, and so do backends.
 fn desired() -> impl Strategy<Value = (Owners, Desired)> {
@@ -84,7 +87,7 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             echo: true,
             drop_undeclared: true,
         };
-        let service = |(number, (backends, log2)): (u8, (BTreeMap<u8, (u16, bool)>, u8))| DesiredService {
+        let service = |(number, (backends, log2)): (u8, (Backends, u8))| DesiredService {
             vips: ports
                 .iter()
                 .filter(|&(_, &owner)| owner == number)

@@ -8,8 +8,9 @@ use lb_common::service::Decision;
 
 use super::snapshot::{ServiceKey, Snapshot};
 
-/// One write to the maps. Each is atomic for packets, but for [`Self::PutRing`] and new members, which no packet can
-/// reach yet.
+/// One write to the maps. A packet meets each slot and each entry as it was before or as it is after; a ring and a member
+/// that are new cannot be reached yet. The next hop of a member that serves changes in three words (MAC with flags, own
+/// MAC, interface): a frame in between may go to the right MAC from the wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MapOp {
     /// Sets a member's counters to zero, before another backend takes its place.

@@ -161,6 +161,27 @@ pub(super) fn links_folder(pin_dir: &Path) -> PathBuf {
     pin_dir.join(LINKS)
 }
 
+/// What tells maps apart.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    name: String,
+    key: u32,
+    value: u32,
+    entries: u32,
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            key,
+            value,
+            entries,
+        } = self;
+        write!(f, "{name} with {entries} entries of {key} and {value} bytes")
+    }
+}
+
 /// The folder of maps of this layout, with nothing in it that is not of this layout.
 pub(super) fn prepare_maps(pin_dir: &Path) -> Result<PathBuf, PinError> {
     let folder = maps_folder(pin_dir);
@@ -171,10 +192,20 @@ pub(super) fn prepare_maps(pin_dir: &Path) -> Result<PathBuf, PinError> {
             continue;
         }
         let found = MapInfo::from_pin(&path).map_err(|e| PinError::at("open the map", &path, io::Error::other(e)))?;
-        let expected = [map.key, map.value, map.entries];
-        let found = [found.key_size(), found.value_size(), found.max_entries()];
+        let found = Shape {
+            name: found.name_as_str().unwrap_or_default().to_owned(),
+            key: found.key_size(),
+            value: found.value_size(),
+            entries: found.max_entries(),
+        };
+        let expected = Shape {
+            name: map.name.to_owned(),
+            key: map.key,
+            value: map.value,
+            entries: map.entries,
+        };
         if found != expected {
-            let difference = format!("key, value and entries are {found:?} instead of {expected:?}");
+            let difference = format!("it is {found}, and not {expected}");
             return Err(PinError::Foreign { path, difference });
         }
     }
