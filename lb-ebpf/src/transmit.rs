@@ -5,7 +5,7 @@ use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
-use crate::maps::NICS;
+use crate::maps::{NICS, PORTS};
 use crate::packet::{Packet, load};
 use crate::verdict::{Sent, Step, Stop};
 
@@ -31,23 +31,32 @@ pub(crate) fn for_this_node(packet: &Packet<'_>) -> Step<*mut EthHdr> {
 #[inline(always)]
 pub(crate) fn to_member(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
     let MacFlags(next_hop) = chosen.next_hop;
-    // On one link, the node's MAC lies in the member's cache line, and `NICS` need not be asked.
     let MacFlags(local) = select::read_once(&chosen.member.local);
-    if chosen.member.interface != packet.interface() {
-        return Err(Stop::Drop(DropReason::NoEgress));
-    }
+    let out = chosen.member.interface;
     let addresses = packet.at::<[u32; 3]>(0)?;
+    let sent = if out == packet.interface() {
+        // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
+        // SAFETY: 8 of the 12 bytes that `at` checked.
+        if unsafe { addresses.cast::<u64>().read_unaligned() } & MAC_BITS != local & MAC_BITS {
+            return Err(Stop::Pass);
+        }
+        Sent::back()
+    } else {
+        for_this_node(packet)?;
+        PORTS
+            .redirect(Nic::place(out), 0)
+            .map_err(|_| Stop::Drop(DropReason::NoEgress))?;
+        Sent::elsewhere()
+    };
     // SAFETY: the first 12 bytes of the packet, destination then source, written as 8 and 4; little-endian, as the
     // target is.
     unsafe {
-        let first = addresses.cast::<u64>();
-        if first.read_unaligned() & MAC_BITS != local & MAC_BITS {
-            return Err(Stop::Pass);
-        }
-        first.write_unaligned(next_hop & MAC_BITS | local << 48);
+        addresses
+            .cast::<u64>()
+            .write_unaligned(next_hop & MAC_BITS | local << 48);
         addresses.cast::<u32>().add(2).write_unaligned((local >> 16) as u32);
     }
-    Ok(Sent::back())
+    Ok(sent)
 }
 
 /// Sends the packet back to the MAC that it came from.

@@ -9,11 +9,13 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::service::{Decision, Mode};
 use lb_common::stats::{Counters, DropReason};
 use lb_tests::gate::{self, Gate};
+use lb_tests::netns::TestNamespace;
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE, Rig, mac_of, rig};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::model::Protocol;
 use lb_user::model::status::{Explanation, FlowQuery};
+use lb_user::net::Net;
 use lb_user::plan::{MapOp, ServiceKey};
 
 const DROP: u32 = 1;
@@ -508,6 +510,48 @@ async fn maps_that_do_not_fit_together_drop() {
             assert_eq!(count(&mut rig), before + 1, "{}: {reason:?}", family.name);
         }
     }
+}
+
+/// A backend on another interface: redirected there, with the MACs of that link.
+#[test]
+fn backends_elsewhere_are_reached_by_redirect() {
+    const REDIRECT: u32 = 4;
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (node, outside) = (TestNamespace::new("node"), TestNamespace::new("outside"));
+    let test = async {
+        let net = Net::inside(&node).unwrap();
+        net.add_veth("eth1", "eth1", &outside).await.unwrap();
+        let (eth1, own) = (net.index("eth1").await.unwrap(), Mac([2, 0, 0, 0, 1, 1]));
+        let mut rig = rig(TOML, &HAD).await;
+        rig.dataplane_mut().set_nic(eth1, own).unwrap();
+        let installed = rig.dataplane_mut().installed().unwrap();
+        for (&id, &member) in &installed.members {
+            let elsewhere = Member {
+                local: MacFlags::new(own, 0),
+                interface: eth1,
+                ..member
+            };
+            rig.dataplane_mut().apply(&MapOp::PutMember(id, elsewhere)).unwrap();
+        }
+        for f in FAMILIES {
+            let packet = packet::tcp(at(f.client, 40000), at(f.vip, 80), SYN, b"");
+            let (action, output) = rig.dataplane_mut().test_run(&to_node(&packet)).unwrap();
+            let moved = packet::frame(mac_of([10, 0, 0, 1].into()), own, &packet);
+            assert_eq!((action, output), (REDIRECT, moved), "{}", f.name);
+            let stray = packet::frame(OTHER, CLIENT, &packet);
+            assert_eq!(
+                rig.dataplane_mut().test_run(&stray).unwrap(),
+                (PASS, stray),
+                "{}",
+                f.name
+            );
+        }
+    };
+    // Interfaces are looked up in the namespace of the thread.
+    let run = || tokio::runtime::Runtime::new().unwrap().block_on(test);
+    node.run_inside(run).unwrap();
 }
 
 /// xorshift64*, so that a failure can be repeated.

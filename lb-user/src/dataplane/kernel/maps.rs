@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, ArrayOfMaps, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::addr::Mac;
 use lb_common::backend::Nic;
 use lb_common::id::MemberId;
 use lb_common::layout::{MAPS, MapLayout};
+use lb_common::limits::NICS;
 use lb_common::service::{Decision, KeyV4, KeyV6};
 use lb_common::stats::{Counters, DropReason};
 
@@ -138,6 +139,7 @@ pub(super) struct Counting {
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
     inner: Array<MapData, u32>,
     nics: Array<MapData, Nic>,
+    ports: DevMap<MapData>,
 }
 
 impl Counting {
@@ -150,15 +152,24 @@ impl Counting {
             grace: take(source, "GRACE")?,
             inner,
             nics: take(source, "NICS")?,
+            ports: take(source, "PORTS")?,
         })
     }
 
-    /// Tells the program the MAC of an interface that it is or will be on.
-    pub(super) fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), ApplyError> {
-        let nic = Nic::new(interface, mac);
+    /// Tells the program of an interface that it is or will be on.
+    pub(super) fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), LoadError> {
+        let (place, nic) = (Nic::place(interface), Nic::new(interface, mac));
+        let taken = self.ports.get(place, 0).ok().map(|port| port.if_index);
+        if let Some(other) = taken.filter(|&other| other != interface) {
+            let clash = format!("interfaces {interface} and {other} have indices that are a multiple of {NICS} apart");
+            return Err(LoadError::map("NICS", clash));
+        }
         self.nics
-            .set(Nic::place(interface), nic, 0)
-            .map_err(refused("write", "NICS"))
+            .set(place, nic, 0)
+            .map_err(|error| LoadError::map("NICS", error))?;
+        self.ports
+            .set(place, interface, None, 0)
+            .map_err(|error| LoadError::map("PORTS", error))
     }
 
     pub(super) fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {

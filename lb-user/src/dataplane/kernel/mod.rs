@@ -73,12 +73,12 @@ impl Kernel {
         })
     }
 
-    /// Tells the program the MAC of an interface that it is or will be attached to: frames for a VIP that carry another
-    /// one pass.
+    /// Tells the program of an interface that it is or will be attached to: frames for a VIP that carry another MAC than
+    /// its own pass, and packets that came in elsewhere may leave by it.
     ///
     /// # Errors
-    /// When the kernel refuses the write.
-    pub fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), ApplyError> {
+    /// When the kernel refuses, or the interface's index clashes with another's.
+    pub fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), LoadError> {
         self.counting.set_nic(interface, mac)
     }
 
