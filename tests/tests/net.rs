@@ -77,7 +77,10 @@ fn a_namespace_has_a_name_until_it_is_deleted() {
         .confine(Command::new("readlink").arg("/proc/self/ns/net"))
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8(child.stdout).unwrap().trim(), format!("net:[{id}]"));
+    assert_eq!(
+        String::from_utf8(child.stdout).unwrap().trim(),
+        format!("net:[{}]", id.1)
+    );
 
     assert!(Namespace::delete(made.name()).unwrap());
     assert!(!Namespace::delete(made.name()).unwrap(), "deleting twice is fine");
