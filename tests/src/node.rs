@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant};
 use lb_user::api::Client;
 use lb_user::api::types::Status;
 use lb_user::net::Net;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::lab::fulcrum;
+use crate::leftovers;
 use crate::netns::TestNamespace;
 
 /// Longest wait for something that a daemon does by itself.
@@ -57,7 +60,7 @@ impl Node {
         Self {
             namespace,
             outside,
-            folder: tempfile::tempdir().expect("a folder"),
+            folder: leftovers::folder(),
         }
     }
 
@@ -86,11 +89,14 @@ impl Node {
         fs::rename(self.path("draft"), self.path("fulcrum.toml")).expect("a configuration");
     }
 
-    /// `fulcrum` in the machine's namespace.
+    /// `fulcrum` in the machine's namespace. It is killed when the thread ends that starts it, and so with the test,
+    /// also where nobody is left to do it.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = fulcrum();
         self.namespace.confine(&mut command);
+        // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
+        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }
