@@ -9,49 +9,22 @@ use std::time::Instant;
 
 use lb_tests::gate::{Gate, root};
 use lb_tests::leftovers::{mounts_below, sweep};
-use lb_tests::node::{DEADLINE, Node};
+use lb_tests::node::DEADLINE;
 use lb_user::net::Namespace;
-
-const CONFIG: &str = "
-[[service]]
-name = \"web\"
-address = \"10.9.0.100:80\"
-mode = \"dsr\"
-[[service.backend]]
-name = \"web1\"
-address = \"10.9.0.11:80\"
-";
-
-/// In the line that says who is to be looked for.
-const MARK: &str = "a daemon runs:";
-
-#[tokio::test]
-#[ignore = "runs until it is killed, by the test below"]
-async fn victim() {
-    let node = Node::new().await;
-    node.configure(&format!("{}{CONFIG}", node.head("eth0")));
-    let daemon = node.start().await;
-    println!("\n{MARK} {} {}", daemon.pid(), node.path("").display());
-    std::future::pending::<()>().await;
-}
 
 #[test]
 fn a_killed_test_takes_its_daemon_along_and_the_next_run_the_rest() {
     if root() == Gate::Skip {
         return;
     }
-    let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["victim", "--exact", "--ignored", "--nocapture"])
+    let mut victim = Command::new(env!("CARGO_BIN_EXE_victim"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(victim.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    let line = lines
-        .find(|line| line.starts_with(MARK))
-        .expect("the victim starts a daemon");
-    let mut words = line[MARK.len()..].split_whitespace();
+    let mut line = String::new();
+    let mut said = BufReader::new(victim.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let mut words = line.split_whitespace();
     let daemon = Path::new("/proc").join(words.next().unwrap()).join("exe");
     let folder = PathBuf::from(words.next().unwrap());
     let prefix = format!("ft-{}-", victim.id());
