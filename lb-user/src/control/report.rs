@@ -1,15 +1,23 @@
 //! The node's state, for those who ask.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use lb_common::id::MemberId;
 use lb_common::service::Decision;
 
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
-use crate::model::{AdminState, Backend, Health, NextHopState, Service};
+use crate::model::status::{BackendStatus, InterfaceStatus, Reached, Reloads, ServiceStatus, Status, VipStatus};
+use crate::model::{AdminState, Backend, Health, NextHopState, ProbeCounts, Service};
 use crate::plan::{Placement, ServiceKey};
+
+/// What the reconciler knows besides.
+pub(super) struct Daemon {
+    pub(super) reloads: Reloads,
+    pub(super) fault: Option<String>,
+    pub(super) started: SystemTime,
+}
 
 /// The state of every service, from what is known and what is installed.
 pub(super) fn status(
@@ -17,8 +25,7 @@ pub(super) fn status(
     placement: &Placement,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
-    refused_reload: Option<String>,
-    fault: Option<String>,
+    daemon: Daemon,
 ) -> Result<Status, ApplyError> {
     let services = facts.config.services.iter().enumerate();
     let services = services.map(|(i, service)| service_status(facts, placement, dataplane, service, i));
@@ -27,8 +34,9 @@ pub(super) fn status(
         interfaces: interfaces.to_vec(),
         services: services.collect::<Result<_, _>>()?,
         drops: dataplane.drops()?,
-        refused_reload,
-        fault,
+        reloads: daemon.reloads,
+        fault: daemon.fault,
+        started: daemon.started,
     })
 }
 
@@ -67,6 +75,9 @@ fn service_status(
             state: backend.state,
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
+            probes: verdict
+                .map(|v| v.probes.counts())
+                .filter(|&p| p != ProbeCounts::default()),
             next_hop: match facts.next_hop(backend) {
                 Some(NextHopState::Resolved(hop)) => Ok(Reached {
                     mac: hop.mac,

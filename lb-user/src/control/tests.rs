@@ -14,7 +14,7 @@ use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
 use crate::model::status::{Explanation, FlowQuery};
-use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Protocol, Verdict};
+use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
 use crate::plan::{MapOp, ServiceKey, Snapshot};
 
 /// The node's addresses, in memory.
@@ -101,6 +101,7 @@ fn verdict(last: u8, health: Health) -> Verdict {
             backend: ([10, 0, 0, last], 80).into(),
         },
         health,
+        probes: Probes::default(),
         reason: "as the test says".into(),
     }
 }

@@ -126,7 +126,8 @@ async fn supervise(
     socket: api::Socket,
 ) -> Result<()> {
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let (refusals, refused_reload) = watch::channel(None);
+    let mut reload = reload::Reload::new(path, Arc::clone(&config));
+    let (reloads, reload_results) = watch::channel(reload.results().clone());
     let (targets, target_changes) = watch::channel(targets(&config));
     let (hosts, host_changes) = watch::channel(merge::hosts(&config));
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
@@ -135,7 +136,7 @@ async fn supervise(
     let (stop, stopped) = oneshot::channel::<()>();
     let inputs = Inputs {
         config: config_changes,
-        refused_reload,
+        reloads: reload_results,
         verdicts: verdict_queue,
         next_hops: next_hop_queue,
         requests,
@@ -149,7 +150,6 @@ async fn supervise(
     parts.spawn("API", api::serve(socket, handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 
-    let mut reload = reload::Reload::new(path, config);
     let end = loop {
         let forced = tokio::select! {
             woken = wakers.next() => match woken {
@@ -165,10 +165,15 @@ async fn supervise(
                 targets.send_replace(self::targets(&config));
                 hosts.send_replace(merge::hosts(&config));
                 configs.send_replace(config);
-                refusals.send_replace(None);
             }
-            Err(reason) => drop(refusals.send_replace(Some(reason))),
+            // Logged, and among the results.
+            Err(_) => {}
         }
+        reloads.send_if_modified(|known| {
+            let news = known != reload.results();
+            known.clone_from(reload.results());
+            news
+        });
     };
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
     // The API first, so that nobody is told of a node that is half gone.
