@@ -2,6 +2,7 @@
 
 mod golden;
 mod socket;
+mod tcp;
 
 use std::time::{Duration, SystemTime};
 

@@ -4,12 +4,13 @@
 //! file ─┬─> targets ──> health ───> verdicts ──┐
 //!       ├─> hosts ────> next hops ─────────────┼─> reconciler ──> data plane, addresses
 //!       └─> configuration ─────────────────────┘        ▲
-//!                                  Unix socket ── questions
+//!                             Unix socket, TCP ── questions
 //! ```
 //!
 //! Stopping it stops nothing else: the program, its maps and the VIPs stay, and the next daemon adopts them. `fulcrum
 //! detach` removes them.
 
+mod doors;
 mod files;
 mod privilege;
 mod reload;
@@ -21,10 +22,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{self, Inputs, NodeAddresses, Reconciler};
@@ -33,6 +33,8 @@ use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
 use crate::model::{Config, MemberKey};
 use crate::net::{Net, next_hop};
+
+use doors::Doors;
 
 pub use privilege::missing as missing_privileges;
 
@@ -59,7 +61,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let interfaces = interfaces(&net, &parsed).await?;
     let seed = seed::load(&node)?;
     let _lock = Lock::take(&node.pin_dir)?;
-    let socket = api::bind(&parsed.config.admin.socket)?;
+    let doors = Doors::open(&parsed).await?;
 
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
@@ -84,7 +86,7 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     reconciler.attached(attachments.into_iter().map(status).collect());
     reconciler.converge().await;
-    supervise(path, &mut wakers, config, net, reconciler, socket).await
+    supervise(path, &mut wakers, config, net, reconciler, doors).await
 }
 
 const fn mode(native: bool) -> &'static str {
@@ -123,7 +125,7 @@ async fn supervise(
     config: Arc<Config>,
     net: Net,
     reconciler: Reconciler<Kernel, NodeAddresses>,
-    socket: api::Socket,
+    doors: Doors,
 ) -> Result<()> {
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
     let mut reload = reload::Reload::new(path, Arc::clone(&config));
@@ -133,7 +135,7 @@ async fn supervise(
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
     let (handle, requests) = control::Handle::new(QUEUE);
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(());
     let inputs = Inputs {
         config: config_changes,
         reloads: reload_results,
@@ -146,8 +148,7 @@ async fn supervise(
     parts.spawn("reconciler", reconciler.run(inputs));
     parts.spawn("health", health::run(target_changes, verdicts));
     parts.spawn("next hops", next_hop::run(net, host_changes, next_hops));
-    let stopped = async { drop(stopped.await) };
-    parts.spawn("API", api::serve(socket, handle, stopped));
+    parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 
     let end = loop {
