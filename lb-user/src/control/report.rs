@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::Decision;
 
 use super::merge::Facts;
@@ -48,17 +48,11 @@ fn service_status(
     index: usize,
 ) -> Result<ServiceStatus, ApplyError> {
     let target = &placement.target;
-    let mut slots: HashMap<MemberId, u32> = HashMap::new();
     let decision = target
         .entries
         .get(&ServiceKey::service(service.vips[0], service.protocol));
-    if let Some(decision) = decision
-        && let Some(ring) = target.rings.get(&decision.ring_block())
-    {
-        for &slot in &*ring.slots {
-            *slots.entry(decision.member(slot)).or_default() += 1;
-        }
-    }
+    let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
+    let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
     let ids = placement.members.get(index);
     let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
@@ -106,4 +100,16 @@ fn service_status(
         table_size: service.table_size.slots(),
         backends: service.backends.iter().map(backend).collect::<Result<_, _>>()?,
     })
+}
+
+/// How many slots each member has. A node has up to 16 Mi of them, and everybody who asks waits for this: so it counts by
+/// index, and looks nothing up.
+fn slots(decision: Decision, ring: &[MemberIndex]) -> HashMap<MemberId, u32> {
+    let most = ring.iter().map(|index| index.0).max().unwrap_or(0);
+    let mut counts = vec![0_u32; usize::from(most) + 1];
+    for index in ring {
+        counts[usize::from(index.0)] += 1;
+    }
+    let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
+    members.zip(counts).collect()
 }
