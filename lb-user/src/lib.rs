@@ -7,7 +7,7 @@
 //! cli                          arguments, rendering
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
-//! api                          Unix-socket HTTP server and its client
+//! api                          HTTP server on the Unix socket and TCP, and its client
 //! health                       producers of events
 //! control                      desired state, reconciler; the only writer of the data plane
 //! metrics                      families and names, in one place
