@@ -7,9 +7,10 @@
 //! cli                          arguments, rendering
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
-//! api                          Unix-socket HTTP server and its client
+//! api                          HTTP server on the Unix socket and TCP, and its client
 //! health                       producers of events
 //! control                      desired state, reconciler; the only writer of the data plane
+//! metrics                      families and names, in one place
 //! dataplane · net              load, attach, map access (`use aya` only in dataplane/kernel); netlink
 //! plan · config                pure
 //! balance                      pure: rings
@@ -25,6 +26,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod lab;
+pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;

@@ -32,6 +32,19 @@ fn refuses(variable: Option<&OsStr>) -> bool {
     variable.is_some_and(|value| !value.is_empty() && value != "0")
 }
 
+/// Lets a test run when it may make namespaces and load programs, and finds the programs that it needs besides.
+///
+/// # Panics
+/// As [`gate`].
+pub fn root_with(programs: &[&str]) -> Gate {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&&str| std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
+    match programs.iter().find(|program| !is_there(program)) {
+        Some(program) => gate(Some(&format!("needs {program}: see `cargo xtask setup --for test`"))),
+        None => root(),
+    }
+}
+
 /// Lets a test run when it may make namespaces and load programs.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ use lb_common::hash::Seed;
 use lb_user::control::merge::Facts;
 use lb_user::control::{Addresses, Reconciler};
 use lb_user::dataplane::kernel::Kernel;
-use lb_user::model::{Config, Health, MemberKey, NextHop, NextHopState, Verdict};
+use lb_user::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Verdict};
 
 /// The node's MAC: where clients send frames to.
 pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -72,6 +72,7 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
                 },
                 health: Health::Up,
                 reason: String::new(),
+                probes: Probes::default(),
             });
         }
     }

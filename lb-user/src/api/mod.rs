@@ -1,4 +1,5 @@
-//! How people and programs talk to a running daemon: HTTP and JSON under `/api/v1` on its Unix socket.
+//! How people and programs talk to a running daemon: HTTP, with JSON under `/api/v1` and what monitoring reads beside it,
+//! on its Unix socket and over TCP. One server answers on both; `access` says what each kind of client may ask.
 //!
 //! Server and client share the [`types`], which are what is promised to others: within `v1` a field is never renamed,
 //! removed or given another meaning; new fields, new values of open sets and new endpoints may appear. `docs/api.md`
@@ -7,14 +8,20 @@
 //!
 //! [`control::Handle`]: crate::control::Handle
 
+mod access;
 pub mod client;
+mod listen;
+mod monitor;
+mod negotiate;
 mod query;
+mod ready;
 mod route;
 pub mod server;
 pub mod socket;
 pub mod types;
 
 pub use client::{Client, ClientError};
+pub use listen::{Listener, listen};
 pub use server::serve;
 pub use socket::{BindError, Socket, bind};
 

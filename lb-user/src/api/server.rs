@@ -1,8 +1,10 @@
 //! The server: accepts, bounds and serves connections.
 //!
-//! A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and [`CONNECTION_TIMEOUT`] for
+//! The same on the Unix socket and over TCP, each with connections of its own, so that nobody outside can keep
+//! the administrator from the socket. A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and [`CONNECTION_TIMEOUT`] for
 //! everything, and request bodies are refused unread, so a slow or greedy client costs one of [`MAX_CONNECTIONS`] for
-//! that long, and nothing else.
+//! that long, and nothing else. Answers whose size grows with the configuration are made for [`MAX_LARGE`] at a time, and
+//! count until they are sent, so that clients who do not read cannot fill the memory.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,16 +13,21 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::socket::Socket;
+use super::access::Caller;
+use super::listen::Listen;
+use super::route::Site;
 use super::{MAX_HEAD, route};
 use crate::control::Handle;
 
 /// Connections served at once. When so many are, others wait in the socket's backlog.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// Large answers that are being made or sent. More wait, and are refused when they have waited too long.
+pub const MAX_LARGE: usize = 4;
 
 /// A request line and headers that are not complete after this end the connection.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,32 +43,36 @@ const MAX_HEADERS: usize = 64;
 /// After a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests until `shutdown` ends; then removes the socket, and waits a second for requests under way.
-pub async fn serve(socket: Socket, node: Handle, shutdown: impl Future<Output = ()>) {
+/// Answers requests until `shutdown` ends; then stops listening, and waits a second for requests under way.
+pub async fn serve(listener: impl Listen, node: Handle, shutdown: impl Future<Output = ()>) {
     let mut connections = JoinSet::new();
+    let site = Site {
+        node,
+        large: Arc::new(Semaphore::new(MAX_LARGE)),
+    };
     tokio::select! {
-        never = accept(&socket, &node, &mut connections) => match never {},
+        never = accept(&listener, &site, &mut connections) => match never {},
         () = shutdown => {}
     }
-    drop(socket);
+    drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::debug!(connections = connections.len(), "API connections cut at shutdown");
     }
 }
 
-async fn accept(socket: &Socket, node: &Handle, connections: &mut JoinSet<()>) -> Infallible {
+async fn accept(listener: &impl Listen, site: &Site, connections: &mut JoinSet<()>) -> Infallible {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // The semaphore is never closed.
         let Ok(permit) = permits.clone().acquire_owned().await else {
             continue;
         };
-        match socket.listener.accept().await {
-            Ok((stream, _)) => {
-                let node = node.clone();
+        match listener.accept().await {
+            Ok((stream, caller)) => {
+                let site = site.clone();
                 connections.spawn(async move {
-                    serve_one(stream, node).await;
+                    serve_one(stream, caller, site).await;
                     drop(permit);
                 });
             }
@@ -74,10 +85,10 @@ async fn accept(socket: &Socket, node: &Handle, connections: &mut JoinSet<()>) -
     }
 }
 
-async fn serve_one(stream: UnixStream, node: Handle) {
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, site: Site) {
     let service = service_fn(|request| {
-        let node = node.clone();
-        async move { Ok::<_, Infallible>(route::answer(request, &node).await) }
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(route::answer(request, caller, &site).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -2,8 +2,9 @@
 
 mod golden;
 mod socket;
+mod tcp;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
@@ -85,6 +86,7 @@ fn status() -> model::Status {
         state: AdminState::Active,
         health,
         health_reason: "connected in 0.3 ms".to_owned(),
+        probes: None,
         next_hop,
         slots: 8192,
         counters,
@@ -132,8 +134,9 @@ fn status() -> model::Status {
             ],
         }],
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
-        refused_reload: None,
+        reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
+        started: SystemTime::UNIX_EPOCH,
     }
 }
 

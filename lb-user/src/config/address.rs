@@ -10,6 +10,7 @@ use super::raw::excerpt;
 pub(super) enum Role {
     Vip,
     Backend,
+    Listen,
 }
 
 /// Reads `192.0.2.10:80` or `[2001:db8::10]:80`.
@@ -29,10 +30,11 @@ pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> 
     if address.port() == 0 {
         return Err(wrong("port 0 is not a port".to_owned()).hint("ports are 1 to 65535"));
     }
-    if let Some(kind) = unusable(address.ip()) {
+    if let Some(kind) = unusable(address.ip(), role) {
         let hint = match role {
             Role::Vip => "a VIP is a unicast address that routers or neighbours send to this node",
             Role::Backend => "a backend is another machine, with a unicast address",
+            Role::Listen => "name an address of this machine, or an unspecified one for all of them",
         };
         return Err(wrong(format!("{} is {kind} address", address.ip())).hint(hint));
     }
@@ -46,8 +48,10 @@ fn mapped(ip: IpAddr) -> Option<IpAddr> {
     }
 }
 
-fn unusable(ip: IpAddr) -> Option<&'static str> {
-    if ip.is_unspecified() {
+fn unusable(ip: IpAddr, role: Role) -> Option<&'static str> {
+    if role == Role::Listen && (ip.is_unspecified() || ip.is_loopback()) {
+        None
+    } else if ip.is_unspecified() {
         Some("the unspecified")
     } else if ip.is_loopback() {
         Some("a loopback")
@@ -63,7 +67,10 @@ fn unusable(ip: IpAddr) -> Option<&'static str> {
 }
 
 fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
-    const FORM: &str = "write \"192.0.2.10:80\" or \"[2001:db8::10]:80\"";
+    let (form, port) = match role {
+        Role::Vip | Role::Backend => ("write \"192.0.2.10:80\" or \"[2001:db8::10]:80\"", 80),
+        Role::Listen => ("write \"127.0.0.1:9465\" or \"[::1]:9465\", or \"\" for none", 9465),
+    };
     let wrong = |message: String| fault(span.clone(), message);
     let bare = text
         .strip_prefix('[')
@@ -71,10 +78,10 @@ fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
         .unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(IpAddr::V4(v4)) => {
-            return wrong(format!("the port of {v4} is missing")).hint(format!("write \"{v4}:80\""));
+            return wrong(format!("the port of {v4} is missing")).hint(format!("write \"{v4}:{port}\""));
         }
         Ok(IpAddr::V6(v6)) => {
-            return wrong(format!("the port of {v6} is missing")).hint(format!("write \"[{v6}]:80\""));
+            return wrong(format!("the port of {v6} is missing")).hint(format!("write \"[{v6}]:{port}\""));
         }
         Err(_) => {}
     }
@@ -84,10 +91,10 @@ fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
         if digits && name && host.bytes().any(|b| b.is_ascii_alphabetic()) {
             let what = match role {
                 Role::Vip => "an interface's own address",
-                Role::Backend => "a host name",
+                Role::Backend | Role::Listen => "a host name",
             };
             let message = format!("\"{}\": {what} is not available in this version", excerpt(text));
-            return wrong(message).hint(FORM);
+            return wrong(message).hint(form);
         }
         let host = host
             .strip_prefix('[')
@@ -98,5 +105,5 @@ fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
             return wrong(message).hint("ports are 1 to 65535");
         }
     }
-    wrong(format!("\"{}\" is not an IP address with a port", excerpt(text))).hint(FORM)
+    wrong(format!("\"{}\" is not an IP address with a port", excerpt(text))).hint(form)
 }

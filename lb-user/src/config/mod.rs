@@ -76,6 +76,8 @@ pub enum Subject {
     PinDir,
     /// `socket` in `[admin]`.
     Socket,
+    /// `listen` in `[admin]`.
+    Listen,
     /// A `[[service]]`, by its name.
     Service(String),
 }
@@ -204,7 +206,7 @@ impl Reader {
         for table in root.tables("service", &schema::SERVICE)? {
             drafts.push(self.service(&table)?);
         }
-        self.whole(&drafts)?;
+        self.whole(&drafts, admin.listen)?;
         if drafts.is_empty() {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings

@@ -1,5 +1,9 @@
 //! `[node]` and `[admin]`.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::address::{self, Role};
 use super::fault::{Checked, fault};
 use super::raw::{Table, Value, excerpt};
 use super::{Reader, Subject, schema};
@@ -10,6 +14,9 @@ const MAX_INTERFACE_NAME: usize = 15;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7), less the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Default port of `listen`, on 127.0.0.1.
+const LISTEN_PORT: u16 = 9465;
 
 impl Reader {
     pub(super) fn node(&mut self, node: &Table<'_>, host_name: impl FnOnce() -> String) -> Checked<Node> {
@@ -65,15 +72,21 @@ impl Reader {
     }
 
     pub(super) fn admin(&mut self, admin: Option<Value<'_>>) -> Checked<Admin> {
-        let socket = match admin {
-            Some(admin) => admin.table(&schema::ADMIN)?.get("socket"),
-            None => None,
-        };
-        let Some(socket) = socket else {
-            return Ok(Admin {
-                socket: "/run/fulcrum/fulcrum.sock".into(),
-            });
-        };
+        let admin = admin.map(|admin| admin.table(&schema::ADMIN)).transpose()?;
+        let value = |key| admin.as_ref().and_then(|admin| admin.get(key));
+        Ok(Admin {
+            socket: match value("socket") {
+                Some(socket) => self.socket(&socket)?,
+                None => "/run/fulcrum/fulcrum.sock".into(),
+            },
+            listen: match value("listen") {
+                Some(listen) => self.listen(&listen)?,
+                None => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT))),
+            },
+        })
+    }
+
+    fn socket(&mut self, socket: &Value<'_>) -> Checked<PathBuf> {
         let path = socket.path()?;
         let bytes = path.as_os_str().len();
         if bytes > MAX_SOCKET_PATH {
@@ -83,7 +96,15 @@ impl Reader {
                 .hint("choose a folder nearer to the root, such as /run/fulcrum"));
         }
         self.places.insert(Subject::Socket, socket.span());
-        Ok(Admin { socket: path })
+        Ok(path)
+    }
+
+    fn listen(&mut self, listen: &Value<'_>) -> Checked<Option<SocketAddr>> {
+        self.places.insert(Subject::Listen, listen.span());
+        match listen.string()? {
+            "" => Ok(None),
+            text => address::parse(&listen.span(), text, Role::Listen).map(Some),
+        }
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) static NODE: Shape = Shape {
 
 pub(super) static ADMIN: Shape = Shape {
     name: "[admin]",
-    keys: &["socket"],
-    later: &["listen", "token-file"],
+    keys: &["socket", "listen"],
+    later: &["token-file"],
 };
 
 pub(super) static SERVICE: Shape = Shape {

@@ -5,18 +5,37 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 
-use super::Reader;
 use super::fault::{Checked, Span, fault};
 use super::service::Draft;
+use super::{Reader, Subject};
 use crate::model::{Protocol, Undeclared};
 
 impl Reader {
-    pub(super) fn whole(&self, drafts: &[Draft]) -> Checked<()> {
+    pub(super) fn whole(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
         unique_names(drafts)?;
         let vips = unique_vips(drafts)?;
+        self.listens_elsewhere(drafts, listen)?;
         backends_elsewhere(drafts, &vips)?;
         one_policy_per_vip(drafts)?;
         room(drafts)
+    }
+
+    /// The XDP program takes what is for a service, so nobody would ever reach the daemon there.
+    fn listens_elsewhere(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
+        let tcp = drafts.iter().filter(|draft| draft.service.protocol == Protocol::Tcp);
+        let mut vips = tcp.flat_map(|draft| draft.vips.iter().zip(&draft.service.vips));
+        let Some((span, vip)) = vips.find(|&(_, &vip)| Some(vip) == listen) else {
+            return Ok(());
+        };
+        let fault = fault(
+            span.clone(),
+            format!("VIP {vip}/tcp is where `[admin] listen` wants to be reached"),
+        );
+        let fault = fault.hint("give one of them another port");
+        Err(match self.places.get(&Subject::Listen) {
+            Some(listen) => fault.other(listen.clone(), "wanted here"),
+            None => fault,
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lb_common::hash::Seed;
 use lb_common::service::Decision;
@@ -22,7 +22,7 @@ use super::merge::Facts;
 use super::report;
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Status};
+use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Reloads, Status};
 use crate::model::{Config, NextHopState, Verdict};
 use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
@@ -37,8 +37,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub struct Inputs {
     /// The newest accepted configuration.
     pub config: watch::Receiver<Arc<Config>>,
-    /// Why the last reload was refused, if it was.
-    pub refused_reload: watch::Receiver<Option<String>>,
+    /// What came of reading the file again.
+    pub reloads: watch::Receiver<Reloads>,
     /// What the prober says. When the queue is full, the prober waits.
     pub verdicts: mpsc::Receiver<Verdict>,
     /// What the resolver says. When the queue is full, the resolver waits.
@@ -82,14 +82,16 @@ pub struct Reconciler<D, A> {
     pub(super) carried: Carried,
     /// How the program is attached; `None` before it is.
     interfaces: Option<Vec<InterfaceStatus>>,
-    refused_reload: Option<String>,
+    reloads: Reloads,
     fault: Option<String>,
     resync: Duration,
+    started: SystemTime,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Over `dataplane`, whose program hashes with `seed`.
     pub fn new(dataplane: D, addresses: A, facts: Facts, seed: Seed) -> Self {
+        let started = SystemTime::now();
         Self {
             carried: Carried::new(Placement::default(), Arc::clone(&facts.config)),
             dataplane,
@@ -99,9 +101,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             rings: Rings::new(seed),
             installed: None,
             interfaces: None,
-            refused_reload: None,
+            reloads: Reloads::none(started),
             fault: None,
             resync: RESYNC,
+            started,
         }
     }
 
@@ -137,8 +140,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     self.reconfigure(&mut inputs.config);
                     true
                 }
-                Ok(()) = inputs.refused_reload.changed() => {
-                    self.refused_reload.clone_from(&inputs.refused_reload.borrow_and_update());
+                Ok(()) = inputs.reloads.changed() => {
+                    self.reloads.clone_from(&inputs.reloads.borrow_and_update());
                     false
                 }
                 Some(verdict) = inputs.verdicts.recv() => {
@@ -302,18 +305,21 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// The node's state now.
     pub fn status(&self) -> Status {
-        let (refused, fault) = (self.refused_reload.clone(), self.fault.clone());
+        let daemon = report::Daemon {
+            reloads: self.reloads.clone(),
+            fault: self.fault.clone(),
+            started: self.started,
+        };
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, refused, fault).unwrap_or_else(
-            |error| Status {
-                node: self.facts.config.node.name.clone(),
-                interfaces: interfaces.to_vec(),
-                services: Vec::new(),
-                drops: Vec::new(),
-                refused_reload: self.refused_reload.clone(),
-                fault: Some(chain(&error)),
-            },
-        )
+        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, daemon).unwrap_or_else(|error| Status {
+            node: self.facts.config.node.name.clone(),
+            interfaces: interfaces.to_vec(),
+            services: Vec::new(),
+            drops: Vec::new(),
+            reloads: self.reloads.clone(),
+            fault: Some(chain(&error)),
+            started: self.started,
+        })
     }
 
     /// What becomes of a flow.

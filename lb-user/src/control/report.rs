@@ -1,16 +1,24 @@
 //! The node's state, for those who ask.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::Decision;
 
 use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
-use crate::model::{AdminState, Backend, Health, NextHopState, Service};
+use crate::model::status::{BackendStatus, InterfaceStatus, Reached, Reloads, ServiceStatus, Status, VipStatus};
+use crate::model::{AdminState, Backend, Health, NextHopState, ProbeCounts, Service};
 use crate::plan::ServiceKey;
+
+/// What the reconciler knows besides.
+pub(super) struct Daemon {
+    pub(super) reloads: Reloads,
+    pub(super) fault: Option<String>,
+    pub(super) started: SystemTime,
+}
 
 /// The state of every service, from what is known and what is installed.
 pub(super) fn status(
@@ -18,8 +26,7 @@ pub(super) fn status(
     carried: &Carried,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
-    refused_reload: Option<String>,
-    fault: Option<String>,
+    daemon: Daemon,
 ) -> Result<Status, ApplyError> {
     let services = facts.config.services.iter();
     let services = services.map(|service| service_status(facts, carried, dataplane, service));
@@ -28,8 +35,9 @@ pub(super) fn status(
         interfaces: interfaces.to_vec(),
         services: services.collect::<Result<_, _>>()?,
         drops: dataplane.drops()?,
-        refused_reload,
-        fault,
+        reloads: daemon.reloads,
+        fault: daemon.fault,
+        started: daemon.started,
     })
 }
 
@@ -40,17 +48,11 @@ fn service_status(
     service: &Service,
 ) -> Result<ServiceStatus, ApplyError> {
     let target = &carried.placement.target;
-    let mut slots: HashMap<MemberId, u32> = HashMap::new();
     let decision = target
         .entries
         .get(&ServiceKey::service(service.vips[0], service.protocol));
-    if let Some(decision) = decision
-        && let Some(ring) = target.rings.get(&decision.ring_block())
-    {
-        for &slot in &*ring.slots {
-            *slots.entry(decision.member(slot)).or_default() += 1;
-        }
-    }
+    let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
+    let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
     let ids = carried.ids(&service.name);
     let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
@@ -67,6 +69,9 @@ fn service_status(
             state: backend.state,
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
+            probes: verdict
+                .map(|v| v.probes.counts())
+                .filter(|&p| p != ProbeCounts::default()),
             next_hop: match facts.next_hop(service, backend) {
                 Some(NextHopState::Resolved(hop)) => Ok(Reached {
                     mac: hop.mac,
@@ -95,4 +100,16 @@ fn service_status(
         table_size: service.table_size.slots(),
         backends: service.backends.iter().map(backend).collect::<Result<_, _>>()?,
     })
+}
+
+/// How many slots each member has. A node has up to 16 Mi of them, and everybody who asks waits for this: so it counts by
+/// index, and looks nothing up.
+fn slots(decision: Decision, ring: &[MemberIndex]) -> HashMap<MemberId, u32> {
+    let most = ring.iter().map(|index| index.0).max().unwrap_or(0);
+    let mut counts = vec![0_u32; usize::from(most) + 1];
+    for index in ring {
+        counts[usize::from(index.0)] += 1;
+    }
+    let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
+    members.zip(counts).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use lb_common::addr::Mac;
 use lb_common::hash::Seed;
@@ -15,8 +16,8 @@ use super::merge::Facts;
 use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
-use crate::model::status::{Explanation, FlowQuery, Status};
-use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Protocol, Verdict};
+use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
+use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
 use crate::plan::{MapOp, ServiceKey, Snapshot};
 
 /// The node's addresses, in memory.
@@ -107,6 +108,7 @@ fn verdict(last: u8, health: Health) -> Verdict {
             backend: ([10, 0, 0, last], 80).into(),
         },
         health,
+        probes: Probes::default(),
         reason: "as the test says".into(),
     }
 }
@@ -336,7 +338,7 @@ struct Running {
     config: watch::Sender<Arc<Config>>,
     verdicts: mpsc::Sender<Verdict>,
     next_hops: mpsc::Sender<(IpAddr, NextHopState)>,
-    _refused: watch::Sender<Option<String>>,
+    _reloads: watch::Sender<Reloads>,
 }
 
 impl Running {
@@ -344,11 +346,11 @@ impl Running {
         let (config, configs) = watch::channel(config(toml));
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (next_hops, next_hop_queue) = mpsc::channel(8);
-        let (refused, refused_reload) = watch::channel(None);
+        let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::now()));
         let (handle, requests) = Handle::new(8);
         tokio::spawn(reconciler.run(Inputs {
             config: configs,
-            refused_reload,
+            reloads: reload_results,
             verdicts: verdict_queue,
             next_hops: next_hop_queue,
             requests,
@@ -358,7 +360,7 @@ impl Running {
             config,
             verdicts,
             next_hops,
-            _refused: refused,
+            _reloads: reloads,
         }
     }
 

@@ -4,12 +4,13 @@
 //! file ─┬─> targets ──> health ───> verdicts ──┐
 //!       ├─> hosts ────> next hops ─────────────┼─> reconciler ──> data plane, addresses
 //!       └─> configuration ─────────────────────┘        ▲
-//!                                  Unix socket ── questions
+//!                             Unix socket, TCP ── questions
 //! ```
 //!
 //! Stopping it stops nothing else: the program, its maps and the VIPs stay, and the next daemon adopts them. `fulcrum
 //! detach` removes them.
 
+mod doors;
 mod files;
 mod privilege;
 mod reload;
@@ -22,10 +23,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::api;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{self, Inputs, NodeAddresses, Reconciler};
@@ -34,6 +34,8 @@ use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
 use crate::model::{Config, MemberKey};
 use crate::net::{Link, Net, next_hop};
+
+use doors::Doors;
 
 pub use privilege::missing as missing_privileges;
 
@@ -64,7 +66,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let seed = seed::load(&node)?;
     let lock = Lock::take(&node.pin_dir)?;
     let fresh = lock.attachments()?.is_empty();
-    let socket = api::bind(&parsed.config.admin.socket)?;
+    let doors = Doors::open(&parsed).await?;
 
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
@@ -103,7 +105,7 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     reconciler.attached(attachments.into_iter().map(status).collect());
     reconciler.converge().await;
-    supervise(path, &mut wakers, config, net, reconciler, socket).await
+    supervise(path, &mut wakers, config, net, reconciler, doors).await
 }
 
 const fn mode(native: bool) -> &'static str {
@@ -142,19 +144,20 @@ async fn supervise(
     config: Arc<Config>,
     net: Net,
     reconciler: Reconciler<Kernel, NodeAddresses>,
-    socket: api::Socket,
+    doors: Doors,
 ) -> Result<()> {
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let (refusals, refused_reload) = watch::channel(None);
+    let mut reload = reload::Reload::new(path, Arc::clone(&config));
+    let (reloads, reload_results) = watch::channel(reload.results().clone());
     let (targets, target_changes) = watch::channel(targets(&config));
     let (hosts, host_changes) = watch::channel(merge::hosts(&config));
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
     let (handle, requests) = control::Handle::new(QUEUE);
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(());
     let inputs = Inputs {
         config: config_changes,
-        refused_reload,
+        reloads: reload_results,
         verdicts: verdict_queue,
         next_hops: next_hop_queue,
         requests,
@@ -164,11 +167,9 @@ async fn supervise(
     parts.spawn("reconciler", reconciler.run(inputs));
     parts.spawn("health", health::run(target_changes, verdicts));
     parts.spawn("next hops", next_hop::run(net, host_changes, next_hops));
-    let stopped = async { drop(stopped.await) };
-    parts.spawn("API", api::serve(socket, handle, stopped));
+    parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 
-    let mut reload = reload::Reload::new(path, config);
     let end = loop {
         let forced = tokio::select! {
             woken = wakers.next() => match woken {
@@ -185,10 +186,15 @@ async fn supervise(
                 configs.send_replace(Arc::clone(&config));
                 targets.send_replace(self::targets(&config));
                 hosts.send_replace(merge::hosts(&config));
-                refusals.send_replace(None);
             }
-            Err(reason) => drop(refusals.send_replace(Some(reason))),
+            // Logged, and among the results.
+            Err(_) => {}
         }
+        reloads.send_if_modified(|known| {
+            let news = known != reload.results();
+            known.clone_from(reload.results());
+            news
+        });
     };
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::config::{self, ConfigError};
 use crate::model::Config;
+use crate::model::status::Reloads;
 
 /// The file, and what of it runs.
 pub(super) struct Reload {
@@ -13,6 +15,7 @@ pub(super) struct Reload {
     running: Arc<Config>,
     /// What was read last, accepted or not.
     seen: Option<Vec<u8>>,
+    results: Reloads,
 }
 
 impl Reload {
@@ -21,6 +24,7 @@ impl Reload {
             path: path.to_owned(),
             running,
             seen: None,
+            results: Reloads::none(SystemTime::now()),
         }
     }
 
@@ -38,18 +42,26 @@ impl Reload {
         match self.accept() {
             Ok(config) if config == self.running => {
                 tracing::info!("configuration read again: nothing has changed");
+                self.results.accept(SystemTime::now());
                 Ok(Some(config))
             }
             Ok(config) => {
                 tracing::info!(services = config.services.len(), "configuration reloaded");
                 self.running = Arc::clone(&config);
+                self.results.accept(SystemTime::now());
                 Ok(Some(config))
             }
             Err(reason) => {
                 tracing::error!("reload refused, the running configuration stays:\n{reason}");
+                self.results.refuse(SystemTime::now(), reason.clone());
                 Err(reason)
             }
         }
+    }
+
+    /// What came of it so far.
+    pub(super) fn results(&self) -> &Reloads {
+        &self.results
     }
 
     fn accept(&self) -> Result<Arc<Config>, String> {
@@ -69,6 +81,7 @@ impl Reload {
             ("[node] state-dir", old.node.state_dir != new.node.state_dir),
             ("[node] pin-dir", old.node.pin_dir != new.node.pin_dir),
             ("[admin] socket", old.admin.socket != new.admin.socket),
+            ("[admin] listen", old.admin.listen != new.admin.listen),
         ];
         let changed: Vec<_> = fixed
             .iter()

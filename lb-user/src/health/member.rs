@@ -10,7 +10,7 @@ use super::Prober;
 use super::fsm::{Doubt, Machine, Outcome, Transition};
 use super::probe::{Answer, Failure, Success};
 use super::schedule::{self, Dice};
-use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Verdict};
+use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 
 pub(super) struct Member<P> {
     pub(super) key: MemberKey,
@@ -19,6 +19,7 @@ pub(super) struct Member<P> {
     pub(super) permits: Arc<Semaphore>,
     pub(super) prober: P,
     pub(super) dice: Dice,
+    pub(super) probes: Probes,
 }
 
 /// What a verdict says, without what changes from probe to probe: as long as this stays the same, nothing is sent.
@@ -72,6 +73,7 @@ impl<P: Prober> Member<P> {
             let start = Instant::now();
             let result = self.prober.probe(&check.kind, self.key.backend, check.timeout).await;
             drop(permit);
+            self.count(&check.kind, &result, start.elapsed());
             if self.checks.borrow().kind != check.kind {
                 // An answer to a question that is no longer asked.
                 continue;
@@ -81,6 +83,15 @@ impl<P: Prober> Member<P> {
             }
             started = Some(start);
             due = self.next(&check, start);
+        }
+    }
+
+    fn count(&self, kind: &HealthKind, result: &Result<Success, Failure>, took: Duration) {
+        match (kind, result) {
+            (HealthKind::None, _) => {}
+            (_, Ok(_)) => self.probes.succeeded(took),
+            (_, Err(Failure::Local(_))) => self.probes.stayed_local(),
+            (_, Err(_)) => self.probes.failed(took),
         }
     }
 
@@ -116,6 +127,7 @@ impl<P: Prober> Member<P> {
             member: self.key.clone(),
             health: news.health,
             reason,
+            probes: self.probes.clone(),
         };
         *said = Some(news);
         self.verdicts.send(verdict).await

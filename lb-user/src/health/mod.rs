@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{HealthCheck, HealthKind, MemberKey, Verdict};
+use crate::model::{HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 use member::Member;
 use schedule::Dice;
 
@@ -50,6 +50,9 @@ pub struct Target {
 /// A verdict says something new: another health, another reason (times do not count), or another count of outcomes
 /// that speak against the health. Verdicts about one target arrive in order. While the channel is full, each target
 /// with something to say waits, unprobed.
+///
+/// How many probes ended in which way, and how long the last one took, changes with every probe: it is counted in the
+/// verdict's [`Probes`], which all verdicts about a target share.
 ///
 /// # Panics
 /// When a target's task has: the caller supervises.
@@ -153,6 +156,7 @@ impl<P: Prober> Members<P> {
             permits: self.permits.clone(),
             prober: self.prober.clone(),
             dice: Dice::new(self.seed.hash_one(key)),
+            probes: Probes::default(),
         };
         Running {
             check: sender,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::probe::{Answer, Failure, Phase, Success};
 use super::*;
-use crate::model::{Health, HttpProbe};
+use crate::model::{Health, HttpProbe, ProbeCounts};
 
 /// What the scripted network does with a backend.
 #[derive(Clone)]
@@ -183,6 +183,44 @@ async fn verdicts_tell_every_change_and_nothing_else() {
             "{gap:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_are_counted_without_a_verdict_for_each() {
+    let script = Script::new(MILLI, |_, n| match n {
+        2 => Err(Failure::Local("too many open files".to_owned())),
+        _ => Ok(Answer::Connected),
+    });
+    let mut driver = Driver::start(script.clone(), targets(0..1, &check(HealthKind::Tcp)));
+    let first = driver.verdicts.recv().await.unwrap();
+    let counts = |succeeded, local| ProbeCounts {
+        succeeded,
+        failed: 0,
+        local,
+        last: Some(MILLI),
+    };
+    assert_eq!(first.probes.counts(), counts(1, 0));
+    let local = driver.verdicts.recv().await.unwrap();
+    assert_eq!(local.probes.counts(), counts(2, 1));
+    driver.expect(Health::Up, "connected in 1.0 ms").await;
+    driver.expect_silence(Duration::from_secs(60)).await;
+    let probes = script.starts(0).len() as u64;
+    assert!(probes > 20);
+    assert_eq!(
+        first.probes.counts(),
+        counts(probes - 1, 1),
+        "the first verdict knows of the last probe"
+    );
+
+    let script = Script::new(MILLI, |_, _| Err(Failure::Refused));
+    let mut driver = Driver::start(script, targets(0..1, &check(HealthKind::Tcp)));
+    let failed = driver.verdicts.recv().await.unwrap().probes.counts();
+    assert_eq!((failed.failed, failed.succeeded, failed.last), (1, 0, Some(MILLI)));
+    // Nothing was asked, so nothing is counted.
+    let script = Script::new(MILLI, |_, _| Ok(Answer::NotProbed));
+    let mut driver = Driver::start(script, targets(0..1, &check(HealthKind::None)));
+    let none = driver.verdicts.recv().await.unwrap().probes.counts();
+    assert_eq!(none, ProbeCounts::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,11 +46,13 @@ pub enum XdpMode {
     Generic,
 }
 
-/// `[admin]`: how commands reach the daemon.
+/// `[admin]`: how commands and monitoring reach the daemon. Fixed while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Unix socket of the API.
     pub socket: PathBuf,
+    /// Where metrics, health and the readable part of the API are served over TCP; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[[service]]`: VIPs, and the backends behind them.

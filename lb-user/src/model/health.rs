@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Names one backend of one service, across reloads: its address, since that is what a ring is keyed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,4 +46,77 @@ pub struct Verdict {
     pub health: Health,
     /// Why, for people: the last probe's result, such as `connection refused` or `status 200 in 1.2 ms`.
     pub reason: String,
+    /// What its probes have come to; counts on after the verdict was sent.
+    pub probes: Probes,
 }
+
+/// What the probes of one backend have come to. The prober counts where a probe ends, and whoever wants to know reads
+/// the same counters: a verdict is sent when there is news, not after every probe.
+#[derive(Clone, Debug, Default)]
+pub struct Probes(Arc<Tally>);
+
+#[derive(Debug, Default)]
+struct Tally {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    local: AtomicU64,
+    /// Nanoseconds of the last probe that was answered or failed, plus one; 0: there was none.
+    last: AtomicU64,
+}
+
+/// [`Probes`] at one moment. The numbers are read one by one, so a probe that ends meanwhile may be in some only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCounts {
+    /// Probes that succeeded.
+    pub succeeded: u64,
+    /// Probes that failed.
+    pub failed: u64,
+    /// Probes that did not leave this node, which says nothing about the backend.
+    pub local: u64,
+    /// How long the last one took that succeeded or failed.
+    pub last: Option<Duration>,
+}
+
+impl Probes {
+    /// A probe succeeded after `took`.
+    pub fn succeeded(&self, took: Duration) {
+        self.0.succeeded.fetch_add(1, Ordering::Relaxed);
+        self.took(took);
+    }
+
+    /// A probe failed after `took`.
+    pub fn failed(&self, took: Duration) {
+        self.0.failed.fetch_add(1, Ordering::Relaxed);
+        self.took(took);
+    }
+
+    /// A probe did not leave this node.
+    pub fn stayed_local(&self) {
+        self.0.local.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn took(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.0.last.store(nanos.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// What they have come to so far.
+    #[must_use]
+    pub fn counts(&self) -> ProbeCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ProbeCounts {
+            succeeded: read(&self.0.succeeded),
+            failed: read(&self.0.failed),
+            local: read(&self.0.local),
+            last: read(&self.0.last).checked_sub(1).map(Duration::from_nanos),
+        }
+    }
+}
+
+impl PartialEq for Probes {
+    fn eq(&self, other: &Self) -> bool {
+        self.counts() == other.counts()
+    }
+}
+
+impl Eq for Probes {}

@@ -9,5 +9,5 @@ pub use config::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
     Service, Undeclared, XdpMode,
 };
-pub use health::{Health, MemberKey, Verdict};
+pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use next_hop::{NextHop, NextHopState};

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, Protocol};
+use super::{AdminState, Balance, Health, Mode, ProbeCounts, Protocol};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -19,10 +20,52 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by drop reason, since the maps were made; every reason, zeros included.
     pub drops: Vec<(DropReason, u64)>,
-    /// The last reload that was refused since the last one that was taken, and why.
-    pub refused_reload: Option<String>,
+    /// What came of reading the file again.
+    pub reloads: Reloads,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.
     pub fault: Option<String>,
+    /// When the daemon started.
+    pub started: SystemTime,
+}
+
+/// What came of reading the file again while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloads {
+    /// How often it was taken.
+    pub accepted: u64,
+    /// How often it was refused.
+    pub refused: u64,
+    /// When it was last taken or refused; before that, when the daemon read it first.
+    pub last: SystemTime,
+    /// Why the last one was refused; `None` when it was taken.
+    pub refusal: Option<String>,
+}
+
+impl Reloads {
+    /// The daemon has read its file for the first time.
+    #[must_use]
+    pub fn none(now: SystemTime) -> Self {
+        Self {
+            accepted: 0,
+            refused: 0,
+            last: now,
+            refusal: None,
+        }
+    }
+
+    /// The file was taken.
+    pub fn accept(&mut self, now: SystemTime) {
+        self.accepted += 1;
+        self.last = now;
+        self.refusal = None;
+    }
+
+    /// The file was refused.
+    pub fn refuse(&mut self, now: SystemTime, reason: String) {
+        self.refused += 1;
+        self.last = now;
+        self.refusal = Some(reason);
+    }
 }
 
 /// How the program sits on an interface.
@@ -77,6 +120,8 @@ pub struct BackendStatus {
     pub health: Health,
     /// Why it says so.
     pub health_reason: String,
+    /// What its probes have come to; `None` when none has ended.
+    pub probes: Option<ProbeCounts>,
     /// How it is reached; if it is not, why, for people.
     pub next_hop: Result<Reached, String>,
     /// Slots of the ring that it serves.

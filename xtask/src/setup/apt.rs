@@ -9,14 +9,28 @@ use crate::{exec, privilege};
 /// Where Debian's package scripts ask whether they may start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
+/// Where systemd keeps which units start at boot.
+const UNITS: &str = "/etc/systemd/system";
+
 /// Installs the packages "$@" behind a policy that forbids to start services. One that stands there already is the
-/// administrator's, and stays. The trap takes ours away also after a failure or Ctrl-C.
+/// administrator's, and stays. Packages enable their services all the same, so what they have enabled is disabled again.
+/// The trap does so, and takes our policy away, also after a failure or Ctrl-C.
 const INSTALL: &str = r#"
 set -e
-policy=$1; shift
+policy=$1 units=$2; shift 2
+enabled() { find "$units" -type l -path '*.wants/*' 2>/dev/null || true; }
+before=$(enabled)
+ours=
+restore() {
+    [ -z "$ours" ] || rm -f "$policy"
+    enabled | while read -r link; do
+        printf '%s\n' "$before" | grep -Fqx "$link" || rm -f "$link"
+    done
+}
+trap restore EXIT
+trap 'exit 130' INT TERM HUP
 if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    trap 'exit 130' INT TERM HUP
+    ours=yes
     printf '#!/bin/sh\nexit 101\n' > "$policy"
     chmod 755 "$policy"
 fi
@@ -39,7 +53,11 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
         "there is no apt-get here: get what these Debian packages hold: {list}"
     );
     let root = privilege::root().map_err(|why| anyhow!("{why}: let root run `apt-get install {list}`"))?;
-    exec::run(root.command("sh").args(["-c", INSTALL, "sh", POLICY]).args(packages))
+    exec::run(
+        root.command("sh")
+            .args(["-c", INSTALL, "sh", POLICY, UNITS])
+            .args(packages),
+    )
 }
 
 #[cfg(test)]
@@ -54,17 +72,23 @@ mod tests {
     fn install_with(folder: &Path, apt_ends_with: i32) -> bool {
         let apt = folder.join("apt-get");
         let (log, policy) = (folder.join("log"), folder.join("policy-rc.d"));
+        let wants = folder.join("multi-user.target.wants");
+        fs::create_dir_all(&wants).unwrap();
+        std::os::unix::fs::symlink("x", wants.join("old.service")).unwrap();
         let ask = format!("{} ; echo \"policy $? $*\" >> {}", policy.display(), log.display());
         fs::write(
             &apt,
-            format!("#!/bin/sh\n{ask}\n[ $1 = update ] || exit {apt_ends_with}\n"),
+            format!(
+                "#!/bin/sh\n{ask}\n[ $1 = update ] && exit\nln -s x {wants}/new.service\nexit {apt_ends_with}\n",
+                wants = wants.display()
+            ),
         )
         .unwrap();
         fs::set_permissions(&apt, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         let mut sh = Command::new("sh");
         sh.args(["-c", INSTALL, "sh"])
-            .arg(&policy)
+            .args([policy.as_path(), folder])
             .args(["one", "two"])
             .env("PATH", path);
         exec::run(&mut sh).is_ok()
@@ -84,6 +108,9 @@ mod tests {
                 !folder.path().join("policy-rc.d").exists(),
                 "left behind after exit code {ends_with}"
             );
+            let enabled = fs::read_dir(folder.path().join("multi-user.target.wants")).unwrap();
+            let enabled: Vec<_> = enabled.map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(enabled, ["old.service"], "after exit code {ends_with}");
         }
     }
 

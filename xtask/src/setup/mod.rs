@@ -13,7 +13,11 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{exec, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 1] = [("curl", "curl")];
+const TEST_PROGRAMS: [(&str, &str); 3] = [
+    ("curl", "curl"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+];
 
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
@@ -124,6 +128,7 @@ impl Missing {
                 .iter()
                 .filter(|(program, _)| exec::find(program).is_none());
             missing.packages.extend(absent.map(|(_, package)| package));
+            missing.packages.dedup();
         }
         Ok(missing)
     }

@@ -155,7 +155,7 @@ impl From<from::Status> for Status {
                 .into_iter()
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
-            refused_reload: status.refused_reload,
+            refused_reload: status.reloads.refusal,
             fault: status.fault,
         }
     }

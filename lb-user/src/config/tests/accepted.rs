@@ -25,6 +25,7 @@ fn defaults() {
         },
         admin: Admin {
             socket: "/run/fulcrum/fulcrum.sock".into(),
+            listen: Some("127.0.0.1:9465".parse().unwrap()),
         },
         services: vec![Service {
             name: "web".into(),

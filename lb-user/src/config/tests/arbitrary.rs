@@ -130,9 +130,22 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    (node(), "(/[a-z]{1,10}){1,9}", services()).prop_map(|(node, socket, services)| Config {
+    let listen = prop::option::of((any::<bool>(), 1..=u16::MAX)).prop_map(|listen| {
+        let ip = |everywhere| {
+            if everywhere {
+                [0; 8].into()
+            } else {
+                IpAddr::from([127, 0, 0, 1])
+            }
+        };
+        listen.map(|(everywhere, port)| SocketAddr::new(ip(everywhere), port))
+    });
+    (node(), "(/[a-z]{1,10}){1,9}", listen, services()).prop_map(|(node, socket, listen, services)| Config {
         node,
-        admin: Admin { socket: socket.into() },
+        admin: Admin {
+            socket: socket.into(),
+            listen,
+        },
         services,
     })
 }
@@ -167,7 +180,14 @@ fn written(config: &Config) -> String {
     if let Some(file) = hash_seed_file {
         writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
     }
-    writeln!(text, "[admin]\nsocket = {}", path(&config.admin.socket)).unwrap();
+    let listen = config.admin.listen.map(|listen| listen.to_string());
+    writeln!(
+        text,
+        "[admin]\nsocket = {}\nlisten = \"{}\"",
+        path(&config.admin.socket),
+        listen.unwrap_or_default()
+    )
+    .unwrap();
     for service in &config.services {
         write_service(&mut text, service);
     }

@@ -219,10 +219,10 @@ fn what_later_versions_have() {
             "weight",
         ),
         after_node(
-            "[admin]\nlisten = \"\"\n",
+            "[admin]\ntoken-file = \"/etc/fulcrum/token\"\n",
             (4, 1),
-            "`listen` is not available in this version",
-            "socket",
+            "`token-file` is not available in this version",
+            "socket, listen",
         ),
         after_node(
             "[[service]]\nname = \"web\"\nmode = \"nat\"\n",
@@ -426,6 +426,48 @@ fn the_node() {
             (4, 10),
             "the path of a Unix socket has at most 107 bytes, this one 108",
             "/run/fulcrum",
+        ),
+        after_node(
+            "[admin]\nlisten = 9465\n",
+            (4, 10),
+            "`listen` must be a string, not 9465",
+            "in quotes",
+        ),
+        after_node(
+            "[admin]\nlisten = \"127.0.0.1\"\n",
+            (4, 10),
+            "the port of 127.0.0.1 is missing",
+            "127.0.0.1:9465",
+        ),
+        after_node(
+            "[admin]\nlisten = \"localhost:9465\"\n",
+            (4, 10),
+            "\"localhost:9465\": a host name is not available in this version",
+            "127.0.0.1:9465",
+        ),
+        after_node(
+            "[admin]\nlisten = \":9465\"\n",
+            (4, 10),
+            "\":9465\" is not an IP address with a port",
+            "\"\" for none",
+        ),
+        after_node(
+            "[admin]\nlisten = \"127.0.0.1:0\"\n",
+            (4, 10),
+            "port 0 is not a port",
+            "1 to 65535",
+        ),
+        after_node(
+            "[admin]\nlisten = \"224.0.0.1:9465\"\n",
+            (4, 10),
+            "224.0.0.1 is a multicast address",
+            "of this machine",
+        ),
+        after_node(
+            "[admin]\nlisten = \"192.0.2.10:80\"\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10:80\"\nmode = \"dsr\"\n",
+            (7, 11),
+            "VIP 192.0.2.10:80/tcp is where `[admin] listen` wants to be reached",
+            "another port",
         ),
     ]);
 }

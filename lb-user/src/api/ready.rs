@@ -1,0 +1,34 @@
+//! Whether a node is ready for traffic. Pure.
+
+use crate::model::status::Status;
+use crate::model::{AdminState, Health};
+
+/// Backends that are named, when more are to blame.
+const NAMED: usize = 5;
+
+/// Why the node is not ready; nothing when it is. Backends that are down are no reason: the others serve.
+pub(super) fn reasons(status: &Status) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if status.interfaces.is_empty() {
+        reasons.push("the program is not attached to any interface yet".to_owned());
+    }
+    let unknown: Vec<String> = status
+        .services
+        .iter()
+        .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+        .filter(|(_, backend)| backend.state == AdminState::Active && backend.health == Health::Unknown)
+        .map(|(service, backend)| format!("{}/{}", service.name, backend.name))
+        .collect();
+    if !unknown.is_empty() {
+        let more = match unknown.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = unknown[..unknown.len().min(NAMED)].join(", ");
+        reasons.push(format!("the health of backends is not known yet: {named}{more}"));
+    }
+    if let Some(fault) = &status.fault {
+        reasons.push(format!("the kernel is not as the file wants it: {fault}"));
+    }
+    reasons
+}

@@ -1,0 +1,169 @@
+//! From a status to text.
+//!
+//! prometheus-client writes OpenMetrics alone. The older text format differs in what a family is called (its whole name,
+//! `_total` and `_info` included), has no units and no end mark, and knows no info; otherwise its lines are the same. So
+//! there a family is described by its whole name, and its samples are written as those of a gauge, which gives them
+//! no suffix.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::families::{FAMILIES, Family, Kind, Source, Value};
+use crate::model::status::Status;
+
+/// Bytes of text per backend, and for everything else, roughly: keeps a large text from being copied as it grows.
+const BYTES: (usize, usize) = (1_000, 16 << 10);
+
+/// A text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// Prometheus' own, version 0.0.4, which everything reads.
+    Text,
+}
+
+impl Format {
+    /// Its media type.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+pub(super) fn encode(status: Status, format: Format) -> Result<String, fmt::Error> {
+    let backends: usize = status.services.iter().map(|service| service.backends.len()).sum();
+    let mut written = String::with_capacity(backends * BYTES.0 + BYTES.1);
+    // The crate hands its encoder to what is registered, and to nobody else.
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape { status, format }));
+    text::encode_registry(&mut written, &registry)?;
+    if format == Format::OpenMetrics {
+        text::encode_eof(&mut written)?;
+    }
+    Ok(written)
+}
+
+#[derive(Debug)]
+struct Scrape {
+    status: Status,
+    format: Format,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        FAMILIES.iter().try_for_each(|family| self.family(family, &mut encoder))
+    }
+}
+
+impl Scrape {
+    fn family(&self, family: &Family, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let unit = family.unit.map(unit);
+        let mut metric = match self.format {
+            Format::OpenMetrics => {
+                let kind = match family.kind {
+                    Kind::Counter => MetricType::Counter,
+                    Kind::Gauge => MetricType::Gauge,
+                    Kind::Info => MetricType::Info,
+                };
+                encoder.encode_descriptor(family.stem(), family.help, unit.as_ref(), kind)?
+            }
+            Format::Text => {
+                let kind = match family.kind {
+                    Kind::Counter => MetricType::Counter,
+                    Kind::Gauge | Kind::Info => MetricType::Gauge,
+                };
+                encoder.encode_descriptor(family.name, family.help, None, kind)?
+            }
+        };
+        let mut put = |labels: &[&str], value| self.sample(family, &mut metric, labels, value);
+        match family.source {
+            Source::Node(value) => put(&[], value(&self.status)),
+            Source::Service(value) => {
+                let mut services = self.status.services.iter();
+                services.try_for_each(|service| put(&[&service.name], value(service)))
+            }
+            Source::Backend(value) => self.status.services.iter().try_for_each(|service| {
+                let mut backends = service.backends.iter();
+                backends.try_for_each(|backend| match value(backend) {
+                    Some(value) => put(&[&service.name, &backend.name], value),
+                    None => Ok(()),
+                })
+            }),
+            Source::Own(samples) => samples(&self.status, &mut put),
+        }
+    }
+
+    fn sample(&self, family: &Family, metric: &mut MetricEncoder<'_>, labels: &[&str], value: Value) -> fmt::Result {
+        debug_assert_eq!(labels.len(), family.labels.len(), "{}", family.name);
+        let mut pairs = [("", ""); MAX_LABELS];
+        for (pair, label) in pairs
+            .iter_mut()
+            .zip(family.labels.iter().copied().zip(labels.iter().copied()))
+        {
+            *pair = label;
+        }
+        let labels = &pairs[..family.labels.len()];
+        if self.format == Format::OpenMetrics && family.kind == Kind::Info {
+            return metric.encode_info(&labels);
+        }
+        let total = self.format == Format::OpenMetrics && family.kind == Kind::Counter;
+        if labels.is_empty() {
+            number(metric, total, value)
+        } else {
+            number(&mut metric.encode_family(&labels)?, total, value)
+        }
+    }
+}
+
+/// The end of a sample; `total` puts that behind its name.
+fn number(metric: &mut MetricEncoder<'_>, total: bool, value: Value) -> fmt::Result {
+    match (total, value) {
+        (true, Value::Whole(value)) => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
+        (true, Value::Real(value)) => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
+        (false, Value::Whole(value)) => metric.encode_gauge(&value),
+        (false, Value::Real(value)) => metric.encode_gauge(&value),
+    }
+}
+
+/// Most labels of a family.
+const MAX_LABELS: usize = {
+    let mut most = 0;
+    let mut i = 0;
+    while i < FAMILIES.len() {
+        if FAMILIES[i].labels.len() > most {
+            most = FAMILIES[i].labels.len();
+        }
+        i += 1;
+    }
+    most
+};
+
+impl Family {
+    /// The name without unit and suffix, both of which prometheus-client adds.
+    fn stem(&self) -> &'static str {
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+            Kind::Info => "_info",
+        };
+        let stem = self.name.strip_suffix(suffix).unwrap_or(self.name);
+        let unit = self.unit.and_then(|unit| stem.strip_suffix(unit)?.strip_suffix('_'));
+        unit.unwrap_or(stem)
+    }
+}
+
+fn unit(name: &str) -> Unit {
+    match name {
+        "bytes" => Unit::Bytes,
+        "seconds" => Unit::Seconds,
+        other => Unit::Other(other.to_owned()),
+    }
+}

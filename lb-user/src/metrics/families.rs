@@ -1,0 +1,260 @@
+//! Every family: name, labels, meaning, and where its numbers come from. docs/metrics.md is made of this list.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::status::{BackendStatus, ServiceStatus, Status};
+use crate::model::{AdminState, Health};
+
+/// A family.
+#[derive(Debug)]
+pub struct Family {
+    /// Of its samples. Ends in the unit, then in what the kind wants: `_total` or `_info`.
+    pub name: &'static str,
+    /// What its numbers are.
+    pub kind: Kind,
+    /// Unit in the name, where it has one.
+    pub unit: Option<&'static str>,
+    /// Names of its labels, in their order.
+    pub labels: &'static [&'static str],
+    /// One sentence, without a full stop.
+    pub help: &'static str,
+    pub(super) source: Source,
+}
+
+/// What numbers of a family are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until it begins anew.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Always 1: the labels say it.
+    Info,
+}
+
+/// A sample's value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value {
+    Whole(u64),
+    Real(f64),
+}
+
+/// Where the samples of a family come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// One, without labels.
+    Node(fn(&Status) -> Value),
+    /// One per service, with the label `service`.
+    Service(fn(&ServiceStatus) -> Value),
+    /// At most one per backend, with the labels `service` and `backend`.
+    Backend(fn(&BackendStatus) -> Option<Value>),
+    /// Any number, with labels of its own.
+    Own(fn(&Status, &mut Put<'_>) -> fmt::Result),
+}
+
+/// Takes the values of a sample's labels, and its value.
+pub(super) type Put<'a> = dyn FnMut(&[&str], Value) -> fmt::Result + 'a;
+
+const BACKEND: &[&str] = &["service", "backend"];
+
+/// All families, in the order of the text.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "fulcrum_build_info",
+        kind: Kind::Info,
+        unit: None,
+        labels: &["version", "arch"],
+        help: "The running daemon: its version, and the processor architecture that it is built for",
+        source: Source::Own(|_, put| put(&[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], Value::Whole(1))),
+    },
+    Family {
+        name: "process_start_time_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: &[],
+        help: "When the daemon started, in seconds since 1970; program and maps outlive it",
+        source: Source::Node(|status| seconds(status.started)),
+    },
+    Family {
+        name: "fulcrum_fault",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &[],
+        help: "Whether the kernel is not as the file wants it (1), which `fulcrum status` explains",
+        source: Source::Node(|status| truth(status.fault.is_some())),
+    },
+    Family {
+        name: "fulcrum_config_reloads_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["result"],
+        help: "Times that the running daemon read its file again, by result: accepted or refused",
+        source: Source::Own(|status, put| {
+            put(&["accepted"], Value::Whole(status.reloads.accepted))?;
+            put(&["refused"], Value::Whole(status.reloads.refused))
+        }),
+    },
+    Family {
+        name: "fulcrum_config_last_reload_success",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &[],
+        help: "Whether the file was accepted (1) when it was last read; if not, an older one runs",
+        source: Source::Node(|status| truth(status.reloads.refusal.is_none())),
+    },
+    Family {
+        name: "fulcrum_config_last_reload_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: &[],
+        help: "When the file was last read, accepted or refused, in seconds since 1970",
+        source: Source::Node(|status| seconds(status.reloads.last)),
+    },
+    Family {
+        name: "fulcrum_interface_info",
+        kind: Kind::Info,
+        unit: None,
+        labels: &["interface", "mode"],
+        help: "An interface that the XDP program is attached to, and how: native (in the driver) or generic (slower)",
+        source: Source::Own(|status, put| {
+            status.interfaces.iter().try_for_each(|interface| {
+                let mode = if interface.native { "native" } else { "generic" };
+                put(&[&interface.name, mode], Value::Whole(1))
+            })
+        }),
+    },
+    Family {
+        name: "fulcrum_drops_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["reason"],
+        help: "Packets that the program dropped since its maps were made, by reason",
+        source: Source::Own(|status, put| {
+            let mut drops = status.drops.iter();
+            drops.try_for_each(|(reason, packets)| put(&[reason.label()], Value::Whole(*packets)))
+        }),
+    },
+    Family {
+        name: "fulcrum_service_info",
+        kind: Kind::Info,
+        unit: None,
+        labels: &["service", "mode", "balance", "protocol"],
+        help: "A service, and what the file says of it",
+        source: Source::Own(|status, put| {
+            status.services.iter().try_for_each(|service| {
+                let labels = [service.mode.label(), service.balance.label(), service.protocol.label()];
+                put(&[&service.name, labels[0], labels[1], labels[2]], Value::Whole(1))
+            })
+        }),
+    },
+    Family {
+        name: "fulcrum_service_backends_up",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["service"],
+        help: "Backends of the service that are active and up",
+        source: Source::Service(|service| Value::Whole(service.backends.iter().filter(|b| serves(b)).count() as u64)),
+    },
+    Family {
+        name: "fulcrum_backend_packets_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: BACKEND,
+        help: "Packets forwarded to the backend since the maps were made",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.counters.packets))),
+    },
+    Family {
+        name: "fulcrum_backend_bytes_total",
+        kind: Kind::Counter,
+        unit: Some("bytes"),
+        labels: BACKEND,
+        help: "Bytes of these packets, Ethernet headers included",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.counters.bytes))),
+    },
+    Family {
+        name: "fulcrum_backend_new_flows_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: BACKEND,
+        help: "Packets among them that open a TCP connection (SYN without ACK), repeated ones included",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.counters.new_flows))),
+    },
+    Family {
+        name: "fulcrum_backend_up",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Whether the backend is active and the probes say that it is up (1)",
+        source: Source::Backend(|backend| Some(truth(serves(backend)))),
+    },
+    Family {
+        name: "fulcrum_backend_weight",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Weight of the backend, from 0 to 65535",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.weight.into()))),
+    },
+    Family {
+        name: "fulcrum_backend_slots",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Slots of the service's ring that the backend serves",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.slots.into()))),
+    },
+    Family {
+        name: "fulcrum_backend_next_hop_resolved",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Whether it is known how the backend is reached on the wire (1)",
+        source: Source::Backend(|backend| Some(truth(backend.next_hop.is_ok()))),
+    },
+    Family {
+        name: "fulcrum_backend_probe_duration_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: BACKEND,
+        help: "How long the last probe took that succeeded or failed; missing before the first one",
+        source: Source::Backend(|backend| Some(Value::Real(backend.probes?.last?.as_secs_f64()))),
+    },
+    Family {
+        name: "fulcrum_backend_probes_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["service", "backend", "outcome"],
+        help: "Probes since the daemon began to probe the backend, by outcome: success, failure, or local (did not leave \
+               this node, which says nothing about the backend); missing before the first one",
+        source: Source::Own(probes),
+    },
+];
+
+fn probes(status: &Status, put: &mut Put<'_>) -> fmt::Result {
+    for service in &status.services {
+        for backend in &service.backends {
+            let Some(probes) = backend.probes else { continue };
+            for (outcome, count) in [
+                ("success", probes.succeeded),
+                ("failure", probes.failed),
+                ("local", probes.local),
+            ] {
+                put(&[&service.name, &backend.name, outcome], Value::Whole(count))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn serves(backend: &BackendStatus) -> bool {
+    backend.state == AdminState::Active && backend.health == Health::Up
+}
+
+fn truth(it_is: bool) -> Value {
+    Value::Whole(it_is.into())
+}
+
+fn seconds(time: SystemTime) -> Value {
+    Value::Real(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+}
