@@ -135,7 +135,7 @@ fn a_lab_is_up_once_and_ctrl_c_ends_it() {
         text(&status.stdout)
     );
 
-    // What the lab started has sessions of its own: Ctrl-C is for `lab up`, which cannot heed it yet.
+    // What the lab started is out of reach of a Ctrl-C: that is for `lab up`, which cannot heed it yet.
     killpg(pid, Signal::SIGINT).unwrap();
     std::thread::sleep(Duration::from_millis(200));
     for process in [halfway.server, halfway.guardian] {
