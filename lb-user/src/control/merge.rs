@@ -41,10 +41,10 @@ impl Facts {
     /// from scratch when they come back.
     pub fn reconfigure(&mut self, config: Arc<Config>) {
         self.config = config;
-        let active: BTreeSet<_> = active(&self.config)
+        self.active = active(&self.config)
             .map(|(service, backend)| key(service, backend))
             .collect();
-        self.verdicts.retain(|member, _| active.contains(member));
+        self.verdicts.retain(|member, _| self.active.contains(member));
         let hosts: BTreeSet<_> = hosts(&self.config);
         self.next_hops.retain(|host, _| hosts.contains(host));
     }

@@ -217,6 +217,17 @@ async fn only_backends_that_are_up_and_reached_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_a_reload_added_is_heard_of() {
+    let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
+    let more = format!("{ONE}[[service.backend]]\nname = \"web4\"\naddress = \"10.0.0.4:80\"\n");
+    reconciler.facts.reconfigure(config(&more));
+    reconciler.facts.route([10, 0, 0, 4].into(), hop(4, 3));
+    reconciler.facts.judge(verdict(4, Health::Up));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler), [64, 64, 64, 64]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_changes_nothing_before_health_has_spoken() {
     let mut first = attached(Fake::default(), Node::default(), well(ONE), SEED);
     first.facts.judge(verdict(2, Health::Down));
