@@ -126,20 +126,10 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         Protocol::Tcp => backend.new_flows.to_string(),
         Protocol::Udp => "-".to_owned(),
     };
-    let health = match (backend.state, backend.health) {
-        (AdminState::Disabled, _) => "disabled".to_owned(),
-        (AdminState::Active, Health::Up) if backend.next_hop.is_none() => {
-            format!(
-                "up, but {}",
-                backend
-                    .next_hop_reason
-                    .as_deref()
-                    .unwrap_or("its next hop is not known")
-            )
-        }
-        (AdminState::Active, Health::Up) => format!("up: {}", backend.health_reason),
-        (AdminState::Active, Health::Down) => format!("DOWN: {}", backend.health_reason),
-        (AdminState::Active, Health::Unknown) => format!("unknown: {}", backend.health_reason),
+    let health = match backend.state {
+        AdminState::Active => health(backend),
+        AdminState::Drain => format!("draining; {}", health(backend)),
+        AdminState::Disabled => "disabled".to_owned(),
     };
     vec![
         String::new(),
@@ -151,6 +141,19 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         new_flows,
         health,
     ]
+}
+
+/// What probes and next hop say of a backend.
+fn health(backend: &BackendStatus) -> String {
+    match backend.health {
+        Health::Up if backend.next_hop.is_none() => {
+            let reason = backend.next_hop_reason.as_deref();
+            format!("up, but {}", reason.unwrap_or("its next hop is not known"))
+        }
+        Health::Up => format!("up: {}", backend.health_reason),
+        Health::Down => format!("DOWN: {}", backend.health_reason),
+        Health::Unknown => format!("unknown: {}", backend.health_reason),
+    }
 }
 
 #[cfg(test)]

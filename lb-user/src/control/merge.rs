@@ -17,7 +17,7 @@ pub struct Facts {
     /// The interfaces that the program is on, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
-    active: HashSet<MemberKey>,
+    probed: HashSet<MemberKey>,
     verdicts: HashMap<MemberKey, Verdict>,
     next_hops: HashMap<IpAddr, NextHopState>,
 }
@@ -27,7 +27,7 @@ impl Facts {
     #[must_use]
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<u32, String>) -> Self {
         Self {
-            active: active(&config)
+            probed: probed(&config)
                 .map(|(service, backend)| key(service, backend))
                 .collect(),
             config,
@@ -41,17 +41,17 @@ impl Facts {
     /// from scratch when they come back.
     pub fn reconfigure(&mut self, config: Arc<Config>) {
         self.config = config;
-        self.active = active(&self.config)
+        self.probed = probed(&self.config)
             .map(|(service, backend)| key(service, backend))
             .collect();
-        self.verdicts.retain(|member, _| self.active.contains(member));
+        self.verdicts.retain(|member, _| self.probed.contains(member));
         let hosts: BTreeSet<_> = hosts(&self.config);
         self.next_hops.retain(|host, _| hosts.contains(host));
     }
 
     /// The prober has something to say; about backends that are gone nobody listens.
     pub fn judge(&mut self, verdict: Verdict) {
-        if self.active.contains(&verdict.member) {
+        if self.probed.contains(&verdict.member) {
             self.verdicts.insert(verdict.member.clone(), verdict);
         }
     }
@@ -125,11 +125,14 @@ impl Facts {
         let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
         DesiredMember {
             address: backend.address,
-            weight: backend.weight,
+            weight: match backend.state {
+                AdminState::Active | AdminState::Disabled => backend.weight,
+                AdminState::Drain => 0,
+            },
             alive: match (backend.state, health) {
-                (AdminState::Disabled, _) | (AdminState::Active, Health::Down) => Alive::No,
-                (AdminState::Active, Health::Up) => Alive::Yes,
-                (AdminState::Active, Health::Unknown) => Alive::AsInstalled,
+                (AdminState::Disabled, _) | (AdminState::Active | AdminState::Drain, Health::Down) => Alive::No,
+                (AdminState::Active | AdminState::Drain, Health::Up) => Alive::Yes,
+                (AdminState::Active | AdminState::Drain, Health::Unknown) => Alive::AsInstalled,
             },
             hop: match self.next_hop(backend) {
                 Some(NextHopState::Resolved(hop)) => Hop::Known(hop),
@@ -149,12 +152,12 @@ fn key(service: &Service, backend: &Backend) -> MemberKey {
 }
 
 /// Every backend that is probed, with its service.
-pub fn active(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
+pub fn probed(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
     config
         .services
         .iter()
         .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
-        .filter(|(_, backend)| backend.state == AdminState::Active)
+        .filter(|(_, backend)| backend.state != AdminState::Disabled)
 }
 
 /// Every backend's host: whose next hops are wanted.

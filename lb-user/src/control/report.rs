@@ -58,7 +58,7 @@ fn service_status(
         let reason = match (verdict, backend.state) {
             (Some(verdict), _) => verdict.reason.clone(),
             (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
-            (None, AdminState::Active) => "no probe has ended yet".to_owned(),
+            (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
         };
         Ok(BackendStatus {
             name: backend.name.clone(),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use lb_common::addr::Mac;
+use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
 use lb_common::service::Decision;
 
@@ -225,6 +226,24 @@ async fn a_backend_that_a_reload_added_is_heard_of() {
     reconciler.facts.judge(verdict(4, Health::Up));
     assert!(reconciler.converge().await);
     assert_eq!(slots(&reconciler), [64, 64, 64, 64]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_backend_gets_nothing_new_and_is_still_judged() {
+    let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
+    let drain = ONE.replace("name = \"web1\"", "name = \"web1\"\nstate = \"drain\"");
+    reconciler.facts.reconfigure(config(&drain));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler), [0, 128, 128]);
+    let alive = |reconciler: &Reconciler<Fake, Node>| {
+        let id = reconciler.placement.members[0][&"10.0.0.1:80".parse().unwrap()];
+        reconciler.placement.target.members[&id].next_hop.flags() & MacFlags::ALIVE != 0
+    };
+    assert!(alive(&reconciler), "its old flows are served");
+    reconciler.facts.judge(verdict(1, Health::Down));
+    assert!(reconciler.converge().await);
+    assert!(!alive(&reconciler), "and not by a dead one");
+    assert_eq!(reconciler.status().services[0].backends[0].health, Health::Down);
 }
 
 #[tokio::test(flavor = "multi_thread")]

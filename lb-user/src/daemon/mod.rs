@@ -224,7 +224,7 @@ fn targets(config: &Config) -> Vec<Target> {
         },
         check: service.health.clone(),
     };
-    merge::active(config).map(target).collect()
+    merge::probed(config).map(target).collect()
 }
 
 /// The running parts, by name.

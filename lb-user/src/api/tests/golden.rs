@@ -154,7 +154,7 @@ fn names_of_values_are_those_of_the_file() {
         let wire = serde_json::to_string(&types::Protocol::from(protocol));
         assert_eq!(json(wire), format!("{:?}", protocol.label()));
     }
-    for state in [AdminState::Active, AdminState::Disabled] {
+    for state in AdminState::ALL {
         let wire = serde_json::to_string(&types::AdminState::from(state));
         assert_eq!(json(wire), format!("{:?}", state.label()));
     }

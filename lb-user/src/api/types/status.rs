@@ -118,6 +118,8 @@ pub struct BackendStatus {
 pub enum AdminState {
     /// Serves while it is healthy.
     Active,
+    /// Gets nothing new.
+    Drain,
     /// Serves nothing, and is not probed.
     Disabled,
 }
@@ -239,6 +241,7 @@ impl From<model::AdminState> for AdminState {
     fn from(state: model::AdminState) -> Self {
         match state {
             model::AdminState::Active => Self::Active,
+            model::AdminState::Drain => Self::Drain,
             model::AdminState::Disabled => Self::Disabled,
         }
     }
