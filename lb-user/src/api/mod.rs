@@ -7,7 +7,9 @@
 //!
 //! [`control::Handle`]: crate::control::Handle
 
+mod body;
 pub mod client;
+mod percent;
 mod query;
 mod route;
 pub mod server;

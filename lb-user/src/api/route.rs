@@ -6,65 +6,145 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::query;
-use super::types::{Explanation, Problem, Status};
-use crate::control::{Gone, Handle};
+use super::types::{Explanation, Overridden, Problem, Reloaded, Status};
+use super::{body, percent, query};
+use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused};
 
-/// A reconciler that has not answered after this is reported as busy.
+/// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn answer<B: Body>(request: Request<B>, node: &Handle) -> Response<Full<Bytes>> {
-    match dispatch(&request, node).await {
+pub(super) async fn answer<B>(request: Request<B>, node: &Handle) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match dispatch(request, node).await {
         Ok(response) => response,
-        Err(problem) => {
+        Err(Refused { problem, allow }) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = json(status, "application/problem+json", &problem);
-            if status == StatusCode::METHOD_NOT_ALLOWED {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+            if let Some(method) = allow {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
             }
             response
         }
     }
 }
 
-async fn dispatch<B: Body>(request: &Request<B>, node: &Handle) -> Result<Response<Full<Bytes>>, Problem> {
-    let path = request.uri().path();
-    let endpoint = match path {
-        "/api/v1/status" => Endpoint::Status,
-        "/api/v1/explain" => Endpoint::Explain,
-        _ => return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"))),
-    };
-    if request.method() != Method::GET {
-        let detail = format!("{path} answers GET only");
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail));
+async fn dispatch<B>(request: Request<B>, node: &Handle) -> Result<Response<Full<Bytes>>, Refused>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let endpoint = Endpoint::of(request.uri().path())?;
+    let method = endpoint.method();
+    if request.method().as_str() != method {
+        let detail = format!("{} answers {method} only", request.uri().path());
+        return Err(Refused {
+            problem: Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail),
+            allow: Some(method),
+        });
     }
+    let patches = matches!(endpoint, Endpoint::Backend { .. });
     // Looked at, never read: the server closes a connection whose request has more to come.
-    if !request.body().is_end_stream() {
-        let detail = format!("{path} takes no request body");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    if !patches && !request.body().is_end_stream() {
+        let detail = format!("{} takes no request body", request.uri().path());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
     }
     let query = request.uri().query().unwrap_or("");
+    if !query.is_empty() && !matches!(endpoint, Endpoint::Explain) {
+        return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)).into());
+    }
     match endpoint {
-        Endpoint::Status => {
-            if !query.is_empty() {
-                return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
-            }
-            Ok(ok(&Status::from(bounded(node.status()).await?)))
-        }
+        Endpoint::Status => Ok(ok(&Status::from(bounded(node.status()).await?))),
         Endpoint::Explain => {
             let flow = query::parse(query)?;
             let explanation = bounded(node.explain(flow)).await?;
             Ok(ok(&Explanation::new(flow, explanation)))
         }
+        Endpoint::Reload => match bounded(node.reload()).await? {
+            Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
+            Err(refused) => Err(reload_refused(&refused).into()),
+        },
+        Endpoint::Backend { service, backend } => {
+            let patch = body::patch(&body::read(request).await?)?;
+            match bounded(node.command(service, backend, patch.into())).await? {
+                Ok(done) => Ok(ok(&Overridden::from(done))),
+                Err(refused) => Err(override_refused(&refused).into()),
+            }
+        }
     }
 }
 
+/// What there is, each with the one method that it answers.
 enum Endpoint {
     Status,
     Explain,
+    Reload,
+    Backend { service: String, backend: String },
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Result<Self, Problem> {
+        let nothing = || Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"));
+        match path {
+            "/api/v1/status" => return Ok(Self::Status),
+            "/api/v1/explain" => return Ok(Self::Explain),
+            "/api/v1/reload" => return Ok(Self::Reload),
+            _ => {}
+        }
+        let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
+        let mut segments = path.split('/');
+        let (Some(service), Some("backends"), Some(backend), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(nothing());
+        };
+        match (percent::decode(service), percent::decode(backend)) {
+            (Some(service), Some(backend)) => Ok(Self::Backend { service, backend }),
+            _ => Err(Problem::new(StatusCode::BAD_REQUEST, "the path is badly encoded")),
+        }
+    }
+
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Status | Self::Explain => "GET",
+            Self::Reload => "POST",
+            Self::Backend { .. } => "PATCH",
+        }
+    }
+}
+
+/// A problem, and what its response says besides.
+struct Refused {
+    problem: Problem,
+    allow: Option<&'static str>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, allow: None }
+    }
+}
+
+fn reload_refused(refused: &ReloadRefused) -> Problem {
+    let status = match refused {
+        ReloadRefused::File(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadRefused::Fixed(_) => StatusCode::CONFLICT,
+    };
+    Problem::new(status, refused.to_string())
+}
+
+fn override_refused(refused: &OverrideRefused) -> Problem {
+    let status = match refused {
+        OverrideRefused::Unknown(_) => StatusCode::NOT_FOUND,
+        OverrideRefused::Crowded(_) => StatusCode::CONFLICT,
+        OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem::new(status, refused.to_string())
 }
 
 async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) -> Result<T, Problem> {

@@ -1,7 +1,7 @@
 //! The server: accepts, bounds and serves connections.
 //!
 //! A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and [`CONNECTION_TIMEOUT`] for
-//! everything, and request bodies are refused unread, so a slow or greedy client costs one of [`MAX_CONNECTIONS`] for
+//! everything, and request bodies are refused unread or bounded (`body`), so a slow or greedy client costs one of [`MAX_CONNECTIONS`] for
 //! that long, and nothing else.
 
 use std::convert::Infallible;

@@ -1,5 +1,6 @@
 //! Server and client over real sockets, with a reconciler that answers from a script.
 
+mod commands;
 mod golden;
 mod socket;
 
@@ -15,7 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
-use crate::control::{Handle, Request};
+use crate::control::overrides::Crowded;
+use crate::control::{Handle, Override, OverrideRefused, Request, names};
 use crate::model::status::{self as model, FlowQuery};
 use crate::model::{AdminState, Balance, Health, Mode, Protocol};
 
@@ -28,13 +30,25 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let (node, mut questions) = Handle::new(1);
+        let (node, mut questions, mut reloads) = Handle::new(1);
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
+                    Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Override {
+                        service,
+                        backend,
+                        change,
+                        reply,
+                    } => reply.send(command(&service, &backend, change)).is_ok(),
                 };
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(reload) = reloads.recv().await {
+                let _ = reload.send(Ok(true));
             }
         });
         Self::with(node)
@@ -82,7 +96,9 @@ fn status() -> model::Status {
         name: name.into(),
         address: address.parse().unwrap(),
         weight: 5,
+        weight_in_file: None,
         state: AdminState::Active,
+        state_in_file: None,
         health,
         health_reason: "connected in 0.3 ms".to_owned(),
         next_hop,
@@ -134,6 +150,7 @@ fn status() -> model::Status {
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         refused_reload: None,
         fault: Some("cannot write the map SERVICES".to_owned()),
+        overrides_fault: None,
     }
 }
 
@@ -158,6 +175,44 @@ fn explain(flow: FlowQuery) -> model::Explanation {
         _ => model::Explanation::NotAVip {
             address: flow.destination.ip(),
         },
+    }
+}
+
+/// Takes a change of `web1`, finds no room for `web2`, and knows nobody else.
+fn command(service: &str, backend: &str, change: Override) -> Result<model::Overridden, OverrideRefused> {
+    let toml = "[node]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\nmode = \"dsr\"\n\
+        address = [\"192.0.2.10:80\", \"[2001:db8::10]:80\"]\n\
+        [[service.backend]]\nname = \"web1\"\naddress = \"[2001:db8::7]:80\"\n\
+        [[service.backend]]\nname = \"web2\"\naddress = \"10.0.0.7:80\"\n";
+    let config = crate::config::parse("test.toml", toml).unwrap().config;
+    let member = names::find(&config, service, backend)?;
+    if member.backend.is_ipv4() {
+        let (backends, slots) = (65, 64);
+        return Err(Crowded { backends, slots }.into());
+    }
+    Ok(overridden("web1", change))
+}
+
+/// A backend that is active with weight 5 in the file, after a command.
+fn overridden(name: &str, change: Override) -> model::Overridden {
+    let mut services = status().services;
+    let backend = services
+        .remove(0)
+        .backends
+        .into_iter()
+        .find(|b| *b.name == *name)
+        .unwrap();
+    model::Overridden {
+        service: "web".into(),
+        backend: model::BackendStatus {
+            weight: change.weight.unwrap_or(5),
+            weight_in_file: change.weight.map(|_| 5),
+            state: change.state.unwrap_or_default(),
+            state_in_file: change.state.map(|_| AdminState::Active),
+            ..backend
+        },
+        fault: None,
+        overrides_fault: None,
     }
 }
 
@@ -382,7 +437,7 @@ async fn slow_clients_delay_nobody_and_are_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_cut() {
-    let (node, mut questions) = Handle::new(1);
+    let (node, mut questions, _reloads) = Handle::new(1);
     tokio::spawn(async move {
         while let Some(question) = questions.recv().await {
             if let Request::Status(reply) = question {
@@ -409,7 +464,7 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reconciler_that_is_busy_or_gone_is_said_to_be() {
-    let (node, questions) = Handle::new(1);
+    let (node, questions, _reloads) = Handle::new(1);
     let server = Server::with(node);
     let refused = |result| match result {
         Err(ClientError::Refused(problem)) => (problem.status, problem.detail),
@@ -424,7 +479,7 @@ async fn a_reconciler_that_is_busy_or_gone_is_said_to_be() {
 
 #[tokio::test]
 async fn shutdown_answers_what_is_under_way_and_removes_the_socket() {
-    let (node, mut questions) = Handle::new(1);
+    let (node, mut questions, _reloads) = Handle::new(1);
     let server = Server::with(node);
     let (client, path) = (server.client(), server.path());
     let asking = tokio::spawn(async move { client.status().await });

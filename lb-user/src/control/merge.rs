@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, NextHop, NextHopState, Service, Undeclared, Verdict,
 };
@@ -13,7 +14,10 @@ use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService,
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The file.
+    pub file: Arc<Config>,
+    /// The file with the overrides above it: what is in force.
     pub config: Arc<Config>,
+    overrides: Overrides,
     /// The interfaces that the program is on, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
@@ -30,17 +34,52 @@ impl Facts {
             probed: probed(&config)
                 .map(|(service, backend)| key(service, backend))
                 .collect(),
+            file: Arc::clone(&config),
             config,
+            overrides: Overrides::default(),
             interfaces,
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
         }
     }
 
-    /// A new file. What was known of backends that are not probed any more is forgotten, since they will be probed
-    /// from scratch when they come back.
-    pub fn reconfigure(&mut self, config: Arc<Config>) {
-        self.config = config;
+    /// A new file. Overrides that it makes void are forgotten.
+    pub fn reconfigure(&mut self, file: Arc<Config>) {
+        self.file = file;
+        for MemberKey { service, backend } in self.overrides.prune(&self.file) {
+            tracing::info!(%service, %backend, "an override ends with the new file");
+        }
+        self.take();
+    }
+
+    /// What commands have said in an earlier run.
+    pub fn restore(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
+        self.reconfigure(Arc::clone(&self.file));
+    }
+
+    /// A command about one backend. True when it changes anything.
+    ///
+    /// # Errors
+    /// [`Crowded`], and nothing has changed.
+    pub fn command(&mut self, member: &MemberKey, change: Override) -> Result<bool, Crowded> {
+        let changed = self.overrides.set(&self.file, member, change)?;
+        if changed {
+            self.take();
+        }
+        Ok(changed)
+    }
+
+    /// What commands have said.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// Puts file and overrides in force. What was known of backends that are not probed any more is forgotten, since
+    /// they will be probed from scratch when they come back.
+    fn take(&mut self) {
+        self.config = self.overrides.above(&self.file);
         self.probed = probed(&self.config)
             .map(|(service, backend)| key(service, backend))
             .collect();

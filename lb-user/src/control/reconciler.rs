@@ -4,7 +4,7 @@
 //! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back, so that
 //! what somebody else changed is repaired.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,19 @@ use std::time::Duration;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::service::Decision;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
 use super::explain::explain;
-use super::handle::Request;
+use super::handle::{OverrideRefused, Request};
 use super::merge::Facts;
-use super::report;
+use super::overrides::{Override, Overrides};
+use super::{names, report};
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Status};
-use crate::model::{Config, Mode, NextHopState, Verdict};
+use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Overridden, Status};
+use crate::model::{AdminState, Config, MemberKey, Mode, NextHopState, Verdict};
 use crate::plan::{Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
@@ -43,8 +44,45 @@ pub struct Inputs {
     pub verdicts: mpsc::Receiver<Verdict>,
     /// What the resolver says. When the queue is full, the resolver waits.
     pub next_hops: mpsc::Receiver<(IpAddr, NextHopState)>,
-    /// Questions.
+    /// Questions and commands. When the queue is full, askers wait.
     pub requests: mpsc::Receiver<Request>,
+    /// Which overrides have been kept.
+    pub saved: watch::Receiver<Saved>,
+}
+
+/// What others follow.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The configuration in force: the file with the overrides above it.
+    pub in_force: watch::Sender<Arc<Config>>,
+    /// The newest overrides, to be kept.
+    pub overrides: watch::Sender<Revision>,
+}
+
+/// Overrides, numbered in the order in which they came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// From 0, which is what was there at the start.
+    pub number: u64,
+    /// All of them.
+    pub overrides: Overrides,
+}
+
+/// What has become of a [`Revision`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Up to here everything has been kept, or has been tried to be.
+    pub number: u64,
+    /// Why the newest of them was not, or what was lost before; for people.
+    pub fault: Option<String>,
+}
+
+/// A command that is in force and waits to be kept.
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    member: MemberKey,
+    reply: oneshot::Sender<Result<Overridden, OverrideRefused>>,
 }
 
 /// Why a round failed.
@@ -77,6 +115,11 @@ pub struct Reconciler<D, A> {
     interfaces: Option<Vec<InterfaceStatus>>,
     refused_reload: Option<String>,
     fault: Option<String>,
+    /// Of the overrides; counts their changes.
+    revision: u64,
+    saved: Saved,
+    /// In the order of their numbers. As many as requests are under way: the API bounds them.
+    waiting: VecDeque<Waiting>,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -93,7 +136,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             interfaces: None,
             refused_reload: None,
             fault: None,
+            revision: 0,
+            saved: Saved::default(),
+            waiting: VecDeque::new(),
         }
+    }
+
+    /// What is known.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The data plane, to attach it after the first round.
@@ -108,19 +159,21 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Works until the configuration's sender is gone.
-    pub async fn run(mut self, mut inputs: Inputs) {
+    pub async fn run(mut self, mut inputs: Inputs, outputs: Outputs) {
+        self.saved.clone_from(&inputs.saved.borrow_and_update());
+        self.publish(&outputs);
         let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
         let mut retry: Option<Instant> = None;
         loop {
-            let changed = tokio::select! {
+            let mut asked = None;
+            let mut changed = tokio::select! {
                 changed = inputs.config.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let config = Arc::clone(&inputs.config.borrow_and_update());
-                    self.facts.reconfigure(config);
+                    self.reconfigure(&mut inputs.config);
                     true
                 }
                 Ok(()) = inputs.refused_reload.changed() => {
@@ -128,22 +181,32 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     false
                 }
                 Some(verdict) = inputs.verdicts.recv() => {
+                    self.read_config(&mut inputs.config);
                     self.facts.judge(verdict);
                     while let Ok(verdict) = inputs.verdicts.try_recv() {
+                        self.read_config(&mut inputs.config);
                         self.facts.judge(verdict);
                     }
                     true
                 }
                 Some((host, state)) = inputs.next_hops.recv() => {
+                    self.read_config(&mut inputs.config);
                     self.facts.route(host, state);
                     while let Ok((host, state)) = inputs.next_hops.try_recv() {
+                        self.read_config(&mut inputs.config);
                         self.facts.route(host, state);
                     }
                     true
                 }
-                Some(request) = inputs.requests.recv() => {
-                    self.answer(request);
+                Ok(()) = inputs.saved.changed() => {
+                    self.saved.clone_from(&inputs.saved.borrow_and_update());
                     false
+                }
+                Some(request) = inputs.requests.recv() => {
+                    asked = Some(request);
+                    // Who asks may have seen a file accepted or refused.
+                    self.refused_reload.clone_from(&inputs.refused_reload.borrow_and_update());
+                    self.read_config(&mut inputs.config)
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
                 _ = resync.tick() => {
@@ -151,18 +214,63 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     true
                 }
             };
-            if !changed {
-                continue;
+            if let Some(request) = asked {
+                if changed {
+                    retry = self.attempt(&outputs, &mut backoff).await;
+                }
+                changed = self.answer(request, &outputs);
             }
-            retry = if self.converge().await {
-                backoff = BACKOFF.0;
-                None
-            } else {
-                let again = Instant::now() + backoff;
-                backoff = (backoff * 2).min(BACKOFF.1);
-                Some(again)
-            };
+            if changed {
+                retry = self.attempt(&outputs, &mut backoff).await;
+            }
+            self.answer_saved();
         }
+    }
+
+    /// One round of what is in force now; when it failed, the time of the next one.
+    async fn attempt(&mut self, outputs: &Outputs, backoff: &mut Duration) -> Option<Instant> {
+        self.publish(outputs);
+        if self.converge().await {
+            *backoff = BACKOFF.0;
+            return None;
+        }
+        let again = Instant::now() + *backoff;
+        *backoff = (*backoff * 2).min(BACKOFF.1);
+        Some(again)
+    }
+
+    /// Takes a configuration that has come meanwhile: what health and next hops say next may be about it. It is sent
+    /// before the prober and the resolver hear of it, so it is there before they speak. True when one had come.
+    fn read_config(&mut self, config: &mut watch::Receiver<Arc<Config>>) -> bool {
+        let changed = config.has_changed().unwrap_or(false);
+        if changed {
+            self.reconfigure(config);
+        }
+        changed
+    }
+
+    fn reconfigure(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
+        let config = Arc::clone(&config.borrow_and_update());
+        self.facts.reconfigure(config);
+    }
+
+    /// Tells the others what is in force now.
+    fn publish(&mut self, outputs: &Outputs) {
+        let config = &self.facts.config;
+        outputs.in_force.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, config);
+            known.clone_from(config);
+            changed
+        });
+        outputs.overrides.send_if_modified(|known| {
+            let changed = known.overrides != *self.facts.overrides();
+            if changed {
+                known.number += 1;
+                known.overrides.clone_from(self.facts.overrides());
+            }
+            self.revision = known.number;
+            changed
+        });
     }
 
     /// One round that reads back what is installed, instead of trusting what was written.
@@ -242,34 +350,87 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         refused.map_or(Ok(()), Err)
     }
 
-    fn answer(&self, request: Request) {
+    /// Answers a question; a command is answered by [`Self::answer_saved`], and changes something when this is true.
+    fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
         // An asker who has gone away is nobody's problem.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+            Request::Settle(reply) => drop(reply.send(self.fault.clone())),
+            Request::Override {
+                service,
+                backend,
+                change,
+                reply,
+            } => match self.command(&service, &backend, change) {
+                Ok((member, changed)) => {
+                    self.publish(outputs);
+                    self.waiting.push_back(Waiting {
+                        number: self.revision,
+                        member,
+                        reply,
+                    });
+                    return changed;
+                }
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
         }
+        false
+    }
+
+    /// Says `change` of a backend: which one that is, and whether it changes anything.
+    fn command(
+        &mut self,
+        service: &str,
+        backend: &str,
+        change: Override,
+    ) -> Result<(MemberKey, bool), OverrideRefused> {
+        let member = names::find(&self.facts.config, service, backend)?;
+        let changed = self.facts.command(&member, change)?;
+        if changed {
+            let (state, weight) = (change.state.map(AdminState::label), change.weight);
+            tracing::info!(service, backend, state, weight, "set by a command");
+        }
+        Ok((member, changed))
+    }
+
+    /// Answers the commands that have been kept, or could not be. The maps have been written before.
+    fn answer_saved(&mut self) {
+        while let Some(waiting) = self.waiting.pop_front_if(|w| w.number <= self.saved.number) {
+            drop(waiting.reply.send(self.overridden(&waiting.member)));
+        }
+    }
+
+    fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
+        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
+        let backend = report::backend(&self.facts, &self.placement, &self.dataplane, member).map_err(unreadable)?;
+        Ok(Overridden {
+            service: Arc::clone(&member.service),
+            backend: backend.ok_or_else(|| names::gone(member))?,
+            fault: self.fault.clone(),
+            overrides_fault: self.saved.fault.clone(),
+        })
     }
 
     /// The node's state now.
     pub fn status(&self) -> Status {
-        let (refused, fault) = (self.refused_reload.clone(), self.fault.clone());
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        report::status(
-            &self.facts,
-            &self.placement,
-            &self.dataplane,
-            interfaces,
-            refused,
-            fault,
-        )
-        .unwrap_or_else(|error| Status {
-            node: self.facts.config.node.name.clone(),
-            interfaces: interfaces.to_vec(),
-            services: Vec::new(),
-            drops: Vec::new(),
+        let said = report::Said {
             refused_reload: self.refused_reload.clone(),
-            fault: Some(chain(&error)),
-        })
+            fault: self.fault.clone(),
+            overrides_fault: self.saved.fault.clone(),
+        };
+        report::status(&self.facts, &self.placement, &self.dataplane, interfaces, said.clone()).unwrap_or_else(
+            |error| Status {
+                node: self.facts.config.node.name.clone(),
+                interfaces: interfaces.to_vec(),
+                services: Vec::new(),
+                drops: Vec::new(),
+                refused_reload: said.refused_reload,
+                fault: Some(chain(&error)),
+                overrides_fault: said.overrides_fault,
+            },
+        )
     }
 
     /// What becomes of a flow.

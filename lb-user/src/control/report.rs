@@ -8,7 +8,7 @@ use lb_common::service::Decision;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
-use crate::model::{AdminState, Backend, Health, NextHopState, Service};
+use crate::model::{AdminState, Backend, Health, MemberKey, NextHopState, Service};
 use crate::plan::{Placement, ServiceKey};
 
 /// The state of every service, from what is known and what is installed.
@@ -17,8 +17,7 @@ pub(super) fn status(
     placement: &Placement,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
-    refused_reload: Option<String>,
-    fault: Option<String>,
+    said: Said,
 ) -> Result<Status, ApplyError> {
     let services = facts.config.services.iter().enumerate();
     let services = services.map(|(i, service)| service_status(facts, placement, dataplane, service, i));
@@ -27,9 +26,33 @@ pub(super) fn status(
         interfaces: interfaces.to_vec(),
         services: services.collect::<Result<_, _>>()?,
         drops: dataplane.drops()?,
-        refused_reload,
-        fault,
+        refused_reload: said.refused_reload,
+        fault: said.fault,
+        overrides_fault: said.overrides_fault,
     })
+}
+
+/// What is wrong, in words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    pub(super) refused_reload: Option<String>,
+    pub(super) fault: Option<String>,
+    pub(super) overrides_fault: Option<String>,
+}
+
+/// The state of one backend; `None` when there is none.
+pub(super) fn backend(
+    facts: &Facts,
+    placement: &Placement,
+    dataplane: &impl Dataplane,
+    member: &MemberKey,
+) -> Result<Option<BackendStatus>, ApplyError> {
+    let mut services = facts.config.services.iter().enumerate();
+    let Some((index, service)) = services.find(|(_, service)| service.name == member.service) else {
+        return Ok(None);
+    };
+    let status = service_status(facts, placement, dataplane, service, index)?;
+    Ok(status.backends.into_iter().find(|b| b.address == member.backend))
 }
 
 fn service_status(
@@ -52,7 +75,9 @@ fn service_status(
         }
     }
     let ids = placement.members.get(index);
-    let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
+    let in_file = facts.file.services.get(index).map_or(&[][..], |s| &s.backends);
+    let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
+        let file = in_file.get(i);
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
         let verdict = facts.verdict(service, backend);
         let reason = match (verdict, backend.state) {
@@ -64,7 +89,9 @@ fn service_status(
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
+            weight_in_file: file.map(|f| f.weight).filter(|&weight| weight != backend.weight),
             state: backend.state,
+            state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
             next_hop: match facts.next_hop(backend) {
@@ -93,6 +120,11 @@ fn service_status(
         mode: service.mode,
         balance: service.balance,
         table_size: service.table_size.slots(),
-        backends: service.backends.iter().map(backend).collect::<Result<_, _>>()?,
+        backends: service
+            .backends
+            .iter()
+            .enumerate()
+            .map(backend)
+            .collect::<Result<_, _>>()?,
     })
 }

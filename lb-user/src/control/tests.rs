@@ -1,5 +1,7 @@
 //! The reconciler over a data plane in memory: whose a VIP is, what stays over a restart, and faults at every step.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;

@@ -23,6 +23,8 @@ pub struct Status {
     pub refused_reload: Option<String>,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.
     pub fault: Option<String>,
+    /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
+    pub overrides_fault: Option<String>,
 }
 
 /// How the program sits on an interface.
@@ -69,10 +71,14 @@ pub struct BackendStatus {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Of the file.
+    /// In force.
     pub weight: u16,
-    /// Of the file.
+    /// Of the file, where a command has said otherwise.
+    pub weight_in_file: Option<u16>,
+    /// In force.
     pub state: AdminState,
+    /// Of the file, where a command has said otherwise.
+    pub state_in_file: Option<AdminState>,
     /// What the prober says.
     pub health: Health,
     /// Why it says so.
@@ -83,6 +89,19 @@ pub struct BackendStatus {
     pub slots: u32,
     /// Since the maps were made.
     pub counters: Counters,
+}
+
+/// What has become of a command about one backend.
+#[derive(Clone, Debug)]
+pub struct Overridden {
+    /// The service's name.
+    pub service: Arc<str>,
+    /// The backend, afterwards.
+    pub backend: BackendStatus,
+    /// As [`Status::fault`]: while it is there, the maps may not be as commanded yet.
+    pub fault: Option<String>,
+    /// As [`Status::overrides_fault`].
+    pub overrides_fault: Option<String>,
 }
 
 /// How a backend is reached.

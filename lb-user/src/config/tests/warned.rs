@@ -32,7 +32,10 @@ fn nobody_to_serve() {
 
 #[test]
 fn draining_cuts_in_dsr() {
-    let text = format!("{NODE}{SERVICE}{BACKEND}{}state = \"drain\"\n", BACKEND.replace(".6", ".7"));
+    let text = format!(
+        "{NODE}{SERVICE}{BACKEND}{}state = \"drain\"\n",
+        BACKEND.replace(".6", ".7")
+    );
     one(
         &text,
         11,
