@@ -21,42 +21,35 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match dispatch(request, node).await {
-        Ok(response) => response,
-        Err(Refused { problem, allow }) => {
-            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut response = json(status, "application/problem+json", &problem);
-            if let Some(method) = allow {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
-            }
-            response
-        }
+    let endpoint = match Endpoint::of(request.uri().path()) {
+        Ok(endpoint) => endpoint,
+        Err(problem) => return refuse(&problem),
+    };
+    let method = endpoint.method();
+    if request.method().as_str() != method {
+        let detail = format!("{} answers {method} only", request.uri().path());
+        let mut response = refuse(&Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+        return response;
     }
+    let answer = dispatch(endpoint, request, node).await;
+    answer.unwrap_or_else(|problem| refuse(&problem))
 }
 
-async fn dispatch<B>(request: Request<B>, node: &Handle) -> Result<Response<Full<Bytes>>, Refused>
+async fn dispatch<B>(endpoint: Endpoint, request: Request<B>, node: &Handle) -> Result<Response<Full<Bytes>>, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let endpoint = Endpoint::of(request.uri().path())?;
-    let method = endpoint.method();
-    if request.method().as_str() != method {
-        let detail = format!("{} answers {method} only", request.uri().path());
-        return Err(Refused {
-            problem: Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail),
-            allow: Some(method),
-        });
-    }
     let patches = matches!(endpoint, Endpoint::Backend { .. });
     // Looked at, never read: the server closes a connection whose request has more to come.
     if !patches && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let query = request.uri().query().unwrap_or("");
     if !query.is_empty() && !matches!(endpoint, Endpoint::Explain) {
-        return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)).into());
+        return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
     }
     match endpoint {
         Endpoint::Status => Ok(ok(&Status::from(bounded(node.status()).await?))),
@@ -67,13 +60,13 @@ where
         }
         Endpoint::Reload => match bounded(node.reload()).await? {
             Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
-            Err(refused) => Err(reload_refused(&refused).into()),
+            Err(refused) => Err(reload_refused(&refused)),
         },
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request).await?)?;
             match bounded(node.command(service, backend, patch.into())).await? {
                 Ok(done) => Ok(ok(&Overridden::from(done))),
-                Err(refused) => Err(override_refused(&refused).into()),
+                Err(refused) => Err(override_refused(&refused)),
             }
         }
     }
@@ -118,18 +111,6 @@ impl Endpoint {
     }
 }
 
-/// A problem, and what its response says besides.
-struct Refused {
-    problem: Problem,
-    allow: Option<&'static str>,
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Self { problem, allow: None }
-    }
-}
-
 fn reload_refused(refused: &ReloadRefused) -> Problem {
     let status = match refused {
         ReloadRefused::File(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -154,6 +135,11 @@ async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) -> Result<T
         Ok(Err(gone)) => Err(unavailable(&gone.to_string())),
         Err(_) => Err(unavailable("the daemon is busy and did not answer within 10 s")),
     }
+}
+
+fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, "application/problem+json", problem)
 }
 
 fn ok(value: &impl Serialize) -> Response<Full<Bytes>> {

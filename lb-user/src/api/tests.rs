@@ -16,8 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
-use crate::control::overrides::Crowded;
-use crate::control::{Handle, Override, OverrideRefused, Request, names};
+use crate::control::{Handle, Request};
 use crate::model::status::{self as model, FlowQuery};
 use crate::model::{AdminState, Balance, Health, Mode, Protocol};
 
@@ -42,7 +41,7 @@ impl Server {
                         backend,
                         change,
                         reply,
-                    } => reply.send(command(&service, &backend, change)).is_ok(),
+                    } => reply.send(commands::answer(&service, &backend, change)).is_ok(),
                 };
             }
         });
@@ -175,44 +174,6 @@ fn explain(flow: FlowQuery) -> model::Explanation {
         _ => model::Explanation::NotAVip {
             address: flow.destination.ip(),
         },
-    }
-}
-
-/// Takes a change of `web1`, finds no room for `web2`, and knows nobody else.
-fn command(service: &str, backend: &str, change: Override) -> Result<model::Overridden, OverrideRefused> {
-    let toml = "[node]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\nmode = \"dsr\"\n\
-        address = [\"192.0.2.10:80\", \"[2001:db8::10]:80\"]\n\
-        [[service.backend]]\nname = \"web1\"\naddress = \"[2001:db8::7]:80\"\n\
-        [[service.backend]]\nname = \"web2\"\naddress = \"10.0.0.7:80\"\n";
-    let config = crate::config::parse("test.toml", toml).unwrap().config;
-    let member = names::find(&config, service, backend)?;
-    if member.backend.is_ipv4() {
-        let (backends, slots) = (65, 64);
-        return Err(Crowded { backends, slots }.into());
-    }
-    Ok(overridden("web1", change))
-}
-
-/// A backend that is active with weight 5 in the file, after a command.
-fn overridden(name: &str, change: Override) -> model::Overridden {
-    let mut services = status().services;
-    let backend = services
-        .remove(0)
-        .backends
-        .into_iter()
-        .find(|b| *b.name == *name)
-        .unwrap();
-    model::Overridden {
-        service: "web".into(),
-        backend: model::BackendStatus {
-            weight: change.weight.unwrap_or(5),
-            weight_in_file: change.weight.map(|_| 5),
-            state: change.state.unwrap_or_default(),
-            state_in_file: change.state.map(|_| AdminState::Active),
-            ..backend
-        },
-        fault: None,
-        overrides_fault: None,
     }
 }
 

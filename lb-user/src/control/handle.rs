@@ -14,7 +14,8 @@ pub enum Request {
     Status(oneshot::Sender<Status>),
     /// What becomes of a flow.
     Explain(FlowQuery, oneshot::Sender<Explanation>),
-    /// The node's fault, once the newest configuration has been put to the maps.
+    /// The node's fault, once the newest configuration has been put to the maps, and overrides that it ended have been
+    /// forgotten on the disk, too.
     Settle(oneshot::Sender<Option<String>>),
     /// Says `change` of a backend. Answered after the maps have been written, and the override has been kept or could
     /// not be.

@@ -5,6 +5,7 @@
 //! come in over a [`Handle`], and so do [`overrides`] of the configuration, which the reconciler owns.
 
 pub mod addresses;
+mod commands;
 mod explain;
 mod handle;
 pub mod merge;
@@ -14,9 +15,10 @@ pub mod reconciler;
 mod report;
 
 pub use addresses::{Addresses, NodeAddresses};
+pub use commands::{Outputs, Revision, Saved};
 pub use handle::{Gone, Handle, OverrideRefused, ReloadRefused, ReloadRequest, Reloaded, Request};
 pub use overrides::{Override, Overrides};
-pub use reconciler::{Inputs, Outputs, Reconciler, Revision, Saved};
+pub use reconciler::{Inputs, Reconciler};
 
 #[cfg(test)]
 mod tests;

@@ -12,19 +12,19 @@ use std::time::Duration;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::service::Decision;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
+use super::commands::{Outputs, Saved, Waiting};
 use super::explain::explain;
-use super::handle::{OverrideRefused, Request};
+use super::handle::Request;
 use super::merge::Facts;
-use super::overrides::{Override, Overrides};
-use super::{names, report};
+use super::report;
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Overridden, Status};
-use crate::model::{AdminState, Config, MemberKey, Mode, NextHopState, Verdict};
+use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Status};
+use crate::model::{Config, Mode, NextHopState, Verdict};
 use crate::plan::{Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
@@ -48,41 +48,6 @@ pub struct Inputs {
     pub requests: mpsc::Receiver<Request>,
     /// Which overrides have been kept.
     pub saved: watch::Receiver<Saved>,
-}
-
-/// What others follow.
-#[derive(Debug)]
-pub struct Outputs {
-    /// The configuration in force: the file with the overrides above it.
-    pub in_force: watch::Sender<Arc<Config>>,
-    /// The newest overrides, to be kept.
-    pub overrides: watch::Sender<Revision>,
-}
-
-/// Overrides, numbered in the order in which they came to be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revision {
-    /// From 0, which is what was there at the start.
-    pub number: u64,
-    /// All of them.
-    pub overrides: Overrides,
-}
-
-/// What has become of a [`Revision`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Saved {
-    /// Up to here everything has been kept, or has been tried to be.
-    pub number: u64,
-    /// Why the newest of them was not, or what was lost before; for people.
-    pub fault: Option<String>,
-}
-
-/// A command that is in force and waits to be kept.
-#[derive(Debug)]
-struct Waiting {
-    number: u64,
-    member: MemberKey,
-    reply: oneshot::Sender<Result<Overridden, OverrideRefused>>,
 }
 
 /// Why a round failed.
@@ -114,12 +79,13 @@ pub struct Reconciler<D, A> {
     /// How the program is attached; `None` before it is.
     interfaces: Option<Vec<InterfaceStatus>>,
     refused_reload: Option<String>,
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
     /// Of the overrides; counts their changes.
-    revision: u64,
-    saved: Saved,
-    /// In the order of their numbers. As many as requests are under way: the API bounds them.
-    waiting: VecDeque<Waiting>,
+    pub(super) revision: u64,
+    pub(super) saved: Saved,
+    /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
+    /// bounds them.
+    pub(super) waiting: VecDeque<(u64, Waiting)>,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -254,25 +220,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.facts.reconfigure(config);
     }
 
-    /// Tells the others what is in force now.
-    fn publish(&mut self, outputs: &Outputs) {
-        let config = &self.facts.config;
-        outputs.in_force.send_if_modified(|known| {
-            let changed = !Arc::ptr_eq(known, config);
-            known.clone_from(config);
-            changed
-        });
-        outputs.overrides.send_if_modified(|known| {
-            let changed = known.overrides != *self.facts.overrides();
-            if changed {
-                known.number += 1;
-                known.overrides.clone_from(self.facts.overrides());
-            }
-            self.revision = known.number;
-            changed
-        });
-    }
-
     /// One round that reads back what is installed, instead of trusting what was written.
     pub async fn resync(&mut self) -> bool {
         self.installed = None;
@@ -350,68 +297,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Answers a question; a command is answered by [`Self::answer_saved`], and changes something when this is true.
-    fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
-        // An asker who has gone away is nobody's problem.
-        match request {
-            Request::Status(reply) => drop(reply.send(self.status())),
-            Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
-            Request::Settle(reply) => drop(reply.send(self.fault.clone())),
-            Request::Override {
-                service,
-                backend,
-                change,
-                reply,
-            } => match self.command(&service, &backend, change) {
-                Ok((member, changed)) => {
-                    self.publish(outputs);
-                    self.waiting.push_back(Waiting {
-                        number: self.revision,
-                        member,
-                        reply,
-                    });
-                    return changed;
-                }
-                Err(refused) => drop(reply.send(Err(refused))),
-            },
-        }
-        false
-    }
-
-    /// Says `change` of a backend: which one that is, and whether it changes anything.
-    fn command(
-        &mut self,
-        service: &str,
-        backend: &str,
-        change: Override,
-    ) -> Result<(MemberKey, bool), OverrideRefused> {
-        let member = names::find(&self.facts.config, service, backend)?;
-        let changed = self.facts.command(&member, change)?;
-        if changed {
-            let (state, weight) = (change.state.map(AdminState::label), change.weight);
-            tracing::info!(service, backend, state, weight, "set by a command");
-        }
-        Ok((member, changed))
-    }
-
-    /// Answers the commands that have been kept, or could not be. The maps have been written before.
-    fn answer_saved(&mut self) {
-        while let Some(waiting) = self.waiting.pop_front_if(|w| w.number <= self.saved.number) {
-            drop(waiting.reply.send(self.overridden(&waiting.member)));
-        }
-    }
-
-    fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
-        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
-        let backend = report::backend(&self.facts, &self.placement, &self.dataplane, member).map_err(unreadable)?;
-        Ok(Overridden {
-            service: Arc::clone(&member.service),
-            backend: backend.ok_or_else(|| names::gone(member))?,
-            fault: self.fault.clone(),
-            overrides_fault: self.saved.fault.clone(),
-        })
-    }
-
     /// The node's state now.
     pub fn status(&self) -> Status {
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
@@ -486,7 +371,7 @@ fn slots_written(ops: &[MapOp]) -> usize {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

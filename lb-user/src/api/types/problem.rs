@@ -22,7 +22,7 @@ pub struct Problem {
     pub parameter: Option<String>,
     /// The field of the body that is to blame, when one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
 }
 
 impl Problem {
@@ -41,7 +41,7 @@ impl Problem {
     /// A field of the body is wrong.
     pub(in crate::api) fn field(name: &str, detail: impl Into<String>) -> Self {
         Self {
-            field: Some(name.to_owned()),
+            field: Some(name.into()),
             ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
         }
     }

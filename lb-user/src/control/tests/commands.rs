@@ -178,6 +178,18 @@ async fn questions_see_the_file_that_was_accepted_before() {
     let asker = running.reloads.recv().await.unwrap();
     files.send_replace(config(&ONE.replace("10.0.0.1:80", "10.0.0.9:80")));
     asker.send(Ok(true)).unwrap();
+    let number = running
+        .revisions
+        .wait_for(|kept| kept.overrides == Overrides::default())
+        .await
+        .unwrap()
+        .number;
+    assert_eq!(running.slots().await[0], 0, "nobody has judged the other one");
+    assert!(
+        !reload.is_finished(),
+        "an override that ends is to be forgotten on the disk, too"
+    );
+    running.saved.send_replace(Saved { number, fault: None });
     let reloaded = reload.await.unwrap().unwrap().unwrap();
     assert_eq!(
         reloaded,
@@ -192,7 +204,6 @@ async fn questions_see_the_file_that_was_accepted_before() {
         AdminState::Active,
         "another server"
     );
-    assert_eq!(running.revisions.borrow().overrides, Overrides::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
