@@ -1,6 +1,6 @@
 //! `fulcrum drain`, `enable`, `disable`, `weight` and `reload` against a daemon that runs.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
+#![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::fs;
 use std::process::Command;
