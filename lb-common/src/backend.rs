@@ -1,6 +1,7 @@
 //! Members: where a backend of a service is, and how to reach it.
 
 use crate::addr::{Ipv6Be, Mac, PortBe};
+use crate::limits::NICS;
 
 /// A MAC address and 16 bits of flags in one word, so that both change in one atomic store.
 ///
@@ -37,6 +38,38 @@ impl MacFlags {
     }
 }
 
+/// Element of `NICS`: the MAC of an interface that the program is on. Frames for a VIP that carry another destination
+/// are somebody else's.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nic(pub u64);
+
+impl Nic {
+    /// The place of an interface.
+    #[inline(always)]
+    pub const fn place(interface: u32) -> u32 {
+        interface & (NICS - 1)
+    }
+
+    /// Interface `interface` has this MAC.
+    #[inline(always)]
+    pub const fn new(interface: u32, mac: Mac) -> Self {
+        Self(MacFlags::new(mac, Self::tag(interface)).0)
+    }
+
+    /// The rest of the interface's index, and a bit that tells an element from an empty one.
+    const fn tag(interface: u32) -> u16 {
+        (interface / NICS) as u16 | 1 << 15
+    }
+
+    /// Was a frame whose first 8 bytes are `head`, and that came in on `interface`, sent to it?
+    #[inline(always)]
+    pub const fn is_addressed(self, interface: u32, head: u64) -> bool {
+        const MAC_BITS: u64 = 0xffff_ffff_ffff;
+        self.0 == (head & MAC_BITS | (Self::tag(interface) as u64) << 48)
+    }
+}
+
 /// Element of `BACKENDS`: a member, in one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +99,19 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nic_knows_its_frames() {
+        let nic = Nic::new(5, Mac([2, 0, 0, 0, 0, 7]));
+        let head = |last| u64::from_ne_bytes([2, 0, 0, 0, 0, last, 0xaa, 0xbb]);
+        assert!(nic.is_addressed(5, head(7)));
+        assert!(!nic.is_addressed(5, head(8)) && !nic.is_addressed(5 + NICS, head(7)));
+        assert_eq!(Nic::place(5), Nic::place(5 + NICS));
+        assert!(
+            !Nic::default().is_addressed(0, 0),
+            "nobody has the MAC of an empty place"
+        );
+    }
 
     #[test]
     fn mac_and_flags_share_a_word() {

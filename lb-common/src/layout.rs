@@ -1,6 +1,6 @@
 //! Sizes of everything that lies in a map, and the number that names the whole layout.
 
-use crate::backend::{MacFlags, Member};
+use crate::backend::{MacFlags, Member, Nic};
 use crate::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
 use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
@@ -24,6 +24,7 @@ shared! {
     Slot = 4,
     RingBlock = 256,
     MacFlags = 8,
+    Nic = 8,
     Member = 64,
     Counters = 24,
 }

@@ -18,6 +18,9 @@ pub const RING_MIN_LOG2: u8 = 6;
 /// Largest ring, log2 of its slots: 4 MiB of `RING`.
 pub const RING_MAX_LOG2: u8 = 20;
 
+/// Places of `NICS`, a power of two: an interface takes the one of its index's low bits.
+pub const NICS: u32 = 1 << 10;
+
 /// Entries of `BACKENDS` (64 bytes each, 4 MiB) and of `COUNTERS` (24 bytes each and per CPU, 1.5 MiB per CPU).
 pub const MEMBERS: u32 = 1 << 16;
 

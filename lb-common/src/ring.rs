@@ -32,10 +32,16 @@ pub struct RingBlock {
     pub slots: [Slot; SLOTS_PER_BLOCK as usize],
 }
 
+/// The slot of `hash` in a ring of 2^`log2` slots.
+#[inline(always)]
+pub const fn index(log2: u8, hash: u64) -> u32 {
+    hash as u32 & ((1u32 << (log2 & 31)) - 1)
+}
+
 /// Where the slot of `hash` lies in a ring of 2^`log2` slots that starts at `first_block`: block, and slot within it.
 #[inline(always)]
 pub const fn position(first_block: u32, log2: u8, hash: u64) -> (u32, usize) {
-    let index = hash as u32 & ((1u32 << (log2 & 31)) - 1);
+    let index = index(log2, hash);
     (
         first_block + index / SLOTS_PER_BLOCK,
         (index % SLOTS_PER_BLOCK) as usize,

@@ -1,7 +1,7 @@
 //! Which backend a flow gets: the one implementation that the program runs and that `explain` asks.
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
-use crate::backend::Member;
+use crate::backend::{MacFlags, Member};
 use crate::id::{MemberId, MemberIndex};
 use crate::ring::{RingBlock, Slot, position};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
@@ -72,18 +72,28 @@ pub fn slot<T: Tables + ?Sized>(tables: &T, service: Decision, hash: u64) -> Res
     Ok(read_once(&block.slots[index]))
 }
 
-/// Who serves a slot: its id for counting, and the member.
+/// Who gets a packet.
+pub struct Chosen<'a> {
+    /// Where it is counted.
+    pub id: MemberId,
+    /// Who it is.
+    pub member: &'a Member,
+    /// The next hop, read once: MAC and flags belong together.
+    pub next_hop: MacFlags,
+}
+
+/// Who serves a slot, and how that member is reached.
 #[inline(always)]
-pub fn member<T: Tables + ?Sized>(
-    tables: &T,
-    service: Decision,
-    slot: Slot,
-) -> Result<(MemberId, &Member), DropReason> {
+pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, slot: Slot) -> Result<Chosen<'_>, DropReason> {
     let index = slot.current();
     if index == MemberIndex::NONE {
         return Err(DropReason::NoBackend);
     }
     let id = service.member(index);
     let member = tables.member(id).ok_or(DropReason::Inconsistent)?;
-    Ok((id, member))
+    let next_hop = read_once(&member.next_hop);
+    if next_hop.flags() & MacFlags::RESOLVED == 0 {
+        return Err(DropReason::Unresolved);
+    }
+    Ok(Chosen { id, member, next_hop })
 }

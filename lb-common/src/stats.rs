@@ -60,7 +60,7 @@ drop_reasons! {
     Unresolved = 9 "unresolved",
     /// The maps contradict each other. Never seen; worth a report.
     Inconsistent = 10 "inconsistent",
-    /// The backend is reached through an interface that the program cannot send this packet to.
+    /// The backend is reached through an interface that the program cannot send to.
     NoEgress = 11 "no_egress",
 }
 

@@ -3,6 +3,7 @@
 
 use lb_common::csum::replace_u16;
 use lb_common::service::Decision;
+use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -10,7 +11,6 @@ use crate::packet::{Packet, load};
 use crate::service::unwanted;
 use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
-use lb_common::stats::DropReason;
 
 /// The fixed part of an echo message, the same in both versions: type, code, checksum, identifier, sequence number.
 type Echo = [u16; 4];
@@ -27,10 +27,24 @@ const REPLY_V6: u16 = 0x8100_u16.to_be();
 /// Time to live and hop limit of a reply (RFC 1700's default).
 const HOPS: u8 = 64;
 
-/// An ICMP message for `vip` at `offset` behind the header `ip`.
+/// Where an ICMP message lies.
+pub(crate) struct Message {
+    /// Its offset in the frame.
+    pub(crate) at: usize,
+    /// Its length, as the network header says; what follows is the padding of Ethernet.
+    pub(crate) length: usize,
+}
+
+/// An ICMP message for `vip`, behind the checked headers `eth` and `ip`.
 #[inline(always)]
-pub(crate) fn echo_v4(packet: &Packet<'_>, vip: Decision, ip: *mut Ipv4Hdr, offset: usize) -> Step<Sent> {
-    let eth = answerable(packet, vip, offset, REQUEST_V4, REPLY_V4)?;
+pub(crate) fn echo_v4(
+    packet: &Packet<'_>,
+    vip: Decision,
+    eth: *mut EthHdr,
+    ip: *mut Ipv4Hdr,
+    message: &Message,
+) -> Step<Sent> {
+    answer(packet, vip, message, REQUEST_V4, REPLY_V4)?;
     // SAFETY: the caller checked that the header is inside the packet.
     unsafe {
         let source: u32 = load(&raw const (*ip).src_addr);
@@ -50,10 +64,16 @@ pub(crate) fn echo_v4(packet: &Packet<'_>, vip: Decision, ip: *mut Ipv4Hdr, offs
     Ok(transmit::back(eth))
 }
 
-/// An ICMPv6 message for `vip` at `offset` behind the header `ip`.
+/// An ICMPv6 message for `vip`, behind the checked headers `eth` and `ip`.
 #[inline(always)]
-pub(crate) fn echo_v6(packet: &Packet<'_>, vip: Decision, ip: *mut Ipv6Hdr, offset: usize) -> Step<Sent> {
-    let eth = answerable(packet, vip, offset, REQUEST_V6, REPLY_V6)?;
+pub(crate) fn echo_v6(
+    packet: &Packet<'_>,
+    vip: Decision,
+    eth: *mut EthHdr,
+    ip: *mut Ipv6Hdr,
+    message: &Message,
+) -> Step<Sent> {
+    answer(packet, vip, message, REQUEST_V6, REPLY_V6)?;
     // SAFETY: the caller checked that the header is inside the packet.
     unsafe {
         let source: [u64; 2] = load(&raw const (*ip).src_addr);
@@ -67,19 +87,18 @@ pub(crate) fn echo_v6(packet: &Packet<'_>, vip: Decision, ip: *mut Ipv6Hdr, offs
     Ok(transmit::back(eth))
 }
 
-/// Turns the echo request at `offset` into its reply, or stops. The pseudo-header of ICMPv6 sums to the same after the
-/// exchange of the addresses, so one update of the checksum serves both versions.
+/// Turns an echo request into its reply, or stops. The pseudo-header of ICMPv6 sums to the same after the exchange of
+/// the addresses, so one update of the checksum serves both versions.
 #[inline(always)]
-fn answerable(packet: &Packet<'_>, vip: Decision, offset: usize, request: u16, reply: u16) -> Step<*mut EthHdr> {
-    let Some(echo) = packet.peek::<Echo>(offset) else {
-        return Err(unwanted(vip, DropReason::Truncated));
+fn answer(packet: &Packet<'_>, vip: Decision, message: &Message, request: u16, reply: u16) -> Step<()> {
+    let echo = match packet.peek::<Echo>(message.at) {
+        Some(echo) if message.length >= size_of::<Echo>() => echo,
+        _ => return Err(unwanted(vip, DropReason::Truncated)),
     };
-    let eth = packet.at::<EthHdr>(0)?;
-    // SAFETY: both were checked; the echo message lies in the packet unaligned, and is accessed so.
+    // SAFETY: `peek` checked it; the message lies in the packet unaligned, and is accessed so.
     unsafe {
         let words = echo.cast::<u16>();
-        let group = (*eth).dst_addr[0] & 1 != 0;
-        if !vip.has(Decision::ECHO) || group || words.read_unaligned() != request {
+        if !vip.has(Decision::ECHO) || words.read_unaligned() != request {
             return Err(Stop::Pass);
         }
         let check = words.add(1);
@@ -87,5 +106,5 @@ fn answerable(packet: &Packet<'_>, vip: Decision, offset: usize, request: u16, r
         check.write_unaligned(updated);
         words.write_unaligned(reply);
     }
-    Ok(eth)
+    Ok(())
 }

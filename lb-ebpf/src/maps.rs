@@ -1,9 +1,9 @@
 //! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout::MAPS`.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use lb_common::backend::Member;
+use lb_common::backend::{Member, Nic};
 use lb_common::id::MemberId;
 use lb_common::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
 use lb_common::ring::RingBlock;
@@ -37,6 +37,15 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, { MEMBERS as usize }> = PerCpu
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { DROP_CODES as usize }> = PerCpuArray::new();
+
+/// Made anew with each load, and filled before the program is attached.
+#[btf_map]
+pub(crate) static NICS: Array<Nic, { lb_common::limits::NICS as usize }> = Array::new();
+
+/// Where packets may be redirected to, at the place of each interface in [`NICS`]; made and filled as that is. The
+/// kernel empties the place of an interface that goes.
+#[btf_map]
+pub(crate) static PORTS: DevMap<{ lb_common::limits::NICS as usize }> = DevMap::new();
 
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]

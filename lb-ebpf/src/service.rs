@@ -15,13 +15,13 @@ use crate::verdict::{Sent, Step, Stop};
 #[inline(always)]
 pub(crate) fn serve(packet: &Packet<'_>, service: Decision, hash: u64, segment: &Segment) -> Step<Sent> {
     let slot = select::slot(&Maps, service, hash)?;
-    let (id, member) = select::member(&Maps, service, slot)?;
+    let chosen = select::member(&Maps, service, slot)?;
     let bytes = packet.len();
     let sent = match service.mode() {
-        Some(Mode::Dsr) => forward::dsr::send(packet, member)?,
+        Some(Mode::Dsr) => forward::dsr::send(packet, &chosen)?,
         Some(Mode::Address) | None => return Err(Stop::Drop(DropReason::Inconsistent)),
     };
-    stats::forwarded(id, bytes, segment.opens);
+    stats::forwarded(chosen.id, bytes, segment.opens);
     Ok(sent)
 }
 

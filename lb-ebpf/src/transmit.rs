@@ -1,40 +1,62 @@
 //! Sending: the Ethernet header, and the way out.
 
-use lb_common::backend::{MacFlags, Member};
+use lb_common::backend::{MacFlags, Nic};
+use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
+use crate::maps::{NICS, PORTS};
 use crate::packet::{Packet, load};
 use crate::verdict::{Sent, Step, Stop};
 
 const MAC_BITS: u64 = 0xffff_ffff_ffff;
 
-/// Sends the packet to a member's next hop.
+/// The Ethernet header of a frame that was sent to this node.
 ///
-/// A frame that was not sent to this node's own MAC, such as one that a switch flooded, is somebody else's: it passes,
-/// and the kernel ignores it. Otherwise two nodes on one segment would both forward it.
+/// One that was not, such as one that a switch flooded or that is for everybody, is somebody else's: it passes, and the
+/// kernel does with it what it does without Fulcrum. Otherwise two nodes on one segment would both answer it.
 #[inline(always)]
-pub(crate) fn to_member(packet: &Packet<'_>, member: &Member) -> Step<Sent> {
-    let MacFlags(next_hop) = lb_common::select::read_once(&member.next_hop);
-    let MacFlags(local) = lb_common::select::read_once(&member.local);
-    if MacFlags(next_hop).flags() & MacFlags::RESOLVED == 0 {
-        return Err(Stop::Drop(DropReason::Unresolved));
+pub(crate) fn for_this_node(packet: &Packet<'_>) -> Step<*mut EthHdr> {
+    let eth = packet.at::<EthHdr>(0)?;
+    let interface = packet.interface();
+    // SAFETY: 8 of the 14 bytes that `at` checked.
+    let head = unsafe { eth.cast::<u64>().read_unaligned() };
+    match NICS.get(Nic::place(interface)) {
+        Some(nic) if nic.is_addressed(interface, head) => Ok(eth),
+        _ => Err(Stop::Pass),
     }
-    if member.interface != packet.interface() {
-        return Err(Stop::Drop(DropReason::NoEgress));
-    }
+}
+
+/// Sends the packet to a member's next hop, if it was sent to this node.
+#[inline(always)]
+pub(crate) fn to_member(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
+    let MacFlags(next_hop) = chosen.next_hop;
+    let MacFlags(local) = select::read_once(&chosen.member.local);
+    let out = chosen.member.interface;
     let addresses = packet.at::<[u32; 3]>(0)?;
+    let sent = if out == packet.interface() {
+        // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
+        // SAFETY: 8 of the 12 bytes that `at` checked.
+        if unsafe { addresses.cast::<u64>().read_unaligned() } & MAC_BITS != local & MAC_BITS {
+            return Err(Stop::Pass);
+        }
+        Sent::back()
+    } else {
+        for_this_node(packet)?;
+        PORTS
+            .redirect(Nic::place(out), 0)
+            .map_err(|_| Stop::Drop(DropReason::NoEgress))?;
+        Sent::elsewhere()
+    };
     // SAFETY: the first 12 bytes of the packet, destination then source, written as 8 and 4; little-endian, as the
     // target is.
     unsafe {
-        let first = addresses.cast::<u64>();
-        if first.read_unaligned() & MAC_BITS != local & MAC_BITS {
-            return Err(Stop::Pass);
-        }
-        first.write_unaligned(next_hop & MAC_BITS | local << 48);
+        addresses
+            .cast::<u64>()
+            .write_unaligned(next_hop & MAC_BITS | local << 48);
         addresses.cast::<u32>().add(2).write_unaligned((local >> 16) as u32);
     }
-    Ok(Sent::back())
+    Ok(sent)
 }
 
 /// Sends the packet back to the MAC that it came from.

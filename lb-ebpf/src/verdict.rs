@@ -31,6 +31,12 @@ impl Sent {
         Self(xdp_action::XDP_TX)
     }
 
+    /// Out of the interface that a redirect has named.
+    #[inline(always)]
+    pub(crate) const fn elsewhere() -> Self {
+        Self(xdp_action::XDP_REDIRECT)
+    }
+
     /// The return value of the program.
     #[inline(always)]
     pub(crate) const fn action(self) -> u32 {

@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod lab;
+pub mod leftovers;
 pub mod netns;
 pub mod node;
 pub mod packet;

@@ -1,9 +1,11 @@
-//! Network namespaces of a test: gone when it ends, also when it panics.
+//! Network namespaces of a test: gone when it ends, also when it panics; and when it is killed, at the next run.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lb_user::net::Namespace;
+
+use crate::leftovers;
 
 /// A fresh namespace, deleted on drop. Its name begins with `ft-` and holds the test process's id, so tests do not
 /// meet, and leftovers of a killed run can be told.
@@ -20,11 +22,8 @@ impl TestNamespace {
     /// When that fails.
     pub fn new(label: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "ft-{}-{}-{label}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        leftovers::sweep_once();
+        let name = leftovers::namespace_name(&format!("{}-{label}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let namespace = Namespace::create(&name).unwrap_or_else(|error| panic!("{error:?}"));
         Self { name, namespace }
     }

@@ -3,17 +3,20 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lb_user::api::Client;
 use lb_user::api::types::Status;
 use lb_user::net::Net;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::lab::fulcrum;
+use crate::leftovers;
 use crate::netns::TestNamespace;
 
 /// Longest wait for something that a daemon does by itself.
@@ -29,7 +32,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A machine whose `eth0` has 10.9.0.1/24 and fd09::1/64.
+    /// A machine whose `eth0` has 10.9.0.1/24 and fd09::1/64; outside there are 10.9.0.11 to 10.9.0.13.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -47,13 +50,17 @@ impl Node {
         net.set_up(net.index("lo").await.expect("lo")).await.expect("lo up");
         net.set_up(eth0).await.expect("eth0 up");
         let net = Net::inside(&outside).expect("netlink");
-        net.set_up(net.index("eth0").await.expect("its index"))
-            .await
-            .expect("eth0 up");
+        let eth0 = net.index("eth0").await.expect("its index");
+        for last in 11..=13 {
+            net.add_address(eth0, [10, 9, 0, last].into(), 24)
+                .await
+                .expect("an address");
+        }
+        net.set_up(eth0).await.expect("eth0 up");
         Self {
             namespace,
             outside,
-            folder: tempfile::tempdir().expect("a folder"),
+            folder: leftovers::folder(),
         }
     }
 
@@ -82,11 +89,14 @@ impl Node {
         fs::rename(self.path("draft"), self.path("fulcrum.toml")).expect("a configuration");
     }
 
-    /// `fulcrum` in the machine's namespace.
+    /// `fulcrum` in the machine's namespace. It is killed when the thread ends that starts it, and so with the test,
+    /// also where nobody is left to do it.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = fulcrum();
         self.namespace.confine(&mut command);
+        // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
+        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }
@@ -108,30 +118,43 @@ impl Node {
     /// # Panics
     /// When it ends instead.
     pub async fn start(&self) -> Daemon {
+        self.try_start().await.unwrap_or_else(|log| panic!("no daemon:\n{log}"))
+    }
+
+    /// As [`Self::start`].
+    ///
+    /// # Errors
+    /// The log, when it ends instead.
+    ///
+    /// # Panics
+    /// When it neither answers nor ends.
+    pub async fn try_start(&self) -> Result<Daemon, String> {
         let config = self.path("fulcrum.toml");
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .expect("a log");
-        let mut child = self
+        let child = self
             .command(&["run", "-c", &config.to_string_lossy()])
             .stderr(log)
             .spawn()
             .expect("fulcrum");
+        let mut daemon = Daemon { child };
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Ok(status) = self.client().status().await
-                && !status.interfaces.is_empty()
+            if self
+                .client()
+                .status()
+                .await
+                .is_ok_and(|status| !status.interfaces.is_empty())
             {
-                return Daemon { child };
+                return Ok(daemon);
             }
-            let ended = child.try_wait().expect("a child");
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "no daemon: {ended:?}\n{}",
-                self.log()
-            );
+            if daemon.child.try_wait().expect("a child").is_some() {
+                return Err(self.log());
+            }
+            assert!(Instant::now() < deadline, "it does not answer:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -237,9 +260,4 @@ pub fn refused(command: &mut Command) -> String {
     let status = child.wait().expect("a child");
     assert_eq!(status.code(), Some(1), "{text}");
     text
-}
-
-/// Is this path there?
-pub fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
 }

@@ -53,7 +53,8 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
         .unwrap_or_else(|e| panic!("{e}"))
         .config;
     let seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
-    let kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
+    kernel.set_nic(1, NODE).expect("a NIC");
     let mut facts = Facts::new(Arc::new(config.clone()), BTreeMap::from([(1, "lo".to_owned())]));
     for service in &config.services {
         for backend in &service.backends {
@@ -61,6 +62,7 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
                 mac: mac_of(backend.address.ip()),
                 local: NODE,
                 interface: 1,
+                router: None,
             };
             facts.route(backend.address.ip(), NextHopState::Resolved(hop));
             facts.judge(Verdict {

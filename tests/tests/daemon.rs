@@ -8,10 +8,11 @@ use std::os::unix::process::CommandExt as _;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{Node, refused};
 use lb_user::api::types::XdpMode;
+use lb_user::dataplane::kernel::{Lock, PinnedAttachment, attach_pass};
 use lb_user::net::Net;
 use nix::sys::signal::Signal;
 
-/// Two backends that nobody probes; their next hops are unknown, since nobody is out there.
+/// Two backends that nobody probes.
 const SERVICE: &str = r#"
 [[service]]
 name = "web"
@@ -26,6 +27,10 @@ address = "10.9.0.11:80"
 name = "web2"
 address = "10.9.0.12:80"
 "#;
+
+fn attachments(node: &Node) -> Vec<PinnedAttachment> {
+    Lock::take(&node.path("bpf")).unwrap().attachments().unwrap()
+}
 
 async fn addresses(node: &Node) -> Vec<String> {
     let net = Net::inside(&node.namespace).unwrap();
@@ -61,6 +66,7 @@ async fn everything_outlives_the_daemon_until_it_is_detached() {
 
     let links = node.path("bpf/links/eth0-native");
     daemon.end(Signal::SIGKILL);
+    let before = attachments(&node);
     assert!(links.exists() && addresses(&node).await.contains(&"fd09::100".to_owned()));
     // The next one adopts: the VIPs, which are there now, are still its own.
     let third = node.start().await;
@@ -68,6 +74,11 @@ async fn everything_outlives_the_daemon_until_it_is_detached() {
         .await;
     assert_eq!(third.end(Signal::SIGTERM), Some(0));
     assert!(links.exists());
+    assert_eq!(
+        attachments(&node),
+        before,
+        "the program was swapped in place, not taken off and put on"
+    );
     assert!(node.log().contains("packets keep flowing"), "{}", node.log());
     assert!(!node.path("socket").exists());
 
@@ -76,7 +87,7 @@ async fn everything_outlives_the_daemon_until_it_is_detached() {
     assert!(detached.status.success());
     assert_eq!(
         text,
-        "eth0: program taken off\n10.9.0.100: taken off the node\nfd09::100: taken off the node\n"
+        "10.9.0.100: taken off the node\nfd09::100: taken off the node\neth0: program taken off\n"
     );
     assert!(!node.path("bpf").exists());
     assert!(!addresses(&node).await.iter().any(|ip| ip.ends_with("100")));
@@ -98,6 +109,18 @@ async fn a_reload_is_taken_whole_or_not_at_all() {
     // By itself, when the file changes.
     node.configure(&good.replace("name = \"web1\"", "name = \"web1\"\nweight = 7"));
     node.until("the new weight runs", |s| weight(s) == 7).await;
+    // A backend that comes, one that is disabled and comes back.
+    let serving = |s: &lb_user::api::types::Status| s.services[0].backends.iter().filter(|b| b.slots > 0).count();
+    let three = format!("{good}[[service.backend]]\nname = \"web3\"\naddress = \"10.9.0.13:80\"\n");
+    node.configure(&three);
+    node.until("the third one serves", |s| serving(s) == 3).await;
+    node.configure(&three.replace("name = \"web3\"", "name = \"web3\"\nstate = \"disabled\""));
+    node.until("it does not while it is disabled", |s| serving(s) == 2)
+        .await;
+    node.configure(&three);
+    node.until("it serves again", |s| serving(s) == 3).await;
+    node.configure(&good.replace("name = \"web1\"", "name = \"web1\"\nweight = 7"));
+    node.until("it has gone", |s| serving(s) == 2).await;
     // A bad file: refused with its place, the running configuration stays.
     node.configure(&good.replace("name = \"web1\"", "nmae = \"web1\""));
     let status = node
@@ -322,4 +345,60 @@ async fn check_names_place_and_reason() {
         }
         assert!(error.len() < 2_500, "{name}: {} bytes", error.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_programs_and_other_pins_are_left_alone() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    node.configure(&format!("{}{SERVICE}", node.head("eth0")));
+    // Somebody else's program is on the NIC: said, and nothing is left behind by the attempt.
+    drop(Lock::take(&node.path("bpf")).unwrap());
+    let theirs = node.path("bpf/theirs");
+    node.namespace
+        .run_inside(|| attach_pass("eth0", &theirs).unwrap())
+        .unwrap();
+    let text = refused(&mut node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]));
+    assert!(text.contains("another XDP program is attached there"), "{text}");
+    assert!(
+        !addresses(&node).await.iter().any(|ip| ip.ends_with("100")),
+        "no VIP came"
+    );
+    let left = |node: &Node| -> Vec<String> {
+        let entries = fs::read_dir(node.path("bpf")).unwrap().map(|e| e.unwrap().file_name());
+        let names = entries.map(|name| name.to_string_lossy().into_owned());
+        names.filter(|name| !name.ends_with(".debug")).collect()
+    };
+    assert_eq!(left(&node), ["theirs"]);
+    // It goes, ours comes; and when ours goes again, what else is pinned there stays.
+    fs::remove_file(&theirs).unwrap();
+    fs::create_dir(node.path("bpf/others")).unwrap();
+    let deadline = std::time::Instant::now() + lb_tests::node::DEADLINE;
+    let daemon = loop {
+        // The kernel takes a program off some time after its pin is gone.
+        match node.try_start().await {
+            Ok(daemon) => break daemon,
+            Err(log) => assert!(std::time::Instant::now() < deadline, "{log}"),
+        }
+    };
+    daemon.end(Signal::SIGTERM);
+    // An interface that has left the file is let go.
+    node.configure(&format!("{}{SERVICE}", node.head("lo")));
+    let daemon = node.start().await;
+    let interfaces: Vec<String> = Lock::take(&node.path("bpf")).map_or_else(
+        |_| {
+            fs::read_dir(node.path("bpf/links"))
+                .unwrap()
+                .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+                .collect()
+        },
+        |_| panic!("the daemon holds the lock"),
+    );
+    assert_eq!(interfaces, ["lo-generic"]);
+    daemon.end(Signal::SIGTERM);
+    assert!(node.run("detach").status.success());
+    assert_eq!(left(&node), ["others"]);
+    fs::remove_dir(node.path("bpf/others")).unwrap();
 }

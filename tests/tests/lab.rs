@@ -4,13 +4,15 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use lb_tests::lab::{LabTurn, fulcrum};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use lb_user::net::Namespace;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getsid};
 
 const LAB: &str = "quickstart";
 const FOLDER: &str = "/run/fulcrum/lab/quickstart";
@@ -47,6 +49,8 @@ impl Halfway {
             .args(["lab", "up", LAB])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // As a shell starts it: a Ctrl-C goes to the whole group.
+            .process_group(0)
             .spawn()
             .unwrap();
         let pid = Pid::from_raw(up.id().cast_signed());
@@ -93,7 +97,7 @@ impl Halfway {
 
 fn assert_gone(processes: &[PathBuf]) {
     assert!(!Path::new(FOLDER).exists(), "the folder is left");
-    let names = lb_user::net::Namespace::names().unwrap();
+    let names = Namespace::names().unwrap();
     let left: Vec<&String> = names.iter().filter(|name| name.starts_with("fl-quickstart-")).collect();
     assert!(left.is_empty(), "{left:?}");
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -131,8 +135,17 @@ fn a_lab_is_up_once_and_ctrl_c_ends_it() {
         text(&status.stdout)
     );
 
+    // What the lab started has sessions of its own: Ctrl-C is for `lab up`, which cannot heed it yet.
+    killpg(pid, Signal::SIGINT).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    for process in [halfway.server, halfway.guardian] {
+        assert!(
+            fs::read_link(format!("/proc/{process}/exe")).is_ok(),
+            "{process} was ended by a Ctrl-C that was not for it"
+        );
+        assert_eq!(getsid(Some(process)), Ok(process));
+    }
     kill(pid, Signal::SIGCONT).unwrap();
-    kill(pid, Signal::SIGINT).unwrap();
     let (output, processes) = halfway.end();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert_gone(&processes);
@@ -153,9 +166,10 @@ fn down_works_after_anything_and_twice() {
         "{}",
         text(&refused.stderr)
     );
-    // One of its processes is stuck, and records are lost: names are enough.
+    // One of its processes is stuck, and all records are lost: names are enough.
     kill(server, Signal::SIGSTOP).unwrap();
     fs::remove_file(Path::new(FOLDER).join("lab.json")).unwrap();
+    fs::remove_dir_all(Path::new(FOLDER).join("processes")).unwrap();
     let down = turn.lab(&["down", LAB]);
     assert!(down.status.success(), "{}", text(&down.stderr));
     assert_gone(&processes);
@@ -164,6 +178,29 @@ fn down_works_after_anything_and_twice() {
     assert_eq!(text(&again.stdout), "lab quickstart is not up\n");
     let unknown = turn.lab(&["down", "nosuch"]);
     assert!(!unknown.status.success());
+}
+
+#[test]
+fn what_others_made_is_not_taken_down() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    const OTHERS: &str = "fl-quickstart-client";
+    let made = Namespace::create(OTHERS).unwrap().id().unwrap();
+    let refused = turn.lab(&["up", LAB]);
+    let stderr = text(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(
+        stderr.contains(&format!("{OTHERS} exists; `fulcrum lab down {LAB}` removes")),
+        "{stderr}"
+    );
+    assert_eq!(
+        Namespace::open(OTHERS).unwrap().id().unwrap(),
+        made,
+        "it is still there"
+    );
+    assert!(!Path::new(FOLDER).exists());
+    let down = turn.lab(&["down", LAB]);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert_gone(&[]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use lb_tests::gate::{Gate, root};
 use lb_tests::netns::TestNamespace;
 use lb_user::model::{NextHop, NextHopState};
 use lb_user::net::neighbour::Key;
+use lb_user::net::next_hop::Means;
 use lb_user::net::{Address, LOOPBACK, Namespace, Net, namespace, next_hop, wire};
 use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
@@ -77,7 +78,10 @@ fn a_namespace_has_a_name_until_it_is_deleted() {
         .confine(Command::new("readlink").arg("/proc/self/ns/net"))
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8(child.stdout).unwrap().trim(), format!("net:[{id}]"));
+    assert_eq!(
+        String::from_utf8(child.stdout).unwrap().trim(),
+        format!("net:[{}]", id.1)
+    );
 
     assert!(Namespace::delete(made.name()).unwrap());
     assert!(!Namespace::delete(made.name()).unwrap(), "deleting twice is fine");
@@ -175,30 +179,44 @@ async fn wires_do_as_they_are_told() {
 struct Resolver {
     targets: watch::Sender<BTreeSet<IpAddr>>,
     states: mpsc::Receiver<(IpAddr, NextHopState)>,
+    /// What was told last of each.
+    told: BTreeMap<IpAddr, NextHopState>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Resolver {
     fn start(net: &Net, targets: &[&str]) -> Self {
+        Self::with(net, Means::default(), targets)
+    }
+
+    fn with(net: &Net, means: Means, targets: &[&str]) -> Self {
         let (targets, watched) = watch::channel(targets.iter().map(|text| ip(text)).collect());
         let (out, states) = mpsc::channel(1);
         Self {
             targets,
             states,
-            task: tokio::spawn(next_hop::run(net.clone(), watched, out)),
+            told: BTreeMap::new(),
+            task: tokio::spawn(next_hop::drive(net.clone(), means, watched, out)),
         }
     }
 
-    /// Waits until `target` is told to be in a state that `wanted` accepts.
+    /// The next thing told.
+    async fn next(&mut self) -> (IpAddr, NextHopState) {
+        let (target, state) = self.states.recv().await.expect("the resolver lives");
+        self.told.insert(target, state.clone());
+        (target, state)
+    }
+
+    /// Waits until what was told last of `target` is a state that `wanted` accepts.
     async fn until(&mut self, target: &str, wanted: impl Fn(&NextHopState) -> bool) -> NextHopState {
+        let target = ip(target);
         let mut seen = Vec::new();
         let wait = async {
             loop {
-                let (ip, state) = self.states.recv().await.expect("the resolver lives");
-                if ip.to_string() == target && wanted(&state) {
-                    return state;
+                match self.told.get(&target) {
+                    Some(state) if wanted(state) => return state.clone(),
+                    _ => seen.push(self.next().await),
                 }
-                seen.push((ip, state));
             }
         };
         timeout(DEADLINE, wait)
@@ -209,7 +227,7 @@ impl Resolver {
     async fn until_reason(&mut self, target: &str, reason: &str) {
         self.until(
             target,
-            |state| matches!(state, NextHopState::Unresolved(why) if why == reason),
+            |state| matches!(state, NextHopState::Unresolved(why) | NextHopState::Pending(why) if why == reason),
         )
         .await;
     }
@@ -226,13 +244,15 @@ async fn next_hops_are_found_and_followed() {
     let mac = |link: Option<lb_user::net::Link>| link.unwrap().mac.unwrap();
     let local = mac(pair.left_net.link("eth0").await.unwrap());
     let remote = mac(pair.right_net.link("eth0").await.unwrap());
-    let hop = |mac| {
+    let by = |mac, router: Option<&str>| {
         NextHopState::Resolved(NextHop {
             mac,
             local,
             interface: eth0,
+            router: router.map(ip),
         })
     };
+    let hop = |mac| by(mac, None);
 
     let targets = [
         "10.99.0.2",
@@ -245,14 +265,17 @@ async fn next_hops_are_found_and_followed() {
     let mut resolver = Resolver::start(&pair.left_net, &targets);
     let mut settled = BTreeSet::new();
     while settled.len() < targets.len() {
-        let (target, state) = timeout(DEADLINE, resolver.states.recv()).await.unwrap().unwrap();
+        let (target, state) = timeout(DEADLINE, resolver.next()).await.unwrap();
         let text = target.to_string();
         match state {
             NextHopState::Resolved(_) => {
                 assert!(["10.99.0.2", "fd99::2"].contains(&text.as_str()), "{text}: {state:?}");
                 assert_eq!(state, hop(remote), "{text}");
             }
-            NextHopState::Unresolved(why) if why.contains("has not answered yet") => continue,
+            NextHopState::Pending(why) => {
+                assert!(why.contains("has not answered yet"), "{text}: {why}");
+                continue;
+            }
             NextHopState::Unresolved(why) => match text.as_str() {
                 "10.99.0.1" | "127.0.0.9" => assert_eq!(why, format!("{text} is this node itself")),
                 "203.0.113.5" => assert_eq!(why, "no route to 203.0.113.5"),
@@ -289,9 +312,14 @@ async fn next_hops_are_found_and_followed() {
         .add_route(ip("0.0.0.0"), 0, ip("10.99.0.2"))
         .await
         .unwrap();
-    resolver.until("203.0.113.5", |state| *state == hop(exchanged)).await;
+    let routed = by(exchanged, Some("10.99.0.2"));
+    resolver.until("203.0.113.5", |state| *state == routed).await;
     pair.left_net.set_down(eth0).await.unwrap();
     resolver.until_reason("203.0.113.5", "no route to 203.0.113.5").await;
+    // Not before this is told: a way that is lost and found between two looks is not told again.
+    resolver
+        .until("10.99.0.2", |state| !matches!(state, NextHopState::Resolved(_)))
+        .await;
     pair.left_net.set_up(eth0).await.unwrap();
     resolver.until("10.99.0.2", |state| *state == hop(exchanged)).await;
 
@@ -323,9 +351,60 @@ async fn next_hops_are_found_and_followed() {
             .unwrap()
             .managed
     );
-    let Resolver { targets, task, states } = resolver;
+    let Resolver {
+        targets, task, states, ..
+    } = resolver;
     drop(targets);
     timeout(DEADLINE, task).await.unwrap().unwrap();
     drop(states);
     timeout(DEADLINE, gone("10.99.0.2")).await.unwrap();
+}
+
+/// Where no message of the kernel arrives, and where it manages no neighbours, the sweep alone finds what changed.
+#[tokio::test]
+async fn a_sweep_makes_up_for_what_the_kernel_does_not_do() {
+    if root() == Gate::Skip {
+        return;
+    }
+    for managed in [true, false] {
+        let pair = Pair::new().await;
+        let eth0 = pair.left_net.index("eth0").await.unwrap();
+        let far = pair.right_net.index("eth0").await.unwrap();
+        // An entry grows old in moments, and is asked for again when it is used, and only then.
+        for (key, value) in [
+            ("base_reachable_time_ms", "100"),
+            ("delay_first_probe_time", "0"),
+            ("retrans_time_ms", "50"),
+            ("ucast_solicit", "1"),
+        ] {
+            wire::sysctl(&pair.left, &format!("ipv4/neigh/eth0/{key}"), value).unwrap();
+        }
+        let means = Means {
+            sweep: Duration::from_millis(200),
+            events: false,
+            managed,
+        };
+        let mut resolver = Resolver::with(&pair.left_net, means, &["10.99.0.2", "203.0.113.5"]);
+        let via = |mac| move |state: &NextHopState| matches!(state, NextHopState::Resolved(hop) if hop.mac == mac);
+        let remote = pair.right_net.link("eth0").await.unwrap().unwrap().mac.unwrap();
+        resolver.until("10.99.0.2", via(remote)).await;
+        resolver.until_reason("203.0.113.5", "no route to 203.0.113.5").await;
+        let entry = pair.left_net.neighbour(Key {
+            interface: eth0,
+            ip: ip("10.99.0.2"),
+        });
+        assert_eq!(entry.await.unwrap().unwrap().managed, managed);
+
+        // A route appears.
+        pair.left_net
+            .add_route(ip("0.0.0.0"), 0, ip("10.99.0.2"))
+            .await
+            .unwrap();
+        resolver.until("203.0.113.5", via(remote)).await;
+
+        // The backend's card is exchanged, and it says nothing.
+        let exchanged = Mac([2, 0, 0, 0, 0, 7]);
+        pair.right_net.set_mac(far, exchanged).await.unwrap();
+        resolver.until("10.99.0.2", via(exchanged)).await;
+    }
 }

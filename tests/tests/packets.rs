@@ -5,13 +5,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
+use lb_common::backend::{MacFlags, Member};
+use lb_common::service::{Decision, Mode};
 use lb_common::stats::{Counters, DropReason};
 use lb_tests::gate::{self, Gate};
+use lb_tests::netns::TestNamespace;
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE, Rig, mac_of, rig};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::model::Protocol;
 use lb_user::model::status::{Explanation, FlowQuery};
+use lb_user::net::Net;
+use lb_user::plan::{MapOp, ServiceKey};
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -55,6 +60,9 @@ address = "10.0.0.3:80"
 
 /// The addresses that were on the node before Fulcrum came.
 const HAD: [&str; 2] = ["192.0.2.20", "2001:db8::20"];
+
+/// Another node's MAC: what is sent there is not for this one.
+const OTHER: Mac = Mac([2, 0, 0, 0, 0, 0xee]);
 
 /// What comes out.
 enum Out {
@@ -177,7 +185,8 @@ fn both_families(f: Family) -> Vec<Case> {
     let mut padded = to_node(&syn);
     padded.resize(80, 0);
     let group = packet::frame(Mac([0xff; 6]), CLIENT, &syn);
-    let stray = packet::frame(Mac([2, 0, 0, 0, 0, 0xee]), CLIENT, &syn);
+    let stray = packet::frame(OTHER, CLIENT, &syn);
+    let icmp_number = if v4 { 1 } else { 58 };
     let total = if v4 { 2 } else { 4 };
     vec![
         Case::forwards(name("SYN"), to_node(&syn), "10.0.0.1:80", true),
@@ -241,6 +250,20 @@ fn both_families(f: Family) -> Vec<Case> {
             to_node(&echo),
             TX,
             Out::Frame(packet::frame(CLIENT, NODE, &answer)),
+        ),
+        Case::passes(name("echo for another MAC"), packet::frame(OTHER, CLIENT, &echo)),
+        Case::passes(
+            name("undeclared port, for another MAC"),
+            packet::frame(OTHER, CLIENT, &packet::tcp(client, at(f.vip, 22), SYN, b"")),
+        ),
+        Case::drops(
+            name("echo request in the padding"),
+            [
+                to_node(&packet::ip(client.ip(), vip.ip(), icmp_number, b"")),
+                vec![request, 0, 0, 0, 0, 0, 0, 0],
+            ]
+            .concat(),
+            DropReason::Truncated,
         ),
         Case::drops(
             name("undeclared TCP port"),
@@ -446,50 +469,89 @@ async fn every_packet_has_its_fate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maps_that_do_not_fit_together_drop() {
-    use lb_common::backend::{MacFlags, Member};
-    use lb_user::plan::MapOp;
     if gate::root() == Gate::Skip {
         return;
     }
     let mut rig = rig(TOML, &HAD).await;
-    let syn = to_node(&packet::tcp(at("198.51.100.7", 40000), at("192.0.2.10", 80), SYN, b""));
     let installed = rig.dataplane_mut().installed().unwrap();
     let (&id, &member) = installed
         .members
         .iter()
         .find(|(_, m)| m.address.to_ip() == IpAddr::from([10, 0, 0, 1]))
         .unwrap();
-    let (&key, _) = installed
-        .entries
-        .iter()
-        .find(|(_, d)| d.member_base() + 1 == id.0 && d.ring_log2() > 0)
-        .unwrap();
+    let keys = FAMILIES.map(|f| ServiceKey::service(at(f.vip, 80), Protocol::Tcp));
     let unresolved = Member {
         next_hop: MacFlags::new(member.next_hop.mac(), MacFlags::ALIVE),
         ..member
     };
     let elsewhere = Member { interface: 7, ..member };
-    let beyond = lb_common::service::Decision::service(lb_common::service::Mode::Dsr, 0xff_ffff, 14, 0);
-    for (op, reason) in [
-        (MapOp::PutMember(id, unresolved), DropReason::Unresolved),
-        (MapOp::PutMember(id, elsewhere), DropReason::NoEgress),
-        (MapOp::PutEntry(key, beyond), DropReason::Inconsistent),
-    ] {
-        let count = |rig: &mut Rig| {
-            rig.dataplane_mut()
-                .drops()
-                .unwrap()
-                .into_iter()
-                .find(|(r, _)| *r == reason)
-                .unwrap()
-                .1
-        };
-        rig.dataplane_mut().apply(&op).unwrap();
-        let before = count(&mut rig);
-        let (action, output) = rig.dataplane_mut().test_run(&syn).unwrap();
-        assert_eq!((action, &output), (DROP, &syn), "{reason:?}");
-        assert_eq!(count(&mut rig), before + 1, "{reason:?}");
+    let beyond = Decision::service(Mode::Dsr, 0xff_ffff, 14, 0);
+    let faults = [
+        (vec![MapOp::PutMember(id, unresolved)], DropReason::Unresolved),
+        (vec![MapOp::PutMember(id, elsewhere)], DropReason::NoEgress),
+        (
+            keys.map(|key| MapOp::PutEntry(key, beyond)).into(),
+            DropReason::Inconsistent,
+        ),
+    ];
+    for (ops, reason) in faults {
+        for op in &ops {
+            rig.dataplane_mut().apply(op).unwrap();
+        }
+        for family in FAMILIES {
+            let count = |rig: &mut Rig| {
+                let drops = rig.dataplane_mut().drops().unwrap();
+                drops.into_iter().find(|(r, _)| *r == reason).unwrap().1
+            };
+            let syn = to_node(&packet::tcp(at(family.client, 40000), at(family.vip, 80), SYN, b""));
+            let before = count(&mut rig);
+            let (action, output) = rig.dataplane_mut().test_run(&syn).unwrap();
+            assert_eq!((action, &output), (DROP, &syn), "{}: {reason:?}", family.name);
+            assert_eq!(count(&mut rig), before + 1, "{}: {reason:?}", family.name);
+        }
     }
+}
+
+/// A backend on another interface: redirected there, with the MACs of that link.
+#[test]
+fn backends_elsewhere_are_reached_by_redirect() {
+    const REDIRECT: u32 = 4;
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (node, outside) = (TestNamespace::new("node"), TestNamespace::new("outside"));
+    let test = async {
+        let net = Net::inside(&node).unwrap();
+        net.add_veth("eth1", "eth1", &outside).await.unwrap();
+        let (eth1, own) = (net.index("eth1").await.unwrap(), Mac([2, 0, 0, 0, 1, 1]));
+        let mut rig = rig(TOML, &HAD).await;
+        rig.dataplane_mut().set_nic(eth1, own).unwrap();
+        let installed = rig.dataplane_mut().installed().unwrap();
+        for (&id, &member) in &installed.members {
+            let elsewhere = Member {
+                local: MacFlags::new(own, 0),
+                interface: eth1,
+                ..member
+            };
+            rig.dataplane_mut().apply(&MapOp::PutMember(id, elsewhere)).unwrap();
+        }
+        for f in FAMILIES {
+            let packet = packet::tcp(at(f.client, 40000), at(f.vip, 80), SYN, b"");
+            let (action, output) = rig.dataplane_mut().test_run(&to_node(&packet)).unwrap();
+            let moved = packet::frame(mac_of([10, 0, 0, 1].into()), own, &packet);
+            assert_eq!((action, output), (REDIRECT, moved), "{}", f.name);
+            let stray = packet::frame(OTHER, CLIENT, &packet);
+            assert_eq!(
+                rig.dataplane_mut().test_run(&stray).unwrap(),
+                (PASS, stray),
+                "{}",
+                f.name
+            );
+        }
+    };
+    // Interfaces are looked up in the namespace of the thread.
+    let run = || tokio::runtime::Runtime::new().unwrap().block_on(test);
+    node.run_inside(run).unwrap();
 }
 
 /// xorshift64*, so that a failure can be repeated.
@@ -545,13 +607,28 @@ async fn cut_and_mangled_packets_do_no_harm() {
         actions[action as usize] += 1;
         if action == TX {
             assert_eq!(output.len(), frame.len());
-            let is_echo = output[..6] == CLIENT.0 || output[..6] == frame[6..12];
-            if !is_echo {
-                assert_eq!(
-                    output[12..],
-                    frame[12..],
-                    "dsr changes addresses of the Ethernet header only"
+            // Where a reply to an echo differs from its request: both MACs, addresses, hops, checksums and type.
+            let v4 = frame[12..14] == [8, 0];
+            let header = if v4 { usize::from(frame[14] & 0xf) * 4 } else { 40 };
+            let (hops, addresses) = if v4 { (22, 26..34) } else { (21, 22..54) };
+            let echo = output[..6] == frame[6..12];
+            for (i, (before, after)) in frame.iter().zip(&output).enumerate().skip(12) {
+                let free = echo
+                    && (i == hops
+                        || addresses.contains(&i)
+                        || v4 && (24..26).contains(&i)
+                        || i == 14 + header
+                        || (16 + header..18 + header).contains(&i));
+                assert!(
+                    free || before == after,
+                    "byte {i}: {before:02x} became {after:02x} in {frame:02x?}"
                 );
+            }
+            if echo {
+                let half = addresses.len() / 2;
+                let (source, destination) = (addresses.start, addresses.start + half);
+                assert_eq!(output[source..destination], frame[destination..destination + half]);
+                assert_eq!(output[destination..destination + half], frame[source..destination]);
             }
         } else {
             assert_eq!(&output, frame, "action {action} leaves the frame alone");

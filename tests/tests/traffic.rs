@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lb_tests::lab::{LabTurn, fulcrum};
@@ -56,6 +57,39 @@ impl Lab {
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+
+    /// What the daemon says of a flow of the client to the web service; `None` when there is no daemon.
+    fn explain(&self, port: u16) -> Option<serde_json::Value> {
+        let output = fulcrum()
+            .args([
+                "explain",
+                "--json",
+                "--socket",
+                &format!("{FOLDER}/fulcrum.sock"),
+                "tcp",
+            ])
+            .args([format!("10.77.0.10:{port}"), "10.77.0.100:80".to_owned()])
+            .output()
+            .unwrap();
+        output
+            .status
+            .success()
+            .then(|| serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
+    }
+
+    /// Starts a daemon on the lab's balancer, as the lab did. `lab down` ends it, as it ends whatever runs there.
+    fn start_daemon(&self) -> Child {
+        let fulcrum = fulcrum();
+        let log = fs::File::create(format!("{FOLDER}/log/second.log")).unwrap();
+        Command::new(fulcrum.get_program())
+            .args(["lab", "exec", "quickstart/lb", "--"])
+            .arg(fulcrum.get_program())
+            .args(["run", "-c", &format!("{FOLDER}/fulcrum.toml")])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
     }
 
     /// Waits until the status is as wanted.
@@ -114,18 +148,7 @@ fn real_clients_notice_only_what_they_must() {
 
     // `explain` knows who will answer. Ports below those that the kernel gives out are free.
     for port in 20001..20011 {
-        let explain = fulcrum()
-            .args([
-                "explain",
-                "--json",
-                "--socket",
-                &format!("{FOLDER}/fulcrum.sock"),
-                "tcp",
-            ])
-            .args([format!("10.77.0.10:{port}"), "10.77.0.100:80".to_owned()])
-            .output()
-            .unwrap();
-        let explained: serde_json::Value = serde_json::from_slice(&explain.stdout).unwrap();
+        let explained = lab.explain(port).expect("a daemon");
         let answer = lab.client(&["curl", "-sS", "--local-port", &port.to_string(), V4]);
         let answer = String::from_utf8(answer.stdout).unwrap();
         let backend = explained["backend"].as_str().unwrap();
@@ -150,11 +173,46 @@ fn real_clients_notice_only_what_they_must() {
     assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
 
     // The daemon dies: nobody notices, and the next one takes over as it was.
+    const FLOWS: std::ops::Range<u16> = 21000..21032;
+    let backend = |port| Some(lab.explain(port)?["backend"].clone());
+    let before: Vec<_> = FLOWS.map(|port| backend(port).expect("a daemon")).collect();
     lab.kill("fulcrum");
     assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
     assert_eq!(lab.curl(&V6.replace('[', "\\[").replace(']', "\\]"), 60).len(), 2);
+    assert_eq!(backend(FLOWS.start), None, "nobody is there to ask");
+    let taken_over = AtomicBool::new(false);
+    let mut next = std::thread::scope(|scope| {
+        let requests = scope.spawn(|| {
+            let mut rounds = 0;
+            while !taken_over.load(Ordering::Relaxed) || rounds < 3 {
+                assert_eq!(lab.curl(V4, 20).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
+                rounds += 1;
+            }
+        });
+        let mut next = lab.start_daemon();
+        let deadline = Instant::now() + DEADLINE;
+        while backend(FLOWS.start).is_none() {
+            let ended = next.try_wait().unwrap();
+            if ended.is_some() || Instant::now() >= deadline {
+                taken_over.store(true, Ordering::Relaxed);
+                let log = fs::read_to_string(format!("{FOLDER}/log/second.log")).unwrap();
+                panic!("no daemon: {ended:?}\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let after: Vec<_> = FLOWS.map(|port| backend(port).expect("a daemon")).collect();
+        taken_over.store(true, Ordering::Relaxed);
+        requests
+            .join()
+            .expect("every request is answered, by a server that lives");
+        assert_eq!(after, before);
+        next
+    });
+    lab.until("it knows that web2 is down", |s| is_down(s, "web2"));
+    assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
 
     let down = lab.0.lab(&["down", LAB]);
     assert!(down.status.success(), "{down:?}");
     assert!(!Path::new(FOLDER).exists());
+    next.wait().unwrap();
 }

@@ -131,8 +131,10 @@ fn copy(from: &Path, to: &Path, path: &Path) -> Result<()> {
     }
     fs::create_dir_all(to.join(path))?;
     for entry in fs::read_dir(from.join(path))? {
-        let name = entry?.file_name();
-        if name != "target" {
+        let entry = entry?;
+        let name = entry.file_name();
+        // What is no source for the digest is none for the build either, so that one cannot pass without the other.
+        if name != "target" && (entry.file_type()?.is_dir() || digest::is_source(&name)) {
             copy(from, to, &path.join(name))?;
         }
     }
@@ -150,6 +152,39 @@ mod tests {
             rustc: rustc.into(),
             linker: "bpf-linker 0.13.0".into(),
         }
+    }
+
+    #[test]
+    fn only_sources_are_copied() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |file: &str, text: &str| {
+            let path = from.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("Cargo.toml", "[workspace]\nmembers = [\"one\"]\n");
+        write("Cargo.lock", "");
+        for file in [
+            "Cargo.toml",
+            "src/main.rs",
+            "src/.main.rs.swp",
+            "src/main.rs~",
+            "target/x.rs",
+            "object/x.o",
+        ] {
+            write(&format!("one/{file}"), "");
+        }
+        std::os::unix::fs::symlink("nowhere", from.path().join("one/src/.#main.rs")).unwrap();
+        copy_workspace(from.path(), to.path()).unwrap();
+        let copied = |folder: &str| {
+            let entries = fs::read_dir(to.path().join(folder)).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(copied(""), ["Cargo.lock", "Cargo.toml", "one"]);
+        assert_eq!(copied("one"), ["Cargo.toml", "object", "src"]);
+        assert_eq!(copied("one/src"), ["main.rs"]);
     }
 
     #[test]

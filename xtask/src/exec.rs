@@ -2,10 +2,11 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
 /// Runs a command with the terminal's own input and output; an error when it ends with anything but 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -14,6 +15,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{}: {status}", shown(command));
     }
     Ok(())
+}
+
+/// Becomes a command: its signals, its end and its exit code are this process's. Comes back only with an error.
+pub(crate) fn replace(command: &mut Command) -> Error {
+    Error::from(command.exec()).context(shown(command))
 }
 
 /// Runs a command and returns its standard output as text; its standard error goes to the terminal.
@@ -82,6 +88,8 @@ mod tests {
         assert_eq!(error.to_string(), r"false plain 'two words' 'it'\''s': exit status: 1");
         let error = output(&mut Command::new("/no/such/program")).unwrap_err();
         assert_eq!(error.to_string(), "/no/such/program");
+        let error = replace(Command::new("/no/such/program").arg("a b"));
+        assert_eq!(error.to_string(), "/no/such/program 'a b'");
     }
 
     #[test]

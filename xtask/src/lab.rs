@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: builds Fulcrum as the user, and runs the quickstart lab as root.
+//! `cargo xtask lab`: builds Fulcrum as the user, and becomes the quickstart lab, as root.
 
 use std::ffi::OsString;
 
@@ -19,5 +19,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // First, so that nobody waits for a build to learn it.
     let root = privilege::root().map_err(|why| anyhow!("the lab needs root for namespaces and XDP: {why}"))?;
     let fulcrum = workspace::build_fulcrum(true)?;
-    exec::run(root.command(fulcrum).args(["lab", "up", "quickstart"]).args(&args.args))
+    // Not as a child: Ctrl-C would end this process while the lab still cleans up, and give the prompt back too early.
+    let mut lab = root.command(fulcrum);
+    Err(exec::replace(lab.args(["lab", "up", "quickstart"]).args(&args.args)))
 }

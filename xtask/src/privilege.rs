@@ -1,4 +1,6 @@
 //! Root for the commands that need it, and for nothing else: building runs as the user.
+//!
+//! Who has to type a password does so before anything is built, and can leave while it is.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,8 +18,8 @@ pub(crate) enum Root {
     Sudo,
 }
 
-/// How to become root; the error says why it cannot be done. Nobody is asked for a password here: sudo does that when
-/// it runs, and counts as unusable where it could not ask.
+/// How to become root; the error says why it cannot be done. Where sudo wants a password and there is a terminal, it
+/// asks now, and remembers the answer for as long as it is configured to.
 pub(crate) fn root() -> Result<Root, &'static str> {
     if nix::unistd::geteuid().is_root() {
         return Ok(Root::Already);
@@ -25,10 +27,26 @@ pub(crate) fn root() -> Result<Root, &'static str> {
     if exec::find("sudo").is_none() {
         return Err("you are not root, and there is no sudo");
     }
-    if std::io::stdin().is_terminal() || exec::ask(Command::new("sudo").args(["-n", "true"])).is_some() {
+    by_sudo(
+        || exec::ask(Command::new("sudo").args(["-n", "true"])).is_some(),
+        std::io::stdin().is_terminal(),
+        || exec::run(Command::new("sudo").arg("-v")).is_ok(),
+    )
+}
+
+/// Whether sudo will do, `unasked` or after it has `asked` at a terminal.
+fn by_sudo(unasked: impl FnOnce() -> bool, terminal: bool, asked: impl FnOnce() -> bool) -> Result<Root, &'static str> {
+    if unasked() {
         return Ok(Root::Sudo);
     }
-    Err("you are not root, and sudo wants a password but has no terminal to ask for it")
+    if !terminal {
+        return Err("you are not root, and sudo wants a password but has no terminal to ask for it");
+    }
+    if asked() {
+        Ok(Root::Sudo)
+    } else {
+        Err("you are not root, and sudo refuses")
+    }
 }
 
 impl Root {
@@ -96,6 +114,16 @@ mod tests {
         assert_eq!(command.get_program(), "sudo");
         assert_eq!(words[0], "env");
         assert!(words.ends_with(&["env".into(), "FULCRUM_BIN=/a b/fulcrum".into(), "/t/verifier".into()]));
+    }
+
+    #[test]
+    fn a_password_is_asked_for_once_and_only_where_somebody_can_type_it() {
+        let never = || -> bool { panic!("sudo needs no password, or has no terminal") };
+        assert_eq!(by_sudo(|| true, true, never), Ok(Root::Sudo));
+        assert_eq!(by_sudo(|| true, false, never), Ok(Root::Sudo));
+        assert!(by_sudo(|| false, false, never).unwrap_err().contains("no terminal"));
+        assert_eq!(by_sudo(|| false, true, || true), Ok(Root::Sudo));
+        assert!(by_sudo(|| false, true, || false).unwrap_err().contains("refuses"));
     }
 
     #[test]

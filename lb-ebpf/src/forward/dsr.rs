@@ -1,14 +1,14 @@
 //! Direct server return: the packet goes to the backend as it is, with another destination MAC. The backend holds the
 //! VIP and answers the client itself, so nothing of the reply is seen here.
 
-use lb_common::backend::Member;
+use lb_common::select::Chosen;
 
 use crate::packet::Packet;
 use crate::transmit;
 use crate::verdict::{Sent, Step};
 
-/// Sends the packet to `member` on its own link.
+/// Sends the packet to the member on its own link.
 #[inline(always)]
-pub(crate) fn send(packet: &Packet<'_>, member: &Member) -> Step<Sent> {
-    transmit::to_member(packet, member)
+pub(crate) fn send(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
+    transmit::to_member(packet, chosen)
 }

@@ -13,6 +13,7 @@ use crate::icmp;
 use crate::maps::Maps;
 use crate::packet::{Packet, load};
 use crate::service::{serve, unwanted};
+use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
 
 /// More fragments, or an offset: all but "don't fragment" and the reserved bit.
@@ -67,12 +68,17 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     if !vip.exists() {
         return Err(Stop::Pass);
     }
+    let eth = transmit::for_this_node(packet)?;
     Err(if !sound || !fits {
         unwanted(vip, DropReason::MalformedIpv4)
     } else if fragment {
         unwanted(vip, DropReason::Fragment)
     } else if protocol == protocol::ICMP {
-        return icmp::echo_v4(packet, vip, ip, l4);
+        let message = icmp::Message {
+            at: l4,
+            length: total - header,
+        };
+        return icmp::echo_v4(packet, vip, eth, ip, &message);
     } else if l4::has_ports(protocol) && packet.peek::<Ports>(l4).is_none() {
         unwanted(vip, DropReason::Truncated)
     } else {

@@ -13,6 +13,7 @@ use crate::icmp;
 use crate::maps::Maps;
 use crate::packet::{Packet, load};
 use crate::service::{serve, unwanted};
+use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
 
 /// Next header of the fragment header, RFC 8200 §4.5.
@@ -61,12 +62,17 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     if !vip.exists() {
         return Err(Stop::Pass);
     }
+    let eth = transmit::for_this_node(packet)?;
     Err(if !sound {
         unwanted(vip, DropReason::MalformedIpv6)
     } else if next == FRAGMENT {
         unwanted(vip, DropReason::Fragment)
     } else if next == protocol::ICMPV6 {
-        return icmp::echo_v6(packet, vip, ip, L4);
+        let message = icmp::Message {
+            at: L4,
+            length: payload,
+        };
+        return icmp::echo_v6(packet, vip, eth, ip, &message);
     } else if l4::has_ports(next) && packet.peek::<Ports>(L4).is_none() {
         unwanted(vip, DropReason::Truncated)
     } else {

@@ -34,6 +34,18 @@ fn count(ring: &[MemberIndex], index: MemberIndex) -> usize {
     ring.iter().filter(|&&i| i == index).count()
 }
 
+/// How many slots change hands when `new` replaces `old`.
+///
+/// Rings of different sizes are compared at the larger one: slots i and i + N of a doubled ring stand for slot i. An
+/// empty ring serves nothing, so every slot of the other one counts.
+fn moved(old: &[MemberIndex], new: &[MemberIndex]) -> usize {
+    let slots = old.len().max(new.len());
+    if old.is_empty() || new.is_empty() {
+        return slots;
+    }
+    (0..slots).filter(|i| old[i % old.len()] != new[i % new.len()]).count()
+}
+
 #[test]
 fn nobody_to_choose_means_no_ring() {
     assert_eq!(build(&[], RingSize::DEFAULT, SEED), None);

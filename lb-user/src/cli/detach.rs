@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, bail};
 
 use super::args::Detach;
 use crate::control::addresses::take_off;
-use crate::dataplane::kernel;
+use crate::dataplane::kernel::Lock;
 use crate::net::Net;
 use crate::{config, daemon};
 
-/// Takes the program off, then the VIPs; a second time there is nothing to do.
+/// Takes the VIPs off, then the program, which forgets whose they are; a second time there is nothing to do.
 pub(super) async fn run(args: &Detach) -> Result<ExitCode> {
     let pin_dir = match &args.pin_dir {
         Some(folder) => folder.clone(),
@@ -20,17 +20,20 @@ pub(super) async fn run(args: &Detach) -> Result<ExitCode> {
     if let Some(missing) = daemon::missing_privileges() {
         bail!("{missing}");
     }
-    let detached = kernel::detach(&pin_dir)?;
     let mut report = String::new();
-    for interface in &detached.interfaces {
-        writeln!(report, "{interface}: program taken off")?;
-    }
-    let net = Net::here().context("cannot open a netlink socket")?;
-    for &vip in &detached.addresses {
-        take_off(&net, vip)
-            .await
-            .with_context(|| format!("cannot take {vip} off the node"))?;
-        writeln!(report, "{vip}: taken off the node")?;
+    if let Some(lock) = Lock::take_existing(&pin_dir)? {
+        let net = Net::here().context("cannot open a netlink socket")?;
+        for vip in lock.owned_addresses()? {
+            if take_off(&net, vip)
+                .await
+                .with_context(|| format!("cannot take {vip} off the node"))?
+            {
+                writeln!(report, "{vip}: taken off the node")?;
+            }
+        }
+        for interface in lock.detach()? {
+            writeln!(report, "{interface}: program taken off")?;
+        }
     }
     if report.is_empty() {
         writeln!(report, "nothing of Fulcrum was attached below {}", pin_dir.display())?;

@@ -46,18 +46,20 @@ impl Addresses for NodeAddresses {
     }
 
     async fn remove(&self, vip: IpAddr) -> io::Result<()> {
-        take_off(&self.net, vip).await
+        take_off(&self.net, vip).await.map(drop)
     }
 }
 
-/// Takes a VIP off whatever interface has it.
+/// Takes a VIP off whatever interface has it; false when none has.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub async fn take_off(net: &Net, vip: IpAddr) -> io::Result<()> {
+pub async fn take_off(net: &Net, vip: IpAddr) -> io::Result<bool> {
     let addresses = net.addresses().await.map_err(io::Error::other)?;
+    let mut found = false;
     for address in addresses.iter().filter(|a| a.ip == vip) {
         net.remove_vip(address.interface, vip).await.map_err(io::Error::other)?;
+        found = true;
     }
-    Ok(())
+    Ok(found)
 }

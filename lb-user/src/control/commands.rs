@@ -123,7 +123,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
         let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
-        let backend = report::backend(&self.facts, &self.placement, &self.dataplane, member).map_err(unreadable)?;
+        let backend = report::backend(&self.facts, &self.carried, &self.dataplane, member).map_err(unreadable)?;
         Ok(Overridden {
             service: Arc::clone(&member.service),
             backend: backend.ok_or_else(|| names::gone(member))?,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::addr::PortBe;
-use lb_common::backend::MacFlags;
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
-use lb_common::select::{self, Tables};
+use lb_common::ring;
+use lb_common::select::{self, Chosen, Tables};
 use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
@@ -70,7 +70,7 @@ pub(super) fn explain(
         }
     };
     let slots = 1u32 << (decision.ring_log2() & 31);
-    let index = hash as u32 & (slots - 1);
+    let index = ring::index(decision.ring_log2(), hash);
     let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot));
     let service = service.unwrap_or_else(|| flow.destination.to_string().into());
     let dropped = |reason| Explanation::Dropped {
@@ -78,13 +78,10 @@ pub(super) fn explain(
         reason,
         slot: index,
     };
-    let (id, member) = match chosen {
+    let Chosen { id, member, .. } = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => return dropped(reason),
     };
-    if member.next_hop.flags() & MacFlags::RESOLVED == 0 {
-        return dropped(DropReason::Unresolved);
-    }
     let Some((service, backend, mode)) = names(id) else {
         return dropped(DropReason::Inconsistent);
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
-    AdminState, Backend, Config, Health, MemberKey, NextHop, NextHopState, Service, Undeclared, Verdict,
+    AdminState, Backend, Config, Health, MemberKey, Mode, NextHop, NextHopState, Service, Undeclared, Verdict,
 };
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
 
@@ -108,9 +108,15 @@ impl Facts {
 
     /// How a backend is reached; `None` while the resolver has not said anything.
     #[must_use]
-    pub fn next_hop(&self, backend: &Backend) -> Option<NextHopState> {
+    pub fn next_hop(&self, service: &Service, backend: &Backend) -> Option<NextHopState> {
         let state = self.next_hops.get(&backend.address.ip())?;
         Some(match state {
+            // A router sends what carries the VIP back to this node.
+            NextHopState::Resolved(NextHop {
+                router: Some(router), ..
+            }) if service.mode == Mode::Dsr => NextHopState::Unresolved(format!(
+                "it is behind router {router}; dsr needs it on this node's own segment"
+            )),
             NextHopState::Resolved(NextHop { interface, .. }) if !self.interfaces.contains_key(interface) => {
                 NextHopState::Unresolved("it is reached through an interface that is not in [node] interfaces".into())
             }
@@ -173,10 +179,10 @@ impl Facts {
                 (AdminState::Active | AdminState::Drain, Health::Up) => Alive::Yes,
                 (AdminState::Active | AdminState::Drain, Health::Unknown) => Alive::AsInstalled,
             },
-            hop: match self.next_hop(backend) {
+            hop: match self.next_hop(service, backend) {
                 Some(NextHopState::Resolved(hop)) => Hop::Known(hop),
                 Some(NextHopState::Unresolved(_)) => Hop::Unknown,
-                None => Hop::AsInstalled,
+                Some(NextHopState::Pending(_)) | None => Hop::AsInstalled,
             },
         }
     }

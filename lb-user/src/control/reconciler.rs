@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::hash::Seed;
-use lb_common::id::MemberId;
 use lb_common::service::Decision;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
+use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::explain::explain;
 use super::handle::Request;
@@ -24,8 +24,8 @@ use super::report;
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Status};
-use crate::model::{Config, Mode, NextHopState, Verdict};
-use crate::plan::{Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
+use crate::model::{Config, NextHopState, Verdict};
+use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -49,6 +49,13 @@ pub struct Inputs {
     /// Which overrides have been kept.
     pub saved: watch::Receiver<Saved>,
 }
+
+/// A VIP that should leave and cannot: Fulcrum's, so that it is not forgotten, and otherwise left to the kernel.
+const STAYS: DesiredAddress = DesiredAddress {
+    owned: true,
+    echo: false,
+    drop_undeclared: false,
+};
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +82,7 @@ pub struct Reconciler<D, A> {
     /// What the maps hold; `None` when that has to be read.
     installed: Option<Snapshot>,
     /// The last plan that was carried out.
-    pub(super) placement: Placement,
+    pub(super) carried: Carried,
     /// How the program is attached; `None` before it is.
     interfaces: Option<Vec<InterfaceStatus>>,
     refused_reload: Option<String>,
@@ -86,31 +93,38 @@ pub struct Reconciler<D, A> {
     /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
     /// bounds them.
     pub(super) waiting: VecDeque<(u64, Waiting)>,
+    resync: Duration,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Over `dataplane`, whose program hashes with `seed`.
     pub fn new(dataplane: D, addresses: A, facts: Facts, seed: Seed) -> Self {
         Self {
+            carried: Carried::new(Placement::default(), Arc::clone(&facts.config)),
             dataplane,
             addresses,
             facts,
             seed,
             rings: Rings::new(seed),
             installed: None,
-            placement: Placement::default(),
             interfaces: None,
             refused_reload: None,
             fault: None,
             revision: 0,
             saved: Saved::default(),
             waiting: VecDeque::new(),
+            resync: RESYNC,
         }
     }
 
     /// What is known.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Reads back more or less often than every [`RESYNC`].
+    pub fn resync_every(&mut self, period: Duration) {
+        self.resync = period;
     }
 
     /// The data plane, to attach it after the first round.
@@ -128,10 +142,11 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub async fn run(mut self, mut inputs: Inputs, outputs: Outputs) {
         self.saved.clone_from(&inputs.saved.borrow_and_update());
         self.publish(&outputs);
-        let mut resync = interval_at(Instant::now() + RESYNC, RESYNC);
+        let mut resync = interval_at(Instant::now() + self.resync, self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
-        let mut retry: Option<Instant> = None;
+        // The first rounds, before this ran, may have failed.
+        let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
         loop {
             let mut asked = None;
             let mut changed = tokio::select! {
@@ -257,7 +272,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let vips = self.facts.vips();
         // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there. What the
         // maps said last counts as well: somebody may have taken the entry away.
-        let said = [&installed, &self.placement.target];
+        let said = [&installed, &self.carried.placement.target];
         let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
         let known = |vip: &IpAddr| {
             said.into_iter()
@@ -266,35 +281,54 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
 
-        let placement = place(&installed, &self.facts.desired(&own), &mut self.rings)?;
+        let mut desired = self.facts.desired(&own);
+        let mut failure = None;
         // The maps are the record of whose an address is: it leaves the node before its entry leaves the maps, and
         // comes after its entry has come.
         for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
-            self.addresses
-                .remove(vip)
-                .await
-                .map_err(|error| Failure::Remove(vip, error))?;
-            tracing::info!(%vip, "VIP taken off the node");
-        }
-        let ops = diff(&installed, &placement.target);
-        let dataplane = &mut self.dataplane;
-        tokio::task::block_in_place(|| apply(dataplane, &ops))?;
-        if !ops.is_empty() {
-            tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
-        }
-        self.installed = Some(placement.target.clone());
-        self.placement = placement;
-        if self.interfaces.is_none() {
-            return Ok(());
-        }
-        let mut refused = None;
-        for &vip in own.iter().filter(|&vip| !present.contains(vip)) {
-            match self.addresses.add(vip).await {
-                Ok(()) => tracing::info!(%vip, "VIP put on the node"),
-                Err(error) => refused = refused.or(Some(Failure::Add(vip, error))),
+            match self.addresses.remove(vip).await {
+                Ok(()) => tracing::info!(%vip, "VIP taken off the node"),
+                Err(error) => {
+                    failure = failure.or(Some(Failure::Remove(vip, error)));
+                    desired.addresses.insert(vip, STAYS);
+                }
             }
         }
-        refused.map_or(Ok(()), Err)
+        tokio::task::block_in_place(|| self.carry_out(installed, &desired))?;
+        // Nobody shall be sent to a node that does not balance.
+        let come = own
+            .iter()
+            .filter(|&vip| !present.contains(vip) && self.interfaces.is_some());
+        for &vip in come {
+            match self.addresses.add(vip).await {
+                Ok(()) => tracing::info!(%vip, "VIP put on the node"),
+                Err(error) => failure = failure.or(Some(Failure::Add(vip, error))),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Writes the maps. What finds no room at first may find some when the rest is done.
+    fn carry_out(&mut self, mut installed: Snapshot, desired: &Desired) -> Result<(), Failure> {
+        loop {
+            let placement = place(&installed, desired, &mut self.rings);
+            let ops = diff(&installed, &placement.target);
+            apply(&mut self.dataplane, &ops)?;
+            if !ops.is_empty() {
+                tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
+            }
+            let full = placement.full;
+            installed = placement.target.clone();
+            self.carried = Carried::new(placement, Arc::clone(&self.facts.config));
+            match full {
+                Some(_) if !ops.is_empty() => {}
+                Some(full) => return Err(full.into()),
+                None => {
+                    self.installed = Some(installed);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// The node's state now.
@@ -305,8 +339,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
         };
-        report::status(&self.facts, &self.placement, &self.dataplane, interfaces, said.clone()).unwrap_or_else(
-            |error| Status {
+        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, said.clone()).unwrap_or_else(|error| {
+            Status {
                 node: self.facts.config.node.name.clone(),
                 interfaces: interfaces.to_vec(),
                 services: Vec::new(),
@@ -314,30 +348,18 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 refused_reload: said.refused_reload,
                 fault: Some(chain(&error)),
                 overrides_fault: said.overrides_fault,
-            },
-        )
+            }
+        })
     }
 
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let services = &self.facts.config.services;
-        let service = services
-            .iter()
-            .find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
-        let name = |id: MemberId| -> Option<(Arc<str>, Arc<str>, Mode)> {
-            self.placement.members.iter().zip(services).find_map(|(ids, service)| {
-                let (address, _) = ids.iter().find(|&(_, &other)| other == id)?;
-                let backend = service.backends.iter().find(|b| b.address == *address)?;
-                Some((Arc::clone(&service.name), Arc::clone(&backend.name), service.mode))
-            })
-        };
-        explain(
-            self.dataplane.tables(),
-            self.seed,
-            flow,
-            service.map(|s| Arc::clone(&s.name)),
-            &name,
-        )
+        let mut services = self.facts.config.services.iter();
+        let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
+        let service = service.map(|s| Arc::clone(&s.name));
+        explain(self.dataplane.tables(), self.seed, flow, service, &|id| {
+            self.carried.name(id)
+        })
     }
 }
 

@@ -5,22 +5,23 @@ use std::collections::HashMap;
 use lb_common::id::MemberId;
 use lb_common::service::Decision;
 
+use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, InterfaceStatus, Reached, ServiceStatus, Status, VipStatus};
 use crate::model::{AdminState, Backend, Health, MemberKey, NextHopState, Service};
-use crate::plan::{Placement, ServiceKey};
+use crate::plan::ServiceKey;
 
 /// The state of every service, from what is known and what is installed.
 pub(super) fn status(
     facts: &Facts,
-    placement: &Placement,
+    carried: &Carried,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
     said: Said,
 ) -> Result<Status, ApplyError> {
-    let services = facts.config.services.iter().enumerate();
-    let services = services.map(|(i, service)| service_status(facts, placement, dataplane, service, i));
+    let services = facts.config.services.iter();
+    let services = services.map(|service| service_status(facts, carried, dataplane, service));
     Ok(Status {
         node: facts.config.node.name.clone(),
         interfaces: interfaces.to_vec(),
@@ -43,26 +44,25 @@ pub(super) struct Said {
 /// The state of one backend; `None` when there is none.
 pub(super) fn backend(
     facts: &Facts,
-    placement: &Placement,
+    carried: &Carried,
     dataplane: &impl Dataplane,
     member: &MemberKey,
 ) -> Result<Option<BackendStatus>, ApplyError> {
-    let mut services = facts.config.services.iter().enumerate();
-    let Some((index, service)) = services.find(|(_, service)| service.name == member.service) else {
+    let mut services = facts.config.services.iter();
+    let Some(service) = services.find(|service| service.name == member.service) else {
         return Ok(None);
     };
-    let status = service_status(facts, placement, dataplane, service, index)?;
+    let status = service_status(facts, carried, dataplane, service)?;
     Ok(status.backends.into_iter().find(|b| b.address == member.backend))
 }
 
 fn service_status(
     facts: &Facts,
-    placement: &Placement,
+    carried: &Carried,
     dataplane: &impl Dataplane,
     service: &Service,
-    index: usize,
 ) -> Result<ServiceStatus, ApplyError> {
-    let target = &placement.target;
+    let target = &carried.placement.target;
     let mut slots: HashMap<MemberId, u32> = HashMap::new();
     let decision = target
         .entries
@@ -74,9 +74,11 @@ fn service_status(
             *slots.entry(decision.member(slot)).or_default() += 1;
         }
     }
-    let ids = placement.members.get(index);
-    let in_file = facts.file.services.get(index).map_or(&[][..], |s| &s.backends);
+    let ids = carried.ids(&service.name);
+    let in_file = facts.file.services.iter().find(|s| s.name == service.name);
+    let in_file = in_file.map_or(&[][..], |s| &s.backends);
     let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
+        // Overrides leave places and order as they are.
         let file = in_file.get(i);
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
         let verdict = facts.verdict(service, backend);
@@ -94,12 +96,12 @@ fn service_status(
             state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
-            next_hop: match facts.next_hop(backend) {
+            next_hop: match facts.next_hop(service, backend) {
                 Some(NextHopState::Resolved(hop)) => Ok(Reached {
                     mac: hop.mac,
                     interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
                 }),
-                Some(NextHopState::Unresolved(reason)) => Err(reason),
+                Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
                 None => Err("not looked up yet".to_owned()),
             },
             slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),

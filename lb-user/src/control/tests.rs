@@ -12,11 +12,13 @@ use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
 use lb_common::service::Decision;
 
+use tokio::sync::{mpsc, watch};
+
 use super::merge::Facts;
 use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
-use crate::model::status::{Explanation, FlowQuery};
+use crate::model::status::{Explanation, FlowQuery, Status};
 use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Protocol, Verdict};
 use crate::plan::{MapOp, ServiceKey, Snapshot};
 
@@ -54,6 +56,9 @@ impl Addresses for Node {
         Ok(())
     }
     async fn remove(&self, vip: IpAddr) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("no such device"));
+        }
         self.present.lock().unwrap().remove(&vip);
         Ok(())
     }
@@ -94,6 +99,7 @@ fn hop(last: u8, interface: u32) -> NextHopState {
         mac: Mac([2, 0, 0, 0, 0, last]),
         local: Mac([2, 0, 0, 0, 1, 0]),
         interface,
+        router: None,
     })
 }
 
@@ -178,7 +184,7 @@ async fn undeclared_overrides_who_put_the_vip_there() {
         async move {
             let mut reconciler = attached(Fake::default(), node, well(&toml), SEED);
             assert!(reconciler.converge().await);
-            reconciler.placement.target.entries[&key]
+            reconciler.carried.placement.target.entries[&key]
         }
     };
     let with = |undeclared: &str| ONE.replace("table-size", &format!("undeclared = \"{undeclared}\"\ntable-size"));
@@ -220,17 +226,6 @@ async fn only_backends_that_are_up_and_reached_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_a_reload_added_is_heard_of() {
-    let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
-    let more = format!("{ONE}[[service.backend]]\nname = \"web4\"\naddress = \"10.0.0.4:80\"\n");
-    reconciler.facts.reconfigure(config(&more));
-    reconciler.facts.route([10, 0, 0, 4].into(), hop(4, 3));
-    reconciler.facts.judge(verdict(4, Health::Up));
-    assert!(reconciler.converge().await);
-    assert_eq!(slots(&reconciler), [64, 64, 64, 64]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_draining_backend_gets_nothing_new_and_is_still_judged() {
     let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
     let drain = ONE.replace("name = \"web1\"", "name = \"web1\"\nstate = \"drain\"");
@@ -238,8 +233,8 @@ async fn a_draining_backend_gets_nothing_new_and_is_still_judged() {
     assert!(reconciler.converge().await);
     assert_eq!(slots(&reconciler), [0, 128, 128]);
     let alive = |reconciler: &Reconciler<Fake, Node>| {
-        let id = reconciler.placement.members[0][&"10.0.0.1:80".parse().unwrap()];
-        reconciler.placement.target.members[&id].next_hop.flags() & MacFlags::ALIVE != 0
+        let id = reconciler.carried.placement.members[0][&"10.0.0.1:80".parse().unwrap()];
+        reconciler.carried.placement.target.members[&id].next_hop.flags() & MacFlags::ALIVE != 0
     };
     assert!(alive(&reconciler), "its old flows are served");
     reconciler.facts.judge(verdict(1, Health::Down));
@@ -354,4 +349,151 @@ async fn a_fault_is_said_and_leaves_the_rest_alone() {
     );
     let serving: u32 = slots(&reconciler).iter().sum();
     assert_eq!(serving, 256, "the maps are right all the same, and said to be");
+}
+
+/// A running reconciler, and what it listens to.
+struct Running {
+    handle: Handle,
+    config: watch::Sender<Arc<Config>>,
+    verdicts: mpsc::Sender<Verdict>,
+    next_hops: mpsc::Sender<(IpAddr, NextHopState)>,
+    _refused: watch::Sender<Option<String>>,
+}
+
+impl Running {
+    fn start(reconciler: Reconciler<Fake, Node>, toml: &str) -> Self {
+        let (config, configs) = watch::channel(config(toml));
+        let (verdicts, verdict_queue) = mpsc::channel(8);
+        let (next_hops, next_hop_queue) = mpsc::channel(8);
+        let (refused, refused_reload) = watch::channel(None);
+        let (handle, requests, _) = Handle::new(8);
+        let inputs = Inputs {
+            config: configs,
+            refused_reload,
+            verdicts: verdict_queue,
+            next_hops: next_hop_queue,
+            requests,
+            saved: watch::channel(Saved::default()).1,
+        };
+        let outputs = Outputs {
+            in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
+            overrides: watch::channel(Revision::default()).0,
+        };
+        tokio::spawn(reconciler.run(inputs, outputs));
+        Self {
+            handle,
+            config,
+            verdicts,
+            next_hops,
+            _refused: refused,
+        }
+    }
+
+    /// Asks until the status is as wanted.
+    async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) {
+        let asking = async {
+            while !wanted(&self.handle.status().await.unwrap()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patience = std::time::Duration::from_secs(20);
+        assert!(tokio::time::timeout(patience, asking).await.is_ok(), "never: {what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_round_is_tried_again_without_being_asked() {
+    let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
+    reconciler.dataplane.fault = Box::new(|operation| operation < 2);
+    assert!(!reconciler.converge().await);
+    let running = Running::start(reconciler, ONE);
+    running.until("the fault is gone", |s| s.fault.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_changes_is_repaired_by_itself() {
+    let node = Node::default();
+    let mut reconciler = attached(Fake::default(), node.clone(), well(ONE), SEED);
+    assert!(reconciler.converge().await);
+    reconciler.resync_every(std::time::Duration::from_millis(20));
+    node.present.lock().unwrap().clear();
+    let _running = Running::start(reconciler, ONE);
+    let repaired = async {
+        while !node.has("192.0.2.10") {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_secs(20), repaired)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_comes_with_a_reload_serves() {
+    let one = ONE.replace("10.0.0.3:80\"", "10.0.0.3:80\"\nstate = \"disabled\"");
+    let reconciler = attached(Fake::default(), Node::default(), well(&one), SEED);
+    let running = Running::start(reconciler, &one);
+    let two = format!("{ONE}\n[[service.backend]]\nname = \"web4\"\naddress = \"10.0.0.4:80\"\n");
+    // The prober and the resolver may be quicker than the reconciler, but not quicker than the configuration.
+    running.config.send_replace(config(&two));
+    for last in 1..=4 {
+        running.verdicts.send(verdict(last, Health::Up)).await.unwrap();
+        running
+            .next_hops
+            .send(([10, 0, 0, last].into(), hop(last, 3)))
+            .await
+            .unwrap();
+    }
+    let all = |s: &Status| s.services[0].backends.iter().filter(|b| b.slots > 0).count() == 4;
+    running
+        .until("the new one and the one that was disabled serve", all)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_stays_stops_nothing_else() {
+    let node = Node::default();
+    let mut reconciler = attached(Fake::default(), node.clone(), well(ONE), SEED);
+    assert!(reconciler.converge().await);
+    reconciler.addresses.broken = true;
+    let other = ONE.replace("192.0.2.10:80", "192.0.2.11:80");
+    reconciler.facts.reconfigure(config(&other));
+    reconciler.facts.judge(verdict(1, Health::Down));
+    assert!(!reconciler.converge().await);
+    assert_eq!(slots(&reconciler)[0], 0, "health is heeded all the same");
+    let vip = ServiceKey::address("192.0.2.10".parse().unwrap());
+    assert!(
+        reconciler.dataplane.installed().unwrap().entries[&vip].has(Decision::OWNED),
+        "it is not forgotten"
+    );
+    reconciler.addresses.broken = false;
+    assert!(reconciler.converge().await);
+    assert!(!node.has("192.0.2.10") && node.has("192.0.2.11"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dsr_does_not_go_through_a_router() {
+    let mut facts = well(ONE);
+    let NextHopState::Resolved(hop) = hop(1, 3) else {
+        unreachable!()
+    };
+    let routed = NextHop {
+        router: Some([10, 0, 0, 254].into()),
+        ..hop
+    };
+    facts.route([10, 0, 0, 1].into(), NextHopState::Resolved(routed));
+    let mut reconciler = attached(Fake::default(), Node::default(), facts, SEED);
+    assert!(reconciler.converge().await);
+    let status = reconciler.status();
+    let backend = &status.services[0].backends[0];
+    assert_eq!(backend.slots, 0);
+    assert!(
+        backend
+            .next_hop
+            .as_ref()
+            .unwrap_err()
+            .contains("behind router 10.0.0.254")
+    );
 }

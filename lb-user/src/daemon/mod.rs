@@ -21,6 +21,7 @@ mod whole;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,7 +36,7 @@ use crate::dataplane::kernel::{self, Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
 use crate::model::{Config, MemberKey};
-use crate::net::{Net, next_hop};
+use crate::net::{Link, Net, next_hop};
 
 use overrides::Store;
 pub use privilege::missing as missing_privileges;
@@ -44,6 +45,9 @@ use reload::Taken;
 /// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
 /// reconciler empties them whole before each round.
 const QUEUE: usize = 1024;
+
+/// Longest wait for a part to end.
+const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
 ///
@@ -63,14 +67,19 @@ pub async fn run(path: &Path) -> Result<()> {
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
     let seed = seed::load(&node)?;
-    let _lock = Lock::take(&node.pin_dir)?;
+    let lock = Lock::take(&node.pin_dir)?;
+    let fresh = lock.attachments()?.is_empty();
     let socket = api::bind(&parsed.config.admin.socket)?;
 
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
+    for (index, link) in &interfaces {
+        dataplane.set_nic(*index, link.mac.unwrap_or_default())?;
+    }
     let config = Arc::new(parsed.config);
     let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
-    let mut facts = Facts::new(Arc::clone(&config), interfaces);
+    let names = interfaces.into_iter().map(|(index, link)| (index, link.name)).collect();
+    let mut facts = Facts::new(Arc::clone(&config), names);
     let store = Store::new(&node.state_dir);
     let (kept, overrides_fault) = store.load();
     facts.restore(kept.clone());
@@ -78,7 +87,17 @@ pub async fn run(path: &Path) -> Result<()> {
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
-    let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
+    let attachments = match reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode) {
+        Ok(attachments) => attachments,
+        Err(error) => {
+            // A start that fails leaves nothing behind, and an earlier one's work alone.
+            drop(reconciler);
+            if fresh {
+                lock.detach()?;
+            }
+            return Err(error.into());
+        }
+    };
     for attachment in &attachments {
         let interface = &attachment.interface;
         match &attachment.fallback {
@@ -105,7 +124,7 @@ const fn mode(native: bool) -> &'static str {
 }
 
 /// The interfaces of `[node]`, by index.
-async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>> {
+async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, Link>> {
     let mut found = BTreeMap::new();
     for name in &parsed.config.node.interfaces {
         let link = net
@@ -124,7 +143,7 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, String>>
                 )
                 .into());
         };
-        found.insert(link.index, link.name);
+        found.insert(link.index, link);
     }
     Ok(found)
 }
@@ -211,9 +230,9 @@ async fn supervise(
         asker.map(|asker| asker.send(taken));
     };
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
-    // The API first, so that nobody is told of a node that is half gone.
+    // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
-    parts.end("API").await;
+    let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
     end
 }
 

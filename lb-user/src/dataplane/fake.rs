@@ -12,7 +12,7 @@ use lb_common::service::{BucketV4, BucketV6, Decision};
 use lb_common::stats::{Counters, DropReason};
 
 use super::region::Region;
-use super::tables::{Layout, Overflow};
+use super::tables::{Layout, Overflow, Services};
 use super::{ApplyError, Dataplane};
 use crate::plan::{MapOp, Snapshot};
 
@@ -35,10 +35,12 @@ impl Default for Fake {
         };
         Self {
             layout: Layout {
-                services_v4: Region::heap(BucketV4::default(), SERVICE_BUCKETS),
-                services_v6: Region::heap(BucketV6::default(), SERVICE_BUCKETS),
-                overflow_v4: Box::new(Hash::new("OVERFLOW_V4", 16)),
-                overflow_v6: Box::new(Hash::new("OVERFLOW_V6", 16)),
+                services: Services {
+                    v4: Region::heap(BucketV4::default(), SERVICE_BUCKETS),
+                    v6: Region::heap(BucketV6::default(), SERVICE_BUCKETS),
+                    overflow_v4: Box::new(Hash::new("OVERFLOW_V4", 16)),
+                    overflow_v6: Box::new(Hash::new("OVERFLOW_V6", 16)),
+                },
                 ring: Region::heap(block, 1 << 12),
                 backends: Region::heap(Member::default(), 1 << 12),
             },

@@ -30,31 +30,88 @@ pub(super) trait Overflow<K>: Send {
     fn delete(&mut self, key: &K) -> Result<(), ApplyError>;
 }
 
-/// Arrays that are laid out as the program's.
-pub(super) struct Layout {
-    pub(super) services_v4: Region<BucketV4>,
-    pub(super) services_v6: Region<BucketV6>,
+/// The maps of services.
+pub(super) struct Services {
+    pub(super) v4: Region<BucketV4>,
+    pub(super) v6: Region<BucketV6>,
     pub(super) overflow_v4: Box<dyn Overflow<KeyV4>>,
     pub(super) overflow_v6: Box<dyn Overflow<KeyV6>>,
+}
+
+impl Services {
+    /// Every entry, wherever it lies.
+    pub(super) fn entries(&self) -> Result<BTreeMap<ServiceKey, Decision>, ApplyError> {
+        let mut entries = BTreeMap::new();
+        let placed = self.v4.as_slice().iter().flat_map(|b| b.entries);
+        entries.extend(
+            placed
+                .map(|e| (ServiceKey::V4(e.key), e.decision.unmarked()))
+                .filter(exists),
+        );
+        let placed = self.v6.as_slice().iter().flat_map(|b| b.entries);
+        entries.extend(
+            placed
+                .map(|e| (ServiceKey::V6(e.key), e.decision.unmarked()))
+                .filter(exists),
+        );
+        entries.extend(
+            self.overflow_v4
+                .all()?
+                .into_iter()
+                .map(|(key, d)| (ServiceKey::V4(key), d)),
+        );
+        entries.extend(
+            self.overflow_v6
+                .all()?
+                .into_iter()
+                .map(|(key, d)| (ServiceKey::V6(key), d)),
+        );
+        Ok(entries)
+    }
+
+    /// Sets the decision of a key; [`Decision::NONE`] removes it.
+    fn write(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
+        match key {
+            ServiceKey::V4(key) => {
+                let missing = || out_of_bounds("SERVICES_V4", key.bucket());
+                let bucket = self.v4.get_mut(key.bucket()).ok_or_else(missing)?;
+                write(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
+            }
+            ServiceKey::V6(key) => {
+                let missing = || out_of_bounds("SERVICES_V6", key.bucket());
+                let bucket = self.v6.get_mut(key.bucket()).ok_or_else(missing)?;
+                write(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
+            }
+        }
+    }
+}
+
+fn exists((_, decision): &(ServiceKey, Decision)) -> bool {
+    decision.exists()
+}
+
+/// Arrays that are laid out as the program's.
+pub(super) struct Layout {
+    pub(super) services: Services,
     pub(super) ring: Region<RingBlock>,
     pub(super) backends: Region<Member>,
 }
 
 impl Tables for Layout {
     fn bucket_v4(&self, index: u32) -> Option<&BucketV4> {
-        self.services_v4.get(index)
+        self.services.v4.get(index)
     }
 
     fn bucket_v6(&self, index: u32) -> Option<&BucketV6> {
-        self.services_v6.get(index)
+        self.services.v6.get(index)
     }
 
     fn overflow_v4(&self, key: &KeyV4) -> Decision {
-        self.overflow_v4.get(key)
+        self.services.overflow_v4.get(key)
     }
 
     fn overflow_v6(&self, key: &KeyV6) -> Decision {
-        self.overflow_v6.get(key)
+        self.services.overflow_v6.get(key)
     }
 
     fn ring_block(&self, index: u32) -> Option<&RingBlock> {
@@ -146,9 +203,10 @@ fn write<P: Place>(
         store(place.decision_mut(), decision);
         return Ok(());
     }
-    overflow.put(key, decision)?;
+    // The mark first: without the key it costs a lookup, but a key without the mark would never be found, and nobody
+    // would notice.
     mark(bucket, true);
-    Ok(())
+    overflow.put(key, decision)
 }
 
 fn out_of_bounds(map: &'static str, index: u32) -> ApplyError {
@@ -163,25 +221,9 @@ impl Layout {
             MapOp::DelMember(id) => self.put_member(*id, &Member::default()),
             MapOp::PutRing { block, slots } => self.put_slots(*block, (0..).zip(slots.iter().copied())),
             MapOp::PutSlots { block, slots } => self.put_slots(*block, slots.iter().copied()),
-            MapOp::PutEntry(key, decision) => self.write_entry(*key, *decision),
-            MapOp::DelEntry(key) => self.write_entry(*key, Decision::NONE),
+            MapOp::PutEntry(key, decision) => self.services.write(*key, *decision),
+            MapOp::DelEntry(key) => self.services.write(*key, Decision::NONE),
             MapOp::ResetCounters(_) | MapOp::Grace => Ok(()),
-        }
-    }
-
-    /// Sets the decision of a key; [`Decision::NONE`] removes it.
-    fn write_entry(&mut self, key: ServiceKey, decision: Decision) -> Result<(), ApplyError> {
-        match key {
-            ServiceKey::V4(key) => {
-                let missing = || out_of_bounds("SERVICES_V4", key.bucket());
-                let bucket = self.services_v4.get_mut(key.bucket()).ok_or_else(missing)?;
-                write(&mut bucket.entries, &mut *self.overflow_v4, key, decision)
-            }
-            ServiceKey::V6(key) => {
-                let missing = || out_of_bounds("SERVICES_V6", key.bucket());
-                let bucket = self.services_v6.get_mut(key.bucket()).ok_or_else(missing)?;
-                write(&mut bucket.entries, &mut *self.overflow_v6, key, decision)
-            }
         }
     }
 
@@ -218,34 +260,7 @@ impl Layout {
 
     /// Reads everything back; what no entry refers to is left out, except members, which want to be removed.
     pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
-        let mut entries = BTreeMap::new();
-        let placed = self
-            .services_v4
-            .as_slice()
-            .iter()
-            .flat_map(|b| b.entries)
-            .filter(|e| e.decision.exists());
-        entries.extend(placed.map(|e| (ServiceKey::V4(e.key), e.decision.unmarked())));
-        entries.extend(
-            self.overflow_v4
-                .all()?
-                .into_iter()
-                .map(|(key, d)| (ServiceKey::V4(key), d)),
-        );
-        let placed = self
-            .services_v6
-            .as_slice()
-            .iter()
-            .flat_map(|b| b.entries)
-            .filter(|e| e.decision.exists());
-        entries.extend(placed.map(|e| (ServiceKey::V6(e.key), e.decision.unmarked())));
-        entries.extend(
-            self.overflow_v6
-                .all()?
-                .into_iter()
-                .map(|(key, d)| (ServiceKey::V6(key), d)),
-        );
-
+        let entries = self.services.entries()?;
         let mut rings = BTreeMap::new();
         for decision in entries.values().filter(|d| d.mode() != Some(Mode::Address)) {
             let (block, log2) = (decision.ring_block(), decision.ring_log2());

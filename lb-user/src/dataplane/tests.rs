@@ -1,13 +1,12 @@
 //! Plans performed on the real layouts: any change of any state leads to what was desired, and on the way there no
 //! packet can meet a half-made service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::addr::{Mac, PortBe};
-use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
-use lb_common::select;
+use lb_common::select::{self, Chosen};
 use lb_common::service::{KeyV4, Mode as DecisionMode, protocol};
 use proptest::prelude::*;
 
@@ -17,9 +16,12 @@ use crate::balance::Rings;
 use crate::model::{Mode, NextHop, Protocol, RingSize};
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, ServiceKey, diff, place};
 
-/// What a packet of every service would meet now: any slot leads nowhere or to a member of that very service that is
-/// resolved.
-fn check(fake: &Fake, op: &MapOp, owners: &BTreeMap<u16, Vec<SocketAddr>>) {
+/// Which services a port may lead to: before a change, and while it is made, those before and after.
+type Owners = BTreeMap<u16, BTreeSet<u8>>;
+
+/// What a packet of every service would meet now: any slot leads nowhere or to a resolved member of a service that the
+/// port belongs to.
+fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
     if matches!(op, MapOp::ResetCounters(_) | MapOp::Grace) {
         return;
     }
@@ -28,76 +30,108 @@ fn check(fake: &Fake, op: &MapOp, owners: &BTreeMap<u16, Vec<SocketAddr>>) {
         if decision.mode() == Some(DecisionMode::Address) {
             continue;
         }
-        let ServiceKey::V4(key) = key else {
-            unreachable!("only IPv4 here")
+        let port = match key {
+            ServiceKey::V4(key) => u16::from_be((key.0 >> 32) as u16),
+            ServiceKey::V6(key) => u16::from_be((key.rest >> 32) as u16),
         };
-        let port = u16::from_be((key.0 >> 32) as u16);
         for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
             let slot = select::slot(fake.tables(), *decision, hash).unwrap();
-            if let Ok((id, member)) = select::member(fake.tables(), *decision, slot) {
-                let address = SocketAddr::new(member.address.to_ip(), member.port.host());
-                assert!(owners[&port].contains(&address), "{id:?} {address} serves port {port}");
-                assert_ne!(member.next_hop.flags() & MacFlags::RESOLVED, 0);
+            match select::member(fake.tables(), *decision, slot) {
+                Ok(Chosen { id, member, .. }) => {
+                    let IpAddr::V4(ip) = member.address.to_ip() else {
+                        unreachable!("IPv4 backends")
+                    };
+                    let service = ip.octets()[2];
+                    assert!(
+                        owners[&port].contains(&service),
+                        "{id:?} {ip} serves port {port} after {op:?}"
+                    );
+                }
+                Err(reason) => assert_eq!(reason, DropReason::NoBackend),
             }
         }
     }
 }
 
-fn member(last: u8, weight: u16, alive: bool) -> DesiredMember {
+/// A backend; its address tells whose it is.
+fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
     DesiredMember {
-        address: SocketAddr::from(([10, 0, 0, last], 80)),
+        address: SocketAddr::from(([10, 0, service, last], 80)),
         weight,
         alive: if alive { Alive::Yes } else { Alive::No },
         hop: Hop::Known(NextHop {
-            mac: Mac([2, 0, 0, 0, 0, last]),
+            mac: Mac([2, 0, 0, 0, service, last]),
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
+            router: None,
         }),
     }
 }
 
-/// Services are told apart by port; each has backends of its own.
-fn desired() -> impl Strategy<Value = Desired> {
-    let backend = (0u8..20, 0u16..4, any::<bool>());
-    let service = (proptest::collection::btree_map(0u8..20, backend, 0..20), 6u8..9);
-    proptest::collection::btree_map(1u16..6, service, 0..5).prop_map(|services| {
-        let address = IpAddr::from([192, 0, 2, 1]);
+/// Weight, and whether it is alive, by the last byte of the address.
+type Backends = BTreeMap<u8, (u16, bool)>;
+
+/// Ports, in both families, spread over services that have backends of their own: from one state to the next, ports
+/// move between services, services come and go, and so do backends.
+fn desired() -> impl Strategy<Value = (Owners, Desired)> {
+    let backends = proptest::collection::btree_map(0u8..20, (0u16..4, any::<bool>()), 0..20);
+    let services = proptest::collection::vec((backends, 6u8..9), 4);
+    let ports = proptest::collection::btree_map(1u16..9, 0u8..4, 0..8);
+    (services, ports).prop_map(|(services, ports)| {
+        let vips = [
+            IpAddr::from([192, 0, 2, 1]),
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+        ];
         let policy = DesiredAddress {
             owned: true,
             echo: true,
             drop_undeclared: true,
         };
-        Desired {
-            addresses: services.iter().map(|_| (address, policy)).collect(),
-            services: services
-                .into_iter()
-                .map(|(port, (backends, log2))| DesiredService {
-                    vips: vec![SocketAddr::new(address, port)],
-                    protocol: Protocol::Tcp,
-                    mode: Mode::Dsr,
-                    table_size: RingSize::new(1 << log2).unwrap(),
-                    members: backends
-                        .into_iter()
-                        .map(|(i, (_, weight, alive))| member(port as u8 * 20 + i, weight, alive))
-                        .collect(),
-                })
+        let service = |(number, (backends, log2)): (u8, (Backends, u8))| DesiredService {
+            vips: ports
+                .iter()
+                .filter(|&(_, &owner)| owner == number)
+                .flat_map(|(&port, _)| vips.map(|vip| SocketAddr::new(vip, port)))
                 .collect(),
-        }
+            protocol: Protocol::Tcp,
+            mode: Mode::Dsr,
+            table_size: RingSize::new(1 << log2).unwrap(),
+            members: backends
+                .into_iter()
+                .map(|(last, (weight, alive))| member(number, last, weight, alive))
+                .collect(),
+        };
+        let services = (0..)
+            .zip(services)
+            .map(service)
+            .filter(|service| !service.vips.is_empty());
+        let desired = Desired {
+            addresses: vips.map(|vip| (vip, policy)).into(),
+            services: services.collect(),
+        };
+        let owners = ports
+            .iter()
+            .map(|(&port, &owner)| (port, BTreeSet::from([owner])))
+            .collect();
+        (owners, desired)
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn any_change_leads_to_what_is_desired(steps in proptest::collection::vec((desired(), any::<u8>()), 1..6)) {
         let mut fake = Fake::default();
         let mut rings = Rings::new(Seed([3, 4]));
-        let owners: BTreeMap<u16, Vec<SocketAddr>> =
-            (1u16..6).map(|port| (port, (0..20).map(|i| member(port as u8 * 20 + i, 1, true).address).collect())).collect();
-        for (want, crash) in steps {
+        let mut before = Owners::new();
+        for ((after, want), crash) in steps {
+            let mut owners = after.clone();
+            for (&port, services) in &before {
+                owners.entry(port).or_default().extend(services);
+            }
             let installed = fake.installed().unwrap();
-            let target = place(&installed, &want, &mut rings).unwrap().target;
+            let target = place(&installed, &want, &mut rings).target;
             let ops = diff(&installed, &target);
             // A manager that dies after any operation leaves maps that serve, and that the next one completes.
             let crash = usize::from(crash) % (ops.len() + 1);
@@ -106,16 +140,16 @@ proptest! {
                 check(&fake, op, &owners);
             }
             let installed = fake.installed().unwrap();
-            let target = place(&installed, &want, &mut rings).unwrap().target;
+            let target = place(&installed, &want, &mut rings).target;
             for op in diff(&installed, &target) {
                 fake.apply(&op).unwrap();
                 check(&fake, &op, &owners);
             }
             let now = fake.installed().unwrap();
             prop_assert_eq!(&now, &target);
-            prop_assert_eq!(diff(&now, &target), vec![]);
-            let again = place(&now, &want, &mut rings).unwrap().target;
+            let again = place(&now, &want, &mut rings).target;
             prop_assert_eq!(diff(&now, &again), vec![], "a second plan is empty");
+            before = after;
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
 use super::args::Forward;
+use super::serve::ACCEPT_PAUSE;
 use crate::net::Namespace;
 
 /// Forwards until it is killed.
@@ -32,7 +33,15 @@ pub(super) fn run(args: &Forward) -> anyhow::Result<ExitCode> {
 async fn accept(listener: TcpListener, to: SocketAddr) -> anyhow::Result<ExitCode> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        let (mut near, _) = listener.accept().await.context("accepting a connection")?;
+        let mut near = match listener.accept().await {
+            Ok((near, _)) => near,
+            // The client left, or descriptors ran short, which passes when connections end.
+            Err(error) => {
+                eprintln!("accepting a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         tokio::spawn(async move {
             match TcpStream::connect(to).await {
                 // An error is either end's business; the other sees the connection close.

@@ -123,7 +123,7 @@ pub(super) fn inside(namespace: &Namespace) -> io::Result<Vec<Process>> {
         if pid == std::process::id().cast_signed() {
             continue;
         }
-        let is_inside = || fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|file| file.ino() == id);
+        let is_inside = || fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|file| (file.dev(), file.ino()) == id);
         // Look, take the handle, look again: the second look is at what the handle refers to.
         if is_inside()
             && let Ok(process) = Process::open(pid)

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use http_body_util::Full;
@@ -16,6 +17,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+/// 100 ms after a failure to accept, such as too many open files.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is killed.
 pub(super) async fn run(name: &str, listen: &[SocketAddr]) -> anyhow::Result<ExitCode> {
@@ -78,7 +82,7 @@ async fn accept(listener: TcpListener, name: Arc<str>, mark: HeaderValue) -> any
             // The client left, or descriptors ran short, which passes when connections end.
             Err(error) => {
                 eprintln!("accepting a connection: {error}");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

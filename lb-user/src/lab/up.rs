@@ -12,6 +12,7 @@ use super::quickstart::tour::Tour;
 use super::report::heading;
 use super::state::{Facts, Lab};
 use super::topology::{Topology, namespace};
+use crate::net::Namespace;
 
 /// How the tour ended.
 enum End {
@@ -30,7 +31,8 @@ pub(super) async fn run(name: &str, keep: bool) -> anyhow::Result<ExitCode> {
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
     let lab = Lab::claim(name)?;
-    let guardian = match Guardian::start(&lab) {
+    let ready = strangers(&lab, &topology).and_then(|()| Guardian::start(&lab));
+    let guardian = match ready {
         Ok(guardian) => guardian,
         Err(error) => {
             lab.remove()?;
@@ -60,6 +62,25 @@ pub(super) async fn run(name: &str, keep: bool) -> anyhow::Result<ExitCode> {
         End::Failed(error) => return Err(error),
         End::Told(number) => ExitCode::from(128 + number),
     })
+}
+
+/// Refuses to build where somebody else's namespaces stand in the way: whatever carries the lab's names from here on was
+/// made by this run, and may be taken down by it.
+fn strangers(lab: &Lab, topology: &Topology) -> anyhow::Result<()> {
+    let names = topology.names().map(|host| namespace(lab.name(), host));
+    let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
+    if !there.is_empty() {
+        let (noun, verb) = match there.len() {
+            1 => ("namespace", "exists"),
+            _ => ("namespaces", "exist"),
+        };
+        let name = lab.name();
+        bail!(
+            "network {noun} {} {verb}; `fulcrum lab down {name}` removes what has the names of this lab",
+            down::list(&there)
+        );
+    }
+    Ok(())
 }
 
 async fn show(lab: &Lab, topology: &Topology, keep: bool) -> anyhow::Result<Vec<String>> {

@@ -1,5 +1,7 @@
 //! How the node reaches a backend on the wire.
 
+use std::net::IpAddr;
+
 use lb_common::addr::Mac;
 
 /// Where a packet for a backend goes first.
@@ -11,6 +13,8 @@ pub struct NextHop {
     pub local: Mac,
     /// Index of that interface.
     pub interface: u32,
+    /// The router on the way; `None` for a backend on the node's own segment.
+    pub router: Option<IpAddr>,
 }
 
 /// What is known of a backend's next hop.
@@ -18,6 +22,8 @@ pub struct NextHop {
 pub enum NextHopState {
     /// Known.
     Resolved(NextHop),
-    /// Not (yet) known, and why, for people.
+    /// Being looked for, and what is waited for, for people: what was known before may still be right.
+    Pending(String),
+    /// There is none, and why, for people.
     Unresolved(String),
 }

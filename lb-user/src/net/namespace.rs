@@ -127,12 +127,14 @@ impl Namespace {
         Ok(names)
     }
 
-    /// Number that tells this namespace from every other that lives.
+    /// Device and inode, which tell this namespace from every other that lives. (The inode alone does not: the kernel
+    /// promises it to be unique on its device only, see namespaces(7).)
     ///
     /// # Errors
     /// Never in practice: the file is open.
-    pub fn id(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.ino())
+    pub fn id(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
     }
 
     /// For attributes of netlink messages; open while `self` lives.

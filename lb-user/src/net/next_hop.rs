@@ -2,7 +2,7 @@
 //!
 //! [`run`] asks the kernel for route and neighbour of each target, tells what it finds, and tells again whenever that
 //! changes. It listens for changes; every [`SWEEP`] it looks at everything again, in case it missed one. Failures end
-//! nothing: they become [`NextHopState::Unresolved`] with the reason, and the next look may be luckier.
+//! nothing: they become [`NextHopState::Pending`] with the reason, and the next look may be luckier.
 //!
 //! Neighbours are entered as managed: the kernel then keeps them resolved although it sends them nothing itself (the
 //! packets are XDP's), and tries again by itself when one doesn't answer. Entries that an administrator fixed are used
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::error::{self, Context};
-use super::neighbour::{self, Ask, Key};
+use super::neighbour::{self, Ask, Key, Neighbour};
 use super::{Error, Events, Net};
 use crate::model::{NextHop, NextHopState};
 
@@ -47,9 +47,40 @@ const GROUPS: [MulticastGroup; 8] = [
 /// Resolves `targets` in the namespace of `net`, and says on `out` what became of each: once when it is new, then at
 /// each change. Nothing is said of a target that left. When `out` is full, it waits, and changes coalesce. Ends when
 /// either channel is closed, and then takes back the neighbour entries it made.
-pub async fn run(net: Net, mut targets: watch::Receiver<BTreeSet<IpAddr>>, out: mpsc::Sender<(IpAddr, NextHopState)>) {
-    let mut resolver = Resolver::new(net);
-    let mut sweep = time::interval(SWEEP);
+pub async fn run(net: Net, targets: watch::Receiver<BTreeSet<IpAddr>>, out: mpsc::Sender<(IpAddr, NextHopState)>) {
+    drive(net, Means::default(), targets, out).await;
+}
+
+/// What a resolver has to work with. Kernels differ in it, and messages get lost; the sweep makes up for either.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// Between two looks at everything.
+    pub sweep: Duration,
+    /// The kernel tells of changes.
+    pub events: bool,
+    /// The kernel is asked to manage neighbours; it may still not know how to.
+    pub managed: bool,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self {
+            sweep: SWEEP,
+            events: true,
+            managed: true,
+        }
+    }
+}
+
+/// [`run`] with these means.
+pub async fn drive(
+    net: Net,
+    means: Means,
+    mut targets: watch::Receiver<BTreeSet<IpAddr>>,
+    out: mpsc::Sender<(IpAddr, NextHopState)>,
+) {
+    let mut resolver = Resolver::new(net, means);
+    let mut sweep = time::interval(means.sweep);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = resolver.listen();
     targets.mark_changed();
@@ -99,6 +130,7 @@ struct Target {
 
 struct Resolver {
     net: Net,
+    means: Means,
     targets: BTreeMap<IpAddr, Target>,
     /// Targets to look at again.
     due: BTreeSet<IpAddr>,
@@ -110,9 +142,10 @@ struct Resolver {
 }
 
 impl Resolver {
-    fn new(net: Net) -> Self {
+    fn new(net: Net, means: Means) -> Self {
         Self {
             net,
+            means,
             targets: BTreeMap::new(),
             due: BTreeSet::new(),
             all_stale: false,
@@ -122,10 +155,14 @@ impl Resolver {
     }
 
     fn listen(&self) -> Option<Events> {
+        if !self.means.events {
+            return None;
+        }
         self.net
             .listen(&GROUPS)
             .inspect_err(|error| {
-                tracing::warn!(%error, "cannot listen for changes of routes and neighbours; looking every {SWEEP:?}");
+                let period = self.means.sweep;
+                tracing::warn!(%error, "cannot listen for changes of routes and neighbours; looking every {period:?}");
             })
             .ok()
     }
@@ -222,7 +259,7 @@ impl Resolver {
         let mut hop = None;
         let state = match self.try_look(ip, &mut hop).await {
             Ok(state) => state,
-            Err(error) => NextHopState::Unresolved(match std::error::Error::source(&error) {
+            Err(error) => NextHopState::Pending(match std::error::Error::source(&error) {
                 Some(source) => format!("{error}: {source}"),
                 None => error.to_string(),
             }),
@@ -253,37 +290,38 @@ impl Resolver {
         }
         let Some(mac) = entry.and_then(|entry| entry.mac) else {
             let question = if key.ip.is_ipv4() { "ARP" } else { "neighbour discovery" };
-            let how = if entry.is_some_and(|entry| entry.failed) {
-                "does not answer"
+            let asked = |how: &str| format!("{} {how} to {question} on {}", key.ip, link.name);
+            return Ok(if entry.is_some_and(|entry| entry.failed) {
+                NextHopState::Unresolved(asked("does not answer"))
             } else {
-                "has not answered yet"
-            };
-            return unresolved(format!("{} {how} to {question} on {}", key.ip, link.name));
+                NextHopState::Pending(asked("has not answered yet"))
+            });
         };
         Ok(NextHopState::Resolved(NextHop {
             mac,
             local,
             interface: key.interface,
+            router: (key.ip != ip).then_some(key.ip),
         }))
     }
 
     /// Sees to it that the kernel keeps an entry resolved; says whether that took a request.
-    async fn enter(&mut self, key: Key, entry: Option<neighbour::Neighbour>) -> Result<bool, Error> {
-        if entry.is_some_and(|entry| entry.fixed) {
-            self.entered.remove(&key);
-            return Ok(false);
+    async fn enter(&mut self, key: Key, entry: Option<Neighbour>) -> Result<bool, Error> {
+        match care(entry, self.entered.get(&key).copied()) {
+            Care::LeaveAlone => {
+                self.entered.remove(&key);
+                return Ok(false);
+            }
+            Care::Nothing => return Ok(false),
+            Care::Ask => {}
         }
-        match self.entered.get(&key) {
-            Some(Ask::Managed) if entry.is_some_and(|entry| entry.managed) => return Ok(false),
-            Some(Ask::Once) if entry.is_some() => return Ok(false),
-            _ => {}
-        }
-        // Kernels before 5.16 refuse the unknown flag, or pass over it.
-        let managed = match self.net.resolve(key, Ask::Managed).await {
-            Ok(()) => self.net.neighbour(key).await?.is_some_and(|entry| entry.managed),
-            Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => false,
-            Err(refused) => return Err(refused),
-        };
+        let managed = self.means.managed
+            && match self.net.resolve(key, Ask::Managed).await {
+                // Kernels before 5.16 refuse the unknown flag, or pass over it.
+                Ok(()) => self.net.neighbour(key).await?.is_some_and(|entry| entry.managed),
+                Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => false,
+                Err(refused) => return Err(refused),
+            };
         if managed {
             self.entered.insert(key, Ask::Managed);
         } else {
@@ -291,6 +329,29 @@ impl Resolver {
             self.entered.insert(key, Ask::Once);
         }
         Ok(true)
+    }
+}
+
+/// What is to be done about an entry so that it stays resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// An administrator fixed it; it is not ours, and will not be deleted as ours.
+    LeaveAlone,
+    /// Done already.
+    Nothing,
+    /// Ask the kernel to resolve it.
+    Ask,
+}
+
+/// By what the table holds, and by how it was `asked` for earlier.
+fn care(entry: Option<Neighbour>, asked: Option<Ask>) -> Care {
+    match (entry, asked) {
+        (Some(entry), _) if entry.fixed => Care::LeaveAlone,
+        (Some(entry), Some(Ask::Managed)) if entry.managed => Care::Nothing,
+        // It is renewed at every sweep.
+        (Some(_), Some(Ask::Once)) => Care::Nothing,
+        // New, or gone, or made anew by somebody else.
+        (Some(_) | None, _) => Care::Ask,
     }
 }
 
@@ -356,4 +417,39 @@ fn read(route: &RouteMessage, ip: IpAddr) -> Route {
         }
     }
     interface.map_or(Route::None, |interface| Route::Towards(Key { interface, ip: gateway }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_asked_for_until_somebody_keeps_it() {
+        let entry = Neighbour {
+            mac: None,
+            failed: false,
+            fixed: false,
+            managed: false,
+        };
+        let managed = Neighbour { managed: true, ..entry };
+        let fixed = Neighbour { fixed: true, ..entry };
+        for (found, asked, expected) in [
+            (None, None, Care::Ask),
+            (None, Some(Ask::Managed), Care::Ask),
+            (None, Some(Ask::Once), Care::Ask),
+            // The kernel made it for somebody's packet, and may drop it again.
+            (Some(entry), None, Care::Ask),
+            (Some(entry), Some(Ask::Managed), Care::Ask),
+            (Some(entry), Some(Ask::Once), Care::Nothing),
+            // Managed, but not known to be ours: after a restart.
+            (Some(managed), None, Care::Ask),
+            (Some(managed), Some(Ask::Managed), Care::Nothing),
+            (Some(managed), Some(Ask::Once), Care::Nothing),
+            (Some(fixed), None, Care::LeaveAlone),
+            (Some(fixed), Some(Ask::Managed), Care::LeaveAlone),
+            (Some(fixed), Some(Ask::Once), Care::LeaveAlone),
+        ] {
+            assert_eq!(care(found, asked), expected, "{found:?} {asked:?}");
+        }
+    }
 }

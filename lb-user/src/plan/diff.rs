@@ -8,8 +8,9 @@ use lb_common::service::Decision;
 
 use super::snapshot::{ServiceKey, Snapshot};
 
-/// One write to the maps. Each is atomic for packets, but for [`Self::PutRing`] and new members, which no packet can
-/// reach yet.
+/// One write to the maps. A packet meets each slot and each entry as it was before or as it is after; a ring and a member
+/// that are new cannot be reached yet. The next hop of a member that serves changes in three words (MAC with flags, own
+/// MAC, interface): a frame in between may go to the right MAC from the wrong one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MapOp {
     /// Sets a member's counters to zero, before another backend takes its place.
@@ -40,11 +41,21 @@ pub enum MapOp {
     DelMember(MemberId),
 }
 
-/// What turns `installed` into `target`, in order: members, rings, entries; then entries that go, a grace period, and
-/// members that go. Empty when nothing differs.
+/// What turns `installed` into `target`, in order: entries that go; members, rings, entries; members that go. Empty when
+/// nothing differs.
+///
+/// Entries that go do so first, since what they lead to may be about to become another service's. A grace period
+/// follows them, before their places are taken; another one ends the change.
 #[must_use]
 pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
-    let mut ops = Vec::new();
+    let gone = installed
+        .entries
+        .keys()
+        .filter(|&key| !target.entries.contains_key(key));
+    let mut ops: Vec<MapOp> = gone.map(|&key| MapOp::DelEntry(key)).collect();
+    if !ops.is_empty() {
+        ops.push(MapOp::Grace);
+    }
     for (&id, &member) in &target.members {
         match installed.members.get(&id) {
             Some(old) if *old == member => {}
@@ -79,17 +90,12 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         .iter()
         .filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
     ops.extend(put.map(|(&key, &decision)| MapOp::PutEntry(key, decision)));
-    let gone = installed
-        .entries
-        .keys()
-        .filter(|&key| !target.entries.contains_key(key));
-    ops.extend(gone.map(|&key| MapOp::DelEntry(key)));
     let gone: Vec<_> = installed
         .members
         .keys()
         .filter(|&id| !target.members.contains_key(id))
         .collect();
-    if !ops.is_empty() || !gone.is_empty() {
+    if !(ops.is_empty() && gone.is_empty()) && ops.last() != Some(&MapOp::Grace) {
         ops.push(MapOp::Grace);
     }
     ops.extend(gone.into_iter().map(|&id| MapOp::DelMember(id)));

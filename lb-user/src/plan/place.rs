@@ -108,52 +108,41 @@ pub struct Placement {
     pub target: Snapshot,
     /// Ids of the members of each service, by service in the order of [`Desired::services`].
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
+    /// A service had to stay as it is installed, for want of room.
+    pub full: Option<Full>,
 }
 
 /// Decides where `desired` goes, with `installed` staying where it is.
 ///
 /// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
-/// change is enough.
-///
-/// # Errors
-/// [`Full`], and nothing is planned.
-pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Result<Placement, Full> {
+/// change is enough. A service that finds no room stays as it is installed, and [`Placement::full`] says so: carried
+/// out, the plan may free what the next one needs.
+pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
-    let mut claimed = BTreeSet::new();
-    for wanted in &desired.services {
-        let known = wanted
-            .vips
-            .iter()
-            .filter_map(|&vip| installed.entries.get(&ServiceKey::service(vip, wanted.protocol)))
-            .find(|decision| claimed.insert(decision.member_base()));
-        let (base, members) = space.place_members(installed, known.copied(), wanted)?;
-        // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
-        let stays = known.copied().filter(|d| d.member_base() == base);
-        let (block, log2) = space.place_ring(stays, wanted.table_size)?;
-
-        let candidates: Vec<_> = wanted
-            .members
-            .iter()
-            .filter(|m| serves(&members[&m.address].1))
-            .map(|m| Candidate {
-                address: m.address,
-                weight: m.weight.into(),
-                index: MemberIndex((members[&m.address].0.0 - base) as u16),
-            })
-            .collect();
-        let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
-        let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
-
-        let decision = Decision::service(mode(wanted.mode), block, log2, base);
-        let keys = wanted.vips.iter().map(|&vip| ServiceKey::service(vip, wanted.protocol));
-        let target = &mut placement.target;
-        target.entries.extend(keys.map(|key| (key, decision)));
-        target.rings.insert(block, Ring { log2, slots });
-        target.members.extend(members.values().copied());
-        placement
-            .members
-            .push(members.into_iter().map(|(address, (id, _))| (address, id)).collect());
+    let holders = Holders::of(installed, desired);
+    for (number, wanted) in desired.services.iter().enumerate() {
+        let known = holders.known(installed, wanted, number);
+        let placed = space.place(installed, known, wanted, rings);
+        let members = match placed {
+            Ok(placed) => {
+                let keys = keys(wanted).map(|key| (key, placed.decision));
+                let (block, ring) = placed.ring;
+                placement.target.entries.extend(keys);
+                placement.target.rings.insert(block, ring);
+                placement.target.members.extend(placed.members.values().copied());
+                placed
+                    .members
+                    .into_iter()
+                    .map(|(address, (id, _))| (address, id))
+                    .collect()
+            }
+            Err(full) => {
+                placement.full = Some(full);
+                keep(installed, wanted, &mut placement.target)
+            }
+        };
+        placement.members.push(members);
     }
     rings.end_round();
     let addresses = desired
@@ -161,8 +150,95 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Resu
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
-    Ok(placement)
+    placement
 }
+
+/// The keys of a service.
+fn keys(service: &DesiredService) -> impl Iterator<Item = ServiceKey> {
+    service
+        .vips
+        .iter()
+        .map(|&vip| ServiceKey::service(vip, service.protocol))
+}
+
+/// Leaves what is installed of a service where it is.
+fn keep(installed: &Snapshot, wanted: &DesiredService, target: &mut Snapshot) -> BTreeMap<SocketAddr, MemberId> {
+    let mut ids = BTreeMap::new();
+    for key in keys(wanted) {
+        let Some(&decision) = installed.entries.get(&key) else {
+            continue;
+        };
+        let (block, base) = (decision.ring_block(), decision.member_base());
+        target.entries.insert(key, decision);
+        target
+            .rings
+            .extend(installed.rings.get(&block).map(|ring| (block, ring.clone())));
+        for (index, member) in members_of(installed, base) {
+            let id = decision.member(MemberIndex(index));
+            target.members.insert(id, member);
+            ids.insert(socket_address(&member), id);
+        }
+    }
+    ids
+}
+
+/// What is installed of a service.
+#[derive(Clone, Copy)]
+struct Known {
+    decision: Decision,
+    /// Its region is this service's alone, which may change it in place.
+    own: bool,
+}
+
+/// Which services will hold the keys that lead to each installed region.
+struct Holders {
+    /// By member base; keys that go lead nowhere.
+    services: BTreeMap<u32, BTreeSet<usize>>,
+}
+
+impl Holders {
+    fn of(installed: &Snapshot, desired: &Desired) -> Self {
+        let mut services: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+        for (number, service) in desired.services.iter().enumerate() {
+            for decision in keys(service).filter_map(|key| installed.entries.get(&key)) {
+                services.entry(decision.member_base()).or_default().insert(number);
+            }
+        }
+        Self { services }
+    }
+
+    /// What is installed of service `number`: a region that it holds alone, if there is one.
+    ///
+    /// A region whose keys part, since a VIP moves from one service to another, is nobody's to change: packets of the
+    /// other's VIPs still meet it until their entries are swapped.
+    fn known(&self, installed: &Snapshot, wanted: &DesiredService, number: usize) -> Option<Known> {
+        let known = |decision: &Decision| {
+            let holders = &self.services[&decision.member_base()];
+            Known {
+                decision: *decision,
+                own: holders.len() == 1 && holders.contains(&number),
+            }
+        };
+        let mut all = keys(wanted).filter_map(|key| installed.entries.get(&key)).map(known);
+        let first = all.next()?;
+        Some(
+            std::iter::once(first)
+                .chain(all)
+                .find(|known| known.own)
+                .unwrap_or(first),
+        )
+    }
+}
+
+/// Where a service goes.
+struct Placed {
+    decision: Decision,
+    ring: (u32, Ring),
+    members: Members,
+}
+
+/// Id and contents by address.
+type Members = BTreeMap<SocketAddr, (MemberId, Member)>;
 
 const fn mode(mode: Mode) -> service::Mode {
     match mode {
@@ -217,18 +293,49 @@ impl Space {
         space
     }
 
+    /// Where a service goes.
+    fn place(
+        &mut self,
+        installed: &Snapshot,
+        known: Option<Known>,
+        wanted: &DesiredService,
+        rings: &mut Rings,
+    ) -> Result<Placed, Full> {
+        let (base, members) = self.place_members(installed, known, wanted)?;
+        // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
+        let stays = known.filter(|k| k.own && k.decision.member_base() == base);
+        let (block, log2) = self.place_ring(stays.map(|k| k.decision), wanted.table_size)?;
+        let candidates: Vec<_> = wanted
+            .members
+            .iter()
+            .filter(|m| serves(&members[&m.address].1))
+            .map(|m| Candidate {
+                address: m.address,
+                weight: m.weight.into(),
+                index: MemberIndex((members[&m.address].0.0 - base) as u16),
+            })
+            .collect();
+        let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
+        let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
+        Ok(Placed {
+            decision: Decision::service(mode(wanted.mode), block, log2, base),
+            ring: (block, Ring { log2, slots }),
+            members,
+        })
+    }
+
     /// Base and members of a service: installed ones keep their ids, new ones take the lowest that are free.
-    #[expect(clippy::type_complexity, reason = "address → (id, contents), used once")]
     fn place_members(
         &mut self,
         installed: &Snapshot,
-        known: Option<Decision>,
+        known: Option<Known>,
         wanted: &DesiredService,
-    ) -> Result<(u32, BTreeMap<SocketAddr, (MemberId, Member)>), Full> {
+    ) -> Result<(u32, Members), Full> {
         let full = || Full::Members {
             members: wanted.members.len(),
         };
-        let old: BTreeMap<u16, Member> = known.map_or_else(BTreeMap::new, |d| members_of(installed, d.member_base()));
+        let old: BTreeMap<u16, Member> =
+            known.map_or_else(BTreeMap::new, |k| members_of(installed, k.decision.member_base()));
         let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();
         let mut free = (1..=MemberIndex::MAX.0).filter(|i| !old.contains_key(i));
         let mut indices = Vec::with_capacity(wanted.members.len());
@@ -238,10 +345,11 @@ impl Space {
         }
         let top = indices.iter().chain(old.keys()).max().map_or(0, |&i| u32::from(i));
         let len = (top + 1).next_power_of_two().max(MEMBERS_PER_SERVICE);
-        let base = match known {
-            Some(d) if self.members.extends(d.member_base(), len) => {
-                self.members.take(d.member_base(), len);
-                d.member_base()
+        let own = known.filter(|k| k.own).map(|k| k.decision.member_base());
+        let base = match own {
+            Some(base) if self.members.extends(base, len) => {
+                self.members.take(base, len);
+                base
             }
             _ => self.members.allocate(len).ok_or_else(full)?,
         };
@@ -307,6 +415,7 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
                 mac: m.next_hop.mac(),
                 local: m.local.mac(),
                 interface: m.interface,
+                router: None,
             }),
     };
     let mut flags = 0;
@@ -320,6 +429,7 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
         mac: Mac::default(),
         local: Mac::default(),
         interface: 0,
+        router: None,
     });
     Member {
         address: Ipv6Be::mapped(wanted.address.ip()),

@@ -20,6 +20,7 @@ fn member(last: u8) -> DesiredMember {
             mac: Mac([2, 0, 0, 0, 0, last]),
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
+            router: None,
         }),
     }
 }
@@ -49,7 +50,9 @@ fn desired(services: Vec<DesiredService>) -> Desired {
 }
 
 fn place_on(installed: &Snapshot, desired: &Desired) -> Placement {
-    place(installed, desired, &mut Rings::new(Seed([1, 2]))).unwrap()
+    let placement = place(installed, desired, &mut Rings::new(Seed([1, 2])));
+    assert_eq!(placement.full, None);
+    placement
 }
 
 #[test]
@@ -145,32 +148,64 @@ fn operations_come_in_the_promised_order() {
     )
     .target;
     let phase = |op: &MapOp| match op {
-        MapOp::ResetCounters(_) | MapOp::PutMember(..) => 0,
-        MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 1,
-        MapOp::PutEntry(..) => 2,
-        MapOp::DelEntry(_) => 3,
-        MapOp::Grace => 4,
-        MapOp::DelMember(_) => 5,
+        MapOp::DelEntry(_) => 0,
+        MapOp::ResetCounters(_) | MapOp::PutMember(..) => 2,
+        MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 3,
+        MapOp::PutEntry(..) => 4,
+        MapOp::DelMember(_) => 6,
+        MapOp::Grace => unreachable!("told by its place"),
     };
-    let phases: Vec<_> = diff(&installed, &target).iter().map(phase).collect();
-    assert!(phases.is_sorted(), "{phases:?}");
-    assert!(phases.contains(&5) && phases.contains(&4));
+    let phases = |ops: &[MapOp]| -> Vec<u8> {
+        let mut last = 0;
+        let place = |op: &MapOp| {
+            last = if *op == MapOp::Grace { last | 1 } else { phase(op) };
+            last
+        };
+        ops.iter().map(place).collect()
+    };
+    let change = phases(&diff(&installed, &target));
+    assert!(
+        change.is_sorted() && change.contains(&5) && change.contains(&6),
+        "{change:?}"
+    );
     assert_eq!(diff(&target, &target), []);
-    // A removed service: the entry first, then its member.
-    let gone = diff(&target, &Snapshot::default());
-    assert!(gone.iter().map(phase).is_sorted());
+    // A service that goes: nobody is sent there any more, then a grace period, then the rest.
+    let gone = phases(&diff(&target, &Snapshot::default()));
+    assert!(gone.is_sorted() && gone.starts_with(&[0, 0, 0, 0, 1, 6]), "{gone:?}");
 }
 
 #[test]
-fn too_much_is_refused_whole() {
-    let mut want = desired(vec![]);
-    for i in 0..32 {
-        let mut big = service(&format!("192.0.2.{i}:80"), &[1]);
-        big.table_size = RingSize::new(1 << 20).unwrap();
-        want.services.push(big);
+fn what_does_not_fit_stays_as_it_is_and_gets_its_turn() {
+    let mut rings = Rings::new(Seed([1, 2]));
+    let big = |i: u8, log2: u8| {
+        let mut big = service(&format!("192.0.2.{i}:80"), &[i]);
+        big.table_size = RingSize::new(1 << log2).unwrap();
+        big
+    };
+    // 16 rings of 2^20 slots fill RING; one more has no room, and the others are not touched by that.
+    let most: Vec<_> = (1..=16).map(|i| big(i, 20)).collect();
+    let mut installed = place_on(&Snapshot::default(), &desired(most.clone())).target;
+    let more = desired(most.into_iter().chain([big(17, 20)]).collect());
+    let refused = place(&installed, &more, &mut rings);
+    assert_eq!(refused.full, Some(Full::Ring { slots: 1 << 20 }));
+    assert_eq!(refused.target.rings, installed.rings);
+    assert!(refused.members[16].is_empty());
+    // All rings half as large, and twice as many: that fits when it is over, and every step frees what the next needs.
+    installed
+        .entries
+        .remove(&ServiceKey::service("192.0.2.16:80".parse().unwrap(), Protocol::Tcp));
+    let half = desired((1..=30).map(|i| big(i, 19)).collect());
+    let mut steps = 0;
+    loop {
+        let placement = place(&installed, &half, &mut rings);
+        assert_ne!(placement.target, installed, "no progress after {steps} steps");
+        installed = placement.target;
+        steps += 1;
+        if placement.full.is_none() {
+            break;
+        }
     }
-    let refused = place(&Snapshot::default(), &want, &mut Rings::new(Seed([1, 2]))).unwrap_err();
-    assert_eq!(refused, Full::Ring { slots: 1 << 20 });
+    assert_eq!(installed.rings.len(), 30, "{steps} steps");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The digest of everything in this repository that the XDP program's object is built from.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,8 +42,7 @@ pub(crate) fn of(root: &Path) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// The source files, relative to the root, sorted: all of lb-ebpf except what is built from it, and lb-common without
-/// its tests.
+/// The source files, relative to the root, sorted: those of lb-ebpf, and those of lb-common without its tests.
 fn files(root: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::from([PathBuf::from("lb-common/Cargo.toml")]);
     let mut folders = vec![PathBuf::from("lb-ebpf"), PathBuf::from("lb-common/src")];
@@ -51,14 +51,23 @@ fn files(root: &Path) -> Result<BTreeSet<PathBuf>> {
         for entry in entries {
             let entry = entry?;
             let path = folder.join(entry.file_name());
-            if !entry.file_type()?.is_dir() {
+            if entry.file_type()?.is_dir() {
+                if path != Path::new("lb-ebpf/target") {
+                    folders.push(path);
+                }
+            } else if is_source(&entry.file_name()) {
                 files.insert(path);
-            } else if path != Path::new(super::FOLDER) && path != Path::new("lb-ebpf/target") {
-                folders.push(path);
             }
         }
     }
     Ok(files)
+}
+
+/// Whether a file of this name can be a source: sources of Rust and manifests are. What editors leave beside them while
+/// somebody works (`.#main.rs`, a symbolic link to nowhere; `.main.rs.swp`, `main.rs~`) is not.
+pub(crate) fn is_source(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == "Cargo.toml" || (name.ends_with(".rs") && !name.starts_with('.'))
 }
 
 /// What the workspace's manifest says about the two packages: edition, profile, how their dependencies are asked for.

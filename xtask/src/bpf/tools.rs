@@ -1,4 +1,5 @@
-//! What building the XDP program takes, and where it is found: rust-src, bpf-linker, llvm-objcopy.
+//! What building the XDP program takes, and where it is found: a rustc of the linker's LLVM, rust-src, bpf-linker,
+//! llvm-objcopy.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,12 @@ pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
 /// Where Debian puts LLVM, in the major version that the linker is built against and that Rust 1.95 carries.
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// The major version of LLVM: the linker reads the bitcode that rustc writes, and is built against this one.
+const LLVM_MAJOR: u32 = 22;
+
+/// A toolchain that will do, for people.
+pub(crate) const TOOLCHAIN: &str = "a Rust toolchain with LLVM 22, such as 1.95";
 
 /// Everything that [`super::build::object`] runs.
 #[derive(Clone, Debug)]
@@ -37,6 +44,9 @@ impl Tools {
         let sysroot = sysroot()?;
         let (source, linker, objcopy) = (rust_src(&sysroot), linker(root), objcopy());
         let mut missing = Vec::new();
+        if !rustc_fits() {
+            missing.push(TOOLCHAIN.to_owned());
+        }
         if source.is_none() {
             missing.push("rust-src".to_owned());
         }
@@ -67,6 +77,17 @@ pub(crate) fn cargo() -> PathBuf {
 /// rustc: cargo tells a build script; elsewhere PATH says, and rustup's proxy there follows `cargo +toolchain`.
 pub(crate) fn rustc() -> PathBuf {
     env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from)
+}
+
+/// Whether rustc writes what the linker reads.
+pub(crate) fn rustc_fits() -> bool {
+    exec::ask(Command::new(rustc()).arg("-vV")).and_then(|text| llvm_major(&text)) == Some(LLVM_MAJOR)
+}
+
+/// The major version of LLVM in what `rustc -vV` says.
+fn llvm_major(text: &str) -> Option<u32> {
+    let version = text.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()?.trim().parse().ok()
 }
 
 /// The active toolchain's folder.
@@ -102,5 +123,20 @@ pub(crate) fn objcopy() -> Option<PathBuf> {
         Some(debian)
     } else {
         exec::find("llvm-objcopy-22")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_llvm_of_rustc_is_read() {
+        let text = "rustc 1.95.0 (59807616e 2026-04-14)\nhost: x86_64-unknown-linux-gnu\nLLVM version: 22.1.2\n";
+        assert_eq!(llvm_major(text), Some(LLVM_MAJOR));
+        assert_eq!(llvm_major("LLVM version: 21.1.8\n"), Some(21));
+        assert_eq!(llvm_major("LLVM version: 22\n"), Some(22));
+        assert_eq!(llvm_major("rustc 1.95.0 (built with cranelift)\n"), None);
+        assert!(TOOLCHAIN.contains(&format!("LLVM {LLVM_MAJOR},")));
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: names what this machine lacks to build and test Fulcrum, and installs exactly that.
+//! `cargo xtask setup`: names what this machine lacks to build, test and lint Fulcrum, and installs exactly that.
 //!
 //! Running Fulcrum, and building it while lb-ebpf/object belongs to the sources, needs none of it.
 
@@ -18,10 +18,13 @@ const TEST_PROGRAMS: [(&str, &str); 1] = [("curl", "curl")];
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 
+/// What `cargo xtask lint` runs: the component, and the verb of cargo that it brings.
+const LINTERS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
+
 /// Where llvm-objcopy comes from.
 const OBJCOPY_PACKAGE: &str = "llvm-22";
 
-/// Name what is missing to build and test Fulcrum; with --yes, install it
+/// Name what is missing to build, test and lint Fulcrum; with --yes, install it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Install what is missing: packages by apt-get, starting no service; the rest for this user or in .tools
@@ -39,6 +42,8 @@ enum Purpose {
     Test,
     /// Building the XDP program
     Ebpf,
+    /// Checking format and code
+    Lint,
 }
 
 impl Purpose {
@@ -47,6 +52,7 @@ impl Purpose {
         match self {
             Self::Test => "--for test",
             Self::Ebpf => "--for ebpf",
+            Self::Lint => "--for lint",
         }
     }
 }
@@ -79,7 +85,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// What this machine lacks.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Missing {
-    rust_src: bool,
+    /// rustc has another LLVM. Which toolchain is used is the user's to choose, so this is named, never installed.
+    toolchain: bool,
+    /// Of rustup.
+    components: Vec<&'static str>,
     bpf_linker: bool,
     packages: Vec<&'static str>,
 }
@@ -87,8 +96,12 @@ struct Missing {
 impl Missing {
     fn find(root: &Path, purpose: Option<Purpose>) -> Result<Self> {
         let mut missing = Self::default();
-        if purpose != Some(Purpose::Test) {
-            missing.rust_src = tools::rust_src(&tools::sysroot()?).is_none();
+        let wanted = |of| purpose.is_none_or(|purpose| purpose == of);
+        if wanted(Purpose::Ebpf) {
+            missing.toolchain = !tools::rustc_fits();
+            if tools::rust_src(&tools::sysroot()?).is_none() {
+                missing.components.push("rust-src");
+            }
             missing.bpf_linker = tools::linker(root).is_none();
             if tools::objcopy().is_none() {
                 missing.packages.push(OBJCOPY_PACKAGE);
@@ -99,7 +112,14 @@ impl Missing {
                     .extend(LINKER_PACKAGES.iter().filter(|package| !apt::is_installed(package)));
             }
         }
-        if purpose != Some(Purpose::Ebpf) {
+        if wanted(Purpose::Lint) {
+            // rustup puts a program of that name in PATH whether the component is there or not: it has to run.
+            let absent = LINTERS
+                .iter()
+                .filter(|(_, verb)| exec::ask(&mut workspace::cargo([*verb, "--version"])).is_none());
+            missing.components.extend(absent.map(|(component, _)| component));
+        }
+        if wanted(Purpose::Test) {
             let absent = TEST_PROGRAMS
                 .iter()
                 .filter(|(program, _)| exec::find(program).is_none());
@@ -121,9 +141,19 @@ impl Missing {
                 "  {package:16} Debian package, {purpose}: apt-get install {package}"
             ));
         }
-        if self.rust_src {
-            let purpose = "sources of the standard library, to build the XDP program";
-            items.push(format!("  {:16} {purpose}: rustup component add rust-src", "rust-src"));
+        if self.toolchain {
+            items.push(format!(
+                "  {:16} {}, to build the XDP program: rustup toolchain install 1.95, then cargo +1.95 xtask",
+                "rustc",
+                tools::TOOLCHAIN
+            ));
+        }
+        for component in &self.components {
+            let purpose = match *component {
+                "rust-src" => "sources of the standard library, to build the XDP program",
+                _ => "for cargo xtask lint",
+            };
+            items.push(format!("  {component:16} {purpose}: rustup component add {component}"));
         }
         if self.bpf_linker {
             items.push(format!(
@@ -139,10 +169,14 @@ impl Missing {
         if !self.packages.is_empty() {
             apt::install(&self.packages)?;
         }
-        if self.rust_src {
-            exec::run(Command::new("rustup").args(["component", "add", "rust-src"])).context(
-                "rust-src comes with rustup; a toolchain from elsewhere gets it from where the toolchain came from",
-            )?;
+        if !self.components.is_empty() {
+            let mut add = Command::new("rustup");
+            exec::run(add.args(["component", "add"]).args(&self.components)).with_context(|| {
+                format!(
+                    "{} of a toolchain that is not rustup's come from where it came from",
+                    self.components.join(", ")
+                )
+            })?;
         }
         if self.bpf_linker {
             println!("Building bpf-linker takes a few minutes.");
@@ -177,17 +211,20 @@ mod tests {
     #[test]
     fn every_missing_thing_is_named_with_the_way_to_get_it() {
         let missing = Missing {
-            rust_src: true,
+            toolchain: true,
+            components: vec!["rust-src", "clippy"],
             bpf_linker: true,
             packages: vec!["llvm-22", "llvm-22-dev", "curl"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 5);
+        assert_eq!(items.len(), 7);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
             "for the tests: apt-get install curl",
+            "such as 1.95, to build the XDP program: rustup toolchain install 1.95",
             "rustup component add rust-src",
+            "for cargo xtask lint: rustup component add clippy",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
         ]) {
             assert!(item.contains(how), "{item}\nlacks\n{how}");
@@ -195,10 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn a_linter_is_there_when_it_runs() {
+        // This very test was built by the toolchain that is asked; a verb that no component brings is missing anywhere.
+        assert!(exec::ask(&mut workspace::cargo(["--version"])).is_some());
+        assert!(exec::ask(&mut workspace::cargo(["no-such-linter", "--version"])).is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Lint)).unwrap();
+        assert!(!missing.toolchain && !missing.bpf_linker && missing.packages.is_empty());
+        assert!(missing.components.iter().all(|c| LINTERS.iter().any(|(l, _)| l == c)));
+    }
+
+    #[test]
     fn tests_need_no_llvm() {
         let folder = tempfile::tempdir().unwrap();
         let missing = Missing::find(folder.path(), Some(Purpose::Test)).unwrap();
-        assert!(!missing.rust_src && !missing.bpf_linker);
+        assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
         assert!(
             missing
                 .packages

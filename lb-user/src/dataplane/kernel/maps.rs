@@ -1,34 +1,52 @@
 //! Maps of the loaded program, as the layouts that both data planes share.
 
+use std::path::Path;
+
 use aya::Ebpf;
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, ArrayOfMaps, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use lb_common::addr::Mac;
+use lb_common::backend::Nic;
 use lb_common::id::MemberId;
 use lb_common::layout::{MAPS, MapLayout};
-use lb_common::service::Decision;
+use lb_common::limits::NICS;
+use lb_common::service::{Decision, KeyV4, KeyV6};
 use lb_common::stats::{Counters, DropReason};
 
 use super::super::region::Region;
-use super::super::tables::{Layout, Overflow};
+use super::super::tables::{Layout, Overflow, Services};
 use super::ApplyError;
 use super::object::LoadError;
 
 /// The arrays and hashes that decide about packets.
 pub(super) fn layout(program: &mut Ebpf) -> Result<Layout, LoadError> {
+    let mut take = |name| program.take_map(name);
     Ok(Layout {
-        services_v4: mapped(program, "SERVICES_V4")?,
-        services_v6: mapped(program, "SERVICES_V6")?,
-        overflow_v4: Box::new(Hash::<lb_common::service::KeyV4>::new(program, "OVERFLOW_V4")?),
-        overflow_v6: Box::new(Hash::<lb_common::service::KeyV6>::new(program, "OVERFLOW_V6")?),
-        ring: mapped(program, "RING")?,
-        backends: mapped(program, "BACKENDS")?,
+        services: services(&mut take)?,
+        ring: mapped(&mut take, "RING")?,
+        backends: mapped(&mut take, "BACKENDS")?,
     })
 }
 
-/// Takes a map out of the object, as the type that it is declared as.
-fn take<T: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static str) -> Result<T, LoadError> {
-    let map = program
-        .take_map(name)
-        .ok_or_else(|| LoadError::map(name, "it is not in the object"))?;
+/// The maps of services that are pinned in `folder`.
+pub(super) fn pinned_services(folder: &Path) -> Result<Services, LoadError> {
+    services(&mut |name| Map::from_map_data(MapData::from_pin(folder.join(name)).ok()?).ok())
+}
+
+/// Where maps come from, by name.
+type Source<'a> = dyn FnMut(&'static str) -> Option<Map> + 'a;
+
+fn services(source: &mut Source<'_>) -> Result<Services, LoadError> {
+    Ok(Services {
+        v4: mapped(source, "SERVICES_V4")?,
+        v6: mapped(source, "SERVICES_V6")?,
+        overflow_v4: Box::new(Hash::<KeyV4>::new(source, "OVERFLOW_V4")?),
+        overflow_v6: Box::new(Hash::<KeyV6>::new(source, "OVERFLOW_V6")?),
+    })
+}
+
+/// Gets a map, as the type that it is declared as.
+fn take<T: TryFrom<Map, Error = MapError>>(source: &mut Source<'_>, name: &'static str) -> Result<T, LoadError> {
+    let map = source(name).ok_or_else(|| LoadError::map(name, "it is not there"))?;
     T::try_from(map).map_err(|error| LoadError::map(name, error))
 }
 
@@ -40,18 +58,16 @@ fn known(name: &'static str) -> Result<&'static MapLayout, LoadError> {
 }
 
 /// Maps an array into memory.
-fn mapped<T: Copy>(program: &mut Ebpf, name: &'static str) -> Result<Region<T>, LoadError> {
-    let map = program
-        .take_map(name)
-        .ok_or_else(|| LoadError::map(name, "it is not in the object"))?;
+fn mapped<T: Copy>(source: &mut Source<'_>, name: &'static str) -> Result<Region<T>, LoadError> {
+    let map = source(name).ok_or_else(|| LoadError::map(name, "it is not there"))?;
     let Map::Array(data) = map else {
         return Err(LoadError::map(name, "it is not an array"));
     };
-    let layout = known(name)?;
-    if layout.value as usize != size_of::<T>() {
-        return Err(LoadError::map(name, "its elements have another size"));
+    let info = data.info().map_err(|error| LoadError::map(name, error))?;
+    if info.value_size() as usize != size_of::<T>() || info.max_entries() != known(name)?.entries {
+        return Err(LoadError::map(name, "it has another size"));
     }
-    Region::mapped(data.fd(), layout.entries).map_err(|error| LoadError::map(name, error))
+    Region::mapped(data.fd(), info.max_entries()).map_err(|error| LoadError::map(name, error))
 }
 
 /// A hash behind service buckets.
@@ -61,8 +77,8 @@ struct Hash<K> {
 }
 
 impl<K: aya::Pod> Hash<K> {
-    fn new(program: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        let map = take(program, name)?;
+    fn new(source: &mut Source<'_>, name: &'static str) -> Result<Self, LoadError> {
+        let map = take(source, name)?;
         Ok(Self { name, map })
     }
 }
@@ -122,17 +138,38 @@ pub(super) struct Counting {
     drops: PerCpuArray<MapData, u64>,
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
     inner: Array<MapData, u32>,
+    nics: Array<MapData, Nic>,
+    ports: DevMap<MapData>,
 }
 
 impl Counting {
     pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
+        let source: &mut Source<'_> = &mut |name| program.take_map(name);
         let inner = Array::create(1, 0).map_err(|error| LoadError::map("GRACE", error))?;
         Ok(Self {
-            counters: take(program, "COUNTERS")?,
-            drops: take(program, "DROPS")?,
-            grace: take(program, "GRACE")?,
+            counters: take(source, "COUNTERS")?,
+            drops: take(source, "DROPS")?,
+            grace: take(source, "GRACE")?,
             inner,
+            nics: take(source, "NICS")?,
+            ports: take(source, "PORTS")?,
         })
+    }
+
+    /// Tells the program of an interface that it is or will be on.
+    pub(super) fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), LoadError> {
+        let (place, nic) = (Nic::place(interface), Nic::new(interface, mac));
+        let taken = self.ports.get(place, 0).ok().map(|port| port.if_index);
+        if let Some(other) = taken.filter(|&other| other != interface) {
+            let clash = format!("interfaces {interface} and {other} have indices that are a multiple of {NICS} apart");
+            return Err(LoadError::map("NICS", clash));
+        }
+        self.nics
+            .set(place, nic, 0)
+            .map_err(|error| LoadError::map("NICS", error))?;
+        self.ports
+            .set(place, interface, None, 0)
+            .map_err(|error| LoadError::map("PORTS", error))
     }
 
     pub(super) fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {

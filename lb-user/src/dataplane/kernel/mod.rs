@@ -11,6 +11,7 @@
 //! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
 
 mod attach;
+mod detach;
 mod maps;
 mod object;
 mod pins;
@@ -18,6 +19,7 @@ mod pins;
 use std::path::{Path, PathBuf};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::select::Tables;
@@ -28,8 +30,9 @@ use super::{ApplyError, Dataplane};
 use crate::plan::{MapOp, Snapshot};
 
 pub use attach::{AttachError, Attachment, attach_pass};
+pub use detach::PinnedAttachment;
 pub use object::LoadError;
-pub use pins::{Detached, Lock, PinError, detach};
+pub use pins::{Lock, PinError};
 
 /// The XDP program with its maps.
 pub struct Kernel {
@@ -68,6 +71,15 @@ impl Kernel {
             counting,
             pin_dir,
         })
+    }
+
+    /// Tells the program of an interface that it is or will be attached to: frames for a VIP that carry another MAC than
+    /// its own pass, and packets that came in elsewhere may leave by it.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the interface's index clashes with another's.
+    pub fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), LoadError> {
+        self.counting.set_nic(interface, mac)
     }
 
     /// Sends the program's rare messages to `tracing`; ends with the runtime.

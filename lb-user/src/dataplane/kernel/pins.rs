@@ -1,24 +1,17 @@
 //! The folder of pins: a bpffs, one daemon at a time, maps in a subfolder that is named after their layout.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::maps::MapInfo;
 use aya::programs::links::PinnedLink;
 use lb_common::layout::{self, MAPS};
-use lb_common::limits::SERVICE_BUCKETS;
-use lb_common::service::{BucketV4, BucketV6, Decision, Mode};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-
-use super::super::region::Region;
-use crate::plan::ServiceKey;
 
 /// The pins are not usable.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +57,7 @@ impl PinError {
 /// The right to work with a pin folder, as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
+    pub(super) pin_dir: PathBuf,
     _folder: Flock<File>,
 }
 
@@ -75,15 +69,30 @@ impl Lock {
     pub fn take(pin_dir: &Path) -> Result<Self, PinError> {
         make_on_bpffs(pin_dir)?;
         let folder = File::open(pin_dir).map_err(|e| PinError::at("open", pin_dir, e))?;
-        Flock::lock(folder, FlockArg::LockExclusiveNonblock)
-            .map(|folder| Self { _folder: folder })
-            .map_err(|(folder, errno)| match errno {
-                nix::Error::EWOULDBLOCK => PinError::Taken {
-                    path: pin_dir.to_owned(),
-                    pid: folder.metadata().ok().and_then(|m| holder(m.dev(), m.ino())),
-                },
-                errno => PinError::at("lock", pin_dir, errno.into()),
-            })
+        let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock);
+        let folder = lock.map_err(|(folder, errno)| match errno {
+            nix::Error::EWOULDBLOCK => PinError::Taken {
+                path: pin_dir.to_owned(),
+                pid: folder.metadata().ok().and_then(|m| holder(m.dev(), m.ino())),
+            },
+            errno => PinError::at("lock", pin_dir, errno.into()),
+        })?;
+        Ok(Self {
+            pin_dir: pin_dir.to_owned(),
+            _folder: folder,
+        })
+    }
+
+    /// As [`Self::take`], where there are pins; `None` where there is nothing, and nothing is made.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_existing(pin_dir: &Path) -> Result<Option<Self>, PinError> {
+        if on_bpffs(pin_dir) {
+            Self::take(pin_dir).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -103,9 +112,11 @@ fn on_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
+/// Where a system's bpffs usually is.
+pub(super) const USUAL: &str = "/sys/fs/bpf";
+
 /// Makes `pin_dir`, and mounts a bpffs: at the system's usual place when `pin_dir` is below that, else at `pin_dir`.
 fn make_on_bpffs(pin_dir: &Path) -> Result<(), PinError> {
-    const USUAL: &str = "/sys/fs/bpf";
     let usual = Path::new(USUAL);
     if pin_dir.starts_with(usual) && !on_bpffs(usual) {
         mount_bpffs(usual)?;
@@ -135,8 +146,40 @@ fn maps_folder(pin_dir: &Path) -> PathBuf {
     pin_dir.join(format!("{MAPS_PREFIX}{:016x}", layout::digest()))
 }
 
-fn links_folder(pin_dir: &Path) -> PathBuf {
+/// Folders of maps, of whatever layout.
+pub(super) fn all_maps_folders(pin_dir: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let mut folders = entries(pin_dir)?;
+    folders.retain(|folder| {
+        folder
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with(MAPS_PREFIX))
+    });
+    Ok(folders)
+}
+
+pub(super) fn links_folder(pin_dir: &Path) -> PathBuf {
     pin_dir.join(LINKS)
+}
+
+/// What tells maps apart.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    name: String,
+    key: u32,
+    value: u32,
+    entries: u32,
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            key,
+            value,
+            entries,
+        } = self;
+        write!(f, "{name} with {entries} entries of {key} and {value} bytes")
+    }
 }
 
 /// The folder of maps of this layout, with nothing in it that is not of this layout.
@@ -149,10 +192,20 @@ pub(super) fn prepare_maps(pin_dir: &Path) -> Result<PathBuf, PinError> {
             continue;
         }
         let found = MapInfo::from_pin(&path).map_err(|e| PinError::at("open the map", &path, io::Error::other(e)))?;
-        let expected = [map.key, map.value, map.entries];
-        let found = [found.key_size(), found.value_size(), found.max_entries()];
+        let found = Shape {
+            name: found.name_as_str().unwrap_or_default().to_owned(),
+            key: found.key_size(),
+            value: found.value_size(),
+            entries: found.max_entries(),
+        };
+        let expected = Shape {
+            name: map.name.to_owned(),
+            key: map.key,
+            value: map.value,
+            entries: map.entries,
+        };
         if found != expected {
-            let difference = format!("key, value and entries are {found:?} instead of {expected:?}");
+            let difference = format!("it is {found}, and not {expected}");
             return Err(PinError::Foreign { path, difference });
         }
     }
@@ -172,7 +225,7 @@ pub(super) fn link(folder: &Path, interface: &str, mode: &str) -> PathBuf {
 }
 
 /// Removes a pin; one that is not there is fine.
-fn remove(path: &Path) -> Result<(), PinError> {
+pub(super) fn remove(path: &Path) -> Result<(), PinError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PinError::at("remove", path, error)),
         _ => Ok(()),
@@ -188,114 +241,35 @@ pub(super) fn remove_link(path: &Path) -> Result<(), PinError> {
     }
 }
 
+/// The interface whose link is pinned at `path`.
+pub(super) fn interface_of(path: &Path) -> String {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace("%2E", ".");
+    name.rsplit_once('-')
+        .map_or(name.clone(), |(interface, _)| interface.to_owned())
+}
+
 /// Takes the program off the interfaces that `choose` names, and says which.
 pub(super) fn remove_links(folder: &Path, choose: impl Fn(&str) -> bool) -> Result<Vec<String>, PinError> {
     let mut removed = Vec::new();
     for path in entries(folder)? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .replace("%2E", ".");
-        let interface = name.rsplit_once('-').map_or(&*name, |(interface, _)| interface);
-        if choose(interface) {
+        let interface = interface_of(&path);
+        if choose(&interface) {
             remove_link(&path)?;
-            removed.push(interface.to_owned());
+            removed.push(interface);
         }
     }
     Ok(removed)
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinError> {
     match fs::read_dir(folder) {
         Ok(found) => found.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
     .map_err(|error| PinError::at("read", folder, error))
-}
-
-/// What [`detach`] found and removed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Detached {
-    /// Interfaces that the program was on.
-    pub interfaces: Vec<String>,
-    /// VIPs that Fulcrum had put on the node: the caller takes them off.
-    pub addresses: BTreeSet<IpAddr>,
-}
-
-/// Takes the program off every interface, and removes all pins, of whatever layout.
-///
-/// # Errors
-/// [`PinError::Taken`] while a daemon runs on these pins, and when a pin cannot be removed.
-pub fn detach(pin_dir: &Path) -> Result<Detached, PinError> {
-    if !pin_dir.exists() || !on_bpffs(pin_dir) {
-        return Ok(Detached::default());
-    }
-    let lock = Lock::take(pin_dir)?;
-    let addresses = owned_addresses(&maps_folder(pin_dir));
-    let interfaces = remove_links(&links_folder(pin_dir), |_| true)?;
-    // Only our own folders: the root of a bpffs also holds what the kernel puts there.
-    let ours = |name: &str| name == LINKS || name.starts_with(MAPS_PREFIX);
-    for folder in entries(pin_dir)? {
-        if !folder.file_name().is_some_and(|name| ours(&name.to_string_lossy())) {
-            continue;
-        }
-        for pin in entries(&folder)? {
-            remove(&pin)?;
-        }
-        fs::remove_dir(&folder).map_err(|e| PinError::at("remove", &folder, e))?;
-    }
-    drop(lock);
-    let of = |path: &Path| fs::metadata(path).map(|m| m.dev());
-    let mounted_here = pin_dir
-        .parent()
-        .is_some_and(|parent| of(parent).ok() != of(pin_dir).ok());
-    if mounted_here && pin_dir != Path::new("/sys/fs/bpf") {
-        umount2(pin_dir, MntFlags::empty()).map_err(|e| PinError::at("unmount", pin_dir, e.into()))?;
-    }
-    fs::remove_dir(pin_dir).map_err(|e| PinError::at("remove", pin_dir, e))?;
-    Ok(Detached { interfaces, addresses })
-}
-
-/// The VIPs that the maps in `folder` mark as put there by Fulcrum; none where the maps cannot be read.
-fn owned_addresses(folder: &Path) -> BTreeSet<IpAddr> {
-    let mut entries: Vec<(ServiceKey, Decision)> = Vec::new();
-    if let Some(buckets) = array::<BucketV4>(&folder.join("SERVICES_V4")) {
-        let all = buckets.as_slice().iter().flat_map(|b| b.entries);
-        entries.extend(all.map(|e| (ServiceKey::V4(e.key), e.decision)));
-    }
-    if let Some(buckets) = array::<BucketV6>(&folder.join("SERVICES_V6")) {
-        let all = buckets.as_slice().iter().flat_map(|b| b.entries);
-        entries.extend(all.map(|e| (ServiceKey::V6(e.key), e.decision)));
-    }
-    entries.extend(
-        hash(&folder.join("OVERFLOW_V4"))
-            .into_iter()
-            .map(|(key, d)| (ServiceKey::V4(key), d)),
-    );
-    entries.extend(
-        hash(&folder.join("OVERFLOW_V6"))
-            .into_iter()
-            .map(|(key, d)| (ServiceKey::V6(key), d)),
-    );
-    let owned = |d: Decision| d.mode() == Some(Mode::Address) && d.has(Decision::OWNED);
-    entries
-        .into_iter()
-        .filter(|(_, d)| owned(*d))
-        .map(|(key, _)| key.ip())
-        .collect()
-}
-
-fn array<T: Copy>(path: &Path) -> Option<Region<T>> {
-    let map = Map::from_map_data(MapData::from_pin(path).ok()?).ok()?;
-    let Map::Array(data) = map else { return None };
-    (data.info().ok()?.value_size() as usize == size_of::<T>())
-        .then(|| Region::mapped(data.fd(), SERVICE_BUCKETS).ok())?
-}
-
-fn hash<K: aya::Pod>(path: &Path) -> Vec<(K, Decision)> {
-    let open = || HashMap::try_from(Map::from_map_data(MapData::from_pin(path).ok()?).ok()?).ok();
-    let map: Option<HashMap<MapData, K, Decision>> = open();
-    map.iter().flat_map(|map| map.iter().filter_map(Result::ok)).collect()
 }

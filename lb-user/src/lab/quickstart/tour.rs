@@ -29,8 +29,8 @@ const SOME: usize = 150;
 /// 20 s for anything that takes a moment on an idle machine: the daemon's start, a reload, a backend's way up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// 1 s on top of what the health check may take, for the probe's jitter and for a busy machine.
-const SLACK: Duration = Duration::from_secs(1);
+/// 3 s on top of what the health check may take, for the probe's jitter and for a busy machine.
+const SLACK: Duration = Duration::from_secs(3);
 
 /// 1 s without a failure: the failures are over.
 const QUIET: Duration = Duration::from_secs(1);
@@ -346,7 +346,15 @@ impl<'l> Tour<'l> {
     }
 
     async fn requests(&self, kind: Kind, to: SocketAddr, number: usize) -> anyhow::Result<Tally> {
-        Ok(load::requests(self.client()?, kind, to, number).await?)
+        let tally = load::requests(self.client()?, kind, to, number).await?;
+        if let (0, Some(first)) = (tally.answered(), tally.failures.first()) {
+            bail!(
+                "none of {} requests to {to} was answered: {first}; the daemon's log ends with:\n{}",
+                tally.failures.len(),
+                tail(&self.lab.log("fulcrum"))
+            );
+        }
+        Ok(tally)
     }
 
     /// Waits until the daemon's state is as `wanted`; gives up at once when the daemon has ended.

@@ -120,7 +120,7 @@ fn sources_matter() {
     assert!(changes("lb-ebpf/src/main.rs", "main", "niam"));
     assert!(changes("lb-common/src/deep/hash.rs", "hash", "hasi"));
     assert!(changes("lb-common/src/new.rs", "", ""), "an empty file too");
-    assert!(changes("lb-ebpf/.cargo/config.toml", "", "[build]"));
+    assert!(changes("lb-ebpf/build.rs", "", "fn main() {}"));
     assert!(changes(
         "lb-ebpf/Cargo.toml",
         "aya-ebpf.workspace",
@@ -134,6 +134,23 @@ fn what_is_built_does_not_matter() {
     assert!(!changes("lb-ebpf/target/debug/x", "", "elf"));
     assert!(!changes("lb-common/tests/laws.rs", "", "fn test() {}"));
     assert!(!changes("lb-user/src/main.rs", "", "fn main() {}"));
+}
+
+#[test]
+fn what_editors_leave_does_not_matter() {
+    for file in [
+        "lb-ebpf/src/.main.rs.swp",
+        "lb-ebpf/src/main.rs~",
+        "lb-ebpf/src/#main.rs#",
+        "lb-common/src/deep/.#hash.rs",
+        "lb-ebpf/Cargo.toml.orig",
+    ] {
+        assert!(!changes(file, "", "half a line"), "{file}");
+    }
+    let folder = workspace();
+    let before = of(folder.path()).unwrap();
+    std::os::unix::fs::symlink("somebody@somewhere.4711", folder.path().join("lb-ebpf/src/.#main.rs")).unwrap();
+    assert_eq!(of(folder.path()).unwrap(), before, "a lock, which leads nowhere");
 }
 
 #[test]
