@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::query;
-use super::types::{Explanation, Problem, Status};
+use super::types::{BackendPatch, Explanation, Overridden, Problem, Reloaded, Status};
+use super::{body, percent, query};
 use crate::model::status::FlowQuery;
 
 /// Longer than the server waits for its reconciler, so that its own account of the delay arrives.
@@ -107,13 +108,35 @@ impl Client {
         self.get(&format!("/api/v1/explain?{}", query::write(&flow))).await
     }
 
+    /// Makes the daemon read its file now.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the file's own is in a [`Refused`](ClientError::Refused).
+    pub async fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.send(Request::post("/api/v1/reload"), Bytes::new()).await
+    }
+
+    /// Says what is wanted of a backend; `backend` is its name or its address.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn patch(&self, service: &str, backend: &str, patch: BackendPatch) -> Result<Overridden, ClientError> {
+        let (service, backend) = (percent::encode(service), percent::encode(backend));
+        let request = Request::patch(format!("/api/v1/services/{service}/backends/{backend}"));
+        let body = serde_json::to_vec(&patch).map_err(|e| self.broken(e))?;
+        self.send(request.header(CONTENT_TYPE, body::JSON), body.into()).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let (status, body) =
-            tokio::time::timeout(TIMEOUT, self.exchange(path))
-                .await
-                .map_err(|_| ClientError::TimedOut {
-                    socket: self.socket.clone(),
-                })??;
+        self.send(Request::get(path), Bytes::new()).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: Builder, body: Bytes) -> Result<T, ClientError> {
+        let (status, body) = tokio::time::timeout(TIMEOUT, self.exchange(request, body))
+            .await
+            .map_err(|_| ClientError::TimedOut {
+                socket: self.socket.clone(),
+            })??;
         let not_understood = |source| ClientError::NotUnderstood {
             socket: self.socket.clone(),
             source,
@@ -126,14 +149,12 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, path: &str) -> Result<(hyper::StatusCode, Bytes), ClientError> {
+    async fn exchange(&self, request: Builder, body: Bytes) -> Result<(hyper::StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|e| self.no_connection(e))?;
-        let request = Request::get(path)
-            .header(HOST, "localhost")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| self.broken(e))?;
+        let request = request.header(HOST, "localhost").body(Full::<Bytes>::from(body));
+        let request = request.map_err(|e| self.broken(e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| self.broken(e))?;

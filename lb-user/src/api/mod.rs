@@ -9,10 +9,12 @@
 //! [`control::Handle`]: crate::control::Handle
 
 mod access;
+mod body;
 pub mod client;
 mod listen;
 mod monitor;
 mod negotiate;
+mod percent;
 mod query;
 mod ready;
 mod route;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use super::percent;
 use super::types::Problem;
 use crate::model::Protocol;
 use crate::model::status::FlowQuery;
@@ -22,7 +23,8 @@ pub(super) fn parse(query: &str) -> Result<FlowQuery, Problem> {
             DESTINATION => &mut destination,
             _ => return Err(unknown(name)),
         };
-        let value = decode(value).ok_or_else(|| Problem::parameter(name, format!("{name} is badly encoded")))?;
+        let value =
+            percent::decode(value).ok_or_else(|| Problem::parameter(name, format!("{name} is badly encoded")))?;
         if slot.replace(value).is_some() {
             return Err(Problem::parameter(name, format!("{name} is given twice")));
         }
@@ -45,14 +47,7 @@ pub(super) fn parse(query: &str) -> Result<FlowQuery, Problem> {
 pub(super) fn write(flow: &FlowQuery) -> String {
     let mut query = format!("{PROTOCOL}={}", flow.protocol.label());
     for (name, address) in [(SOURCE, flow.source), (DESTINATION, flow.destination)] {
-        let _ = write!(query, "&{name}=");
-        for byte in address.to_string().bytes() {
-            // An address with its port, apart from brackets and a zone, needs no encoding (RFC 3986 §3.4).
-            let _ = match byte {
-                b'0'..=b'9' | b'a'..=b'z' | b':' | b'.' => write!(query, "{}", char::from(byte)),
-                _ => write!(query, "%{byte:02X}"),
-            };
-        }
+        let _ = write!(query, "&{name}={}", percent::encode(&address.to_string()));
     }
     query
 }
@@ -83,23 +78,6 @@ fn parse_address(name: &str, value: Option<String>) -> Result<SocketAddr, Proble
 
 fn required(name: &str, value: Option<String>) -> Result<String, Problem> {
     value.ok_or_else(|| Problem::parameter(name, format!("{name} is missing")))
-}
-
-/// Percent-decoding (RFC 3986 §2.1); `None` when that, or what comes of it, is malformed.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let (high, low) = (bytes.next()?, bytes.next()?);
-                let digit = |byte| char::from(byte).to_digit(16);
-                u8::try_from(digit(high)? * 16 + digit(low)?).ok()?
-            }
-            _ => byte,
-        });
-    }
-    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]

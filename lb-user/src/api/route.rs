@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
-use super::types::{Explanation, Problem, Status};
-use super::{monitor, query};
-use crate::control::{Gone, Handle};
+use super::types::{Explanation, Overridden, Problem, Reloaded, Status};
+use super::{body, monitor, percent, query};
+use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused};
 
-/// A reconciler that has not answered after this is reported as busy.
+/// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What requests are answered from. One per listener.
@@ -27,56 +27,47 @@ pub(super) struct Site {
     pub(super) large: Arc<Semaphore>,
 }
 
-pub(super) async fn answer<B: Body>(request: Request<B>, caller: Caller, site: &Site) -> Response<Full<Bytes>> {
-    match dispatch(&request, caller, site).await {
-        Ok(response) => response,
-        Err(problem) => {
-            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut response = json(status, "application/problem+json", &problem);
-            if status == StatusCode::METHOD_NOT_ALLOWED {
-                let allowed = HeaderValue::from_static("GET, HEAD");
-                response.headers_mut().insert(ALLOW, allowed);
-            }
-            response
-        }
+pub(super) async fn answer<B>(request: Request<B>, caller: Caller, site: &Site) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let endpoint = access::check(caller, &request).and_then(|()| Endpoint::of(request.uri().path()));
+    let endpoint = match endpoint {
+        Ok(endpoint) => endpoint,
+        Err(problem) => return refuse(&problem),
+    };
+    let methods = endpoint.methods();
+    if !methods.split(", ").any(|method| method == request.method().as_str()) {
+        let detail = format!("{} answers {methods} only", request.uri().path());
+        let mut response = refuse(&Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        return response;
     }
+    let answer = dispatch(endpoint, request, site).await;
+    answer.unwrap_or_else(|problem| refuse(&problem))
 }
 
-async fn dispatch<B: Body>(
-    request: &Request<B>,
-    caller: Caller,
-    site: &Site,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let path = request.uri().path();
-    access::check(caller, request)?;
-    let endpoint = match path {
-        access::METRICS => Endpoint::Metrics,
-        access::HEALTHZ => Endpoint::Healthz,
-        access::READYZ => Endpoint::Readyz,
-        "/api/v1/status" => Endpoint::Status,
-        "/api/v1/explain" => Endpoint::Explain,
-        _ => return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"))),
-    };
-    // A HEAD is a GET whose answer's body the server leaves out.
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let detail = format!("{path} answers GET only");
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail));
-    }
+async fn dispatch<B>(endpoint: Endpoint, request: Request<B>, site: &Site) -> Result<Response<Full<Bytes>>, Problem>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let patches = matches!(endpoint, Endpoint::Backend { .. });
     // Looked at, never read: the server closes a connection whose request has more to come.
-    if !request.body().is_end_stream() {
-        let detail = format!("{path} takes no request body");
+    if !patches && !request.body().is_end_stream() {
+        let detail = format!("{} takes no request body", request.uri().path());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     let query = request.uri().query().unwrap_or("");
+    if !query.is_empty() && !endpoint.takes_parameters() {
+        return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
+    }
     match endpoint {
-        // Scrapers and orchestrators may add parameters of their own.
         Endpoint::Metrics => monitor::metrics(request.headers(), site).await,
         Endpoint::Healthz => Ok(monitor::alive()),
         Endpoint::Readyz => Ok(monitor::ready(site).await),
         Endpoint::Status => {
-            if !query.is_empty() {
-                return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
-            }
             let permit = site.large().await?;
             let status = Status::from(bounded(site.node.status()).await?);
             let body = large(serialized(&status), permit);
@@ -87,15 +78,89 @@ async fn dispatch<B: Body>(
             let explanation = bounded(site.node.explain(flow)).await?;
             Ok(ok(&Explanation::new(flow, explanation)))
         }
+        Endpoint::Reload => match bounded(site.node.reload()).await? {
+            Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
+            Err(refused) => Err(reload_refused(&refused)),
+        },
+        Endpoint::Backend { service, backend } => {
+            let patch = body::patch(&body::read(request).await?)?;
+            match bounded(site.node.command(service, backend, patch.into())).await? {
+                Ok(done) => Ok(ok(&Overridden::from(done))),
+                Err(refused) => Err(override_refused(&refused)),
+            }
+        }
     }
 }
 
+/// What there is.
 enum Endpoint {
     Metrics,
     Healthz,
     Readyz,
     Status,
     Explain,
+    Reload,
+    Backend { service: String, backend: String },
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Result<Self, Problem> {
+        let nothing = || Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"));
+        match path {
+            access::METRICS => return Ok(Self::Metrics),
+            access::HEALTHZ => return Ok(Self::Healthz),
+            access::READYZ => return Ok(Self::Readyz),
+            "/api/v1/status" => return Ok(Self::Status),
+            "/api/v1/explain" => return Ok(Self::Explain),
+            "/api/v1/reload" => return Ok(Self::Reload),
+            _ => {}
+        }
+        let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
+        let mut segments = path.split('/');
+        let (Some(service), Some("backends"), Some(backend), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(nothing());
+        };
+        match (percent::decode(service), percent::decode(backend)) {
+            (Some(service), Some(backend)) => Ok(Self::Backend { service, backend }),
+            _ => Err(Problem::new(StatusCode::BAD_REQUEST, "the path is badly encoded")),
+        }
+    }
+
+    /// As in `Allow`. A HEAD is a GET whose answer's body the server leaves out.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
+            Self::Reload => "POST",
+            Self::Backend { .. } => "PATCH",
+        }
+    }
+
+    /// Scrapers and orchestrators may add parameters of their own.
+    fn takes_parameters(&self) -> bool {
+        match self {
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain => true,
+            Self::Status | Self::Reload | Self::Backend { .. } => false,
+        }
+    }
+}
+
+fn reload_refused(refused: &ReloadRefused) -> Problem {
+    let status = match refused {
+        ReloadRefused::File(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadRefused::Fixed(_) => StatusCode::CONFLICT,
+    };
+    Problem::new(status, refused.to_string())
+}
+
+fn override_refused(refused: &OverrideRefused) -> Problem {
+    let status = match refused {
+        OverrideRefused::Unknown(_) => StatusCode::NOT_FOUND,
+        OverrideRefused::Crowded(_) => StatusCode::CONFLICT,
+        OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem::new(status, refused.to_string())
 }
 
 impl Site {
@@ -135,6 +200,11 @@ pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) 
         Ok(Err(gone)) => Err(unavailable(&gone.to_string())),
         Err(_) => Err(unavailable("the daemon is busy and did not answer within 10 s")),
     }
+}
+
+fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, "application/problem+json", problem)
 }
 
 fn ok(value: &impl Serialize) -> Response<Full<Bytes>> {

@@ -1,10 +1,11 @@
 //! The server: accepts, bounds and serves connections.
 //!
-//! The same on the Unix socket and over TCP, each with connections of its own, so that nobody outside can keep
-//! the administrator from the socket. A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and [`CONNECTION_TIMEOUT`] for
-//! everything, and request bodies are refused unread, so a slow or greedy client costs one of [`MAX_CONNECTIONS`] for
-//! that long, and nothing else. Answers whose size grows with the configuration are made for [`MAX_LARGE`] at a time, and
-//! count until they are sent, so that clients who do not read cannot fill the memory.
+//! The same on the Unix socket and over TCP, each with connections of its own, so that nobody outside can keep the
+//! administrator from the socket. A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and
+//! [`CONNECTION_TIMEOUT`] for everything, and request bodies are refused unread or bounded (`body`), so a slow or greedy
+//! client costs one of [`MAX_CONNECTIONS`] for that long, and nothing else. Answers whose size grows with the
+//! configuration are made for [`MAX_LARGE`] at a time, and count until they are sent, so that clients who do not read
+//! cannot fill the memory.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Server and client over real sockets, with a reconciler that answers from a script.
 
+mod commands;
 mod golden;
 mod socket;
 mod tcp;
@@ -29,13 +30,25 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let (node, mut questions) = Handle::new(1);
+        let (node, mut questions, mut reloads) = Handle::new(1);
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
+                    Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Override {
+                        service,
+                        backend,
+                        change,
+                        reply,
+                    } => reply.send(commands::answer(&service, &backend, change)).is_ok(),
                 };
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(reload) = reloads.recv().await {
+                let _ = reload.send(Ok(true));
             }
         });
         Self::with(node)
@@ -83,7 +96,9 @@ fn status() -> model::Status {
         name: name.into(),
         address: address.parse().unwrap(),
         weight: 5,
+        weight_in_file: None,
         state: AdminState::Active,
+        state_in_file: None,
         health,
         health_reason: "connected in 0.3 ms".to_owned(),
         probes: None,
@@ -137,6 +152,7 @@ fn status() -> model::Status {
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
         started: SystemTime::UNIX_EPOCH,
+        overrides_fault: None,
     }
 }
 
@@ -209,13 +225,13 @@ async fn bad_requests_say_what_is_wrong() {
             "POST /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n".into(),
             405,
             None,
-            "GET only",
+            "GET, HEAD only",
         ),
         (
             "DELETE /api/v1/explain HTTP/1.1\r\nHost: x\r\n\r\n".into(),
             405,
             None,
-            "GET only",
+            "GET, HEAD only",
         ),
         (
             "GET /api/v1/status?all=1 HTTP/1.1\r\nHost: x\r\n\r\n".into(),
@@ -385,7 +401,7 @@ async fn slow_clients_delay_nobody_and_are_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_cut() {
-    let (node, mut questions) = Handle::new(1);
+    let (node, mut questions, _reloads) = Handle::new(1);
     tokio::spawn(async move {
         while let Some(question) = questions.recv().await {
             if let Request::Status(reply) = question {
@@ -412,7 +428,7 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reconciler_that_is_busy_or_gone_is_said_to_be() {
-    let (node, questions) = Handle::new(1);
+    let (node, questions, _reloads) = Handle::new(1);
     let server = Server::with(node);
     let refused = |result| match result {
         Err(ClientError::Refused(problem)) => (problem.status, problem.detail),
@@ -427,7 +443,7 @@ async fn a_reconciler_that_is_busy_or_gone_is_said_to_be() {
 
 #[tokio::test]
 async fn shutdown_answers_what_is_under_way_and_removes_the_socket() {
-    let (node, mut questions) = Handle::new(1);
+    let (node, mut questions, _reloads) = Handle::new(1);
     let server = Server::with(node);
     let (client, path) = (server.client(), server.path());
     let asking = tokio::spawn(async move { client.status().await });

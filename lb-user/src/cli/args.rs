@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::command::Target;
 use crate::lab::args::LabCommand;
 use crate::model;
 
@@ -30,6 +31,25 @@ pub(super) enum Command {
     Check(Config),
     /// Show services, backends and counters of the running daemon
     Status(Status),
+    /// Make the running daemon read its file now
+    ///
+    /// Prints `reloaded` or `nothing has changed`. A bad file is refused with its place (exit code 1), and the running
+    /// configuration stays.
+    Reload(Reload),
+    /// Give a backend no new flows
+    ///
+    /// It is still probed, and finishes its old flows where the mode can tell them from new ones; `dsr` of this version
+    /// cannot: connections to the backend are cut. Stands above the file, over reloads and restarts, until another
+    /// command or the file says otherwise; so do `enable`, `disable` and `weight`.
+    Drain(Backend),
+    /// Let a backend serve while it is healthy, whatever the file says
+    Enable(Backend),
+    /// Take a backend out of service, and stop probing it
+    Disable(Backend),
+    /// Set a backend's share of new flows, in proportion to the other weights
+    ///
+    /// The file's own number puts the file in charge again.
+    Weight(Weight),
     /// Say which backend a flow gets, and why, by the program's own code over its own maps
     Explain(Explain),
     /// Take the program off the interfaces, and remove its maps and the VIPs that Fulcrum put on the node
@@ -68,6 +88,36 @@ pub(super) struct Status {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Reload {
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+/// Which backend is meant, and where its daemon is.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Backend {
+    /// The backend, by name or address, as in web/web1 or web/10.0.0.6:80
+    #[arg(value_name = "SERVICE/BACKEND")]
+    pub(super) target: Target,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Weight {
+    #[command(flatten)]
+    pub(super) backend: Backend,
+    /// 0 to 65535; 0 gives it nothing new
+    pub(super) weight: u16,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -3,8 +3,10 @@
 
 mod args;
 mod check;
+mod command;
 mod detach;
 mod explain;
+mod reload;
 mod status;
 mod table;
 
@@ -15,6 +17,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
+use crate::api::types::AdminState;
 use crate::config::ConfigError;
 use crate::{daemon, lab};
 
@@ -49,6 +52,11 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(args) => daemon::run(&args.config).await.map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args.config).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Reload(args) => reload::run(&args).await,
+        Command::Drain(args) => command::state(&args, AdminState::Drain).await,
+        Command::Enable(args) => command::state(&args, AdminState::Active).await,
+        Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
+        Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Lab { command } => lab::run(command).await,
@@ -59,7 +67,11 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
 fn failure(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ConfigError>() {
         Some(refused) => refused.render(colors(&io::stderr())),
-        None => format!("error: {error:#}"),
+        // A refusal of the daemon's may be such an error already.
+        None => match format!("{error:#}") {
+            text if text.starts_with("error: ") => text,
+            text => format!("error: {text}"),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fulcrum status`.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,6 +65,9 @@ fn text(status: &Status) -> String {
             "REFUSED RELOAD: the running configuration is older than the file\n{reason}"
         );
     }
+    if let Some(fault) = &status.overrides_fault {
+        let _ = writeln!(text, "OVERRIDES: {fault}");
+    }
     for service in &status.services {
         text.push('\n');
         text.push_str(&service_text(service));
@@ -126,31 +129,44 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         Protocol::Tcp => backend.new_flows.to_string(),
         Protocol::Udp => "-".to_owned(),
     };
-    let health = match (backend.state, backend.health) {
-        (AdminState::Disabled, _) => "disabled".to_owned(),
-        (AdminState::Active, Health::Up) if backend.next_hop.is_none() => {
-            format!(
-                "up, but {}",
-                backend
-                    .next_hop_reason
-                    .as_deref()
-                    .unwrap_or("its next hop is not known")
-            )
-        }
-        (AdminState::Active, Health::Up) => format!("up: {}", backend.health_reason),
-        (AdminState::Active, Health::Down) => format!("DOWN: {}", backend.health_reason),
-        (AdminState::Active, Health::Unknown) => format!("unknown: {}", backend.health_reason),
+    let in_file = backend.state_in_file;
+    let health = match backend.state {
+        AdminState::Active if in_file.is_none() => row_health(backend),
+        AdminState::Active => format!("{}; {}", in_force(&"active", in_file), row_health(backend)),
+        AdminState::Drain => format!("{}; {}", in_force(&"draining", in_file), row_health(backend)),
+        AdminState::Disabled => in_force(&"disabled", in_file),
     };
     vec![
         String::new(),
         backend.name.clone(),
         backend.address.to_string(),
-        backend.weight.to_string(),
+        in_force(&backend.weight, backend.weight_in_file),
         format!("{share:.1}%"),
         backend.packets.to_string(),
         new_flows,
         health,
     ]
+}
+
+/// A value, and what the file says where that differs.
+pub(super) fn in_force(value: &impl Display, in_file: Option<impl Display>) -> String {
+    match in_file {
+        Some(in_file) => format!("{value} (file: {in_file})"),
+        None => value.to_string(),
+    }
+}
+
+/// What probes and next hop say of a backend.
+pub(super) fn row_health(backend: &BackendStatus) -> String {
+    match backend.health {
+        Health::Up if backend.next_hop.is_none() => {
+            let reason = backend.next_hop_reason.as_deref();
+            format!("up, but {}", reason.unwrap_or("its next hop is not known"))
+        }
+        Health::Up => format!("up: {}", backend.health_reason),
+        Health::Down => format!("DOWN: {}", backend.health_reason),
+        Health::Unknown => format!("unknown: {}", backend.health_reason),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +180,9 @@ mod tests {
             name: name.to_owned(),
             address: "10.0.0.6:80".parse().unwrap(),
             weight: 1,
+            weight_in_file: None,
             state: AdminState::Active,
+            state_in_file: None,
             health,
             health_reason: reason.to_owned(),
             next_hop: reached.then(|| NextHop {
@@ -198,21 +216,41 @@ mod tests {
                     backend("web1", Health::Up, "connected in 0.3 ms", true),
                     backend("web2", Health::Down, "connection refused", true),
                     backend("web3", Health::Up, "connected in 0.3 ms", false),
+                    BackendStatus {
+                        weight: 4,
+                        weight_in_file: Some(1),
+                        state: AdminState::Drain,
+                        state_in_file: Some(AdminState::Active),
+                        ..backend("web4", Health::Up, "connected in 0.3 ms", true)
+                    },
+                    BackendStatus {
+                        state: AdminState::Disabled,
+                        ..backend("web5", Health::Unknown, "not probed while disabled", true)
+                    },
+                    BackendStatus {
+                        state_in_file: Some(AdminState::Disabled),
+                        ..backend("web6", Health::Up, "connected in 0.3 ms", true)
+                    },
                 ],
             }],
             drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
             refused_reload: None,
             fault: Some("map RING is full".to_owned()),
+            overrides_fault: Some("they would be forgotten".to_owned()),
         };
         let expected = "\
 lb1: attached to eth0 (native)
 FAULT: map RING is full
+OVERRIDES: they would be forgotten
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
-  BACKEND  ADDRESS      WEIGHT  SHARE  PACKETS  NEW FLOWS  HEALTH
-  web1     10.0.0.6:80       1  50.0%        5          2  up: connected in 0.3 ms
-  web2     10.0.0.6:80       1  50.0%        5          2  DOWN: connection refused
-  web3     10.0.0.6:80       1  50.0%        5          2  up, but no route to 10.0.0.6
+  BACKEND  ADDRESS           WEIGHT  SHARE  PACKETS  NEW FLOWS  HEALTH
+  web1     10.0.0.6:80            1  50.0%        5          2  up: connected in 0.3 ms
+  web2     10.0.0.6:80            1  50.0%        5          2  DOWN: connection refused
+  web3     10.0.0.6:80            1  50.0%        5          2  up, but no route to 10.0.0.6
+  web4     10.0.0.6:80  4 (file: 1)  50.0%        5          2  draining (file: active); up: connected in 0.3 ms
+  web5     10.0.0.6:80            1  50.0%        5          2  disabled
+  web6     10.0.0.6:80            1  50.0%        5          2  active (file: disabled); up: connected in 0.3 ms
 
 dropped: undeclared 3
 ";

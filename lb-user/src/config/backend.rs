@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lb_common::id::MemberIndex;
 
 use super::address::{self, Role};
-use super::fault::{Checked, Span, fault};
+use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, excerpt};
 use super::schema;
 use crate::model::{AdminState, Backend, Mode};
@@ -18,8 +18,13 @@ pub(super) struct Front<'a> {
     pub(super) vips: &'a [(Span, SocketAddr)],
 }
 
-/// The backends, each with the place of its address.
-pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(Span, Backend)>> {
+/// The backends, each with the place of its address. What is probably not meant goes to `warnings`.
+#[expect(clippy::vec_box, reason = "faults come boxed, and go boxed into warnings")]
+pub(super) fn backends(
+    service: &Table<'_>,
+    front: &Front<'_>,
+    warnings: &mut Vec<Box<Fault>>,
+) -> Checked<Vec<(Span, Backend)>> {
     let tables = service.tables("backend", &schema::BACKEND)?;
     let most = usize::from(MemberIndex::MAX.0);
     if let Some(beyond) = tables.get(most) {
@@ -57,9 +62,12 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
             Some(weight) => weight.whole(0..=u32::from(u16::MAX))? as u16,
             None => 1,
         };
-        let states = [("active", AdminState::Active), ("disabled", AdminState::Disabled)];
         let state = match table.get("state") {
-            Some(state) => state.choice(&states, &["drain"])?,
+            Some(state) => {
+                let chosen = state.choice(&AdminState::ALL.map(|s| (s.label(), s)), &[])?;
+                warnings.extend(front.cut(state.span(), chosen));
+                chosen
+            }
             None => AdminState::Active,
         };
         let backend = Backend {
@@ -74,6 +82,18 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
 }
 
 impl Front<'_> {
+    /// A warning where draining does not keep what is asked of it.
+    fn cut(&self, span: Span, state: AdminState) -> Option<Box<Fault>> {
+        match (self.mode, state) {
+            (Mode::Dsr, AdminState::Drain) => {
+                let message = "in this version dsr cannot tell old connections from new ones: they are cut";
+                let hint = "its clients notice as they would with \"disabled\"; it is still probed";
+                Some(fault(span, message).hint(hint))
+            }
+            (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
+        }
+    }
+
     /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family.
     fn check(&self, span: &Span, address: SocketAddr) -> Checked<()> {
         match self.mode {

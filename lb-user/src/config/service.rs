@@ -51,7 +51,7 @@ impl Reader {
         let ring = table_size.as_ref().map_or(Ok(RingSize::DEFAULT), ring_size)?;
         let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
         let health = self.health(table.get("health"), protocol, &table.span)?;
-        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips })?
+        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips }, &mut self.warnings)?
             .into_iter()
             .unzip();
         let (vip_spans, vips) = vips.into_iter().unzip();
@@ -99,7 +99,7 @@ impl Reader {
         let backends = &draft.service.backends;
         let slots = draft.service.table_size.slots();
         let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
-        // Those that are disabled now may be enabled later.
+        // Those that drain or are disabled now may be enabled later.
         let weighty = backends.iter().filter(|backend| backend.weight > 0).count() as u32;
         let enough = |least: u32| match least.checked_next_power_of_two() {
             Some(size) if size <= 1 << RING_MAX_LOG2 => format!("set table-size = {size}"),
@@ -126,7 +126,7 @@ impl Reader {
                 ("this service has no backends", "add a [[service.backend]]")
             } else {
                 (
-                    "every backend of this service is disabled or has weight 0",
+                    "every backend of this service is draining, disabled or has weight 0",
                     "enable one, or raise a weight",
                 )
             };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NextHop, NextHopState, Service, Undeclared, Verdict,
 };
@@ -13,11 +14,14 @@ use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService,
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The file.
+    pub file: Arc<Config>,
+    /// The file with the overrides above it: what is in force.
     pub config: Arc<Config>,
+    overrides: Overrides,
     /// The interfaces that the program is on, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
-    active: HashSet<MemberKey>,
+    probed: HashSet<MemberKey>,
     verdicts: HashMap<MemberKey, Verdict>,
     next_hops: HashMap<IpAddr, NextHopState>,
 }
@@ -27,31 +31,66 @@ impl Facts {
     #[must_use]
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<u32, String>) -> Self {
         Self {
-            active: active(&config)
+            probed: probed(&config)
                 .map(|(service, backend)| key(service, backend))
                 .collect(),
+            file: Arc::clone(&config),
             config,
+            overrides: Overrides::default(),
             interfaces,
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
         }
     }
 
-    /// A new file. What was known of backends that are not probed any more is forgotten, since they will be probed
-    /// from scratch when they come back.
-    pub fn reconfigure(&mut self, config: Arc<Config>) {
-        self.config = config;
-        self.active = active(&self.config)
+    /// A new file. Overrides that it makes void are forgotten.
+    pub fn reconfigure(&mut self, file: Arc<Config>) {
+        self.file = file;
+        for MemberKey { service, backend } in self.overrides.prune(&self.file) {
+            tracing::info!(%service, %backend, "an override ends with the new file");
+        }
+        self.take();
+    }
+
+    /// What commands have said in an earlier run.
+    pub fn restore(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
+        self.reconfigure(Arc::clone(&self.file));
+    }
+
+    /// A command about one backend. True when it changes anything.
+    ///
+    /// # Errors
+    /// [`Crowded`], and nothing has changed.
+    pub fn command(&mut self, member: &MemberKey, change: Override) -> Result<bool, Crowded> {
+        let changed = self.overrides.set(&self.file, member, change)?;
+        if changed {
+            self.take();
+        }
+        Ok(changed)
+    }
+
+    /// What commands have said.
+    #[must_use]
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// Puts file and overrides in force. What was known of backends that are not probed any more is forgotten, since
+    /// they will be probed from scratch when they come back.
+    fn take(&mut self) {
+        self.config = self.overrides.above(&self.file);
+        self.probed = probed(&self.config)
             .map(|(service, backend)| key(service, backend))
             .collect();
-        self.verdicts.retain(|member, _| self.active.contains(member));
+        self.verdicts.retain(|member, _| self.probed.contains(member));
         let hosts: BTreeSet<_> = hosts(&self.config);
         self.next_hops.retain(|host, _| hosts.contains(host));
     }
 
     /// The prober has something to say; about backends that are gone nobody listens.
     pub fn judge(&mut self, verdict: Verdict) {
-        if self.active.contains(&verdict.member) {
+        if self.probed.contains(&verdict.member) {
             self.verdicts.insert(verdict.member.clone(), verdict);
         }
     }
@@ -131,11 +170,14 @@ impl Facts {
         let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
         DesiredMember {
             address: backend.address,
-            weight: backend.weight,
+            weight: match backend.state {
+                AdminState::Active | AdminState::Disabled => backend.weight,
+                AdminState::Drain => 0,
+            },
             alive: match (backend.state, health) {
-                (AdminState::Disabled, _) | (AdminState::Active, Health::Down) => Alive::No,
-                (AdminState::Active, Health::Up) => Alive::Yes,
-                (AdminState::Active, Health::Unknown) => Alive::AsInstalled,
+                (AdminState::Disabled, _) | (AdminState::Active | AdminState::Drain, Health::Down) => Alive::No,
+                (AdminState::Active | AdminState::Drain, Health::Up) => Alive::Yes,
+                (AdminState::Active | AdminState::Drain, Health::Unknown) => Alive::AsInstalled,
             },
             hop: match self.next_hop(service, backend) {
                 Some(NextHopState::Resolved(hop)) => Hop::Known(hop),
@@ -155,12 +197,12 @@ fn key(service: &Service, backend: &Backend) -> MemberKey {
 }
 
 /// Every backend that is probed, with its service.
-pub fn active(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
+pub fn probed(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
     config
         .services
         .iter()
         .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
-        .filter(|(_, backend)| backend.state == AdminState::Active)
+        .filter(|(_, backend)| backend.state != AdminState::Disabled)
 }
 
 /// Every backend's host: whose next hops are wanted.

@@ -4,7 +4,7 @@
 //! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back, so that
 //! what somebody else changed is repaired.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
 use super::carried::Carried;
+use super::commands::{Outputs, Saved, Waiting};
 use super::explain::explain;
 use super::handle::Request;
 use super::merge::Facts;
@@ -43,8 +44,10 @@ pub struct Inputs {
     pub verdicts: mpsc::Receiver<Verdict>,
     /// What the resolver says. When the queue is full, the resolver waits.
     pub next_hops: mpsc::Receiver<(IpAddr, NextHopState)>,
-    /// Questions.
+    /// Questions and commands. When the queue is full, askers wait.
     pub requests: mpsc::Receiver<Request>,
+    /// Which overrides have been kept.
+    pub saved: watch::Receiver<Saved>,
 }
 
 /// A VIP that should leave and cannot: Fulcrum's, so that it is not forgotten, and otherwise left to the kernel.
@@ -83,7 +86,13 @@ pub struct Reconciler<D, A> {
     /// How the program is attached; `None` before it is.
     interfaces: Option<Vec<InterfaceStatus>>,
     reloads: Reloads,
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
+    /// Of the overrides; counts their changes.
+    pub(super) revision: u64,
+    pub(super) saved: Saved,
+    /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
+    /// bounds them.
+    pub(super) waiting: VecDeque<(u64, Waiting)>,
     resync: Duration,
     started: SystemTime,
 }
@@ -103,9 +112,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             interfaces: None,
             reloads: Reloads::none(started),
             fault: None,
+            revision: 0,
+            saved: Saved::default(),
+            waiting: VecDeque::new(),
             resync: RESYNC,
             started,
         }
+    }
+
+    /// What is known.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// Reads back more or less often than every [`RESYNC`].
@@ -125,14 +142,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Works until the configuration's sender is gone.
-    pub async fn run(mut self, mut inputs: Inputs) {
+    pub async fn run(mut self, mut inputs: Inputs, outputs: Outputs) {
+        self.saved.clone_from(&inputs.saved.borrow_and_update());
+        self.publish(&outputs);
         let mut resync = interval_at(Instant::now() + self.resync, self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
         // The first rounds, before this ran, may have failed.
         let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
         loop {
-            let changed = tokio::select! {
+            let mut asked = None;
+            let mut changed = tokio::select! {
                 changed = inputs.config.changed() => {
                     if changed.is_err() {
                         return;
@@ -162,9 +182,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     }
                     true
                 }
-                Some(request) = inputs.requests.recv() => {
-                    self.answer(request);
+                Ok(()) = inputs.saved.changed() => {
+                    self.saved.clone_from(&inputs.saved.borrow_and_update());
                     false
+                }
+                Some(request) = inputs.requests.recv() => {
+                    asked = Some(request);
+                    // Who asks may have seen a file accepted or refused.
+                    self.reloads.clone_from(&inputs.reloads.borrow_and_update());
+                    self.read_config(&mut inputs.config)
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
                 _ = resync.tick() => {
@@ -172,26 +198,39 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     true
                 }
             };
-            if !changed {
-                continue;
+            if let Some(request) = asked {
+                if changed {
+                    retry = self.attempt(&outputs, &mut backoff).await;
+                }
+                changed = self.answer(request, &outputs);
             }
-            retry = if self.converge().await {
-                backoff = BACKOFF.0;
-                None
-            } else {
-                let again = Instant::now() + backoff;
-                backoff = (backoff * 2).min(BACKOFF.1);
-                Some(again)
-            };
+            if changed {
+                retry = self.attempt(&outputs, &mut backoff).await;
+            }
+            self.answer_saved();
         }
     }
 
+    /// One round of what is in force now; when it failed, the time of the next one.
+    async fn attempt(&mut self, outputs: &Outputs, backoff: &mut Duration) -> Option<Instant> {
+        self.publish(outputs);
+        if self.converge().await {
+            *backoff = BACKOFF.0;
+            return None;
+        }
+        let again = Instant::now() + *backoff;
+        *backoff = (*backoff * 2).min(BACKOFF.1);
+        Some(again)
+    }
+
     /// Takes a configuration that has come meanwhile: what health and next hops say next may be about it. It is sent
-    /// before the prober and the resolver hear of it, so it is there before they speak.
-    fn read_config(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
-        if config.has_changed().unwrap_or(false) {
+    /// before the prober and the resolver hear of it, so it is there before they speak. True when one had come.
+    fn read_config(&mut self, config: &mut watch::Receiver<Arc<Config>>) -> bool {
+        let changed = config.has_changed().unwrap_or(false);
+        if changed {
             self.reconfigure(config);
         }
+        changed
     }
 
     fn reconfigure(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
@@ -295,30 +334,26 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
-    fn answer(&self, request: Request) {
-        // An asker who has gone away is nobody's problem.
-        match request {
-            Request::Status(reply) => drop(reply.send(self.status())),
-            Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
-        }
-    }
-
     /// The node's state now.
     pub fn status(&self) -> Status {
-        let daemon = report::Daemon {
+        let said = report::Said {
             reloads: self.reloads.clone(),
             fault: self.fault.clone(),
+            overrides_fault: self.saved.fault.clone(),
             started: self.started,
         };
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, daemon).unwrap_or_else(|error| Status {
-            node: self.facts.config.node.name.clone(),
-            interfaces: interfaces.to_vec(),
-            services: Vec::new(),
-            drops: Vec::new(),
-            reloads: self.reloads.clone(),
-            fault: Some(chain(&error)),
-            started: self.started,
+        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, said.clone()).unwrap_or_else(|error| {
+            Status {
+                node: self.facts.config.node.name.clone(),
+                interfaces: interfaces.to_vec(),
+                services: Vec::new(),
+                drops: Vec::new(),
+                reloads: said.reloads,
+                fault: Some(chain(&error)),
+                overrides_fault: said.overrides_fault,
+                started: said.started,
+            }
         })
     }
 
@@ -363,7 +398,7 @@ fn slots_written(ops: &[MapOp]) -> usize {
 }
 
 /// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,15 +10,8 @@ use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, InterfaceStatus, Reached, Reloads, ServiceStatus, Status, VipStatus};
-use crate::model::{AdminState, Backend, Health, NextHopState, ProbeCounts, Service};
+use crate::model::{AdminState, Backend, Health, MemberKey, NextHopState, ProbeCounts, Service};
 use crate::plan::ServiceKey;
-
-/// What the reconciler knows besides.
-pub(super) struct Daemon {
-    pub(super) reloads: Reloads,
-    pub(super) fault: Option<String>,
-    pub(super) started: SystemTime,
-}
 
 /// The state of every service, from what is known and what is installed.
 pub(super) fn status(
@@ -26,7 +19,7 @@ pub(super) fn status(
     carried: &Carried,
     dataplane: &impl Dataplane,
     interfaces: &[InterfaceStatus],
-    daemon: Daemon,
+    said: Said,
 ) -> Result<Status, ApplyError> {
     let services = facts.config.services.iter();
     let services = services.map(|service| service_status(facts, carried, dataplane, service));
@@ -35,10 +28,35 @@ pub(super) fn status(
         interfaces: interfaces.to_vec(),
         services: services.collect::<Result<_, _>>()?,
         drops: dataplane.drops()?,
-        reloads: daemon.reloads,
-        fault: daemon.fault,
-        started: daemon.started,
+        reloads: said.reloads,
+        fault: said.fault,
+        overrides_fault: said.overrides_fault,
+        started: said.started,
     })
+}
+
+/// What the reconciler knows besides.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) reloads: Reloads,
+    pub(super) fault: Option<String>,
+    pub(super) overrides_fault: Option<String>,
+    pub(super) started: SystemTime,
+}
+
+/// The state of one backend; `None` when there is none.
+pub(super) fn backend(
+    facts: &Facts,
+    carried: &Carried,
+    dataplane: &impl Dataplane,
+    member: &MemberKey,
+) -> Result<Option<BackendStatus>, ApplyError> {
+    let mut services = facts.config.services.iter();
+    let Some(service) = services.find(|service| service.name == member.service) else {
+        return Ok(None);
+    };
+    let status = service_status(facts, carried, dataplane, service)?;
+    Ok(status.backends.into_iter().find(|b| b.address == member.backend))
 }
 
 fn service_status(
@@ -54,19 +72,25 @@ fn service_status(
     let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
     let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
     let ids = carried.ids(&service.name);
-    let backend = |backend: &Backend| -> Result<BackendStatus, ApplyError> {
+    let in_file = facts.file.services.iter().find(|s| s.name == service.name);
+    let in_file = in_file.map_or(&[][..], |s| &s.backends);
+    let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
+        // Overrides leave places and order as they are.
+        let file = in_file.get(i);
         let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
         let verdict = facts.verdict(service, backend);
         let reason = match (verdict, backend.state) {
             (Some(verdict), _) => verdict.reason.clone(),
             (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
-            (None, AdminState::Active) => "no probe has ended yet".to_owned(),
+            (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
         };
         Ok(BackendStatus {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
+            weight_in_file: file.map(|f| f.weight).filter(|&weight| weight != backend.weight),
             state: backend.state,
+            state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
             health: verdict.map_or(Health::Unknown, |v| v.health),
             health_reason: reason,
             probes: verdict
@@ -98,7 +122,12 @@ fn service_status(
         mode: service.mode,
         balance: service.balance,
         table_size: service.table_size.slots(),
-        backends: service.backends.iter().map(backend).collect::<Result<_, _>>()?,
+        backends: service
+            .backends
+            .iter()
+            .enumerate()
+            .map(backend)
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The reconciler over a data plane in memory: whose a VIP is, what stays over a restart, and faults at every step.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use lb_common::addr::Mac;
+use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
 use lb_common::service::Decision;
 
@@ -225,6 +228,24 @@ async fn only_backends_that_are_up_and_reached_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_draining_backend_gets_nothing_new_and_is_still_judged() {
+    let mut reconciler = attached(Fake::default(), Node::default(), well(ONE), SEED);
+    let drain = ONE.replace("name = \"web1\"", "name = \"web1\"\nstate = \"drain\"");
+    reconciler.facts.reconfigure(config(&drain));
+    assert!(reconciler.converge().await);
+    assert_eq!(slots(&reconciler), [0, 128, 128]);
+    let alive = |reconciler: &Reconciler<Fake, Node>| {
+        let id = reconciler.carried.placement.members[0][&"10.0.0.1:80".parse().unwrap()];
+        reconciler.carried.placement.target.members[&id].next_hop.flags() & MacFlags::ALIVE != 0
+    };
+    assert!(alive(&reconciler), "its old flows are served");
+    reconciler.facts.judge(verdict(1, Health::Down));
+    assert!(reconciler.converge().await);
+    assert!(!alive(&reconciler), "and not by a dead one");
+    assert_eq!(reconciler.status().services[0].backends[0].health, Health::Down);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_changes_nothing_before_health_has_spoken() {
     let mut first = attached(Fake::default(), Node::default(), well(ONE), SEED);
     first.facts.judge(verdict(2, Health::Down));
@@ -347,14 +368,20 @@ impl Running {
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (next_hops, next_hop_queue) = mpsc::channel(8);
         let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::now()));
-        let (handle, requests) = Handle::new(8);
-        tokio::spawn(reconciler.run(Inputs {
+        let (handle, requests, _) = Handle::new(8);
+        let inputs = Inputs {
             config: configs,
             reloads: reload_results,
             verdicts: verdict_queue,
             next_hops: next_hop_queue,
             requests,
-        }));
+            saved: watch::channel(Saved::default()).1,
+        };
+        let outputs = Outputs {
+            in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
+            overrides: watch::channel(Revision::default()).0,
+        };
+        tokio::spawn(reconciler.run(inputs, outputs));
         Self {
             handle,
             config,

@@ -1,10 +1,11 @@
 //! The daemon: builds every part, wires them, and supervises them until it is told to stop.
 //!
 //! ```text
-//! file ─┬─> targets ──> health ───> verdicts ──┐
-//!       ├─> hosts ────> next hops ─────────────┼─> reconciler ──> data plane, addresses
-//!       └─> configuration ─────────────────────┘        ▲
-//!                             Unix socket, TCP ── questions
+//! file ─┬─> hosts ────> next hops ─────────────┐
+//!       └─> configuration ─────────────────────┼─> reconciler ──> data plane, addresses
+//!            targets ──> health ───> verdicts ─┤    │  ├──> overrides on the disk
+//!               ▲ Unix socket, TCP ─ questions ┘    │  │
+//!               └──── configuration in force ───────┘<─┘ at the start
 //! ```
 //!
 //! Stopping it stops nothing else: the program, its maps and the VIPs stay, and the next daemon adopts them. `fulcrum
@@ -12,9 +13,11 @@
 
 mod doors;
 mod files;
+mod overrides;
 mod privilege;
 mod reload;
 mod seed;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
-use crate::control::{self, Inputs, NodeAddresses, Reconciler};
+use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
 use crate::dataplane::kernel::{self, Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
@@ -36,8 +39,9 @@ use crate::model::{Config, MemberKey};
 use crate::net::{Link, Net, next_hop};
 
 use doors::Doors;
-
+use overrides::Store;
 pub use privilege::missing as missing_privileges;
+use reload::Taken;
 
 /// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
 /// reconciler empties them whole before each round.
@@ -76,7 +80,10 @@ pub async fn run(path: &Path) -> Result<()> {
     let config = Arc::new(parsed.config);
     let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
     let names = interfaces.into_iter().map(|(index, link)| (index, link.name)).collect();
-    let facts = Facts::new(Arc::clone(&config), names);
+    let mut facts = Facts::new(Arc::clone(&config), names);
+    let store = Store::new(&node.state_dir);
+    let (kept, overrides_fault) = store.load();
+    facts.restore(kept.clone());
     let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
@@ -105,7 +112,12 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     reconciler.attached(attachments.into_iter().map(status).collect());
     reconciler.converge().await;
-    supervise(path, &mut wakers, config, net, reconciler, doors).await
+    let kept = Kept {
+        store,
+        overrides: kept,
+        fault: overrides_fault,
+    };
+    supervise(path, &mut wakers, config, net, reconciler, kept, doors).await
 }
 
 const fn mode(native: bool) -> &'static str {
@@ -137,6 +149,13 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, Link>> {
     Ok(found)
 }
 
+/// What an earlier run has left of overrides.
+struct Kept {
+    store: Store,
+    overrides: Overrides,
+    fault: Option<String>,
+}
+
 /// Starts every part, and waits for a signal or for a part that ends.
 async fn supervise(
     path: &Path,
@@ -144,57 +163,73 @@ async fn supervise(
     config: Arc<Config>,
     net: Net,
     reconciler: Reconciler<Kernel, NodeAddresses>,
+    kept: Kept,
     doors: Doors,
 ) -> Result<()> {
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
     let mut reload = reload::Reload::new(path, Arc::clone(&config));
-    let (reloads, reload_results) = watch::channel(reload.results().clone());
-    let (targets, target_changes) = watch::channel(targets(&config));
+    let (reload_results, results) = watch::channel(reload.results().clone());
+    let in_force = Arc::clone(&reconciler.facts().config);
+    let (targets, target_changes) = watch::channel(targets(&in_force));
+    let (in_force, in_force_changes) = watch::channel(in_force);
+    let (overrides, revisions) = watch::channel(Revision {
+        number: 0,
+        overrides: kept.overrides,
+    });
+    let (saved, savings) = watch::channel(Saved {
+        number: 0,
+        fault: kept.fault,
+    });
     let (hosts, host_changes) = watch::channel(merge::hosts(&config));
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
-    let (handle, requests) = control::Handle::new(QUEUE);
+    let (handle, requests, mut reloads) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
     let inputs = Inputs {
         config: config_changes,
-        reloads: reload_results,
+        reloads: results,
         verdicts: verdict_queue,
         next_hops: next_hop_queue,
         requests,
+        saved: savings,
     };
+    let outputs = Outputs { in_force, overrides };
 
     let mut parts = Parts::default();
-    parts.spawn("reconciler", reconciler.run(inputs));
+    parts.spawn("reconciler", reconciler.run(inputs, outputs));
+    parts.spawn("overrides", kept.store.run(revisions, saved));
+    parts.spawn("targets", follow(in_force_changes, targets));
     parts.spawn("health", health::run(target_changes, verdicts));
     parts.spawn("next hops", next_hop::run(net, host_changes, next_hops));
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 
     let end = loop {
-        let forced = tokio::select! {
+        let (forced, asker) = tokio::select! {
             woken = wakers.next() => match woken {
                 Wake::Stop => break Ok(()),
-                Wake::Hangup => true,
-                Wake::File => false,
+                Wake::Hangup => (true, None),
+                Wake::File => (false, None),
             },
+            Some(asker) = reloads.recv() => (true, Some(asker)),
             ended = parts.ended() => break Err(ended),
         };
-        match reload.read(forced) {
-            Ok(None) => {}
-            Ok(Some(config)) => {
-                // First the reconciler, so that it knows of whom the others speak.
+        let taken = reload.read(forced).map(|taken| {
+            taken.is_some_and(|Taken { config, changed }| {
+                // The reconciler first, so that it knows who the resolver speaks of; it tells the prober.
                 configs.send_replace(Arc::clone(&config));
-                targets.send_replace(self::targets(&config));
                 hosts.send_replace(merge::hosts(&config));
-            }
-            // Logged, and among the results.
-            Err(_) => {}
-        }
-        reloads.send_if_modified(|known| {
+                changed
+            })
+        });
+        // What is refused is logged, and among the results.
+        reload_results.send_if_modified(|known| {
             let news = known != reload.results();
             known.clone_from(reload.results());
             news
         });
+        // Whoever has gone away meanwhile sees it in the status.
+        asker.map(|asker| asker.send(taken));
     };
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
@@ -241,6 +276,13 @@ impl Wakers {
     }
 }
 
+/// Keeps `targets` those of the configuration in force.
+async fn follow(mut in_force: watch::Receiver<Arc<Config>>, targets: watch::Sender<Vec<Target>>) {
+    while in_force.changed().await.is_ok() {
+        targets.send_replace(self::targets(&in_force.borrow_and_update()));
+    }
+}
+
 /// Whom to probe.
 fn targets(config: &Config) -> Vec<Target> {
     let target = |(service, backend): (&crate::model::Service, &crate::model::Backend)| Target {
@@ -250,7 +292,7 @@ fn targets(config: &Config) -> Vec<Target> {
         },
         check: service.health.clone(),
     };
-    merge::active(config).map(target).collect()
+    merge::probed(config).map(target).collect()
 }
 
 /// The running parts, by name.

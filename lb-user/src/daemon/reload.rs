@@ -5,9 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::config::{self, ConfigError};
+use crate::config;
+use crate::control::ReloadRefused;
 use crate::model::Config;
 use crate::model::status::Reloads;
+
+/// A configuration to run.
+pub(super) struct Taken {
+    pub(super) config: Arc<Config>,
+    /// Is it another one than before?
+    pub(super) changed: bool,
+}
 
 /// The file, and what of it runs.
 pub(super) struct Reload {
@@ -33,27 +41,27 @@ impl Reload {
     ///
     /// # Errors
     /// Why it is refused; the running configuration stays.
-    pub(super) fn read(&mut self, forced: bool) -> Result<Option<Arc<Config>>, String> {
+    pub(super) fn read(&mut self, forced: bool) -> Result<Option<Taken>, ReloadRefused> {
         let text = fs::read(&self.path).ok();
         if !forced && text.is_some() && text == self.seen {
             return Ok(None);
         }
         self.seen = text;
         match self.accept() {
-            Ok(config) if config == self.running => {
-                tracing::info!("configuration read again: nothing has changed");
-                self.results.accept(SystemTime::now());
-                Ok(Some(config))
-            }
             Ok(config) => {
-                tracing::info!(services = config.services.len(), "configuration reloaded");
-                self.running = Arc::clone(&config);
+                let changed = config != self.running;
+                if changed {
+                    tracing::info!(services = config.services.len(), "configuration reloaded");
+                    self.running = Arc::clone(&config);
+                } else {
+                    tracing::info!("configuration read again: nothing has changed");
+                }
                 self.results.accept(SystemTime::now());
-                Ok(Some(config))
+                Ok(Some(Taken { config, changed }))
             }
             Err(reason) => {
                 tracing::error!("reload refused, the running configuration stays:\n{reason}");
-                self.results.refuse(SystemTime::now(), reason.clone());
+                self.results.refuse(SystemTime::now(), reason.to_string());
                 Err(reason)
             }
         }
@@ -64,8 +72,8 @@ impl Reload {
         &self.results
     }
 
-    fn accept(&self) -> Result<Arc<Config>, String> {
-        let parsed = config::load(&self.path).map_err(|error: ConfigError| error.to_string())?;
+    fn accept(&self) -> Result<Arc<Config>, ReloadRefused> {
+        let parsed = config::load(&self.path).map_err(|error| ReloadRefused::File(error.to_string()))?;
         for warning in &parsed.warnings {
             tracing::warn!("{warning}");
         }
@@ -89,11 +97,11 @@ impl Reload {
             .map(|(key, _)| *key)
             .collect();
         if !changed.is_empty() {
-            return Err(format!(
+            return Err(ReloadRefused::Fixed(format!(
                 "{}: {} cannot change while the daemon runs; restart it (packets keep flowing meanwhile)",
                 self.path.display(),
                 changed.join(", ")
-            ));
+            )));
         }
         Ok(Arc::new(parsed.config))
     }

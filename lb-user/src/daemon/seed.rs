@@ -1,13 +1,13 @@
 //! The seed of the flow hash: 16 bytes that are the same on every node of a fleet.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::hash::Seed;
 
+use super::whole;
 use crate::model::Node;
 
 /// Bytes of a seed.
@@ -30,7 +30,7 @@ pub(super) fn load(node: &Node) -> Result<Seed> {
     fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
-    write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    whole::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Seed::from_bytes(bytes))
 }
 
@@ -49,23 +49,6 @@ fn read(path: &Path) -> Result<Option<Seed>> {
             bytes.len()
         ),
     }
-}
-
-/// Writes a new file whole or not at all, readable by its owner alone.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let draft = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(draft, path)
 }
 
 #[cfg(test)]

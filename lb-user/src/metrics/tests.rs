@@ -22,7 +22,9 @@ fn backend(name: &str) -> BackendStatus {
         name: name.into(),
         address: "10.0.0.6:80".parse().unwrap(),
         weight: 5,
+        weight_in_file: None,
         state: AdminState::Active,
+        state_in_file: None,
         health: Health::Up,
         health_reason: "connected in 0.3 ms".to_owned(),
         probes: Some(ProbeCounts {
@@ -71,6 +73,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,
+        overrides_fault: None,
         started: at(1_700_000_000_250),
     }
 }

@@ -231,15 +231,21 @@ pub enum AdminState {
     /// Serves while it is healthy.
     #[default]
     Active,
+    /// Gets no new flows, and finishes the old ones where the mode can tell them from new ones. Still probed.
+    Drain,
     /// Serves nothing, and is not probed.
     Disabled,
 }
 
 impl AdminState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Drain, Self::Disabled];
+
     /// As in the file.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Drain => "drain",
             Self::Disabled => "disabled",
         }
     }

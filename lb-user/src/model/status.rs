@@ -26,6 +26,8 @@ pub struct Status {
     pub fault: Option<String>,
     /// When the daemon started.
     pub started: SystemTime,
+    /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
+    pub overrides_fault: Option<String>,
 }
 
 /// What came of reading the file again while the daemon runs.
@@ -112,10 +114,14 @@ pub struct BackendStatus {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Of the file.
+    /// In force.
     pub weight: u16,
-    /// Of the file.
+    /// Of the file, where a command has said otherwise.
+    pub weight_in_file: Option<u16>,
+    /// In force.
     pub state: AdminState,
+    /// Of the file, where a command has said otherwise.
+    pub state_in_file: Option<AdminState>,
     /// What the prober says.
     pub health: Health,
     /// Why it says so.
@@ -128,6 +134,19 @@ pub struct BackendStatus {
     pub slots: u32,
     /// Since the maps were made.
     pub counters: Counters,
+}
+
+/// What has become of a command about one backend.
+#[derive(Clone, Debug)]
+pub struct Overridden {
+    /// The service's name.
+    pub service: Arc<str>,
+    /// The backend, afterwards.
+    pub backend: BackendStatus,
+    /// As [`Status::fault`]: while it is there, the maps may not be as commanded yet.
+    pub fault: Option<String>,
+    /// As [`Status::overrides_fault`].
+    pub overrides_fault: Option<String>,
 }
 
 /// How a backend is reached.

@@ -35,7 +35,9 @@ async fn status() {
           "name": "web1",
           "address": "10.0.0.6:80",
           "weight": 5,
+          "weight_in_file": null,
           "state": "active",
+          "state_in_file": null,
           "health": "up",
           "health_reason": "connected in 0.3 ms",
           "next_hop": {
@@ -52,7 +54,9 @@ async fn status() {
           "name": "web2",
           "address": "10.0.0.7:80",
           "weight": 5,
+          "weight_in_file": null,
           "state": "active",
+          "state_in_file": null,
           "health": "unknown",
           "health_reason": "connected in 0.3 ms",
           "next_hop": null,
@@ -70,7 +74,8 @@ async fn status() {
     "truncated": 0
   },
   "refused_reload": null,
-  "fault": "cannot write the map SERVICES"
+  "fault": "cannot write the map SERVICES",
+  "overrides_fault": null
 }
 "#;
     let server = Server::start();
@@ -147,6 +152,65 @@ async fn problem() {
     assert_eq!(body, expected);
 }
 
+#[tokio::test]
+async fn patch() {
+    let server = Server::start();
+    let body = r#"{"state": "drain", "weight": 4}"#;
+    let path = "/api/v1/services/web/backends/web1";
+    let (_, answer) = server
+        .raw(&format!(
+            "PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    let expected = r#"{
+  "service": "web",
+  "backend": {
+    "name": "web1",
+    "address": "10.0.0.6:80",
+    "weight": 4,
+    "weight_in_file": 5,
+    "state": "drain",
+    "state_in_file": "active",
+    "health": "up",
+    "health_reason": "connected in 0.3 ms",
+    "next_hop": {
+      "mac": "02:00:00:00:00:0a",
+      "interface": "eth0"
+    },
+    "next_hop_reason": null,
+    "slots": 8192,
+    "packets": 12,
+    "bytes": 1152921504606846976,
+    "new_flows": 4
+  },
+  "fault": null,
+  "overrides_fault": null
+}
+"#;
+    assert_eq!(answer, expected);
+}
+
+#[tokio::test]
+async fn reload() {
+    let server = Server::start();
+    let (_, body) = server.raw("POST /api/v1/reload HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(body, "{\n  \"changed\": true,\n  \"fault\": null\n}\n");
+}
+
+#[test]
+fn a_status_of_an_earlier_version_is_understood() {
+    let mut status = serde_json::to_value(types::Status::from(super::status())).unwrap();
+    status.as_object_mut().unwrap().remove("overrides_fault");
+    for backend in status["services"][0]["backends"].as_array_mut().unwrap() {
+        let fields = backend.as_object_mut().unwrap();
+        fields.remove("weight_in_file");
+        fields.remove("state_in_file");
+    }
+    let status: types::Status = serde_json::from_value(status).unwrap();
+    assert_eq!(status, super::status().into());
+}
+
 #[test]
 fn names_of_values_are_those_of_the_file() {
     let json = |value: serde_json::Result<String>| value.unwrap();
@@ -154,7 +218,7 @@ fn names_of_values_are_those_of_the_file() {
         let wire = serde_json::to_string(&types::Protocol::from(protocol));
         assert_eq!(json(wire), format!("{:?}", protocol.label()));
     }
-    for state in [AdminState::Active, AdminState::Disabled] {
+    for state in AdminState::ALL {
         let wire = serde_json::to_string(&types::AdminState::from(state));
         assert_eq!(json(wire), format!("{:?}", state.label()));
     }

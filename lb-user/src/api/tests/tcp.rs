@@ -15,12 +15,13 @@ struct Port {
 
 impl Port {
     async fn start(status: impl Fn() -> model::Status + Send + 'static) -> Self {
-        let (node, mut questions) = Handle::new(1);
+        let (node, mut questions, _) = Handle::new(1);
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
+                    Request::Settle(_) | Request::Override { .. } => unreachable!("not to be had over TCP"),
                 };
             }
         });
@@ -159,7 +160,11 @@ async fn the_api_is_there_to_be_read() {
             "403",
             "Host",
         ),
-        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "405", "GET only"),
+        (
+            "POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "405",
+            "GET, HEAD only",
+        ),
         (
             "GET /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\n",
             "413",

@@ -1,9 +1,11 @@
 //! What travels as JSON. Stable: see [the module above](super).
 
+mod command;
 mod explanation;
 mod problem;
 mod status;
 
+pub use command::{BackendPatch, Overridden, Reloaded};
 pub use explanation::{Explanation, Flow, Verdict};
 pub use problem::Problem;
 pub use status::{

@@ -20,6 +20,9 @@ pub struct Problem {
     /// The query parameter that is to blame, when one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
+    /// The field of the body that is to blame, when one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<Box<str>>,
 }
 
 impl Problem {
@@ -31,6 +34,15 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             parameter: None,
+            field: None,
+        }
+    }
+
+    /// A field of the body is wrong.
+    pub(in crate::api) fn field(name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            field: Some(name.into()),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
         }
     }
 

@@ -1,6 +1,7 @@
 //! `GET /api/v1/status`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,10 @@ pub struct Status {
     pub drops: BTreeMap<String, u64>,
     /// The last reload, when it was refused, and why.
     pub refused_reload: Option<String>,
-    /// Why the kernel is not as the file wants it; `null` when it is.
+    /// Why the kernel is not as the file and commands want it; `null` when it is.
     pub fault: Option<String>,
+    /// Why a restart of the daemon would forget what commands have set, or why it has; `null` when all is well.
+    pub overrides_fault: Option<String>,
 }
 
 /// How the program sits on an interface.
@@ -90,10 +93,14 @@ pub struct BackendStatus {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Of the file.
+    /// In force.
     pub weight: u16,
+    /// What the file says, when a command has said otherwise.
+    pub weight_in_file: Option<u16>,
     /// What the administrator wants of it.
     pub state: AdminState,
+    /// What the file says, when a command has said otherwise.
+    pub state_in_file: Option<AdminState>,
     /// What its probes say.
     pub health: Health,
     /// Why they say so, for people.
@@ -118,6 +125,8 @@ pub struct BackendStatus {
 pub enum AdminState {
     /// Serves while it is healthy.
     Active,
+    /// Gets nothing new.
+    Drain,
     /// Serves nothing, and is not probed.
     Disabled,
 }
@@ -157,6 +166,7 @@ impl From<from::Status> for Status {
                 .collect(),
             refused_reload: status.reloads.refusal,
             fault: status.fault,
+            overrides_fault: status.overrides_fault,
         }
     }
 }
@@ -204,7 +214,9 @@ impl From<from::BackendStatus> for BackendStatus {
             name: backend.name.as_ref().to_owned(),
             address: backend.address,
             weight: backend.weight,
+            weight_in_file: backend.weight_in_file,
             state: backend.state.into(),
+            state_in_file: backend.state_in_file.map(Into::into),
             health: backend.health.into(),
             health_reason: backend.health_reason,
             next_hop,
@@ -239,7 +251,24 @@ impl From<model::AdminState> for AdminState {
     fn from(state: model::AdminState) -> Self {
         match state {
             model::AdminState::Active => Self::Active,
+            model::AdminState::Drain => Self::Drain,
             model::AdminState::Disabled => Self::Disabled,
+        }
+    }
+}
+
+impl fmt::Display for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(model::AdminState::from(*self).label())
+    }
+}
+
+impl From<AdminState> for model::AdminState {
+    fn from(state: AdminState) -> Self {
+        match state {
+            AdminState::Active => Self::Active,
+            AdminState::Drain => Self::Drain,
+            AdminState::Disabled => Self::Disabled,
         }
     }
 }

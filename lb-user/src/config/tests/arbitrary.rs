@@ -61,7 +61,8 @@ fn health() -> impl Strategy<Value = HealthCheck> {
 
 /// Addresses of a service: VIPs from `index` on, so that services never share one; backends out of two prefixes.
 fn services() -> impl Strategy<Value = Vec<Service>> {
-    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., any::<bool>()), 0..12);
+    let state = select(AdminState::ALL.to_vec());
+    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., state), 0..12);
     let policy = select(vec![None, Some(Undeclared::Drop), Some(Undeclared::Pass)]);
     let service = (
         name(),
@@ -93,7 +94,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                     let backends = backends
                         .into_iter()
                         .filter(|((v6, _), _)| vips.len() > 1 || !v6)
-                        .map(|((v6, host), (named, weight, active))| {
+                        .map(|((v6, host), (named, weight, state))| {
                             let address = SocketAddr::new(ip(v6, 0, host), port);
                             let name = if named {
                                 format!("b{}-{host}", u8::from(v6))
@@ -104,11 +105,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                 name: name.into(),
                                 address,
                                 weight,
-                                state: if active {
-                                    AdminState::Active
-                                } else {
-                                    AdminState::Disabled
-                                },
+                                state,
                             }
                         })
                         .collect();

@@ -242,12 +242,6 @@ fn what_later_versions_have() {
             "kind = \"https\" is not available in this version",
             "kind = \"tcp\" or \"http\" or \"none\"",
         ),
-        in_backend(
-            "state = \"drain\"\n",
-            (9, 9),
-            "state = \"drain\" is not available in this version",
-            "state = \"active\" or \"disabled\"",
-        ),
     ]);
 }
 

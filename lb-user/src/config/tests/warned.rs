@@ -25,9 +25,23 @@ fn nobody_to_serve() {
     one(NODE, 1, 1, "no `[[service]]`: every packet passes");
     let none = "this service has no backends: its packets are dropped";
     one(&format!("{NODE}{SERVICE}"), 3, 1, none);
-    let off = "every backend of this service is disabled or has weight 0: its packets are dropped";
+    let off = "every backend of this service is draining, disabled or has weight 0: its packets are dropped";
     one(&format!("{NODE}{SERVICE}{BACKEND}weight = 0\n"), 3, 1, off);
     one(&format!("{NODE}{SERVICE}{BACKEND}state = \"disabled\"\n"), 3, 1, off);
+}
+
+#[test]
+fn draining_cuts_in_dsr() {
+    let text = format!(
+        "{NODE}{SERVICE}{BACKEND}{}state = \"drain\"\n",
+        BACKEND.replace(".6", ".7")
+    );
+    one(
+        &text,
+        11,
+        9,
+        "in this version dsr cannot tell old connections from new ones: they are cut",
+    );
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! `fulcrum drain`, `enable`, `disable` and `weight`: what is wanted of one backend.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+
+use super::args::{Backend, Weight};
+use super::status::{client, in_force, row_health};
+use crate::api::types::{AdminState, BackendPatch, Overridden};
+
+/// A backend as the command line names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    service: String,
+    /// Its name or its address.
+    backend: String,
+}
+
+impl FromStr for Target {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((service, backend)) if !service.is_empty() && !backend.is_empty() && !backend.contains('/') => {
+                Ok(Self {
+                    service: service.to_owned(),
+                    backend: backend.to_owned(),
+                })
+            }
+            _ => Err("write SERVICE/BACKEND, as in web/web1 or web/10.0.0.6:80"),
+        }
+    }
+}
+
+pub(super) async fn state(args: &Backend, state: AdminState) -> Result<ExitCode> {
+    let patch = BackendPatch {
+        state: Some(state),
+        ..BackendPatch::default()
+    };
+    run(args, patch).await
+}
+
+pub(super) async fn weight(args: &Weight) -> Result<ExitCode> {
+    let patch = BackendPatch {
+        weight: Some(args.weight),
+        ..BackendPatch::default()
+    };
+    run(&args.backend, patch).await
+}
+
+async fn run(args: &Backend, patch: BackendPatch) -> Result<ExitCode> {
+    let Target { service, backend } = &args.target;
+    let done = client(&args.daemon)?.patch(service, backend, patch).await?;
+    if args.json {
+        super::print_json(&done)?;
+    } else {
+        super::print(&text(&done))?;
+    }
+    if let Some(fault) = &done.overrides_fault {
+        eprintln!("warning: {fault}");
+    }
+    if let Some(fault) = &done.fault {
+        bail!(
+            "it is noted, but may not be in force yet, since the kernel is not as wanted; the daemon tries again: {fault}"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The backend for people.
+fn text(done: &Overridden) -> String {
+    let backend = &done.backend;
+    format!(
+        "{}/{}: {}, weight {}, {} slots; {}\n",
+        done.service,
+        backend.name,
+        in_force(&backend.state, backend.state_in_file),
+        in_force(&backend.weight, backend.weight_in_file),
+        backend.slots,
+        row_health(backend),
+    )
+}

@@ -1,0 +1,134 @@
+//! The reconciler's questions and commands, and what it tells others in turn.
+//!
+//! A command takes effect at once, its revision goes out to be kept, the maps are written; when both are done, it is
+//! answered. So a crash may lose a command, but never one that has been answered.
+
+use std::sync::Arc;
+
+use tokio::sync::{oneshot, watch};
+
+use super::addresses::Addresses;
+use super::handle::{OverrideRefused, Request};
+use super::overrides::{Override, Overrides};
+use super::reconciler::{Reconciler, chain};
+use super::{names, report};
+use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::status::Overridden;
+use crate::model::{AdminState, Config, MemberKey};
+
+/// What others follow.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The configuration in force: the file with the overrides above it.
+    pub in_force: watch::Sender<Arc<Config>>,
+    /// The newest overrides, to be kept.
+    pub overrides: watch::Sender<Revision>,
+}
+
+/// Overrides, numbered in the order in which they came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// From 0, which is what was there at the start.
+    pub number: u64,
+    /// All of them.
+    pub overrides: Overrides,
+}
+
+/// What has become of a [`Revision`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Up to here everything has been kept, or has been tried to be.
+    pub number: u64,
+    /// Why the newest of them was not, or what was lost before; for people.
+    pub fault: Option<String>,
+}
+
+/// Somebody whose command is in force and waits to be kept.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Settle(oneshot::Sender<Option<String>>),
+    Override(MemberKey, oneshot::Sender<Result<Overridden, OverrideRefused>>),
+}
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    /// Tells the others what is in force now.
+    pub(super) fn publish(&mut self, outputs: &Outputs) {
+        let config = &self.facts.config;
+        outputs.in_force.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, config);
+            known.clone_from(config);
+            changed
+        });
+        outputs.overrides.send_if_modified(|known| {
+            let changed = known.overrides != *self.facts.overrides();
+            if changed {
+                known.number += 1;
+                known.overrides.clone_from(self.facts.overrides());
+            }
+            self.revision = known.number;
+            changed
+        });
+    }
+
+    /// Answers a question; a command is answered by [`Self::answer_saved`], and changes something when this is true.
+    pub(super) fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
+        // An asker who has gone away is nobody's problem.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+            Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
+            Request::Override {
+                service,
+                backend,
+                change,
+                reply,
+            } => match self.command(&service, &backend, change) {
+                Ok((member, changed)) => {
+                    self.publish(outputs);
+                    let waiting = Waiting::Override(member, reply);
+                    self.waiting.push_back((self.revision, waiting));
+                    return changed;
+                }
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+        }
+        false
+    }
+
+    /// Says `change` of a backend: which one that is, and whether it changes anything.
+    fn command(
+        &mut self,
+        service: &str,
+        backend: &str,
+        change: Override,
+    ) -> Result<(MemberKey, bool), OverrideRefused> {
+        let member = names::find(&self.facts.config, service, backend)?;
+        let changed = self.facts.command(&member, change)?;
+        if changed {
+            let (state, weight) = (change.state.map(AdminState::label), change.weight);
+            tracing::info!(service, backend, state, weight, "set by a command");
+        }
+        Ok((member, changed))
+    }
+
+    /// Answers the commands that have been kept, or could not be. The maps have been written before.
+    pub(super) fn answer_saved(&mut self) {
+        while let Some((_, waiting)) = self.waiting.pop_front_if(|(number, _)| *number <= self.saved.number) {
+            match waiting {
+                Waiting::Settle(reply) => drop(reply.send(self.fault.clone())),
+                Waiting::Override(member, reply) => drop(reply.send(self.overridden(&member))),
+            }
+        }
+    }
+
+    fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
+        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
+        let backend = report::backend(&self.facts, &self.carried, &self.dataplane, member).map_err(unreadable)?;
+        Ok(Overridden {
+            service: Arc::clone(&member.service),
+            backend: backend.ok_or_else(|| names::gone(member))?,
+            fault: self.fault.clone(),
+            overrides_fault: self.saved.fault.clone(),
+        })
+    }
+}
