@@ -60,11 +60,14 @@ fn command(node: &Node, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that has to succeed says, on standard output alone.
+/// What a command that has to succeed says on standard output; `drain` warns besides, nothing else does.
 fn said(node: &Node, arguments: &[&str]) -> String {
     let output = command(node, arguments).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+    let warned = errors.contains("those of the slots that move are cut");
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    assert_eq!(warned, arguments[0] == "drain", "{arguments:?}: {errors}");
+    assert!(warned || errors.is_empty(), "{arguments:?}: {errors}");
     String::from_utf8(output.stdout).unwrap()
 }
 

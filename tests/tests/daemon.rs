@@ -199,6 +199,19 @@ async fn generic_mode_where_native_is_refused() {
         node.log()
     );
     daemon.end(Signal::SIGTERM);
+    // Several interfaces are attached in one mode, since redirects between modes get lost.
+    node.configure(&format!(
+        "{}{SERVICE}",
+        node.head("eth0").replace("[\"eth0\"]", "[\"eth0\", \"lo\"]")
+    ));
+    let daemon = node.start().await;
+    let status = node.client().status().await.unwrap();
+    assert!(
+        status.interfaces.iter().all(|i| i.mode == XdpMode::Generic),
+        "{:?}",
+        status.interfaces
+    );
+    daemon.end(Signal::SIGTERM);
     // Insisting on native is an error that says what to do.
     node.configure(
         &node
@@ -257,6 +270,15 @@ async fn it_says_what_keeps_it_from_starting() {
     // No daemon: how to start one.
     let text = refused(&mut node.command(&["status", "--socket", &node.path("socket").to_string_lossy()]));
     assert!(text.contains("fulcrum run"), "{text}");
+    // The port is taken: nothing is left behind.
+    let listener = node
+        .namespace
+        .run_inside(|| std::net::TcpListener::bind("127.0.0.1:9465").unwrap())
+        .unwrap();
+    let text = refused(&mut run());
+    assert!(text.contains("9465"), "{text}");
+    assert!(!node.path("bpf").exists());
+    drop(listener);
     // A map that is not ours.
     let daemon = node.start().await;
     daemon.end(Signal::SIGTERM);
@@ -269,6 +291,16 @@ async fn it_says_what_keeps_it_from_starting() {
     fs::rename(maps.join("COUNTERS"), maps.join("DROPS")).unwrap();
     let text = refused(&mut run());
     assert!(text.contains("DROPS is not the map that this version makes"), "{text}");
+    // What the message advises works, even when the maps of services cannot be read.
+    fs::remove_file(maps.join("SERVICES_V4")).unwrap();
+    let detached = node.run("detach");
+    assert!(detached.status.success());
+    assert!(
+        String::from_utf8(detached.stderr)
+            .unwrap()
+            .contains("maps of another version")
+    );
+    assert!(!node.path("bpf").exists());
 }
 
 /// Every bad file of the list: one clear error with its place, exit code 1.

@@ -110,7 +110,9 @@ async fn requests_come_in_on_one_nic_and_leave_by_another() {
         node.configure(&format!("{head}{service}"));
         let daemon = node.start().await;
         let status = node
-            .until("the backend serves", |s| s.services[0].backends[0].slots == 16384)
+            .until("the backend serves", |s| {
+                s.services[0].backends[0].slots == 16384 && s.services[0].backends[0].next_hop.is_some()
+            })
             .await;
         assert_eq!(
             status.services[0].backends[0].next_hop.as_ref().unwrap().interface,

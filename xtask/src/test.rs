@@ -59,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn build() -> Result<(PathBuf, Vec<Built>)> {
     let fulcrum = workspace::build_fulcrum(false)?;
     let mut tests = workspace::build(&mut cargo(["test", "--package=lb-tests", "--no-run"]))?;
+    tests.retain(|built| built.is_test);
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((fulcrum, tests))
 }

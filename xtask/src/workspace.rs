@@ -31,6 +31,8 @@ pub(crate) struct Built {
     pub(crate) name: String,
     /// The executable.
     pub(crate) path: PathBuf,
+    /// It runs tests, and is not a program that tests run.
+    pub(crate) is_test: bool,
 }
 
 /// Runs a cargo command that builds, and returns the programs that it built or found fresh.
@@ -47,6 +49,7 @@ pub(crate) fn build(command: &mut Command) -> Result<Vec<Built>> {
             built.push(Built {
                 name: artifact.target.name,
                 path: path.into(),
+                is_test: artifact.profile.test,
             });
         }
     }

@@ -1,8 +1,8 @@
 //! Who may ask what.
 //!
 //! The Unix socket is for whoever may open its file. Over TCP nobody can tell who asks, so what changes something is not
-//! to be had there, and what names services and backends only on the node itself. Whoever reaches the port may read
-//! what monitoring needs.
+//! to be had there, and the API only on the node itself. Whoever reaches the port may read what monitoring needs, and
+//! that has the names of services and backends in it.
 
 use std::net::{IpAddr, SocketAddr};
 

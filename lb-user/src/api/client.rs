@@ -18,8 +18,9 @@ use super::types::{BackendPatch, Explanation, Overridden, Problem, Reloaded, Sta
 use super::{body, percent, query};
 use crate::model::status::FlowQuery;
 
-/// Longer than the server waits for its reconciler, so that its own account of the delay arrives.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// Longer than the server waits for its turn (10 s) and for its reconciler (10 s), so that its own account of the delay
+/// arrives.
+const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Largest answer that is read, in bytes: room for the status of half a million backends.
 const MAX_ANSWER: usize = 256 << 20;

@@ -33,7 +33,12 @@ pub(super) fn alive() -> Response<Full<Bytes>> {
 
 /// `/readyz`: whether traffic may be sent here, and if not, why, one reason per line.
 pub(super) async fn ready(site: &Site) -> Response<Full<Bytes>> {
-    let reasons = match bounded(site.node.status()).await {
+    // As much work as a large answer, though it is short.
+    let status = async {
+        let _permit = site.large().await?;
+        bounded(site.node.status()).await
+    };
+    let reasons = match status.await {
         Ok(status) => ready::reasons(&status),
         Err(problem) => vec![problem.detail],
     };

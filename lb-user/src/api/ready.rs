@@ -6,14 +6,15 @@ use crate::model::{AdminState, Health};
 /// Backends that are named, when more are to blame.
 const NAMED: usize = 5;
 
-/// Why the node is not ready; nothing when it is. Backends that are down are no reason: the others serve.
+/// Why the node is not ready; nothing when it is. Backends that are down are no reason: the others serve. Neither are
+/// those that come later and are not known yet: only the first health round is waited for.
 pub(super) fn reasons(status: &Status) -> Vec<String> {
     let mut reasons = Vec::new();
     if status.interfaces.is_empty() {
         reasons.push("the program is not attached to any interface yet".to_owned());
     }
-    let unknown: Vec<String> = status
-        .services
+    let services = if status.settled { &[][..] } else { &status.services };
+    let unknown: Vec<String> = services
         .iter()
         .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
         .filter(|(_, backend)| backend.state == AdminState::Active && backend.health == Health::Unknown)

@@ -152,6 +152,7 @@ fn status() -> model::Status {
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
         started: SystemTime::UNIX_EPOCH,
+        settled: false,
         overrides_fault: None,
     }
 }

@@ -23,7 +23,14 @@ pub(super) async fn run(args: &Detach) -> Result<ExitCode> {
     let mut report = String::new();
     if let Some(lock) = Lock::take_existing(&pin_dir)? {
         let net = Net::here().context("cannot open a netlink socket")?;
-        for vip in lock.owned_addresses()? {
+        let (addresses, unreadable) = lock.owned_addresses()?;
+        for folder in unreadable {
+            eprintln!(
+                "warning: {} holds maps of another version: VIPs that it put on the node stay; `ip address` shows them",
+                folder.display()
+            );
+        }
+        for vip in addresses {
             if take_off(&net, vip)
                 .await
                 .with_context(|| format!("cannot take {vip} off the node"))?

@@ -74,6 +74,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub(super) fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
         // An asker who has gone away is nobody's problem.
         match request {
+            Request::Status(reply) if reply.is_closed() => {}
+            Request::Explain(_, reply) if reply.is_closed() => {}
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),

@@ -95,6 +95,12 @@ impl Facts {
         }
     }
 
+    /// Has every backend that is probed been heard of? That its probes cannot be sent is something, too.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.verdicts.len() == self.probed.len()
+    }
+
     /// A next hop has changed.
     pub fn route(&mut self, host: IpAddr, state: NextHopState) {
         self.next_hops.insert(host, state);

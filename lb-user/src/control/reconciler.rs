@@ -95,6 +95,8 @@ pub struct Reconciler<D, A> {
     pub(super) waiting: VecDeque<(u64, Waiting)>,
     resync: Duration,
     started: SystemTime,
+    /// The first health round is over.
+    settled: bool,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -117,6 +119,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             waiting: VecDeque::new(),
             resync: RESYNC,
             started,
+            settled: false,
         }
     }
 
@@ -246,6 +249,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// One round; false when it failed, which is logged and kept as the node's fault.
     pub async fn converge(&mut self) -> bool {
+        self.settled |= self.facts.settled();
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -297,7 +301,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 }
             }
         }
-        tokio::task::block_in_place(|| self.carry_out(installed, &desired))?;
+        match tokio::task::block_in_place(|| self.carry_out(installed, &desired)) {
+            Ok(()) => {}
+            // The rest has been carried out.
+            Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
+            Err(refused) => return Err(refused),
+        }
         // Nobody shall be sent to a node that does not balance.
         let come = own
             .iter()
@@ -341,6 +350,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
             started: self.started,
+            settled: self.settled,
         };
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
         report::status(&self.facts, &self.carried, &self.dataplane, interfaces, said.clone()).unwrap_or_else(|error| {
@@ -353,6 +363,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 fault: Some(chain(&error)),
                 overrides_fault: said.overrides_fault,
                 started: said.started,
+                settled: said.settled,
             }
         })
     }

@@ -32,6 +32,7 @@ pub(super) fn status(
         fault: said.fault,
         overrides_fault: said.overrides_fault,
         started: said.started,
+        settled: said.settled,
     })
 }
 
@@ -42,6 +43,7 @@ pub(super) struct Said {
     pub(super) fault: Option<String>,
     pub(super) overrides_fault: Option<String>,
     pub(super) started: SystemTime,
+    pub(super) settled: bool,
 }
 
 /// The state of one backend; `None` when there is none.

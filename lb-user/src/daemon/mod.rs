@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use lb_common::hash::Seed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -64,41 +65,52 @@ pub async fn run(path: &Path) -> Result<()> {
     if let Some(missing) = privilege::missing() {
         bail!("{missing}");
     }
-    let node = parsed.config.node.clone();
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    let seed = seed::load(&node)?;
-    let lock = Lock::take(&node.pin_dir)?;
+    let seed = seed::load(&parsed.config.node)?;
+    let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.attachments()?.is_empty();
-    let doors = Doors::open(&parsed).await?;
+    match start(&net, &parsed, interfaces, seed).await {
+        Ok(started) => supervise(path, &mut wakers, net, started).await,
+        Err(error) => {
+            // A start that fails leaves nothing behind, and an earlier one's work alone.
+            if fresh && let Err(left) = lock.detach() {
+                tracing::warn!(error = &left as &dyn std::error::Error, "something stays behind");
+            }
+            Err(error)
+        }
+    }
+}
 
+/// What is there when the program is attached.
+struct Started {
+    config: Arc<Config>,
+    reconciler: Reconciler<Kernel, NodeAddresses>,
+    kept: Kept,
+    doors: Doors,
+}
+
+/// Loads the program, fills its maps, attaches it, and puts the VIPs on the node.
+async fn start(net: &Net, parsed: &Parsed, interfaces: BTreeMap<u32, Link>, seed: Seed) -> Result<Started> {
+    let config = Arc::new(parsed.config.clone());
+    let node = &config.node;
+    let doors = Doors::open(parsed).await?;
     let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
     dataplane.forward_messages()?;
     for (index, link) in &interfaces {
         dataplane.set_nic(*index, link.mac.unwrap_or_default())?;
     }
-    let config = Arc::new(parsed.config);
     let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
     let names = interfaces.into_iter().map(|(index, link)| (index, link.name)).collect();
     let mut facts = Facts::new(Arc::clone(&config), names);
     let store = Store::new(&node.state_dir);
-    let (kept, overrides_fault) = store.load();
-    facts.restore(kept.clone());
+    let (overrides, fault) = store.load();
+    facts.restore(overrides.clone());
     let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
-    let attachments = match reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode) {
-        Ok(attachments) => attachments,
-        Err(error) => {
-            // A start that fails leaves nothing behind, and an earlier one's work alone.
-            drop(reconciler);
-            if fresh {
-                lock.detach()?;
-            }
-            return Err(error.into());
-        }
-    };
+    let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
     for attachment in &attachments {
         let interface = &attachment.interface;
         match &attachment.fallback {
@@ -112,12 +124,16 @@ pub async fn run(path: &Path) -> Result<()> {
     };
     reconciler.attached(attachments.into_iter().map(status).collect());
     reconciler.converge().await;
-    let kept = Kept {
-        store,
-        overrides: kept,
-        fault: overrides_fault,
-    };
-    supervise(path, &mut wakers, config, net, reconciler, kept, doors).await
+    Ok(Started {
+        config,
+        reconciler,
+        kept: Kept {
+            store,
+            overrides,
+            fault,
+        },
+        doors,
+    })
 }
 
 const fn mode(native: bool) -> &'static str {
@@ -157,15 +173,13 @@ struct Kept {
 }
 
 /// Starts every part, and waits for a signal or for a part that ends.
-async fn supervise(
-    path: &Path,
-    wakers: &mut Wakers,
-    config: Arc<Config>,
-    net: Net,
-    reconciler: Reconciler<Kernel, NodeAddresses>,
-    kept: Kept,
-    doors: Doors,
-) -> Result<()> {
+async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
+    let Started {
+        config,
+        reconciler,
+        kept,
+        doors,
+    } = started;
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
     let mut reload = reload::Reload::new(path, Arc::clone(&config));
     let (reload_results, results) = watch::channel(reload.results().clone());

@@ -75,6 +75,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         fault: None,
         overrides_fault: None,
         started: at(1_700_000_000_250),
+        settled: true,
     }
 }
 

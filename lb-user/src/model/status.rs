@@ -26,6 +26,8 @@ pub struct Status {
     pub fault: Option<String>,
     /// When the daemon started.
     pub started: SystemTime,
+    /// Every backend that is probed has been, at least once since the daemon started.
+    pub settled: bool,
     /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
     pub overrides_fault: Option<String>,
 }

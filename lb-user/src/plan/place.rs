@@ -108,22 +108,31 @@ pub struct Placement {
     pub target: Snapshot,
     /// Ids of the members of each service, by service in the order of [`Desired::services`].
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
-    /// A service had to stay as it is installed, for want of room.
+    /// A service is not wholly as desired, for want of room.
     pub full: Option<Full>,
 }
 
 /// Decides where `desired` goes, with `installed` staying where it is.
 ///
 /// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
-/// change is enough. A service that finds no room stays as it is installed, and [`Placement::full`] says so: carried
-/// out, the plan may free what the next one needs.
+/// change is enough. A service that finds no room keeps its ring's size or its backends, and [`Placement::full`] says so:
+/// carried out, the plan may free what the next one needs.
 pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
     let holders = Holders::of(installed, desired);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
-        let placed = space.place(installed, known, wanted, rings);
+        let placed = space.place(installed, known, wanted, rings).or_else(|full| {
+            placement.full = Some(full);
+            let known = known.filter(|known| known.own).ok_or(full)?;
+            space.place(
+                installed,
+                Some(known),
+                &in_place(installed, known.decision, wanted, full),
+                rings,
+            )
+        });
         let members = match placed {
             Ok(placed) => {
                 let keys = keys(wanted).map(|key| (key, placed.decision));
@@ -137,10 +146,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
                     .map(|(address, (id, _))| (address, id))
                     .collect()
             }
-            Err(full) => {
-                placement.full = Some(full);
-                keep(installed, wanted, &mut placement.target)
-            }
+            Err(_) => keep(installed, wanted, &mut placement.target),
         };
         placement.members.push(members);
     }
@@ -159,6 +165,23 @@ fn keys(service: &DesiredService) -> impl Iterator<Item = ServiceKey> {
         .vips
         .iter()
         .map(|&vip| ServiceKey::service(vip, service.protocol))
+}
+
+/// As much of a service as its installed region holds, where there is no room for another: the ring as large as it is,
+/// or no backends besides those that are there. What is known of health, weights and next hops holds all the same.
+fn in_place(installed: &Snapshot, decision: Decision, wanted: &DesiredService, full: Full) -> DesiredService {
+    let mut less = wanted.clone();
+    match full {
+        Full::Ring { .. } => {
+            less.table_size = RingSize::new(1 << decision.ring_log2()).unwrap_or(less.table_size);
+        }
+        Full::Members { .. } => {
+            let there = members_of(installed, decision.member_base());
+            less.members
+                .retain(|member| there.values().any(|m| socket_address(m) == member.address));
+        }
+    }
+    less
 }
 
 /// Leaves what is installed of a service where it is.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use lb_common::addr::Mac;
 use lb_common::hash::Seed;
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::Decision;
 
 use super::*;
@@ -190,6 +190,36 @@ fn what_does_not_fit_stays_as_it_is_and_gets_its_turn() {
     assert_eq!(refused.full, Some(Full::Ring { slots: 1 << 20 }));
     assert_eq!(refused.target.rings, installed.rings);
     assert!(refused.members[16].is_empty());
+    // A service that cannot have a larger ring heeds health in the one that it has.
+    let mut larger = desired(vec![service("192.0.2.200:80", &[1, 2])]);
+    let small = place_on(&Snapshot::default(), &larger).target;
+    let mut crowded = small.clone();
+    for i in 0..16 {
+        let ring = Ring {
+            log2: 6,
+            slots: vec![MemberIndex::NONE; 64].into(),
+        };
+        let key = ServiceKey::service(format!("192.0.3.{i}:80").parse().unwrap(), Protocol::Tcp);
+        let (block, base) = ((i << 14) + 8192, 1024 + i * 16);
+        crowded
+            .entries
+            .insert(key, Decision::service(lb_common::service::Mode::Dsr, block, 6, base));
+        crowded.rings.insert(block, ring);
+    }
+    larger.services[0].table_size = RingSize::new(1 << 20).unwrap();
+    larger.services[0].members[0].alive = Alive::No;
+    let placed = place(&crowded, &larger, &mut rings);
+    assert_eq!(placed.full, Some(Full::Ring { slots: 1 << 20 }));
+    let key = ServiceKey::service("192.0.2.200:80".parse().unwrap(), Protocol::Tcp);
+    let decision = placed.target.entries[&key];
+    assert_eq!(decision, small.entries[&key]);
+    let alive = MemberIndex((placed.members[0][&member(2).address].0 - decision.member_base()) as u16);
+    assert!(
+        placed.target.rings[&decision.ring_block()]
+            .slots
+            .iter()
+            .all(|&slot| slot == alive)
+    );
     // All rings half as large, and twice as many: that fits when it is over, and every step frees what the next needs.
     installed
         .entries

@@ -57,7 +57,8 @@ const MODES: [(bool, &str); 2] = [(true, "native"), (false, "generic")];
 
 impl Kernel {
     /// Attaches to `interfaces`, or swaps the program of the links that are pinned for them, and takes the program off
-    /// all others. Without a pin folder the attachment ends with the process.
+    /// all others. Several interfaces are all attached in one mode. Without a pin folder the attachment ends with the
+    /// process.
     ///
     /// # Errors
     /// When an interface refuses; those before it stay attached.
@@ -66,10 +67,19 @@ impl Kernel {
         if let Some(folder) = &folder {
             pins::remove_links(folder, |interface| !interfaces.iter().any(|i| i == interface))?;
         }
-        interfaces
-            .iter()
-            .map(|interface| self.attach_one(interface, mode, folder.as_deref()))
-            .collect()
+        let mut all = Vec::with_capacity(interfaces.len());
+        for interface in interfaces {
+            all.push(self.attach_one(interface, mode, folder.as_deref())?);
+        }
+        // What XDP redirects natively gets lost in a NIC whose driver has no native XDP: all of them or none.
+        let generic = all.iter().find(|a| !a.native).map(|a| a.interface.clone());
+        if let Some(generic) = generic {
+            for attachment in all.iter_mut().filter(|a| a.native) {
+                *attachment = self.attach_one(&attachment.interface, XdpMode::Generic, folder.as_deref())?;
+                attachment.fallback = Some(format!("{generic} refuses it, and packets go between them"));
+            }
+        }
+        Ok(all)
     }
 
     fn attach_one(&mut self, interface: &str, mode: XdpMode, folder: Option<&Path>) -> Result<Attachment, AttachError> {

@@ -5,14 +5,14 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::programs::links::PinnedLink;
 use lb_common::service::{Decision, Mode};
 use nix::mount::{MntFlags, umount2};
 
 use super::pins::{self, Lock};
-use super::{LoadError, PinError, maps};
+use super::{PinError, maps};
 
 /// A pinned link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Lock {
     /// # Errors
     /// When the pins cannot be read.
     pub fn attachments(&self) -> Result<Vec<PinnedAttachment>, PinError> {
-        let attachment = |path: std::path::PathBuf| {
+        let attachment = |path: PathBuf| {
             let info = || {
                 PinnedLink::from_pin(&path)
                     .map(aya::programs::links::FdLink::from)?
@@ -47,23 +47,28 @@ impl Lock {
             .collect()
     }
 
-    /// The VIPs that the maps say Fulcrum put on the node. They are to be taken off before [`Self::detach`], which
-    /// forgets whose they are.
+    /// The VIPs that the maps say Fulcrum put on the node, and the folders of maps that this version cannot read. The VIPs
+    /// are to be taken off before [`Self::detach`], which forgets whose they are.
     ///
     /// # Errors
-    /// When maps are pinned that this version cannot read.
-    pub fn owned_addresses(&self) -> Result<BTreeSet<IpAddr>, LoadError> {
+    /// When the folders cannot be read.
+    pub fn owned_addresses(&self) -> Result<(BTreeSet<IpAddr>, Vec<PathBuf>), PinError> {
         let owned = |d: Decision| d.mode() == Some(Mode::Address) && d.has(Decision::OWNED);
-        let mut addresses = BTreeSet::new();
+        let (mut addresses, mut unreadable) = (BTreeSet::new(), Vec::new());
         for folder in pins::all_maps_folders(&self.pin_dir)? {
             if pins::entries(&folder)?.is_empty() {
                 continue;
             }
-            let entries = maps::pinned_services(&folder)?.entries();
-            let entries = entries.map_err(|error| LoadError::map("SERVICES", error))?;
+            let entries = maps::pinned_services(&folder)
+                .ok()
+                .and_then(|services| services.entries().ok());
+            let Some(entries) = entries else {
+                unreadable.push(folder);
+                continue;
+            };
             addresses.extend(entries.into_iter().filter(|(_, d)| owned(*d)).map(|(key, _)| key.ip()));
         }
-        Ok(addresses)
+        Ok((addresses, unreadable))
     }
 
     /// Takes the program off every interface, says off which, and removes all pins, of whatever layout. What is not
