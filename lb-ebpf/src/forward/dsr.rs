@@ -7,7 +7,7 @@ use crate::packet::Packet;
 use crate::transmit;
 use crate::verdict::{Sent, Step};
 
-/// Sends the packet to the member on its own link.
+/// Sends the packet towards the member, with another Ethernet header and no other change.
 #[inline(always)]
 pub(crate) fn send(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
     transmit::to_member(packet, chosen)

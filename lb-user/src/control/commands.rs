@@ -10,11 +10,11 @@ use tokio::sync::{oneshot, watch};
 use super::addresses::Addresses;
 use super::handle::{OverrideRefused, Request};
 use super::overrides::{Override, Overrides};
-use super::reconciler::{Reconciler, chain};
+use super::reconciler::Reconciler;
 use super::{names, report};
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::Overridden;
-use crate::model::{AdminState, Config, MemberKey};
+use crate::model::{AdminState, Config, MemberKey, chain};
 
 /// What others follow.
 #[derive(Debug)]

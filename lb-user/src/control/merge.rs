@@ -88,11 +88,15 @@ impl Facts {
         self.next_hops.retain(|host, _| hosts.contains(host));
     }
 
-    /// The prober has something to say; about backends that are gone nobody listens.
-    pub fn judge(&mut self, verdict: Verdict) {
-        if self.probed.contains(&verdict.member) {
-            self.verdicts.insert(verdict.member.clone(), verdict);
+    /// The prober has something to say; about backends that are gone nobody listens. True when it is more than another
+    /// reason for what was known, which is for people only.
+    pub fn judge(&mut self, verdict: Verdict) -> bool {
+        if !self.probed.contains(&verdict.member) {
+            return false;
         }
+        let health = verdict.health;
+        let before = self.verdicts.insert(verdict.member.clone(), verdict);
+        before.is_none_or(|before| before.health != health)
     }
 
     /// Has every backend that is probed been heard of? That its probes cannot be sent is something, too.

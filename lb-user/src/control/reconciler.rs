@@ -24,7 +24,7 @@ use super::report;
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Reloads, Status};
-use crate::model::{Config, NextHopState, Verdict};
+use crate::model::{Config, NextHopState, Verdict, chain};
 use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
@@ -80,7 +80,7 @@ pub struct Reconciler<D, A> {
     seed: Seed,
     rings: Rings,
     /// What the maps hold; `None` when that has to be read.
-    installed: Option<Snapshot>,
+    pub(super) installed: Option<Snapshot>,
     /// The last plan that was carried out.
     pub(super) carried: Carried,
     /// How the program is attached; `None` before it is.
@@ -168,13 +168,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     false
                 }
                 Some(verdict) = inputs.verdicts.recv() => {
-                    self.read_config(&mut inputs.config);
-                    self.facts.judge(verdict);
+                    let mut changed = self.read_config(&mut inputs.config);
+                    changed |= self.facts.judge(verdict);
                     while let Ok(verdict) = inputs.verdicts.try_recv() {
-                        self.read_config(&mut inputs.config);
-                        self.facts.judge(verdict);
+                        changed |= self.read_config(&mut inputs.config);
+                        changed |= self.facts.judge(verdict);
                     }
-                    true
+                    changed
                 }
                 Some((host, state)) = inputs.next_hops.recv() => {
                     self.read_config(&mut inputs.config);
@@ -239,12 +239,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn reconfigure(&mut self, config: &mut watch::Receiver<Arc<Config>>) {
         let config = Arc::clone(&config.borrow_and_update());
         self.facts.reconfigure(config);
-    }
-
-    /// One round that reads back what is installed, instead of trusting what was written.
-    pub async fn resync(&mut self) -> bool {
-        self.installed = None;
-        self.converge().await
     }
 
     /// One round; false when it failed, which is logged and kept as the node's fault.
@@ -406,15 +400,4 @@ fn slots_written(ops: &[MapOp]) -> usize {
         _ => 0,
     };
     ops.iter().map(slots).sum()
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,4 +1,6 @@
 //! The reconciler over a data plane in memory: whose a VIP is, what stays over a restart, and faults at every step.
+//!
+//! Past 500 lines: one stage and one cast for all of them.
 
 mod commands;
 
@@ -151,7 +153,8 @@ async fn a_vip_is_ours_when_nobody_put_it_there() {
     assert_eq!(vips.iter().map(|v| v.exclusive).collect::<Vec<_>>(), [true, false]);
     // Somebody takes ours away: it comes back. The entry in the maps says whose it is.
     node.present.lock().unwrap().clear();
-    assert!(reconciler.resync().await);
+    reconciler.installed = None;
+    assert!(reconciler.converge().await);
     assert!(node.has("192.0.2.10") && !node.has("192.0.2.20"));
 
     // After a restart ours is still ours, although it is there.
@@ -332,7 +335,8 @@ async fn what_somebody_else_changes_is_repaired() {
     reconciler.dataplane.apply(&MapOp::DelEntry(key)).unwrap();
     let slots = vec![(5, lb_common::id::MemberIndex::NONE)];
     reconciler.dataplane.apply(&MapOp::PutSlots { block, slots }).unwrap();
-    assert!(reconciler.resync().await);
+    reconciler.installed = None;
+    assert!(reconciler.converge().await);
     assert_eq!(reconciler.dataplane.installed().unwrap(), right);
 }
 
@@ -401,6 +405,21 @@ impl Running {
         let patience = std::time::Duration::from_secs(20);
         assert!(tokio::time::timeout(patience, asking).await.is_ok(), "never: {what}");
     }
+}
+
+#[test]
+fn only_news_of_health_is_worth_a_round() {
+    let mut facts = Facts::new(config(ONE), BTreeMap::new());
+    assert!(
+        facts.judge(verdict(1, Health::Unknown)),
+        "the first word settles the health round"
+    );
+    assert!(facts.judge(verdict(1, Health::Up)));
+    assert!(!facts.judge(verdict(1, Health::Up)), "another reason changes no map");
+    assert!(facts.judge(verdict(1, Health::Down)));
+    assert!(!facts.judge(verdict(9, Health::Up)), "nobody knows this backend");
+    assert!(!facts.settled());
+    assert!(facts.judge(verdict(2, Health::Up)) && facts.judge(verdict(3, Health::Down)) && facts.settled());
 }
 
 #[tokio::test(flavor = "multi_thread")]

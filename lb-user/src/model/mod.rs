@@ -1,10 +1,12 @@
 //! Domain types: what the file says, what health found, what the data plane shall do. No tokio, aya or serde.
 
+mod chain;
 pub mod config;
 pub mod health;
 pub mod next_hop;
 pub mod status;
 
+pub use chain::chain;
 pub use config::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
     Service, Undeclared, XdpMode,

@@ -24,7 +24,7 @@ use tokio::time::{self, Instant, MissedTickBehavior};
 use super::error::{self, Context};
 use super::neighbour::{self, Ask, Key, Neighbour};
 use super::{Error, Events, Net};
-use crate::model::{NextHop, NextHopState};
+use crate::model::{NextHop, NextHopState, chain};
 
 /// 10 s; bounds how long a change can go unseen whose message was lost.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -259,10 +259,7 @@ impl Resolver {
         let mut hop = None;
         let state = match self.try_look(ip, &mut hop).await {
             Ok(state) => state,
-            Err(error) => NextHopState::Pending(match std::error::Error::source(&error) {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            }),
+            Err(error) => NextHopState::Pending(chain(&error)),
         };
         (hop, state)
     }

@@ -10,7 +10,7 @@ use nix::libc;
 
 use super::object::{self, LoadError};
 use super::{Kernel, PinError, pins};
-use crate::model::XdpMode;
+use crate::model::{XdpMode, chain};
 
 /// How the program sits on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,16 +192,7 @@ impl AttachError {
 
     /// What the kernel said, with its causes.
     fn reason(&self) -> String {
-        let mut text = String::new();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        std::error::Error::source(self).map_or_else(|| chain(self), chain)
     }
 }
 
