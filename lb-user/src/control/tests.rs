@@ -22,7 +22,7 @@ use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
 use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
-use crate::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
+use crate::model::{Backend, Config, Health, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
 use crate::plan::{MapOp, ServiceKey, Snapshot};
 
 /// The node's addresses, in memory.
@@ -405,6 +405,32 @@ impl Running {
         let patience = std::time::Duration::from_secs(20);
         assert!(tokio::time::timeout(patience, asking).await.is_ok(), "never: {what}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_is_said_and_stops_nothing_else() {
+    let node = Node::default();
+    let mut crowded = (*config(ONE)).clone();
+    let mut big = crowded.services[0].clone();
+    big.name = "big".into();
+    big.vips = vec!["192.0.2.30:80".parse().unwrap()];
+    let backend = |i: u16| Backend {
+        address: ([10, 1, (i >> 8) as u8, i as u8], 80).into(),
+        ..big.backends[0].clone()
+    };
+    big.backends = (0..65_534).map(backend).collect();
+    crowded.services.push(big);
+    let mut facts = well(ONE);
+    facts.reconfigure(Arc::new(crowded));
+    let mut reconciler = attached(Fake::default(), node.clone(), facts, SEED);
+    assert!(!reconciler.converge().await);
+    let fault = reconciler.status().fault.unwrap();
+    assert!(fault.contains("no room for 65534 backends"), "{fault}");
+    assert_eq!(slots(&reconciler).iter().sum::<u32>(), 256);
+    assert!(
+        node.has("192.0.2.10") && node.has("192.0.2.30"),
+        "VIPs come all the same"
+    );
 }
 
 #[test]
