@@ -48,10 +48,24 @@ impl Ipv6Be {
         octets
     }
 
+    /// An IPv4 address, mapped into `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+    #[inline(always)]
+    pub const fn mapped_v4(address: Ipv4Be) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
+    }
+
+    /// The IPv4 address that is mapped into this one; of others, their last four octets.
+    #[inline(always)]
+    pub const fn last_v4(self) -> Ipv4Be {
+        let [.., a, b, c, d] = self.0[1].to_ne_bytes();
+        Ipv4Be::new([a, b, c, d])
+    }
+
     /// An address of either family; IPv4 is mapped into `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
     pub fn mapped(address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+            IpAddr::V4(v4) => Self::mapped_v4(v4.into()),
             IpAddr::V6(v6) => v6.into(),
         }
     }

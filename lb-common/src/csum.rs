@@ -17,6 +17,29 @@ pub const fn fold(sum: u32) -> u16 {
     !((sum >> 16) + (sum & 0xffff)) as u16
 }
 
+/// What has to be added to a checksum's complement when the words `old` of what it covers become `new`: the one's
+/// complement difference of their sums. For what is rewritten the same way again and again, see [`apply`].
+#[inline(always)]
+pub const fn difference<const N: usize>(old: [u64; N], new: [u64; N]) -> u16 {
+    let mut sum = 0u64;
+    let mut i = 0;
+    while i < N {
+        let (old, new) = (!old[i], new[i]);
+        sum += (old & 0xffff_ffff) + (old >> 32) + (new & 0xffff_ffff) + (new >> 32);
+        i += 1;
+    }
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// `checksum`, as it sits in a header, after a change with this [`difference`]; RFC 1624 equation 3.
+#[inline(always)]
+pub const fn apply(checksum: u16, difference: u16) -> u16 {
+    fold((!checksum as u32 & 0xffff) + difference as u32)
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -53,6 +76,16 @@ mod tests {
             // Both zeros of one's complement verify; they differ only when everything else sums to zero.
             let rest: Vec<u16> = words.iter().copied().filter(|&w| w != 0).collect();
             prop_assert!(updated == full || rest.is_empty(), "{updated:04x} {full:04x}");
+        }
+
+        #[test]
+        fn a_difference_applied_equals_a_new_sum(old: [u64; 5], new: [u64; 5], rest in proptest::collection::vec(1..=u16::MAX, 1..20)) {
+            let words = |changed: [u64; 5]| -> Vec<u16> {
+                let changed = changed.into_iter().flat_map(|w| [w as u16, (w >> 16) as u16, (w >> 32) as u16, (w >> 48) as u16]);
+                changed.chain(rest.iter().copied()).collect()
+            };
+            let updated = apply(reference(&words(old)), difference(old, new));
+            prop_assert_eq!(updated, reference(&words(new)));
         }
 
         #[test]

@@ -14,8 +14,9 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// Both, as one word of a hash or a checksum.
     #[inline(always)]
-    const fn word(self) -> u64 {
+    pub(crate) const fn word(self) -> u64 {
         self.source.0 as u64 | (self.destination.0 as u64) << 16
     }
 }

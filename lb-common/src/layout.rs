@@ -1,7 +1,8 @@
 //! Sizes of everything that lies in a map, and the number that names the whole layout.
 
 use crate::backend::{MacFlags, Member, Nic};
-use crate::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use crate::limits::{FLOW_TABLE, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use crate::nat::{NatKey, Translation};
 use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use crate::stats::{Counters, DROP_CODES};
@@ -26,7 +27,21 @@ shared! {
     MacFlags = 8,
     Nic = 8,
     Member = 64,
-    Counters = 24,
+    Counters = 40,
+    NatKey = 40,
+    Translation = 80,
+}
+
+/// What sort of map it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MapKind {
+    /// Looked up and written by system calls.
+    Plain = 0,
+    /// An array that the manager maps into its memory.
+    Mapped = 1,
+    /// A hash of flows, with as many entries as the file says, allocated on use.
+    Flows = 2,
 }
 
 /// A map as both sides expect it.
@@ -40,59 +55,69 @@ pub struct MapLayout {
     pub value: u32,
     /// Most entries.
     pub entries: u32,
-    /// Is it an array that the manager maps into its memory?
-    pub mapped: bool,
+    /// What sort of map it is.
+    pub kind: MapKind,
+    /// Changes whenever the map's meaning changes while its sizes stay.
+    pub version: u32,
 }
 
-const fn map(name: &'static str, key: usize, value: usize, entries: u32, mapped: bool) -> MapLayout {
+const fn map(name: &'static str, key: usize, value: usize, entries: u32, kind: MapKind) -> MapLayout {
     assert!(name.len() <= 15);
     MapLayout {
         name,
         key: key as u32,
         value: value as u32,
         entries,
-        mapped,
+        kind,
+        version: 1,
     }
 }
 
-/// Changes whenever the meaning of a map changes while its sizes stay.
-pub const LAYOUT_VERSION: u32 = 1;
+/// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
+const MAPS: [MapLayout; 10] = {
+    use MapKind::{Flows, Mapped, Plain};
+    const DECISION: usize = size_of::<Decision>();
+    const COUNTERS: usize = size_of::<Counters>();
+    const NAT: (usize, usize) = (size_of::<NatKey>(), size_of::<Translation>());
+    [
+        map("SERVICES_V4", 4, size_of::<BucketV4>(), SERVICE_BUCKETS, Mapped),
+        map("SERVICES_V6", 4, size_of::<BucketV6>(), SERVICE_BUCKETS, Mapped),
+        map("OVERFLOW_V4", size_of::<KeyV4>(), DECISION, SERVICE_OVERFLOW, Plain),
+        map("OVERFLOW_V6", size_of::<KeyV6>(), DECISION, SERVICE_OVERFLOW, Plain),
+        map("RING", 4, size_of::<RingBlock>(), RING_BLOCKS, Mapped),
+        map("BACKENDS", 4, size_of::<Member>(), MEMBERS, Mapped),
+        map("COUNTERS", 4, COUNTERS, MEMBERS, Plain),
+        map("DROPS", 4, size_of::<u64>(), DROP_CODES, Plain),
+        map("NAT", NAT.0, NAT.1, FLOW_TABLE, Flows),
+        map("NAT_REPLY", NAT.0, NAT.1, FLOW_TABLE, Flows),
+    ]
+};
 
-/// Every map that is pinned and adopted.
-pub const MAPS: &[MapLayout] = &[
-    map("SERVICES_V4", 4, size_of::<BucketV4>(), SERVICE_BUCKETS, true),
-    map("SERVICES_V6", 4, size_of::<BucketV6>(), SERVICE_BUCKETS, true),
-    map(
-        "OVERFLOW_V4",
-        size_of::<KeyV4>(),
-        size_of::<Decision>(),
-        SERVICE_OVERFLOW,
-        false,
-    ),
-    map(
-        "OVERFLOW_V6",
-        size_of::<KeyV6>(),
-        size_of::<Decision>(),
-        SERVICE_OVERFLOW,
-        false,
-    ),
-    map("RING", 4, size_of::<RingBlock>(), RING_BLOCKS, true),
-    map("BACKENDS", 4, size_of::<Member>(), MEMBERS, true),
-    map("COUNTERS", 4, size_of::<Counters>(), MEMBERS, false),
-    map("DROPS", 4, size_of::<u64>(), DROP_CODES, false),
-];
-
-/// Digest of [`MAPS`] and [`LAYOUT_VERSION`] (64-bit FNV-1a): the name of the folder that holds the pins.
-pub const fn digest() -> u64 {
-    let mut hash = fnv(0xcbf2_9ce4_8422_2325, &LAYOUT_VERSION.to_le_bytes());
+/// Every map that is pinned and adopted, where tables of flows have `flow_table` entries.
+pub const fn maps(flow_table: u32) -> [MapLayout; MAPS.len()] {
+    let mut maps = MAPS;
     let mut i = 0;
-    while i < MAPS.len() {
-        let m = MAPS[i];
+    while i < maps.len() {
+        if matches!(maps[i].kind, MapKind::Flows) {
+            maps[i].entries = flow_table;
+        }
+        i += 1;
+    }
+    maps
+}
+
+/// Digest of a layout (64-bit FNV-1a): the name of the folder that holds the pins.
+pub const fn digest(maps: &[MapLayout]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut i = 0;
+    while i < maps.len() {
+        let m = maps[i];
         hash = fnv(hash, m.name.as_bytes());
         hash = fnv(hash, &m.key.to_le_bytes());
         hash = fnv(hash, &m.value.to_le_bytes());
         hash = fnv(hash, &m.entries.to_le_bytes());
-        hash = fnv(hash, &[m.mapped as u8]);
+        hash = fnv(hash, &[m.kind as u8]);
+        hash = fnv(hash, &m.version.to_le_bytes());
         i += 1;
     }
     hash

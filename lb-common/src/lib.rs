@@ -16,6 +16,7 @@ pub mod hash;
 pub mod id;
 pub mod layout;
 pub mod limits;
+pub mod nat;
 pub mod ring;
 pub mod select;
 pub mod service;

@@ -27,3 +27,13 @@ pub const MEMBERS: u32 = 1 << 16;
 /// Fewest ids that a service's members get, a power of two: room to grow without moving, since members that move start
 /// their counters anew. A service of n backends gets the next power of two above n, but at least this.
 pub const MEMBERS_PER_SERVICE: u32 = 16;
+
+/// Entries of `NAT` and of `NAT_REPLY` where the file says nothing else: flows that can be translated at once. 4 MiB
+/// each while empty, and about 180 bytes for each entry, allocated on use.
+pub const FLOW_TABLE: u32 = 1 << 18;
+
+/// Fewest and most entries that these tables may have.
+pub const FLOW_TABLE_RANGE: (u32, u32) = (1 << 10, 1 << 24);
+
+/// Ports that a new flow tries before it is dropped for want of one.
+pub const PORT_TRIES: u32 = 64;

@@ -98,6 +98,10 @@ pub enum Mode {
     Address = 1,
     /// Rewrite the destination MAC; the backend answers the client directly.
     Dsr = 2,
+    /// Rewrite addresses and ports, both ways.
+    Nat = 3,
+    /// Not a service but a backend of `nat` services: where flows find its member again after it has moved.
+    Backend = 4,
 }
 
 /// All that decides about a packet of a service, in one word that is read once. Zero: no entry.
@@ -108,9 +112,10 @@ pub enum Mode {
 /// | 3 | VIP: answer echo requests |
 /// | 4 | VIP: drop packets to ports that no service declares |
 /// | 5 | VIP: Fulcrum put it on the node, and takes it off again |
+/// | 6 | address: `nat` uses it as source, so replies come to it |
 /// | 8 to 12 | log2 of the ring's slots |
 /// | 16 to 39 | first block of the ring |
-/// | 40 to 62 | member base |
+/// | 40 to 62 | member base; of a backend, its member |
 /// | 63 | the bucket's last entry: more keys of this bucket are in the hash |
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,12 +130,20 @@ impl Decision {
     pub const DROP_UNDECLARED: u64 = 1 << 4;
     /// VIP flag: Fulcrum put the address on the node.
     pub const OWNED: u64 = 1 << 5;
+    /// Flag of an address: replies to flows that `nat` has translated come here.
+    pub const NAT_SOURCE: u64 = 1 << 6;
     /// Mark of a bucket, kept in its last entry.
     pub const OVERFLOWED: u64 = 1 << 63;
 
-    /// Decision for a VIP, from the flags [`Self::ECHO`], [`Self::DROP_UNDECLARED`] and [`Self::OWNED`].
+    /// Decision for an address, from the flags [`Self::ECHO`], [`Self::DROP_UNDECLARED`], [`Self::OWNED`] and
+    /// [`Self::NAT_SOURCE`].
     pub const fn address(flags: u64) -> Self {
-        Self(Mode::Address as u64 | flags & (Self::ECHO | Self::DROP_UNDECLARED | Self::OWNED))
+        Self(Mode::Address as u64 | flags & (Self::ECHO | Self::DROP_UNDECLARED | Self::OWNED | Self::NAT_SOURCE))
+    }
+
+    /// Decision for a backend of `nat` services.
+    pub const fn backend(member: MemberId) -> Self {
+        Self(Mode::Backend as u64 | (member.0 as u64 & 0x7f_ffff) << 40)
     }
 
     /// Decision for a service whose ring has 2^`ring_log2` slots from `ring_block` on.
@@ -173,8 +186,16 @@ impl Decision {
         match self.0 & 7 {
             1 => Some(Mode::Address),
             2 => Some(Mode::Dsr),
+            3 => Some(Mode::Nat),
+            4 => Some(Mode::Backend),
             _ => None,
         }
+    }
+
+    /// Is this a service, of whatever mode?
+    #[inline(always)]
+    pub const fn is_service(self) -> bool {
+        !matches!(self.0 & 7, 0 | 1 | 4)
     }
 
     /// First block of the ring.
@@ -200,6 +221,14 @@ impl Decision {
     pub const fn member(self, index: MemberIndex) -> MemberId {
         MemberId(self.member_base().wrapping_add(index.0 as u32))
     }
+}
+
+/// Bits of the one word in `FEATURES`.
+pub mod feature {
+    /// Some `nat` service keeps the client's address, so replies may come for any address.
+    pub const CLIENT_SOURCE: u64 = 1;
+    /// Tables of an earlier version are being taken over: flows of TCP that are not known may still come.
+    pub const HOLD: u64 = 1 << 1;
 }
 
 /// A key and its decision. The decision is written last and zeroed first, each as one atomic store.

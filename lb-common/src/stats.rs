@@ -8,8 +8,13 @@ pub struct Counters {
     pub packets: u64,
     /// Bytes forwarded, Ethernet header included, frame check sequence not.
     pub bytes: u64,
-    /// TCP packets with SYN and without ACK: attempts to open a connection, repeated ones included.
+    /// TCP packets with SYN and without ACK: attempts to open a connection, repeated ones included. In `nat`, flows that
+    /// got a translation, UDP included.
     pub new_flows: u64,
+    /// `nat`: packets from the backend to its clients.
+    pub reply_packets: u64,
+    /// `nat`: their bytes, counted as [`Self::bytes`] are.
+    pub reply_bytes: u64,
 }
 
 impl core::ops::AddAssign for Counters {
@@ -17,6 +22,8 @@ impl core::ops::AddAssign for Counters {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.new_flows += other.new_flows;
+        self.reply_packets += other.reply_packets;
+        self.reply_bytes += other.reply_bytes;
     }
 }
 
@@ -62,6 +69,12 @@ drop_reasons! {
     Inconsistent = 10 "inconsistent",
     /// The backend is reached through an interface that the program cannot send to.
     NoEgress = 11 "no_egress",
+    /// `nat`: a new flow, while every port towards the backend is in use.
+    NatPorts = 12 "nat_ports",
+    /// `nat`: a new flow, while the table of flows is full.
+    NatTable = 13 "nat_table",
+    /// `nat`: a flow that is not known while the tables of an earlier version are being taken over.
+    NatHeld = 14 "nat_held",
 }
 
 /// Elements of `DROPS`: codes from 0 up to and without this. More than there are reasons, so that a new reason does

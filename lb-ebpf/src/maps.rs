@@ -1,13 +1,14 @@
-//! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout::MAPS`.
+//! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout`.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
 use lb_common::id::MemberId;
-use lb_common::limits::{MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use lb_common::limits::{FLOW_TABLE, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::RingBlock;
-use lb_common::select::Tables;
+use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::stats::{Counters, DROP_CODES};
 
@@ -37,6 +38,18 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, { MEMBERS as usize }> = PerCpu
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<u64, { DROP_CODES as usize }> = PerCpuArray::new();
+
+/// Flows that are translated, as their clients send them.
+#[btf_map]
+pub(crate) static NAT: HashMap<NatKey, Translation, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
+
+/// The same flows, as their backends answer.
+#[btf_map]
+pub(crate) static NAT_REPLY: HashMap<NatKey, Translation, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
+
+/// One word of `lb_common::service::feature`, so that what nobody uses costs nobody anything.
+#[btf_map]
+static FEATURES: Array<u64, 1, MAPPED> = Array::new();
 
 /// Made anew with each load, and filled before the program is attached.
 #[btf_map]
@@ -86,4 +99,10 @@ impl Tables for Maps {
     fn member(&self, id: MemberId) -> Option<&Member> {
         BACKENDS.get(id.0)
     }
+}
+
+/// Are these bits of `lb_common::service::feature` set?
+#[inline(always)]
+pub(crate) fn feature(bits: u64) -> bool {
+    FEATURES.get(0).is_some_and(|word| read_once(word) & bits != 0)
 }

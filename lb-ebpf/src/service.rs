@@ -19,7 +19,7 @@ pub(crate) fn serve(packet: &Packet<'_>, service: Decision, hash: u64, segment: 
     let bytes = packet.len();
     let sent = match service.mode() {
         Some(Mode::Dsr) => forward::dsr::send(packet, &chosen)?,
-        Some(Mode::Address) | None => return Err(Stop::Drop(DropReason::Inconsistent)),
+        Some(Mode::Address | Mode::Nat | Mode::Backend) | None => return Err(Stop::Drop(DropReason::Inconsistent)),
     };
     stats::forwarded(chosen.id, bytes, segment.opens);
     Ok(sent)

@@ -63,6 +63,7 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
                 local: NODE,
                 interface: 1,
                 router: None,
+                source: Some([10, 0, 0, 254].into()),
             };
             facts.route(backend.address.ip(), NextHopState::Resolved(hop));
             facts.judge(Verdict {

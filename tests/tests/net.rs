@@ -244,15 +244,16 @@ async fn next_hops_are_found_and_followed() {
     let mac = |link: Option<lb_user::net::Link>| link.unwrap().mac.unwrap();
     let local = mac(pair.left_net.link("eth0").await.unwrap());
     let remote = mac(pair.right_net.link("eth0").await.unwrap());
-    let by = |mac, router: Option<&str>| {
+    let by = |mac, router: Option<&str>, source: &str| {
         NextHopState::Resolved(NextHop {
             mac,
             local,
             interface: eth0,
             router: router.map(ip),
+            source: Some(ip(source)),
         })
     };
-    let hop = |mac| by(mac, None);
+    let hop = |mac| by(mac, None, "10.99.0.1");
 
     let targets = [
         "10.99.0.2",
@@ -270,7 +271,8 @@ async fn next_hops_are_found_and_followed() {
         match state {
             NextHopState::Resolved(_) => {
                 assert!(["10.99.0.2", "fd99::2"].contains(&text.as_str()), "{text}: {state:?}");
-                assert_eq!(state, hop(remote), "{text}");
+                let source = if target.is_ipv4() { "10.99.0.1" } else { "fd99::1" };
+                assert_eq!(state, by(remote, None, source), "{text}");
             }
             NextHopState::Pending(why) => {
                 assert!(why.contains("has not answered yet"), "{text}: {why}");
@@ -312,7 +314,7 @@ async fn next_hops_are_found_and_followed() {
         .add_route(ip("0.0.0.0"), 0, ip("10.99.0.2"))
         .await
         .unwrap();
-    let routed = by(exchanged, Some("10.99.0.2"));
+    let routed = by(exchanged, Some("10.99.0.2"), "10.99.0.1");
     resolver.until("203.0.113.5", |state| *state == routed).await;
     pair.left_net.set_down(eth0).await.unwrap();
     resolver.until_reason("203.0.113.5", "no route to 203.0.113.5").await;

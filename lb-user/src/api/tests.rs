@@ -114,6 +114,8 @@ fn status() -> model::Status {
         packets: 12,
         bytes: 1 << 60,
         new_flows: 4,
+        reply_packets: 0,
+        reply_bytes: 0,
     };
     model::Status {
         node: "lb1".to_owned(),

@@ -90,13 +90,14 @@ impl Front<'_> {
                 let hint = "its clients notice as they would with \"disabled\"; it is still probed";
                 Some(fault(span, message).hint(hint))
             }
-            (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
+            (Mode::Nat, _) | (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
         }
     }
 
     /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family.
     fn check(&self, span: &Span, address: SocketAddr) -> Checked<()> {
         match self.mode {
+            Mode::Nat => return Ok(()),
             Mode::Dsr => {}
         }
         let Some((vip_span, vip)) = self.vips.first() else {

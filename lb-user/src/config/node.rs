@@ -48,6 +48,7 @@ impl Reader {
             hash_seed_file: path("hash-seed-file", Subject::HashSeedFile)?,
             state_dir: path("state-dir", Subject::StateDir)?.unwrap_or_else(|| "/var/lib/fulcrum".into()),
             pin_dir: path("pin-dir", Subject::PinDir)?.unwrap_or_else(|| "/sys/fs/bpf/fulcrum".into()),
+            flow_table_size: lb_common::limits::FLOW_TABLE,
         })
     }
 

@@ -9,7 +9,7 @@ use super::backend::{self, Front};
 use super::fault::{Checked, Span, fault};
 use super::raw::{Table, Value};
 use super::{Reader, Subject};
-use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared};
+use crate::model::{AdminState, Balance, Mode, Nat, Protocol, RingSize, Service, Undeclared};
 
 /// Slots per backend below which shares and churn get coarse.
 const SLOTS_PER_BACKEND: u32 = 100;
@@ -35,7 +35,7 @@ impl Reader {
             .insert(Subject::Service(name.name()?.to_owned()), table.span.clone());
         let mode = table
             .require("mode", "\"dsr\"")?
-            .choice(&[("dsr", Mode::Dsr)], &["tunnel", "nat", "proxy"])?;
+            .choice(&[("dsr", Mode::Dsr), ("nat", Mode::Nat)], &["tunnel", "proxy"])?;
         let vips = vips(&table.require("address", "\"192.0.2.10:80\"")?, mode)?;
         let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
         let protocol = match table.get("protocol") {
@@ -63,6 +63,8 @@ impl Reader {
                 mode,
                 balance,
                 table_size: ring,
+                nat: Nat::default(),
+                idle_timeout: protocol.idle_timeout(),
                 undeclared: kept,
                 health,
                 backends,
@@ -163,7 +165,7 @@ fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
                 let hint = "dsr does not change ports, so no backend could serve both: make it two services";
                 return Err(fault(span, message).other(first.clone(), "the other port").hint(hint));
             }
-            (Mode::Dsr, _) => vips.push((span, vip)),
+            (Mode::Dsr | Mode::Nat, _) => vips.push((span, vip)),
         }
     }
     if vips.is_empty() {

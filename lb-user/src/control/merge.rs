@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
-    AdminState, Backend, Config, Health, MemberKey, Mode, NextHop, NextHopState, Service, Undeclared, Verdict,
+    AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Service, Undeclared,
+    Verdict,
 };
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
 
@@ -127,6 +128,13 @@ impl Facts {
             }) if service.mode == Mode::Dsr => NextHopState::Unresolved(format!(
                 "it is behind router {router}; dsr needs it on this node's own segment"
             )),
+            NextHopState::Resolved(NextHop { source: None, .. })
+                if service.mode == Mode::Nat && service.nat.source == NatSource::Auto =>
+            {
+                NextHopState::Unresolved(
+                    "the node has no address of its own on the way there; give [service.nat] a source".into(),
+                )
+            }
             NextHopState::Resolved(NextHop { interface, .. }) if !self.interfaces.contains_key(interface) => {
                 NextHopState::Unresolved("it is reached through an interface that is not in [node] interfaces".into())
             }
@@ -163,6 +171,8 @@ impl Facts {
             vips: service.vips.clone(),
             protocol: service.protocol,
             mode: service.mode,
+            nat: service.nat.clone(),
+            idle_timeout: service.idle_timeout,
             table_size: service.table_size,
             members: service
                 .backends

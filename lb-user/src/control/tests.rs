@@ -103,6 +103,7 @@ fn hop(last: u8, interface: u32) -> NextHopState {
         local: Mac([2, 0, 0, 0, 1, 0]),
         interface,
         router: None,
+        source: None,
     })
 }
 

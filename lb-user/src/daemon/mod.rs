@@ -95,7 +95,7 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: BTreeMap<u32, Link>, seed
     let config = Arc::new(parsed.config.clone());
     let node = &config.node;
     let doors = Doors::open(parsed).await?;
-    let mut dataplane = Kernel::open(&node.pin_dir, seed)?;
+    let mut dataplane = Kernel::open(&node.pin_dir, seed, node.flow_table_size)?;
     dataplane.forward_messages()?;
     for (index, link) in &interfaces {
         dataplane.set_nic(*index, link.mac.unwrap_or_default())?;

@@ -43,6 +43,7 @@ impl Default for Fake {
                 },
                 ring: Region::heap(block, 1 << 12),
                 backends: Region::heap(Member::default(), 1 << 12),
+                features: Region::heap(0, 1),
             },
             log: Vec::new(),
             fault: Box::new(|_| false),

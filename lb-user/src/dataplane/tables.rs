@@ -12,7 +12,7 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
-use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, KeyV6, Mode};
+use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, KeyV6, feature};
 
 use super::error::ApplyError;
 use super::region::{Region, store_u32, store_u64};
@@ -95,6 +95,7 @@ pub(super) struct Layout {
     pub(super) services: Services,
     pub(super) ring: Region<RingBlock>,
     pub(super) backends: Region<Member>,
+    pub(super) features: Region<u64>,
 }
 
 impl Tables for Layout {
@@ -122,6 +123,9 @@ impl Tables for Layout {
         self.backends.get(id.0)
     }
 }
+
+/// Features that follow from what is desired; the others are [`super::kernel`]'s own.
+const DERIVED: u64 = feature::CLIENT_SOURCE;
 
 /// One family of services: its key, and a place of its buckets.
 trait Place {
@@ -223,8 +227,16 @@ impl Layout {
             MapOp::PutSlots { block, slots } => self.put_slots(*block, slots.iter().copied()),
             MapOp::PutEntry(key, decision) => self.services.write(*key, *decision),
             MapOp::DelEntry(key) => self.services.write(*key, Decision::NONE),
+            MapOp::PutFeatures(bits) => self.put_features(*bits),
             MapOp::ResetCounters(_) | MapOp::Grace => Ok(()),
         }
+    }
+
+    fn put_features(&mut self, bits: u64) -> Result<(), ApplyError> {
+        let word = self.features.get_mut(0).ok_or_else(|| out_of_bounds("FEATURES", 0))?;
+        let others = *word & !DERIVED;
+        store_u64(word, others | bits);
+        Ok(())
     }
 
     /// Stores slots of the ring that begins at `block`.
@@ -250,6 +262,12 @@ impl Layout {
         }
         place.address = member.address;
         place.port = member.port;
+        for (place, word) in place.source.0.iter_mut().zip(member.source.0) {
+            store_u64(place, word);
+        }
+        store_u32(&mut place.idle, member.idle);
+        place.first_port = member.first_port;
+        place.ports = member.ports;
         store_u64(&mut place.local.0, member.local.0);
         store_u32(&mut place.interface, member.interface);
         if resolved {
@@ -262,7 +280,7 @@ impl Layout {
     pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
         let entries = self.services.entries()?;
         let mut rings = BTreeMap::new();
-        for decision in entries.values().filter(|d| d.mode() != Some(Mode::Address)) {
+        for decision in entries.values().filter(|d| d.is_service()) {
             let (block, log2) = (decision.ring_block(), decision.ring_log2());
             rings.entry(block).or_insert_with(|| Ring {
                 log2,
@@ -277,6 +295,7 @@ impl Layout {
             members: members.map(|(id, &member)| (id, member)).collect(),
             entries,
             rings,
+            features: self.features.get(0).map_or(0, |word| word & DERIVED),
         })
     }
 

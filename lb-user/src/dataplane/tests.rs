@@ -1,6 +1,7 @@
 //! Plans performed on the real layouts: any change of any state leads to what was desired, and on the way there no
 //! packet can meet a half-made service.
 
+use crate::model::Nat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -64,6 +65,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
             router: None,
+            source: None,
         }),
     }
 }
@@ -95,6 +97,8 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
                 .collect(),
             protocol: Protocol::Tcp,
             mode: Mode::Dsr,
+            nat: Nat::default(),
+            idle_timeout: Protocol::Tcp.idle_timeout(),
             table_size: RingSize::new(1 << log2).unwrap(),
             members: backends
                 .into_iter()

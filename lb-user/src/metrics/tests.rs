@@ -43,6 +43,8 @@ fn backend(name: &str) -> BackendStatus {
             // More than an i64 or a double holds.
             bytes: u64::MAX - 1,
             new_flows: 4,
+            reply_packets: 0,
+            reply_bytes: 0,
         },
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration after validation: a value of these types cannot be wrong.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Folder on a bpffs for the pins. One daemon per folder.
     pub pin_dir: PathBuf,
+    /// Entries of each table of flows, within [`lb_common::limits::FLOW_TABLE_RANGE`].
+    pub flow_table_size: u32,
 }
 
 /// How the XDP program is attached.
@@ -70,6 +72,10 @@ pub struct Service {
     pub balance: Balance,
     /// Slots of the ring.
     pub table_size: RingSize,
+    /// `[service.nat]`; said or not, it is of use in [`Mode::Nat`] only.
+    pub nat: Nat,
+    /// A flow that is silent for longer is forgotten, where the mode keeps flows. At least 5 s.
+    pub idle_timeout: Duration,
     /// What becomes of ports that no service declares; `None`: as section 5.1 of the design says, by who put the VIP
     /// on the node.
     pub undeclared: Option<Undeclared>,
@@ -89,6 +95,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// How long a flow may be silent where the file does not say: TCP a little longer than Linux waits before its first
+    /// keepalive, UDP two minutes.
+    pub const fn idle_timeout(self) -> Duration {
+        match self {
+            Self::Tcp => Duration::from_secs(2 * 3600 + 15 * 60),
+            Self::Udp => Duration::from_secs(2 * 60),
+        }
+    }
+
     /// IANA protocol number.
     pub const fn number(self) -> u8 {
         match self {
@@ -111,6 +126,8 @@ impl Protocol {
 pub enum Mode {
     /// Direct server return: rewrite the destination MAC, the backend answers the client itself.
     Dsr,
+    /// Network address translation: both directions pass the node.
+    Nat,
 }
 
 impl Mode {
@@ -118,7 +135,88 @@ impl Mode {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Dsr => "dsr",
+            Self::Nat => "nat",
         }
+    }
+}
+
+/// `[service.nat]`: what backends see in place of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Which address.
+    pub source: NatSource,
+    /// Which ports.
+    pub ports: PortRange,
+}
+
+impl Default for Nat {
+    /// The node's own address, and [`PortRange::DEFAULT`].
+    fn default() -> Self {
+        Self {
+            source: NatSource::Auto,
+            ports: PortRange::DEFAULT,
+        }
+    }
+}
+
+/// The source address of what `nat` sends to backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NatSource {
+    /// The address that the node itself has towards the backend.
+    Auto,
+    /// The client's: the backend routes its answers through the node.
+    Client,
+    /// These, which may move from node to node: at most one per family, and one of each family that the service's
+    /// backends have.
+    Floating(Vec<IpAddr>),
+}
+
+/// Ports from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// 20,000 to 29,999: below what Linux takes for connections of its own.
+    pub const DEFAULT: Self = Self {
+        first: 20_000,
+        last: 29_999,
+    };
+
+    /// From `first` to `last`; `None` when there is nothing between them, or port 0.
+    #[must_use]
+    pub const fn new(first: u16, last: u16) -> Option<Self> {
+        if first == 0 || last < first {
+            return None;
+        }
+        Some(Self { first, last })
+    }
+
+    /// The lowest port.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The highest port.
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// How many ports.
+    pub const fn count(self) -> u16 {
+        self.last - self.first + 1
+    }
+
+    /// Is `port` one of them?
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    /// Do the two have ports in common?
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
     }
 }
 

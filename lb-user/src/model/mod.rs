@@ -8,8 +8,8 @@ pub mod status;
 
 pub use chain::chain;
 pub use config::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
-    Service, Undeclared, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
+    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
 };
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use next_hop::{NextHop, NextHopState};

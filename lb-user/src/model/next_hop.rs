@@ -15,6 +15,8 @@ pub struct NextHop {
     pub interface: u32,
     /// The router on the way; `None` for a backend on the node's own segment.
     pub router: Option<IpAddr>,
+    /// The address that the node itself sends from on this way; `None` where it has none.
+    pub source: Option<IpAddr>,
 }
 
 /// What is known of a backend's next hop.

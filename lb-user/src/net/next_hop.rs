@@ -266,8 +266,8 @@ impl Resolver {
 
     async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
         let unresolved = |reason: String| Ok(NextHopState::Unresolved(reason));
-        let key = match self.net.route(ip).await? {
-            Route::Towards(key) => key,
+        let (key, source) = match self.net.route(ip).await? {
+            Route::Towards { hop, source } => (hop, source),
             Route::Local => return unresolved(format!("{ip} is this node itself")),
             Route::None => return unresolved(format!("no route to {ip}")),
         };
@@ -299,6 +299,7 @@ impl Resolver {
             local,
             interface: key.interface,
             router: (key.ip != ip).then_some(key.ip),
+            source,
         }))
     }
 
@@ -354,8 +355,11 @@ fn care(entry: Option<Neighbour>, asked: Option<Ask>) -> Care {
 
 /// What a route lookup says.
 enum Route {
-    /// Out of an interface, to a router or to the target itself.
-    Towards(Key),
+    /// Out of an interface, to a router or to the target itself; from this address of the node.
+    Towards {
+        hop: Key,
+        source: Option<IpAddr>,
+    },
     Local,
     None,
 }
@@ -404,16 +408,22 @@ fn read(route: &RouteMessage, ip: IpAddr) -> Route {
     }
     let mut interface = None;
     let mut gateway = ip;
+    let mut source = None;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
             RouteAttribute::Gateway(RouteAddress::Inet(router)) => gateway = (*router).into(),
             RouteAttribute::Gateway(RouteAddress::Inet6(router)) => gateway = (*router).into(),
             RouteAttribute::Via(RouteVia::Inet6(router)) => gateway = (*router).into(),
+            RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some((*own).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some((*own).into()),
             _ => {}
         }
     }
-    interface.map_or(Route::None, |interface| Route::Towards(Key { interface, ip: gateway }))
+    interface.map_or(Route::None, |interface| Route::Towards {
+        hop: Key { interface, ip: gateway },
+        source,
+    })
 }
 
 #[cfg(test)]

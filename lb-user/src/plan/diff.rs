@@ -31,6 +31,8 @@ pub enum MapOp {
         /// Slot and new member.
         slots: Vec<(u32, MemberIndex)>,
     },
+    /// Sets the word of features.
+    PutFeatures(u64),
     /// Adds an entry, or swaps its decision.
     PutEntry(ServiceKey, Decision),
     /// Removes an entry.
@@ -84,6 +86,9 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
                 slots: Arc::clone(&ring.slots),
             }),
         }
+    }
+    if installed.features != target.features {
+        ops.push(MapOp::PutFeatures(target.features));
     }
     let put = target
         .entries

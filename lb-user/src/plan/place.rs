@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use lb_common::addr::{Ipv6Be, Mac, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
-use lb_common::service::{self, Decision};
+use lb_common::nat;
+use lb_common::service::{self, Decision, feature};
 
 use super::regions::Regions;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
 use crate::balance::{Candidate, Rings};
-use crate::model::{Mode, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
 
 /// What the data plane shall do. Pairs of VIP and protocol are unique over all services, backends within a service.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,10 @@ pub struct DesiredService {
     pub protocol: Protocol,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// What backends see as the client, in [`Mode::Nat`].
+    pub nat: Nat,
+    /// How long a flow may be silent, where the mode keeps flows.
+    pub idle_timeout: Duration,
     /// Slots of its ring.
     pub table_size: RingSize,
     /// Its backends.
@@ -156,7 +162,38 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
+    for (wanted, ids) in desired.services.iter().zip(&placement.members) {
+        translate(wanted, ids, &mut placement.target);
+    }
     placement
+}
+
+/// What `nat` needs besides its service: the addresses where replies come in, and the members by backend.
+fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, target: &mut Snapshot) {
+    let installs = |key: &ServiceKey| {
+        target
+            .entries
+            .get(key)
+            .is_some_and(|d| d.mode() == Some(service::Mode::Nat))
+    };
+    if !keys(wanted).any(|key| installs(&key)) {
+        return;
+    }
+    for (&address, &id) in ids {
+        // Of services that share a backend, the first speaks for all: the way there is the same.
+        let key = ServiceKey::service(address, wanted.protocol);
+        target.entries.entry(key).or_insert(Decision::backend(id));
+        let Some(member) = target.members.get(&id).filter(|member| member.ports > 0) else {
+            continue;
+        };
+        if member.source == Ipv6Be::default() {
+            target.features |= feature::CLIENT_SOURCE;
+            continue;
+        }
+        let source = ServiceKey::address(member.source.to_ip());
+        let decision = target.entries.entry(source).or_insert(Decision::address(0));
+        decision.0 |= Decision::NAT_SOURCE;
+    }
 }
 
 /// The keys of a service.
@@ -266,6 +303,7 @@ type Members = BTreeMap<SocketAddr, (MemberId, Member)>;
 const fn mode(mode: Mode) -> service::Mode {
     match mode {
         Mode::Dsr => service::Mode::Dsr,
+        Mode::Nat => service::Mode::Nat,
     }
 }
 
@@ -297,10 +335,7 @@ impl Space {
             members: Regions::new(MEMBERS),
             rings: Regions::new(RING_BLOCKS),
         };
-        let services = installed
-            .entries
-            .values()
-            .filter(|d| d.mode() != Some(service::Mode::Address));
+        let services = installed.entries.values().filter(|d| d.is_service());
         let bases: BTreeSet<u32> = services.clone().map(|d| d.member_base()).collect();
         for decision in services {
             space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
@@ -377,7 +412,7 @@ impl Space {
             _ => self.members.allocate(len).ok_or_else(full)?,
         };
         let place = |(member, index): (&DesiredMember, u16)| {
-            let contents = contents(member, index_by_address.get(&member.address).map(|i| &old[i]));
+            let contents = contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]));
             (member.address, (MemberId(base + u32::from(index)), contents))
         };
         Ok((base, wanted.members.iter().zip(indices).map(place).collect()))
@@ -405,7 +440,7 @@ fn members_of(installed: &Snapshot, base: u32) -> BTreeMap<u16, Member> {
     let next = installed
         .entries
         .values()
-        .filter(|d| d.mode() != Some(service::Mode::Address))
+        .filter(|d| d.is_service())
         .map(|d| d.member_base())
         .filter(|&other| other > base)
         .min()
@@ -423,7 +458,7 @@ fn socket_address(member: &Member) -> SocketAddr {
 }
 
 /// What a member's element shall hold.
-fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
+fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<&Member>) -> Member {
     let alive = match wanted.alive {
         Alive::Yes => true,
         Alive::No => false,
@@ -439,8 +474,12 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
                 local: m.local.mac(),
                 interface: m.interface,
                 router: None,
+                source: (m.source != Ipv6Be::default()).then(|| m.source.to_ip()),
             }),
     };
+    let translation = (service.mode == Mode::Nat).then(|| source(&service.nat.source, wanted, hop));
+    // In `nat` a way without a source is none.
+    let hop = hop.filter(|_| translation != Some(None));
     let mut flags = 0;
     if alive {
         flags |= MacFlags::ALIVE;
@@ -453,13 +492,35 @@ fn contents(wanted: &DesiredMember, installed: Option<&Member>) -> Member {
         local: Mac::default(),
         interface: 0,
         router: None,
+        source: None,
     });
-    Member {
+    let member = Member {
         address: Ipv6Be::mapped(wanted.address.ip()),
         next_hop: MacFlags::new(hop.mac, flags),
         local: MacFlags::new(hop.local, 0),
         interface: hop.interface,
         port: PortBe::new(wanted.address.port()),
         ..Member::default()
+    };
+    let Some(source) = translation.flatten() else {
+        return member;
+    };
+    let ports = service.nat.ports;
+    Member {
+        source,
+        idle: nat::ticks(u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX)),
+        first_port: ports.first(),
+        ports: ports.count(),
+        ..member
+    }
+}
+
+/// What a backend sees as the client in `nat`: all zero for the client itself, `None` when the node has nothing to show.
+fn source(source: &NatSource, wanted: &DesiredMember, hop: Option<NextHop>) -> Option<Ipv6Be> {
+    let of_family = |ip: &IpAddr| ip.is_ipv4() == wanted.address.is_ipv4();
+    match source {
+        NatSource::Auto => hop?.source.map(Ipv6Be::mapped),
+        NatSource::Client => Some(Ipv6Be::default()),
+        NatSource::Floating(addresses) => addresses.iter().copied().find(of_family).map(Ipv6Be::mapped),
     }
 }

@@ -62,10 +62,12 @@ pub struct Ring {
 /// What the maps hold, or shall hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Services, and the VIPs themselves.
+    /// Services, the VIPs themselves, and what `nat` needs besides.
     pub entries: BTreeMap<ServiceKey, Decision>,
     /// Rings that entries refer to, by first block.
     pub rings: BTreeMap<u32, Ring>,
     /// Members.
     pub members: BTreeMap<MemberId, Member>,
+    /// Bits of [`lb_common::service::feature`] that follow from the rest.
+    pub features: u64,
 }

@@ -1,5 +1,6 @@
 //! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
 
+use crate::model::Nat;
 use std::net::SocketAddr;
 
 use lb_common::addr::Mac;
@@ -21,6 +22,7 @@ fn member(last: u8) -> DesiredMember {
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
             router: None,
+            source: None,
         }),
     }
 }
@@ -30,6 +32,8 @@ fn service(vip: &str, members: &[u8]) -> DesiredService {
         vips: vec![vip.parse().unwrap()],
         protocol: Protocol::Tcp,
         mode: Mode::Dsr,
+        nat: Nat::default(),
+        idle_timeout: Protocol::Tcp.idle_timeout(),
         table_size: RingSize::new(256).unwrap(),
         members: members.iter().map(|&last| member(last)).collect(),
     }
@@ -151,7 +155,7 @@ fn operations_come_in_the_promised_order() {
         MapOp::DelEntry(_) => 0,
         MapOp::ResetCounters(_) | MapOp::PutMember(..) => 2,
         MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 3,
-        MapOp::PutEntry(..) => 4,
+        MapOp::PutFeatures(_) | MapOp::PutEntry(..) => 4,
         MapOp::DelMember(_) => 6,
         MapOp::Grace => unreachable!("told by its place"),
     };

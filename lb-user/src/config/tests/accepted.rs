@@ -1,5 +1,6 @@
 //! What comes out of good files.
 
+use crate::model::Nat;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ fn defaults() {
     let text = format!("{NODE}{SERVICE}[[service.backend]]\naddress = \"10.0.0.6:80\"\n");
     let expected = Config {
         node: Node {
+            flow_table_size: lb_common::limits::FLOW_TABLE,
             name: "host".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             xdp_mode: XdpMode::Auto,
@@ -28,6 +30,8 @@ fn defaults() {
             listen: Some("127.0.0.1:9465".parse().unwrap()),
         },
         services: vec![Service {
+            nat: Nat::default(),
+            idle_timeout: Protocol::Tcp.idle_timeout(),
             name: "web".into(),
             vips: vec!["192.0.2.10:80".parse().unwrap()],
             protocol: Protocol::Tcp,

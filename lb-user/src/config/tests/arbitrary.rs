@@ -1,5 +1,6 @@
 //! Properties: what can be written reads back the same, and no input panics.
 
+use crate::model::Nat;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ fn node() -> impl Strategy<Value = Node> {
     let modes = select(vec![XdpMode::Auto, XdpMode::Native, XdpMode::Generic]);
     (name(), interfaces, modes, prop::option::of(path()), path(), path()).prop_map(
         |(name, interfaces, xdp_mode, seed, state_dir, pin_dir)| Node {
+            flow_table_size: lb_common::limits::FLOW_TABLE,
             name,
             interfaces: interfaces.into_iter().collect(),
             xdp_mode,
@@ -110,6 +112,8 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                         })
                         .collect();
                     Service {
+                        nat: Nat::default(),
+                        idle_timeout: Protocol::Tcp.idle_timeout(),
                         name: name.into(),
                         vips,
                         protocol,
@@ -153,6 +157,7 @@ fn written(config: &Config) -> String {
     let path = |path: &std::path::Path| quoted(path.to_str().unwrap());
     let mut text = String::new();
     let Node {
+        flow_table_size: _,
         name,
         interfaces,
         xdp_mode,

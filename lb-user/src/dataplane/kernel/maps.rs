@@ -7,8 +7,8 @@ use aya::maps::{Array, ArrayOfMaps, DevMap, HashMap, Map, MapData, MapError, Per
 use lb_common::addr::Mac;
 use lb_common::backend::Nic;
 use lb_common::id::MemberId;
-use lb_common::layout::{MAPS, MapLayout};
-use lb_common::limits::NICS;
+use lb_common::layout::{self, MapLayout};
+use lb_common::limits::{FLOW_TABLE, NICS};
 use lb_common::service::{Decision, KeyV4, KeyV6};
 use lb_common::stats::{Counters, DropReason};
 
@@ -24,6 +24,7 @@ pub(super) fn layout(program: &mut Ebpf) -> Result<Layout, LoadError> {
         services: services(&mut take)?,
         ring: mapped(&mut take, "RING")?,
         backends: mapped(&mut take, "BACKENDS")?,
+        features: features(&mut take)?,
     })
 }
 
@@ -51,10 +52,20 @@ fn take<T: TryFrom<Map, Error = MapError>>(source: &mut Source<'_>, name: &'stat
 }
 
 /// What this binary knows of a map.
-fn known(name: &'static str) -> Result<&'static MapLayout, LoadError> {
-    MAPS.iter()
+fn known(name: &'static str) -> Result<MapLayout, LoadError> {
+    layout::maps(FLOW_TABLE)
+        .into_iter()
         .find(|m| m.name == name)
         .ok_or_else(|| LoadError::map(name, "it has no layout"))
+}
+
+/// The word of features; it is not pinned, so it has no layout.
+fn features(source: &mut Source<'_>) -> Result<Region<u64>, LoadError> {
+    let map = source("FEATURES").ok_or_else(|| LoadError::map("FEATURES", "it is not there"))?;
+    let Map::Array(data) = map else {
+        return Err(LoadError::map("FEATURES", "it is not an array"));
+    };
+    Region::mapped(data.fd(), 1).map_err(|error| LoadError::map("FEATURES", error))
 }
 
 /// Maps an array into memory.

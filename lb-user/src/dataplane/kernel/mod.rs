@@ -3,7 +3,7 @@
 //! Everything that outlives the daemon is pinned below `pin-dir`, which is a bpffs:
 //!
 //! ```text
-//! pin-dir/maps-<layout digest>/NAME     every map of `lb_common::layout::MAPS`
+//! pin-dir/maps-<layout digest>/NAME     every map of `lb_common::layout`
 //! pin-dir/links/INTERFACE-native        the attachment, or INTERFACE-generic
 //! ```
 //!
@@ -22,6 +22,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
+use lb_common::layout::{self, MapLayout};
+use lb_common::limits::FLOW_TABLE;
 use lb_common::select::Tables;
 use lb_common::stats::{Counters, DropReason};
 
@@ -48,9 +50,10 @@ impl Kernel {
     ///
     /// # Errors
     /// When the kernel refuses the program or a map, or when a pinned map is not what the program expects.
-    pub fn open(pin_dir: &Path, seed: Seed) -> Result<Self, LoadError> {
-        let folder = pins::prepare_maps(pin_dir)?;
-        Self::load(seed, Some(&folder), Some(pin_dir.to_owned()))
+    pub fn open(pin_dir: &Path, seed: Seed, flow_table_size: u32) -> Result<Self, LoadError> {
+        let maps = layout::maps(flow_table_size);
+        let folder = pins::prepare_maps(pin_dir, &maps)?;
+        Self::load(seed, &maps, Some(&folder), Some(pin_dir.to_owned()))
     }
 
     /// As [`Self::open`], with maps of its own that nobody else sees and that end with it.
@@ -58,11 +61,16 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the program or a map.
     pub fn private(seed: Seed) -> Result<Self, LoadError> {
-        Self::load(seed, None, None)
+        Self::load(seed, &layout::maps(FLOW_TABLE), None, None)
     }
 
-    fn load(seed: Seed, folder: Option<&Path>, pin_dir: Option<PathBuf>) -> Result<Self, LoadError> {
-        let mut program = object::load(seed, folder)?;
+    fn load(
+        seed: Seed,
+        maps: &[MapLayout],
+        folder: Option<&Path>,
+        pin_dir: Option<PathBuf>,
+    ) -> Result<Self, LoadError> {
+        let mut program = object::load(seed, maps, folder)?;
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
         Ok(Self {

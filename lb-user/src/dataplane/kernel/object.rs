@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::Seed;
-use lb_common::layout::MAPS;
+use lb_common::layout::{self, MapLayout};
+use lb_common::limits::FLOW_TABLE;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -66,12 +67,15 @@ impl LoadError {
     }
 }
 
-/// Loads the balancer with maps pinned in `folder`, or with private ones.
-pub(super) fn load(seed: Seed, folder: Option<&Path>) -> Result<Ebpf, LoadError> {
+/// Loads the balancer with `maps`, pinned in `folder` or private ones.
+pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Result<Ebpf, LoadError> {
     let paths: Vec<(&str, PathBuf)> = folder.map_or_else(Vec::new, |folder| {
-        MAPS.iter().map(|m| (m.name, folder.join(m.name))).collect()
+        maps.iter().map(|m| (m.name, folder.join(m.name))).collect()
     });
     let mut loader = EbpfLoader::new();
+    for map in maps {
+        loader.map_max_entries(map.name, map.entries);
+    }
     loader.override_global("HASH_SEED", &seed.0, true);
     for (name, path) in paths {
         loader.map_pin_path(name, path);
@@ -86,7 +90,7 @@ pub(super) fn load(seed: Seed, folder: Option<&Path>) -> Result<Ebpf, LoadError>
 /// Loads only the program that lets everything pass, with the balancer's maps as small as can be.
 pub(super) fn load_pass() -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
-    for map in MAPS {
+    for map in layout::maps(FLOW_TABLE) {
         loader.map_max_entries(map.name, 1);
     }
     let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;

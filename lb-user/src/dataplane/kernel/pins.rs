@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
 use aya::programs::links::PinnedLink;
-use lb_common::layout::{self, MAPS};
+use lb_common::layout::{self, MapLayout};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -142,8 +142,8 @@ const LINKS: &str = "links";
 /// What the names of folders of maps begin with; the digest of the layout follows.
 const MAPS_PREFIX: &str = "maps-";
 
-fn maps_folder(pin_dir: &Path) -> PathBuf {
-    pin_dir.join(format!("{MAPS_PREFIX}{:016x}", layout::digest()))
+fn maps_folder(pin_dir: &Path, maps: &[MapLayout]) -> PathBuf {
+    pin_dir.join(format!("{MAPS_PREFIX}{:016x}", layout::digest(maps)))
 }
 
 /// Folders of maps, of whatever layout.
@@ -182,11 +182,11 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// The folder of maps of this layout, with nothing in it that is not of this layout.
-pub(super) fn prepare_maps(pin_dir: &Path) -> Result<PathBuf, PinError> {
-    let folder = maps_folder(pin_dir);
+/// The folder of these maps, with nothing in it that is not one of them.
+pub(super) fn prepare_maps(pin_dir: &Path, maps: &[MapLayout]) -> Result<PathBuf, PinError> {
+    let folder = maps_folder(pin_dir, maps);
     fs::create_dir_all(&folder).map_err(|e| PinError::at("create", &folder, e))?;
-    for map in MAPS {
+    for map in maps {
         let path = folder.join(map.name);
         if !path.exists() {
             continue;
