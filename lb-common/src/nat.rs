@@ -47,6 +47,19 @@ impl NatKey {
         [a, b, c, d]
     }
 
+    /// What it adds to the checksums of a packet with this key that it becomes one with the key `to`: to that of an IPv4
+    /// header, and to that of TCP or UDP, which covers the addresses too. See [`csum::apply`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn differences(&self, to: &Self) -> (u16, u16) {
+        let (a, b) = (self.addresses(), to.addresses());
+        let (ports, to_ports) = (self.ports.word(), to.ports.word());
+        (
+            csum::difference(a, b),
+            csum::difference([a[0], a[1], a[2], a[3], ports], [b[0], b[1], b[2], b[3], to_ports]),
+        )
+    }
+
     /// What the other side sends.
     #[inline(always)]
     #[must_use]
@@ -85,7 +98,7 @@ pub struct Translation {
     pub interface: u32,
     /// How long the flow may be silent.
     pub idle: Ticks,
-    /// What the translation adds to the checksum of an IPv4 header; see [`csum::apply`].
+    /// What the translation adds to the checksum of an IPv4 header; see [`NatKey::differences`].
     pub ip_delta: u16,
     /// What it adds to the checksum of TCP or UDP, which covers the addresses too.
     pub l4_delta: u16,
@@ -94,34 +107,6 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// The flow's two entries: what `flow`, as the client sends it, becomes, and what becomes of the answers, which
-    /// have the key `lease`. Everything but addresses, ports and checksums is as in `common`.
-    #[inline(always)]
-    #[must_use]
-    pub fn pair(flow: &NatKey, lease: &NatKey, common: Self) -> (Self, Self) {
-        (
-            common.turning(flow, &lease.reversed()),
-            common.turning(lease, &flow.reversed()),
-        )
-    }
-
-    #[inline(always)]
-    fn turning(self, from: &NatKey, to: &NatKey) -> Self {
-        let (from_ip, to_ip) = (from.addresses(), to.addresses());
-        let with_ports = |[a, b, c, d]: [u64; 4], ports| [a, b, c, d, ports];
-        Self {
-            source: to.source,
-            destination: to.destination,
-            ports: to.ports,
-            ip_delta: csum::difference(from_ip, to_ip),
-            l4_delta: csum::difference(
-                with_ports(from_ip, from.ports.word()),
-                with_ports(to_ip, to.ports.word()),
-            ),
-            ..self
-        }
-    }
-
     /// The key of packets that this entry makes.
     #[inline(always)]
     #[must_use]
