@@ -57,30 +57,31 @@ impl<K: Pod, V: Pod> Batch<K, V> {
         })
     }
 
-    /// Shows every entry to `each`, a chunk at a time.
-    pub(super) fn visit(&self, mut each: impl FnMut(&[K], &[V])) -> io::Result<()> {
+    /// Shows every entry to `each`, a chunk at a time; ends with its first error.
+    pub(super) fn visit<E: From<io::Error>>(&self, mut each: impl FnMut(&[K], &[V]) -> Result<(), E>) -> Result<(), E> {
         let mut chunk = Chunk::<K, V>::new(CHUNK);
         // Where the next chunk begins: of a hash, the number of a bucket.
         let mut place: Option<u32> = None;
         loop {
             match self.read(&mut chunk, &mut place) {
-                Ok(()) => each(&chunk.keys, &chunk.values),
+                Ok(()) => each(&chunk.keys, &chunk.values)?,
                 // The end, which may come with the last entries.
-                Err(Errno::ENOENT) => {
-                    each(&chunk.keys, &chunk.values);
-                    return Ok(());
-                }
+                Err(Errno::ENOENT) => return each(&chunk.keys, &chunk.values),
                 // One bucket holds more than this.
                 Err(Errno::ENOSPC) => chunk = Chunk::new(chunk.room * 2),
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
     }
 
     /// Every entry.
+    #[allow(dead_code, reason = "for whoever looks at a small table")]
     pub(super) fn entries(&self) -> io::Result<Vec<(K, V)>> {
         let mut all = Vec::new();
-        self.visit(|keys, values| all.extend(keys.iter().copied().zip(values.iter().copied())))?;
+        self.visit(|keys, values| {
+            all.extend(keys.iter().copied().zip(values.iter().copied()));
+            Ok::<_, io::Error>(())
+        })?;
         Ok(all)
     }
 
