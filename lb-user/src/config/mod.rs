@@ -13,7 +13,9 @@ mod duration;
 mod error;
 mod fault;
 mod health;
+mod nat;
 mod node;
+mod ports;
 mod raw;
 mod schema;
 mod service;
@@ -80,6 +82,10 @@ pub enum Subject {
     Listen,
     /// A `[[service]]`, by its name.
     Service(String),
+    /// `source` in `[service.nat]`, by the service's name.
+    NatSource(String),
+    /// `ports` in `[service.nat]`, by the service's name; the service, where its file leaves them to the default.
+    NatPorts(String),
 }
 
 impl Parsed {
