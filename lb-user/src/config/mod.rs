@@ -82,9 +82,10 @@ pub enum Subject {
     Listen,
     /// A `[[service]]`, by its name.
     Service(String),
-    /// `source` in `[service.nat]`, by the service's name.
+    /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do
+    /// `ports`.
     NatSource(String),
-    /// `ports` in `[service.nat]`, by the service's name; the service, where its file leaves them to the default.
+    /// `ports` in `[service.nat]`, by the service's name.
     NatPorts(String),
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 
@@ -55,7 +55,12 @@ fn translating(config: &Config) -> impl Iterator<Item = (&Service, PortRange)> {
 
 fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
     let config = &parsed.config;
-    let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(|s| &s.vips).map(|v| v.ip()).collect();
+    let vips: BTreeSet<IpAddr> = config
+        .services
+        .iter()
+        .flat_map(|s| &s.vips)
+        .map(SocketAddr::ip)
+        .collect();
     for (service, range) in translating(config) {
         let name = service.name.to_string();
         if range.overlaps(facts.ephemeral) {
@@ -105,7 +110,7 @@ fn remedy(config: &Config, range: PortRange, ephemeral: PortRange) -> String {
 /// The highest range of `count` ports that nobody has.
 fn free(config: &Config, count: u16, ephemeral: PortRange) -> Option<PortRange> {
     let mut taken: Vec<PortRange> = translating(config).map(|(_, range)| range).collect();
-    let vips = config.services.iter().flat_map(|s| &s.vips).map(|vip| vip.port());
+    let vips = config.services.iter().flat_map(|s| &s.vips).map(SocketAddr::port);
     let asked = vips.chain(config.admin.listen.map(|listen| listen.port()));
     taken.extend(asked.filter_map(|port| PortRange::new(port, port)));
     taken.retain(|range| !range.overlaps(ephemeral));
