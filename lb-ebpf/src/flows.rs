@@ -154,6 +154,20 @@ pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
     true
 }
 
+/// Notes that a flow's backend lies at another member by now.
+#[inline(never)]
+pub(crate) fn moved(entry: *mut Translation, protocol: u32, id: MemberId) {
+    // SAFETY: the entry lies in a map.
+    let key = unsafe {
+        (*entry).member = id;
+        (*entry).other(protocol)
+    };
+    if let Some(lease) = NAT_REPLY.get_ptr_mut(&key) {
+        // SAFETY: as above.
+        unsafe { (*lease).member = id };
+    }
+}
+
 /// Tells a lease of a packet from its backend.
 #[inline(always)]
 pub(crate) fn answered(lease: *mut Translation, event: Event, now: Ticks) {

@@ -99,14 +99,14 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
 #[inline(always)]
 fn member_of(headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
     // SAFETY: the entry lies in a map.
-    let flow = unsafe { &mut *entry };
-    let is = |member: &Member| member.address == flow.destination && member.port == flow.ports.destination;
+    let flow = unsafe { &*entry };
+    let is = |member: &&Member| member.address == flow.destination && member.port == flow.ports.destination;
     let mut id = flow.member;
-    let mut found = Maps.member(id).filter(|member| is(member));
+    let mut found = Maps.member(id).filter(is);
     if found.is_none() {
         id = moved(headers, flow)?;
-        found = Maps.member(id).filter(|member| is(member));
-        flow.member = id;
+        found = Maps.member(id).filter(is);
+        flows::moved(entry, u32::from(headers.protocol), id);
     }
     let member = found?;
     (read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0).then_some((entry, id, member))

@@ -286,7 +286,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
         let known = |vip: &IpAddr| {
             said.into_iter()
-                .any(|s| s.entries.contains_key(&ServiceKey::address(*vip)))
+                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
         };
         let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
@@ -418,7 +418,7 @@ fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
     let vips = installed
         .entries
         .iter()
-        .filter(|(_, d)| d.mode() == Some(lb_common::service::Mode::Address) && d.has(Decision::OWNED));
+        .filter(|(_, d)| d.is_vip() && d.has(Decision::OWNED));
     vips.map(|(key, _)| key.ip())
 }
 

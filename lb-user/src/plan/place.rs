@@ -191,8 +191,8 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
             continue;
         }
         let source = ServiceKey::address(member.source.to_ip());
-        let decision = target.entries.entry(source).or_insert(Decision::address(0));
-        decision.0 |= Decision::NAT_SOURCE;
+        let decision = target.entries.entry(source).or_default();
+        *decision = decision.with_source();
     }
 }
 
