@@ -36,14 +36,16 @@ pub(crate) fn send(
 ) -> Step<Sent> {
     let heard = heard(packet, flow, segment)?;
     let mut opened = false;
-    let known = NAT.get_ptr_mut(&heard.key).and_then(|entry| usable(&heard, headers, entry));
+    let known = NAT
+        .get_ptr_mut(&heard.key)
+        .and_then(|entry| usable(&heard, headers, entry));
     let (entry, id, member) = match known {
         Some(known) => known,
         None => {
             open(service, hash, headers, &heard)?;
             opened = true;
             let entry = NAT.get_ptr_mut(&heard.key).ok_or(Stop::Drop(DropReason::NatTable))?;
-            member_of(headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
+            member_of(&heard, headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
         }
     };
     let next_hop = read_once(&member.next_hop);
@@ -86,7 +88,7 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
     if (news || stamp.is_claimed()) && !flows::confirm(heard, entry) {
         return None;
     }
-    let known = member_of(headers, entry);
+    let known = member_of(heard, headers, entry);
     if known.is_none() {
         flows::end(&heard.key, entry);
     }
@@ -95,16 +97,17 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
 
 /// The backend of a flow, alive, wherever its member lies now.
 #[inline(always)]
-fn member_of(headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
+fn member_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
     // SAFETY: the entry lies in a map.
-    let flow = unsafe { &mut *entry };
+    let flow = unsafe { &*entry };
     let is = |member: &Member| member.address == flow.destination && member.port == flow.ports.destination;
     let mut id = flow.member;
     let mut found = Maps.member(id).filter(|member| is(member));
     if found.is_none() {
         id = moved(headers, flow)?;
         found = Maps.member(id).filter(|member| is(member));
-        flow.member = id;
+        found?;
+        flows::follow(&heard.key, entry, id);
     }
     let member = found?;
     (read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0).then_some((entry, id, member))
@@ -207,8 +210,12 @@ fn rewrite(packet: &Packet<'_>, headers: &Headers, entry: *mut Translation) -> S
         let ip = packet.at::<Ipv4Hdr>(L3)?;
         // SAFETY: inside the header that `at` returned.
         unsafe {
-            (&raw mut (*ip).src_addr).cast::<Ipv4Be>().write_unaligned(to.source.last_v4());
-            (&raw mut (*ip).dst_addr).cast::<Ipv4Be>().write_unaligned(to.destination.last_v4());
+            (&raw mut (*ip).src_addr)
+                .cast::<Ipv4Be>()
+                .write_unaligned(to.source.last_v4());
+            (&raw mut (*ip).dst_addr)
+                .cast::<Ipv4Be>()
+                .write_unaligned(to.destination.last_v4());
             let check = (&raw mut (*ip).check).cast::<u16>();
             check.write_unaligned(csum::apply(check.read_unaligned(), to.ip_delta));
         }
@@ -217,7 +224,9 @@ fn rewrite(packet: &Packet<'_>, headers: &Headers, entry: *mut Translation) -> S
         // SAFETY: as above.
         unsafe {
             (&raw mut (*ip).src_addr).cast::<Ipv6Be>().write_unaligned(to.source);
-            (&raw mut (*ip).dst_addr).cast::<Ipv6Be>().write_unaligned(to.destination);
+            (&raw mut (*ip).dst_addr)
+                .cast::<Ipv6Be>()
+                .write_unaligned(to.destination);
         }
     }
     // SAFETY: `at` checked both.
