@@ -518,7 +518,7 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
     let ports = service.nat.ports;
     Member {
         source,
-        idle: nat::ticks(u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX)),
+        idle: nat::at_least(u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX)),
         first_port: ports.first(),
         ports: ports.count(),
         ..member
