@@ -14,6 +14,7 @@ mod attach;
 mod batch;
 mod detach;
 mod flows;
+mod inspect;
 mod maps;
 mod object;
 mod pins;
@@ -46,6 +47,7 @@ pub struct Kernel {
     layout: Layout,
     counting: maps::Counting,
     flows: flows::Flows,
+    tables: inspect::Tables,
     pin_dir: Option<PathBuf>,
 }
 
@@ -76,6 +78,7 @@ impl Kernel {
         pin_dir: Option<PathBuf>,
     ) -> Result<Self, LoadError> {
         let mut program = object::load(seed, maps, folder)?;
+        let tables = inspect::Tables::new(&program)?;
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
         let flows = flows::Flows::new(&mut program)?;
@@ -84,6 +87,7 @@ impl Kernel {
             layout,
             counting,
             flows,
+            tables,
             pin_dir,
         })
     }
