@@ -3,6 +3,7 @@
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
+pub mod nat;
 pub mod netns;
 pub mod node;
 pub mod packet;
