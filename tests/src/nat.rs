@@ -8,10 +8,10 @@ use lb_common::nat::{self, NatKey, Phase, Stamp, Ticks, Translation};
 use lb_common::stats::{Counters, DropReason};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
-use lb_user::model::{Config, Protocol};
+use lb_user::model::{Config, PortRange, Protocol};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::packet;
+use crate::packet::{self, ACK, FIN, SYN};
 use crate::rig::{CLIENT, NODE, Rig, SEED, config, mac_of, rig_of};
 
 /// Reasons to drop that only `nat` has; tests/nat_ports.rs brings each of them about.
@@ -307,6 +307,25 @@ impl Node {
         self.lease(there).expect("a lease").stamp.phase()
     }
 
+    /// Brings a flow, which its backend sees as `there`, to a phase.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    #[track_caller]
+    pub fn bring(&mut self, flow: Flow, there: Flow, phase: Phase) {
+        if phase != Phase::Opening {
+            self.answers(there, flow, SYN | ACK, b"");
+            self.forwards(flow, ACK, b"");
+        }
+        if matches!(phase, Phase::HalfClosed | Phase::Closed) {
+            self.forwards(flow, FIN | ACK, b"");
+        }
+        if phase == Phase::Closed {
+            self.answers(there, flow, FIN | ACK, b"");
+        }
+        assert_eq!(self.phase(there), phase);
+    }
+
     /// Makes a flow, which its backend sees as `there`, as if it had been silent for so long.
     ///
     /// # Panics
@@ -342,3 +361,62 @@ impl Node {
         flows.len()
     }
 }
+
+/// Services with one backend each.
+const TOML: &str = r#"
+[node]
+name = "lb1"
+interfaces = ["eth0"]
+
+[[service]]
+name = "web"
+address = "192.0.2.10:80"
+mode = "nat"
+[[service.backend]]
+address = "10.0.0.1:8080"
+
+[[service]]
+name = "web6"
+address = "[2001:db8::10]:80"
+mode = "nat"
+[[service.backend]]
+address = "[fd00::1]:8080"
+
+[[service]]
+name = "dns"
+address = "192.0.2.10:53"
+protocol = "udp"
+mode = "nat"
+[service.health]
+kind = "none"
+[[service.backend]]
+address = "10.0.0.2:5353"
+"#;
+
+/// The first of the ports of [`with_ports`].
+pub const FIRST: u16 = 20_000;
+
+/// The services with so many ports each.
+///
+/// # Panics
+/// When there are no such ports.
+#[must_use]
+pub fn with_ports(count: u16) -> Config {
+    let mut config = config(TOML);
+    for service in &mut config.services {
+        service.nat.ports = PortRange::new(FIRST, FIRST + count - 1).expect("ports");
+    }
+    config
+}
+
+/// A client's flow to a service of [`with_ports`].
+pub const WEB: fn(u16) -> Flow = |port| Flow::tcp("198.51.100.7:1", "192.0.2.10:80").from_port(port);
+/// The same over IPv6.
+pub const WEB6: fn(u16) -> Flow = |port| Flow::tcp("[2001:db8:1::7]:1", "[2001:db8::10]:80").from_port(port);
+/// The same over UDP.
+pub const DNS: fn(u16) -> Flow = |port| Flow::udp("198.51.100.7:1", "192.0.2.10:53").from_port(port);
+
+/// How long the flows of these services may be silent: 2 h 15 min and 2 min, in ticks, rounded up.
+pub const TCP_IDLE: Ticks = 7_544;
+/// The same for UDP.
+pub const UDP_IDLE: Ticks = 112;

@@ -5,78 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::nat::{Phase, Ticks, Translation};
+use lb_common::nat::{Phase, Translation};
 use lb_common::service::protocol;
 use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
-use lb_tests::nat::{Flow, Node, REASONS, TX, now};
+use lb_tests::nat::{DNS, FIRST, Flow, Node, REASONS, TCP_IDLE, TX, UDP_IDLE, WEB, WEB6, now, with_ports};
 use lb_tests::packet::{ACK, FIN, RST, SYN};
-use lb_tests::rig::{CLIENT, config, mac_of};
-use lb_user::model::{Config, NatSource, PortRange};
-
-const TOML: &str = r#"
-[node]
-name = "lb1"
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-address = "192.0.2.10:80"
-mode = "nat"
-[[service.backend]]
-address = "10.0.0.1:8080"
-
-[[service]]
-name = "web6"
-address = "[2001:db8::10]:80"
-mode = "nat"
-[[service.backend]]
-address = "[fd00::1]:8080"
-
-[[service]]
-name = "dns"
-address = "192.0.2.10:53"
-protocol = "udp"
-mode = "nat"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.2:5353"
-"#;
-
-const FIRST: u16 = 20_000;
-
-/// The services with so many ports each.
-fn with_ports(count: u16) -> Config {
-    let mut config = config(TOML);
-    for service in &mut config.services {
-        service.nat.ports = PortRange::new(FIRST, FIRST + count - 1).unwrap();
-    }
-    config
-}
-
-const WEB: fn(u16) -> Flow = |port| Flow::tcp("198.51.100.7:1", "192.0.2.10:80").from_port(port);
-const WEB6: fn(u16) -> Flow = |port| Flow::tcp("[2001:db8:1::7]:1", "[2001:db8::10]:80").from_port(port);
-const DNS: fn(u16) -> Flow = |port| Flow::udp("198.51.100.7:1", "192.0.2.10:53").from_port(port);
-
-/// How long the flows of these services may be silent: 2 h 15 min and 2 min, in ticks, rounded up.
-const TCP_IDLE: Ticks = 7_544;
-const UDP_IDLE: Ticks = 112;
-
-/// Brings a flow to a phase.
-fn bring(node: &mut Node, flow: Flow, there: Flow, phase: Phase) {
-    if phase != Phase::Opening {
-        node.answers(there, flow, SYN | ACK, b"");
-        node.forwards(flow, ACK, b"");
-    }
-    if matches!(phase, Phase::HalfClosed | Phase::Closed) {
-        node.forwards(flow, FIN | ACK, b"");
-    }
-    if phase == Phase::Closed {
-        node.answers(there, flow, FIN | ACK, b"");
-    }
-    assert_eq!(node.phase(there), phase);
-}
+use lb_tests::rig::{CLIENT, mac_of};
+use lb_user::model::NatSource;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_of_nat_comes_about() {
@@ -207,7 +143,7 @@ async fn flows_yield_their_ports_when_they_are_old_enough() {
             for (there, port) in there.iter().zip(1..) {
                 // The others are established and stay.
                 let phase = if port == 2 { phase } else { Phase::Established };
-                bring(&mut node, flow(port), *there, phase);
+                node.bring(flow(port), *there, phase);
             }
             node.ages(there[1], young);
             node.drops(&flow(5000).frame(CLIENT, SYN, b""), DropReason::NatPorts);
@@ -219,7 +155,7 @@ async fn flows_yield_their_ports_when_they_are_old_enough() {
             node.answers(new, flow(5000), SYN | ACK, b"");
             node.passes(&flow(2).frame(CLIENT, ACK, b""));
             node.drops(&flow(2).frame(CLIENT, SYN, b""), DropReason::NatPorts);
-            bring(&mut node, flow(1), there[0], Phase::Closed);
+            node.bring(flow(1), there[0], Phase::Closed);
         }
     }
     for (answered, young, old) in [(false, 4, 6), (true, UDP_IDLE - 1, UDP_IDLE + 1)] {
@@ -256,22 +192,22 @@ async fn the_last_port_is_found() {
                 let mut own = WEB(port);
                 own.destination.set_port(81);
                 let there = node.forwards(own, SYN, b"");
-                bring(&mut node, own, there, Phase::Established);
+                node.bring(own, there, Phase::Established);
             }
         }
         let mut all: Vec<_> = (1..=PORTS)
             .map(|port| (WEB(port), node.forwards(WEB(port), SYN, b"")))
             .collect();
         for &(flow, there) in &all {
-            bring(&mut node, flow, there, Phase::Established);
+            node.bring(flow, there, Phase::Established);
         }
         node.drops(&WEB(199).frame(CLIENT, SYN, b""), DropReason::NatPorts);
         for (i, port) in (100..100 + PORTS).enumerate() {
             let (flow, there) = all[i * 13 % usize::from(PORTS)];
-            bring(&mut node, flow, there, Phase::Closed);
+            node.bring(flow, there, Phase::Closed);
             node.ages(there, 2);
             assert_eq!(node.forwards(WEB(port), SYN, b""), there);
-            bring(&mut node, WEB(port), there, Phase::Established);
+            node.bring(WEB(port), there, Phase::Established);
             all[i * 13 % usize::from(PORTS)] = (WEB(port), there);
         }
     }
@@ -285,133 +221,13 @@ async fn free_ports_come_first() {
     }
     let mut node = Node::with(with_ports(10)).await;
     let there = node.forwards(WEB(1), SYN, b"");
-    bring(&mut node, WEB(1), there, Phase::Closed);
+    node.bring(WEB(1), there, Phase::Closed);
     node.ages(there, 30);
     for port in 2..=10 {
         assert_ne!(node.forwards(WEB(port), SYN, b"").source, there.source);
     }
     assert_eq!(node.phase(there), Phase::Closed);
     assert_eq!(node.forwards(WEB(11), SYN, b"").source, there.source);
-}
-
-/// A flow that is over is over for its own packets, too: it begins anew, or is the kernel's.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_does_not_go_on() {
-    if gate::root() == Gate::Skip {
-        return;
-    }
-    let tcp = [
-        (Phase::Closed, 55, 57),
-        (Phase::Opening, 55, 57),
-        (Phase::HalfClosed, 111, 113),
-        (Phase::Established, TCP_IDLE - 1, TCP_IDLE + 1),
-    ];
-    for flow in [WEB, WEB6] {
-        for (phase, young, old) in tcp {
-            let mut node = Node::with(with_ports(100)).await;
-            let there = node.forwards(flow(1), SYN, b"");
-            bring(&mut node, flow(1), there, phase);
-            node.ages(there, young);
-            assert_eq!(node.kernel().run_sweep(&[there.reversed().key()]).unwrap(), 0);
-            assert_eq!(node.forwards(flow(1), ACK, b""), there, "{phase:?}: still young");
-            let stamp = node.lease(there).unwrap().stamp;
-            assert!(stamp.age(now()) <= 1, "{phase:?}: the lease has been told");
-            node.ages(there, old);
-            node.passes(&flow(1).frame(CLIENT, ACK, b""));
-            assert_eq!(node.flows(), 0);
-            let again = node.forwards(flow(1), SYN, b"");
-            assert_ne!(again, there);
-            node.ages(again, old.max(57));
-            assert_ne!(node.forwards(flow(1), SYN, b""), again);
-            assert_eq!(node.flows(), 1);
-        }
-    }
-    let mut node = Node::with(with_ports(100)).await;
-    let there = node.forwards(DNS(1), 0, b"");
-    node.ages(there, 29);
-    assert_ne!(node.forwards(DNS(1), 0, b""), there);
-    assert_eq!(node.flows(), 1);
-}
-
-/// The backend's packets alone keep a flow alive.
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_keep_a_flow_alive() {
-    if gate::root() == Gate::Skip {
-        return;
-    }
-    let mut node = Node::with(with_ports(1)).await;
-    let there = node.forwards(WEB(1), SYN, b"");
-    bring(&mut node, WEB(1), there, Phase::Established);
-    for _ in 0..3 {
-        node.ages(there, TCP_IDLE - 1);
-        node.answers(there, WEB(1), ACK, b"");
-        assert!(node.lease(there).unwrap().stamp.age(now()) <= 1);
-    }
-    // The client's entry is older than that, and asks the lease.
-    assert_eq!(node.forwards(WEB(1), ACK, b""), there);
-}
-
-/// An entry whose lease is another's, or gone, is of no use, and goes.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_without_its_lease_goes() {
-    if gate::root() == Gate::Skip {
-        return;
-    }
-    let mut node = Node::with(with_ports(1)).await;
-    for taken in [false, true] {
-        let there = node.forwards(WEB(1), SYN, b"");
-        bring(&mut node, WEB(1), there, Phase::Established);
-        let orphan = node.flow(WEB(1)).unwrap();
-        node.ages(there, TCP_IDLE + 1);
-        if taken {
-            assert_eq!(node.forwards(WEB(2), SYN, b""), there);
-        } else {
-            assert_eq!(node.kernel().run_sweep(&[there.reversed().key()]).unwrap(), 1);
-        }
-        assert_eq!(node.flow(WEB(1)), None);
-        // As another CPU might have left it; old, so that it asks.
-        let old = Translation {
-            stamp: lb_common::nat::Stamp(orphan.stamp.0.wrapping_sub(3 << 32)),
-            ..orphan
-        };
-        node.kernel().put_flow(&WEB(1).key(), Some(&old)).unwrap();
-        node.passes(&WEB(1).frame(CLIENT, ACK, b""));
-        assert_eq!(node.flow(WEB(1)), None);
-        if taken {
-            node.answers(there, WEB(2), SYN | ACK, b"");
-            node.drops(&WEB(1).frame(CLIENT, SYN, b""), DropReason::NatPorts);
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_sweep_ends_what_is_over() {
-    if gate::root() == Gate::Skip {
-        return;
-    }
-    let mut node = Node::with(with_ports(1000)).await;
-    let mut over = Vec::new();
-    let mut list = Vec::new();
-    for port in 0..30 {
-        for flow in [WEB, WEB6, DNS] {
-            let there = node.forwards(flow(1000 + port), SYN, b"");
-            list.push(there.reversed().key());
-            if port % 3 == 0 {
-                node.ages(there, 58);
-                over.push(flow(1000 + port));
-            }
-        }
-    }
-    // Keys of no lease are no matter.
-    list.insert(5, WEB(7).key());
-    let ended: u32 = list.chunks(80).map(|part| node.kernel().run_sweep(part).unwrap()).sum();
-    assert_eq!(ended as usize, over.len());
-    assert_eq!(node.flows(), 90 - over.len());
-    for flow in over {
-        assert_eq!(node.flow(flow), None);
-    }
-    let again: u32 = list.chunks(80).map(|part| node.kernel().run_sweep(part).unwrap()).sum();
-    assert_eq!(again, 0);
 }
 
 /// Where backends see the clients' own addresses: the client's port, where nobody has it; else one of the range.
@@ -437,7 +253,10 @@ async fn ports_beside_clients_own_run_out_too() {
     assert!(ports.iter().all(|source| source.ip() == to(80).source.ip()));
     assert_eq!(ports.remove(0).port(), 4000);
     ports.sort_unstable();
-    assert_eq!(ports.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>(), [FIRST, FIRST + 1]);
+    assert_eq!(
+        ports.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>(),
+        [FIRST, FIRST + 1]
+    );
     node.drops(&to(83).frame(CLIENT, SYN, b""), DropReason::NatPorts);
     // Another client's ports are others.
     let another = Flow::tcp("198.51.100.8:4000", "192.0.2.10:83");
