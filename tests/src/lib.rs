@@ -6,4 +6,5 @@ pub mod leftovers;
 pub mod netns;
 pub mod node;
 pub mod packet;
+pub mod release_1;
 pub mod rig;

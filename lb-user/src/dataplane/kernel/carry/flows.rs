@@ -120,13 +120,14 @@ impl Pair {
                 Put::NoRoom => return Ok(Outcome::NoRoom),
             },
             Some(there) if same(&there, lease) => {
-                let stamp = if attached {
-                    merged(lease.stamp, there.stamp)
+                let right = if attached {
+                    let stamp = merged(lease.stamp, there.stamp);
+                    Translation { stamp, ..there }
                 } else {
-                    lease.stamp
+                    *lease
                 };
-                if stamp != there.stamp {
-                    put(&mut self.to.leases, key, &Translation { stamp, ..*lease }, THERE)?;
+                if right != there {
+                    put(&mut self.to.leases, key, &right, THERE)?;
                 }
             }
             // The port belongs to another flow by now.
@@ -176,7 +177,7 @@ fn is_later(a: Stamp, b: Stamp) -> bool {
 
 fn now() -> nix::Result<Ticks> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(ticks(std::time::Duration::from(now).as_nanos() as u64))
+    Ok(ticks(Duration::from(now).as_nanos() as u64))
 }
 
 fn table(folder: &Path, name: &'static str) -> Result<Table, Failure> {
