@@ -63,13 +63,10 @@ impl Kernel {
     pub fn open(pin_dir: &Path, seed: Seed, flow_table_size: u32) -> Result<Self, LoadError> {
         let maps = layout::maps(flow_table_size);
         let place = Place::find(pin_dir, &maps)?;
-        let made = || {
-            let folder = place.prepare()?;
-            let mut kernel = Self::load(seed, &maps, Some(folder), Some(pin_dir.to_owned()))?;
-            kernel.carry = Carry::begin(&place, folder)?;
-            Ok(kernel)
-        };
-        made().inspect_err(|_: &LoadError| place.give_up())
+        place.prepare()?;
+        let mut kernel = Self::load(seed, &maps, Some(place.folder()), Some(pin_dir.to_owned()))?;
+        kernel.carry = Carry::begin(place)?;
+        Ok(kernel)
     }
 
     /// As [`Self::open`], with maps of its own that nobody else sees and that end with it.

@@ -71,13 +71,6 @@ impl LoadError {
         }
     }
 
-    pub(super) fn carry(folder: &Path, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        Self::Carry {
-            folder: folder.to_owned(),
-            source,
-        }
-    }
-
     pub(super) fn map(map: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Map {
             map,

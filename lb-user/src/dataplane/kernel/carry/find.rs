@@ -1,14 +1,16 @@
 //! Which of the pinned maps are those that packets meet, and where the wanted ones are made.
 //!
 //! ```text
-//! maps-DIGEST         complete, filled, and perhaps in use
+//! maps-DIGEST         in use, or taken over by one that is
 //! maps-new-DIGEST     being made: no attached program uses it
 //! maps-gone-DIGEST    being removed: no attached program uses it
 //! ```
 //!
 //! Folders change their state by being renamed, whole, so a process that is killed leaves one of these states, and the
-//! next start removes what is half made or half gone.
+//! next start removes what is half made or half gone. Where two folders are left, the kernel is asked whose program is
+//! attached; it answers only to who has `CAP_SYS_ADMIN`, so without, their names and ages have to tell.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -54,18 +56,7 @@ impl Place {
     /// When the pins cannot be read, and when a map in the folder of `maps` is not what its name says.
     pub(in super::super) fn find(pin_dir: &Path, maps: &[MapLayout]) -> Result<Self, PinError> {
         let wanted = pins::maps_folder(pin_dir, maps);
-        let mut sources = Vec::new();
-        for folder in pins::all_maps_folders(pin_dir)? {
-            let unfinished = [NEW, GONE].iter().any(|prefix| name(&folder).starts_with(prefix));
-            if unfinished || pins::entries(&folder)?.is_empty() {
-                pins::remove_all(&folder)?;
-            } else if folder != wanted {
-                match identify(&folder) {
-                    Ok(source) => sources.push(source),
-                    Err(reason) => say_unused(&folder, &reason),
-                }
-            }
-        }
+        let mut sources = known(pin_dir, &wanted)?;
         pins::check(&wanted, maps)?;
         let there = ids(&wanted, maps)?;
         let attached = attached_maps(pin_dir)?;
@@ -76,14 +67,22 @@ impl Place {
             ids.intersection(&attached).any(|id| alone(&id))
         };
         // Those in use first, then the newest.
-        sources.sort_by_key(|s| (!in_use(&s.ids), std::cmp::Reverse(modified(&s.folder))));
-        let adopted = !there.is_empty() && (in_use(&there) || !sources.iter().any(|s| in_use(&s.ids)));
+        sources.sort_by_key(|s| (!in_use(&s.ids), Reverse(modified(&s.folder))));
+        let adopted = !there.is_empty()
+            && if attached.is_empty() {
+                // Maps are in both as soon as the wanted ones are complete; else another version has run in between.
+                let newer = |s: &&Source| modified(&s.folder) > modified(&wanted);
+                let related = |s: &Source| !s.ids.is_disjoint(&there);
+                sources.iter().find(newer).is_none_or(related)
+            } else {
+                in_use(&there) || !sources.iter().any(|s| in_use(&s.ids))
+            };
         let leading = match sources.first() {
             Some(source) if !adopted => source.ids.clone(),
             _ => there.clone(),
         };
         if !adopted && !there.is_empty() {
-            // Filled by a start that did not come to attach its program, or long ago.
+            // Filled by a start that could not attach its program, or long ago.
             discard(&wanted)?;
         }
         sources.retain(|source| {
@@ -101,13 +100,18 @@ impl Place {
         })
     }
 
-    /// The folder that the program is loaded with. While it is made, it begins with the maps that can be shared: those
-    /// are the same to the old program and to the new one.
-    pub(in super::super) fn prepare(&self) -> Result<&Path, PinError> {
-        let Some(new) = &self.new else { return Ok(&self.wanted) };
+    /// The folder that the program is loaded with.
+    pub(in super::super) fn folder(&self) -> &Path {
+        self.new.as_ref().unwrap_or(&self.wanted)
+    }
+
+    /// Makes that folder, unless it is there. It begins with the maps that can be shared, which are the same to the old
+    /// program and to the new one.
+    pub(in super::super) fn prepare(&self) -> Result<(), PinError> {
+        let Some(new) = &self.new else { return Ok(()) };
         pins::create(new)?;
         let Some(leader) = self.sources.first() else {
-            return Ok(new);
+            return Ok(());
         };
         for map in self.maps.iter().filter(|map| leader.maps.contains(map)) {
             let (from, to) = (leader.folder.join(map.name), new.join(map.name));
@@ -116,7 +120,7 @@ impl Place {
             let pinned = opened.pin(&to);
             pinned.map_err(|e| PinError::at("pin the map at", &to, io::Error::other(e)))?;
         }
-        Ok(new)
+        Ok(())
     }
 
     /// Are the maps those that packets meet already, or met last?
@@ -124,19 +128,38 @@ impl Place {
         self.new.is_none()
     }
 
-    /// The maps are complete.
-    pub(super) fn complete(&self) -> Result<(), PinError> {
-        self.new.as_ref().map_or(Ok(()), |new| rename(new, &self.wanted))
+    /// The maps are complete, and the program is about to be attached.
+    pub(super) fn complete(&mut self) -> Result<(), PinError> {
+        self.new.take().map_or(Ok(()), |new| rename(&new, &self.wanted))
     }
+}
 
-    /// Something has failed: the maps that were being made go.
-    pub(in super::super) fn give_up(&self) {
-        if let Some(new) = &self.new
-            && let Err(error) = pins::remove_all(new)
+impl Drop for Place {
+    /// Maps that are not complete go with the start that has failed.
+    fn drop(&mut self) {
+        if let Some(new) = self.new.take().filter(|new| new.exists())
+            && let Err(error) = pins::remove_all(&new)
         {
             tracing::debug!(error = &error as &dyn std::error::Error, "unfinished maps stay behind");
         }
     }
+}
+
+/// The folders of maps but `wanted`, of layouts that are known.
+fn known(pin_dir: &Path, wanted: &Path) -> Result<Vec<Source>, PinError> {
+    let mut known = Vec::new();
+    for folder in pins::all_maps_folders(pin_dir)? {
+        let unfinished = [NEW, GONE].iter().any(|prefix| name(&folder).starts_with(prefix));
+        if unfinished || pins::entries(&folder)?.is_empty() {
+            pins::remove_all(&folder)?;
+        } else if folder != wanted {
+            match identify(&folder) {
+                Ok(source) => known.push(source),
+                Err(reason) => say_unused(&folder, &reason),
+            }
+        }
+    }
+    Ok(known)
 }
 
 /// Removes a folder of maps that no attached program uses.
@@ -195,7 +218,7 @@ fn ids(folder: &Path, maps: &[MapLayout]) -> Result<BTreeSet<u32>, PinError> {
     pinned.map(|path| Ok(pins::info(&path)?.id())).collect()
 }
 
-/// The kernel's ids of all maps of the programs that are attached.
+/// The kernel's ids of all maps of the programs that are attached; none where it does not say.
 fn attached_maps(pin_dir: &Path) -> Result<BTreeSet<u32>, PinError> {
     let program = |path: &PathBuf| Some(FdLink::from(PinnedLink::from_pin(path).ok()?).info().ok()?.program_id());
     let links = pins::entries(&pins::links_folder(pin_dir))?;

@@ -11,15 +11,13 @@
 //! 5. The new program holds no longer, and the old maps are removed.
 //!
 //! A start that does not come as far as 4 leaves the old program with the old maps, and the next one begins again. One
-//! that ends after the first link was swapped leaves the new program and both folders; the next one does 3 to 5, where
-//! what the new program has written counts for more.
+//! that ends after the first link was swapped leaves the new program and both folders; the next one does 3 to 5, and what
+//! the new program has written counts for more.
 
 mod convert;
 mod find;
 mod flows;
 mod releases;
-
-use std::path::{Path, PathBuf};
 
 use lb_common::layout::MapLayout;
 
@@ -28,6 +26,7 @@ use super::object::LoadError;
 use super::pins::PinError;
 use convert::Counting;
 pub(super) use find::Place;
+use find::Source;
 use flows::Flows;
 
 /// What can go wrong on the way.
@@ -35,38 +34,35 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Maps that are taken over, from the time when the new ones are made until the old ones are removed.
 pub(super) struct Carry {
-    /// The old maps' folders.
-    from: Vec<PathBuf>,
+    /// The old and the new ones' folders.
+    place: Place,
     flows: Vec<Flows>,
     counting: Option<Counting>,
-    /// The program that works on the new maps is attached, or was.
+    /// The program that works on the new maps is attached, somewhere at least.
     attached: bool,
 }
 
 impl Carry {
-    /// Completes the maps in `to`, which the program has been loaded with, by what is at `place`; `None` when nothing is
-    /// taken over.
-    pub(super) fn begin(place: &Place, to: &Path) -> Result<Option<Self>, LoadError> {
+    /// Fills the maps at `place`, which the program has been loaded with; `None` when nothing is taken over.
+    pub(super) fn begin(mut place: Place) -> Result<Option<Self>, LoadError> {
         let Some(leader) = place.sources.first() else {
             place.complete()?;
             return Ok(None);
         };
         tracing::info!(folder = %leader.folder.display(), "taking over maps of another layout");
         let mut carry = Self {
-            from: place.sources.iter().map(|source| source.folder.clone()).collect(),
+            attached: place.is_adopted(),
+            place,
             flows: Vec::new(),
             counting: None,
-            attached: place.is_adopted(),
         };
-        carry
-            .fill(place, to)
-            .and_then(|()| carry.copy())
-            .map_err(|source| LoadError::carry(&leader.folder, source))?;
-        place.complete()?;
+        let filled = carry.fill().and_then(|()| carry.copy());
+        filled.map_err(|source| carry.failed(source))?;
         Ok(Some(carry))
     }
 
-    fn fill(&mut self, place: &Place, to: &Path) -> Result<(), Failure> {
+    fn fill(&mut self) -> Result<(), Failure> {
+        let (place, to) = (&self.place, self.place.folder());
         let find = |maps: &[MapLayout], name| maps.iter().find(|map| map.name == name).copied();
         for source in &place.sources {
             // The old map, if it has to be brought along.
@@ -95,6 +91,14 @@ impl Carry {
         self.counting.as_mut().map_or(Ok(()), Counting::add)
     }
 
+    fn failed(&self, source: Failure) -> LoadError {
+        let folder = self.place.sources.first().map(|source| source.folder.clone());
+        LoadError::Carry {
+            folder: folder.unwrap_or_default(),
+            source,
+        }
+    }
+
     /// The old maps go.
     fn end(self) -> Result<(), PinError> {
         let flows: usize = self.flows.iter().map(|flows| flows.carried).sum();
@@ -105,7 +109,7 @@ impl Carry {
                 "the table of flows has no room for all that were in the old one; these flows end"
             );
         }
-        for folder in &self.from {
+        for Source { folder, .. } in &self.place.sources {
             find::discard(folder)?;
             tracing::info!(folder = %folder.display(), flows, "maps of another layout taken over");
         }
@@ -117,23 +121,22 @@ impl Kernel {
     /// To be called immediately before the links are swapped.
     pub(super) fn before_swap(&mut self) -> Result<(), LoadError> {
         let Some(carry) = &mut self.carry else { return Ok(()) };
+        carry.copy().map_err(|source| carry.failed(source))?;
+        carry.place.complete()?;
         self.layout.hold(!carry.flows.is_empty());
-        carry.copy().map_err(|source| {
-            self.layout.hold(false);
-            LoadError::carry(&carry.from[0], source)
-        })
+        Ok(())
     }
 
     /// To be called when the links have been swapped, all of them, or not. What fails from here on does so to flows of
     /// the last moment, and is tried again by the next start.
     pub(super) fn after_swap(&mut self, all: bool) {
         let Some(mut carry) = self.carry.take() else { return };
+        carry.attached = true;
         if !all {
             self.layout.hold(false);
             self.carry = Some(carry);
             return;
         }
-        carry.attached = true;
         // A CPU may still be running the old program.
         let copied = self.counting.grace().map_err(Failure::from).and_then(|()| carry.copy());
         self.layout.hold(false);
