@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Opening adopts maps of this layout, after comparing each with what the program expects, and takes over those of
-//! another one that it knows ([`carry`]); attaching swaps the program of a link that is there. So neither a restart nor an
+//! another one that it knows (`carry`); attaching swaps the program of a link that is there. So neither a restart nor an
 //! upgrade empties a map or lets a packet through unseen.
 
 mod attach;

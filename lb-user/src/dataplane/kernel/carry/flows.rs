@@ -64,7 +64,8 @@ impl Flows {
         })
     }
 
-    /// Carries what has come or changed since the last time; `attached` when the new tables' program is.
+    /// Carries what has come or changed since the last time; where both know a flow, the new tables' word counts for more
+    /// when their program is `attached`.
     pub(super) fn copy(&mut self, attached: bool) -> Result<(), Failure> {
         let now = now()?;
         let since = self.since.replace(now);

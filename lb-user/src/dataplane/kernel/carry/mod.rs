@@ -84,9 +84,9 @@ impl Carry {
 
     /// Copies what has come since the last time.
     fn copy(&mut self) -> Result<(), Failure> {
-        // The first source is the best one, so it goes first.
-        for flows in &mut self.flows {
-            flows.copy(self.attached)?;
+        for (place, flows) in self.flows.iter_mut().enumerate() {
+            // The first ones are right until the new program is attached; others, which were in use earlier, never are.
+            flows.copy(self.attached || place > 0)?;
         }
         self.counting.as_mut().map_or(Ok(()), Counting::add)
     }
@@ -141,7 +141,11 @@ impl Kernel {
         let copied = self.counting.grace().map_err(Failure::from).and_then(|()| carry.copy());
         self.layout.hold(false);
         if let Err(error) = copied.and_then(|()| Ok(carry.end()?)) {
-            tracing::warn!(%error, "maps of another layout are not taken over to the end; the next start tries again");
+            let error: &dyn std::error::Error = &*error;
+            tracing::warn!(
+                error,
+                "maps of another layout are not taken over to the end; the next start tries again"
+            );
         }
     }
 }
