@@ -12,11 +12,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use lb_common::nat::{NatKey, Stamp, Ticks, Translation, ticks};
+use lb_common::nat::{NatKey, Stamp, Ticks, Translation};
 use nix::libc;
-use nix::time::{ClockId, clock_gettime};
 
 use super::super::batch::Batch;
+use super::super::flows::now;
 use super::super::maps::errno;
 use super::Failure;
 
@@ -174,11 +174,6 @@ fn merged(old: Stamp, new: Stamp) -> Stamp {
 
 fn is_later(a: Stamp, b: Stamp) -> bool {
     a.seen().wrapping_sub(b.seen()).cast_signed() > 0
-}
-
-fn now() -> nix::Result<Ticks> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(ticks(Duration::from(now).as_nanos() as u64))
 }
 
 fn table(folder: &Path, name: &'static str) -> Result<Table, Failure> {
