@@ -7,4 +7,5 @@ pub mod nat;
 pub mod netns;
 pub mod node;
 pub mod packet;
+pub mod release_1;
 pub mod rig;
