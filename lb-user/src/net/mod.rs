@@ -9,6 +9,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
+pub mod watch;
 pub mod wire;
 
 use std::io;
