@@ -1,6 +1,6 @@
 //! The loaded program with services of its own, fed frame by frame.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use lb_user::control::merge::Facts;
 use lb_user::control::{Addresses, Reconciler};
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Verdict};
+use lb_user::net::address::host_prefix;
+use lb_user::net::{Address, LOOPBACK};
 
 /// The node's MAC: where clients send frames to.
 pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -25,13 +27,18 @@ pub type Rig = Reconciler<Kernel, Had>;
 pub struct Had(pub BTreeSet<IpAddr>);
 
 impl Addresses for Had {
-    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
-        Ok(self.0.clone())
+    async fn present(&self) -> io::Result<Vec<Address>> {
+        let address = |&ip| Address {
+            interface: LOOPBACK,
+            ip,
+            prefix: host_prefix(ip),
+        };
+        Ok(self.0.iter().map(address).collect())
     }
-    async fn add(&self, _: IpAddr) -> io::Result<()> {
+    async fn add(&self, _: IpAddr, _: u32) -> io::Result<()> {
         Ok(())
     }
-    async fn remove(&self, _: IpAddr) -> io::Result<()> {
+    async fn remove(&self, _: IpAddr, _: u32) -> io::Result<()> {
         Ok(())
     }
 }
@@ -55,7 +62,8 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
     let seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
     let mut kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
     kernel.set_nic(1, NODE).expect("a NIC");
-    let mut facts = Facts::new(Arc::new(config.clone()), BTreeMap::from([(1, "lo".to_owned())]));
+    let mut facts = Facts::new(Arc::new(config.clone()));
+    facts.interfaces.insert(1, "lo".to_owned());
     for service in &config.services {
         for backend in &service.backends {
             let hop = NextHop {

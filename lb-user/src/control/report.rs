@@ -18,14 +18,13 @@ pub(super) fn status(
     facts: &Facts,
     carried: &Carried,
     dataplane: &impl Dataplane,
-    interfaces: &[InterfaceStatus],
     said: Said,
 ) -> Result<Status, ApplyError> {
     let services = facts.config.services.iter();
     let services = services.map(|service| service_status(facts, carried, dataplane, service));
     Ok(Status {
         node: facts.config.node.name.clone(),
-        interfaces: interfaces.to_vec(),
+        interfaces: said.interfaces,
         services: services.collect::<Result<_, _>>()?,
         drops: dataplane.drops()?,
         reloads: said.reloads,
@@ -39,6 +38,7 @@ pub(super) fn status(
 /// What the reconciler knows besides.
 #[derive(Clone, Debug)]
 pub(super) struct Said {
+    pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) reloads: Reloads,
     pub(super) fault: Option<String>,
     pub(super) overrides_fault: Option<String>,

@@ -13,7 +13,9 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
-use super::{ApplyError, Dataplane};
+use super::{ApplyError, AttachError, Attachment, Dataplane};
+use crate::model::status::AttachMode;
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 
 /// See the module.
@@ -23,6 +25,10 @@ pub struct Fake {
     pub log: Vec<MapOp>,
     /// Fails the operations whose number, counted from 0 over the fake's life, it says yes to.
     pub fault: Box<dyn FnMut(usize) -> bool + Send>,
+    /// Where the program is.
+    pub attached: Vec<Interface>,
+    /// Interfaces, by name, refuse the program while it says yes to them.
+    pub refuse: Box<dyn FnMut(&str) -> bool + Send>,
     counters: BTreeMap<MemberId, Counters>,
 }
 
@@ -47,6 +53,8 @@ impl Default for Fake {
             },
             log: Vec::new(),
             fault: Box::new(|_| false),
+            attached: Vec::new(),
+            refuse: Box::new(|_| false),
             counters: BTreeMap::new(),
         }
     }
@@ -82,6 +90,30 @@ impl Dataplane for Fake {
             MapOp::Grace => Ok(()),
             written => self.layout.apply(written),
         }
+    }
+
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        _: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
+        self.attached.clear();
+        let attach = |interface: &Interface| {
+            if (self.refuse)(&interface.name) {
+                return Err(AttachError::Refused {
+                    interface: interface.name.clone(),
+                    mode: AttachMode::Native,
+                    hint: "",
+                    source: "it is busy".into(),
+                });
+            }
+            self.attached.push(interface.clone());
+            Ok(Attachment {
+                mode: AttachMode::Native,
+                fallback: None,
+            })
+        };
+        Ok(interfaces.iter().map(attach).collect())
     }
 
     fn tables(&self) -> &dyn Tables {

@@ -29,6 +29,7 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::tables::Layout;
 use super::{ApplyError, Dataplane};
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 
 pub use attach::{AttachError, Attachment, attach_pass};
@@ -81,7 +82,7 @@ impl Kernel {
         })
     }
 
-    /// Tells the program of an interface that it is or will be attached to: frames for a VIP that carry another MAC than
+    /// Tells the program of an interface, as attaching does: frames for a VIP that carry another MAC than
     /// its own pass, and packets that came in elsewhere may leave by it.
     ///
     /// # Errors
@@ -140,6 +141,14 @@ impl Dataplane for Kernel {
             MapOp::Grace => self.counting.grace(),
             written => self.layout.apply(written),
         }
+    }
+
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        mode: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
+        self.attach_all(interfaces, mode)
     }
 
     fn tables(&self) -> &dyn Tables {
