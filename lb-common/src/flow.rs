@@ -2,6 +2,7 @@
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
 use crate::hash::{Seed, siphash13};
+use crate::nat::NatKey;
 
 /// Source and destination port as they lie in a TCP or UDP header: one load.
 #[repr(C)]
@@ -45,6 +46,30 @@ impl FlowV4 {
                 self.ports.word() | (self.protocol as u64) << 32 | 13 << 56,
             ],
         )
+    }
+}
+
+impl From<FlowV4> for NatKey {
+    #[inline(always)]
+    fn from(flow: FlowV4) -> Self {
+        Self {
+            source: Ipv6Be::mapped_v4(flow.source),
+            destination: Ipv6Be::mapped_v4(flow.destination),
+            ports: flow.ports,
+            protocol: flow.protocol as u32,
+        }
+    }
+}
+
+impl From<FlowV6> for NatKey {
+    #[inline(always)]
+    fn from(flow: FlowV6) -> Self {
+        Self {
+            source: flow.source,
+            destination: flow.destination,
+            ports: flow.ports,
+            protocol: flow.protocol as u32,
+        }
     }
 }
 

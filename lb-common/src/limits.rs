@@ -37,3 +37,6 @@ pub const FLOW_TABLE_RANGE: (u32, u32) = (1 << 10, 1 << 24);
 
 /// Ports that a new flow tries before it is dropped for want of one.
 pub const PORT_TRIES: u32 = 64;
+
+/// Most keys that one run of the sweep looks at: 3.2 kB, as much as a packet of one page holds.
+pub const SWEEP_KEYS: u32 = 80;

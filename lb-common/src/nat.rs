@@ -26,6 +26,17 @@ pub const fn ticks(nanoseconds: u64) -> Ticks {
     (nanoseconds >> 30) as Ticks
 }
 
+/// The fewest after which nobody can say that `nanoseconds` have not passed, when [`Stamp::age`] is above them.
+#[must_use]
+pub const fn at_least(nanoseconds: u64) -> Ticks {
+    let ticks = nanoseconds.div_ceil(1 << 30);
+    if ticks > Ticks::MAX as u64 / 2 {
+        Ticks::MAX / 2
+    } else {
+        ticks as Ticks
+    }
+}
+
 /// Key of `NAT` and of `NAT_REPLY`: a 5-tuple as a packet carries it; IPv4 mapped into IPv6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +56,19 @@ impl NatKey {
     const fn addresses(&self) -> [u64; 4] {
         let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (self.source, self.destination);
         [a, b, c, d]
+    }
+
+    /// What it adds to the checksums of a packet with this key that it becomes one with the key `to`: to that of an IPv4
+    /// header, and to that of TCP or UDP, which covers the addresses too. See [`csum::apply`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn differences(&self, to: &Self) -> (u16, u16) {
+        let (a, b) = (self.addresses(), to.addresses());
+        let (ports, to_ports) = (self.ports.word(), to.ports.word());
+        (
+            csum::difference(a, b),
+            csum::difference([a[0], a[1], a[2], a[3], ports], [b[0], b[1], b[2], b[3], to_ports]),
+        )
     }
 
     /// What the other side sends.
@@ -85,7 +109,7 @@ pub struct Translation {
     pub interface: u32,
     /// How long the flow may be silent.
     pub idle: Ticks,
-    /// What the translation adds to the checksum of an IPv4 header; see [`csum::apply`].
+    /// What the translation adds to the checksum of an IPv4 header; see [`NatKey::differences`].
     pub ip_delta: u16,
     /// What it adds to the checksum of TCP or UDP, which covers the addresses too.
     pub l4_delta: u16,
@@ -94,34 +118,6 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// The flow's two entries: what `flow`, as the client sends it, becomes, and what becomes of the answers, which
-    /// have the key `lease`. Everything but addresses, ports and checksums is as in `common`.
-    #[inline(always)]
-    #[must_use]
-    pub fn pair(flow: &NatKey, lease: &NatKey, common: Self) -> (Self, Self) {
-        (
-            common.turning(flow, &lease.reversed()),
-            common.turning(lease, &flow.reversed()),
-        )
-    }
-
-    #[inline(always)]
-    fn turning(self, from: &NatKey, to: &NatKey) -> Self {
-        let (from_ip, to_ip) = (from.addresses(), to.addresses());
-        let with_ports = |[a, b, c, d]: [u64; 4], ports| [a, b, c, d, ports];
-        Self {
-            source: to.source,
-            destination: to.destination,
-            ports: to.ports,
-            ip_delta: csum::difference(from_ip, to_ip),
-            l4_delta: csum::difference(
-                with_ports(from_ip, from.ports.word()),
-                with_ports(to_ip, to.ports.word()),
-            ),
-            ..self
-        }
-    }
-
     /// The key of packets that this entry makes.
     #[inline(always)]
     #[must_use]
@@ -173,7 +169,7 @@ impl Event {
 /// How far a flow has come, by what both sides have sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// One side only has been heard, or the client has not yet confirmed the backend's SYN.
+    /// One side only has been heard, or the client has sent no more than its first packet.
     Opening,
     /// Both have.
     Established,
@@ -187,7 +183,7 @@ pub enum Phase {
 ///
 /// | bits | meaning |
 /// | --- | --- |
-/// | 0 to 2 | the client has sent: something after its SYN; FIN; RST |
+/// | 0 to 2 | the client has sent: something after its first packet; FIN; RST |
 /// | 8 to 10 | the backend has sent: something; FIN; RST |
 /// | 31 | somebody is ending the flow |
 /// | 32 to 63 | [`Ticks`] |
@@ -266,7 +262,8 @@ impl Stamp {
     /// Has the flow been silent for so long that it is forgotten?
     ///
     /// TCP, about as Linux' conntrack does it: 60 s while it opens and after it was closed, 120 s half closed. UDP: 30 s
-    /// until the backend answers. Else `idle`, which bounds all of them.
+    /// until both have been heard, the client twice: a question and its answer hold a port no longer. Else `idle`, which
+    /// bounds all of them.
     #[inline(always)]
     #[must_use]
     pub const fn is_over(self, protocol: u32, idle: Ticks, now: Ticks) -> bool {

@@ -5,12 +5,18 @@
 //! the common path costs 11 to 14 ns.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "atomics with a result, which core::sync::atomic lacks on this target"
+)]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the attribute macro passes the context by value"
 )]
 
 mod config;
+mod flows;
 mod forward;
 mod icmp;
 mod maps;
@@ -23,6 +29,9 @@ mod verdict;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
+use lb_common::limits::SWEEP_KEYS;
+use lb_common::nat::NatKey;
+
 use crate::packet::Packet;
 use crate::verdict::Stop;
 
@@ -34,6 +43,24 @@ fn fulcrum(ctx: XdpContext) -> u32 {
         Err(Stop::Pass) => xdp_action::XDP_PASS,
         Err(Stop::Drop(reason)) => stats::dropped(&ctx, reason),
     }
+}
+
+/// Not attached anywhere: the manager runs it on a list of keys of `NAT_REPLY`, to end the flows among them that are over.
+/// Returns how many it has ended.
+#[xdp]
+fn fulcrum_sweep(ctx: XdpContext) -> u32 {
+    let list = Packet::new(&ctx);
+    let now = flows::now();
+    let mut ended = 0;
+    for i in 0..SWEEP_KEYS as usize {
+        let Some(key) = list.peek::<NatKey>(i * size_of::<NatKey>()) else {
+            break;
+        };
+        // SAFETY: `peek` checked it.
+        let key = unsafe { key.read_unaligned() };
+        ended += u32::from(flows::sweep(&key, now));
+    }
+    ended
 }
 
 /// Lets every packet pass. A veth pair delivers what the balancer sends natively only when its other end has a

@@ -1,6 +1,7 @@
 //! Counting: one per-CPU update per packet, and the action of a drop.
 
 use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::XdpContext;
 use lb_common::id::MemberId;
 use lb_common::stats::DropReason;
@@ -18,6 +19,31 @@ pub(crate) fn forwarded(member: MemberId, bytes: usize, new_flow: bool) {
         counters.bytes += bytes as u64;
         counters.new_flows += u64::from(new_flow);
     }
+}
+
+/// Counts an answer of `bytes` from a member.
+#[inline(always)]
+pub(crate) fn answered(member: MemberId, bytes: usize) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(member.0) {
+        // SAFETY: as above.
+        let counters = unsafe { &mut *counters };
+        counters.reply_packets += 1;
+        counters.reply_bytes += bytes as u64;
+    }
+}
+
+/// Whose turn it is among a member's ports: another number for each new flow on each CPU, so that a port that has come
+/// free rests until all others have been used.
+#[inline(always)]
+pub(crate) fn turn(member: MemberId) -> u32 {
+    // CPUs begin far from each other: a multiple of the golden ratio.
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(0x9e37_79b1);
+    let flows = COUNTERS.get_ptr_mut(member.0).map_or(0, |counters| {
+        // SAFETY: as above.
+        unsafe { (*counters).new_flows }
+    });
+    (cpu >> 8).wrapping_add(flows as u32)
 }
 
 /// Counts a drop.

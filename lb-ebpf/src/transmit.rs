@@ -30,19 +30,28 @@ pub(crate) fn for_this_node(packet: &Packet<'_>) -> Step<*mut EthHdr> {
 /// Sends the packet to a member's next hop, if it was sent to this node.
 #[inline(always)]
 pub(crate) fn to_member(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
-    let MacFlags(next_hop) = chosen.next_hop;
-    let MacFlags(local) = select::read_once(&chosen.member.local);
+    let local = select::read_once(&chosen.member.local);
     let out = chosen.member.interface;
-    let addresses = packet.at::<[u32; 3]>(0)?;
-    let sent = if out == packet.interface() {
+    if out == packet.interface() {
         // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
+        let addresses = packet.at::<[u32; 3]>(0)?;
         // SAFETY: 8 of the 12 bytes that `at` checked.
-        if unsafe { addresses.cast::<u64>().read_unaligned() } & MAC_BITS != local & MAC_BITS {
+        if unsafe { addresses.cast::<u64>().read_unaligned() } & MAC_BITS != local.0 & MAC_BITS {
             return Err(Stop::Pass);
         }
-        Sent::back()
     } else {
         for_this_node(packet)?;
+    }
+    depart(packet, chosen.next_hop, local, out)
+}
+
+/// Sends the packet to `next_hop` from `local`, which is the node's own MAC on the interface `out`.
+#[inline(always)]
+pub(crate) fn depart(packet: &Packet<'_>, next_hop: MacFlags, local: MacFlags, out: u32) -> Step<Sent> {
+    let addresses = packet.at::<[u32; 3]>(0)?;
+    let sent = if out == packet.interface() {
+        Sent::back()
+    } else {
         PORTS
             .redirect(Nic::place(out), 0)
             .map_err(|_| Stop::Drop(DropReason::NoEgress))?;
@@ -53,8 +62,8 @@ pub(crate) fn to_member(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> 
     unsafe {
         addresses
             .cast::<u64>()
-            .write_unaligned(next_hop & MAC_BITS | local << 48);
-        addresses.cast::<u32>().add(2).write_unaligned((local >> 16) as u32);
+            .write_unaligned(next_hop.0 & MAC_BITS | local.0 << 48);
+        addresses.cast::<u32>().add(2).write_unaligned((local.0 >> 16) as u32);
     }
     Ok(sent)
 }

@@ -7,8 +7,9 @@ use lb_common::service::protocol;
 use lb_common::stats::DropReason;
 use network_types::ip::Ipv4Hdr;
 
-use super::{L3, l4};
+use super::{Headers, L3, l4};
 use crate::config::hash_seed;
+use crate::forward::nat;
 use crate::icmp;
 use crate::maps::Maps;
 use crate::packet::{Packet, load};
@@ -41,31 +42,39 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     let fits = total >= header && L3 + total <= packet.len();
     let l4 = L3 + header;
 
-    if sound
-        && !fragment
-        && l4::has_ports(protocol)
-        && let Some(ports) = packet.peek::<Ports>(l4)
-    {
+    let ports = match packet.peek::<Ports>(l4) {
         // SAFETY: `peek` checked it.
-        let ports = unsafe { ports.read_unaligned() };
+        Some(ports) if sound && !fragment && l4::has_ports(protocol) => Some(unsafe { ports.read_unaligned() }),
+        _ => None,
+    };
+    let flow = |ports| FlowV4 {
+        source,
+        destination,
+        ports,
+        protocol,
+    };
+    let headers = Headers { v4: true, protocol, l4 };
+    if let Some(ports) = ports {
         let service = find_v4(&Maps, destination, ports.destination, protocol);
-        if service.exists() {
+        if service.is_service() {
             if !fits {
                 return Err(Stop::Drop(DropReason::MalformedIpv4));
             }
             let segment = l4::check(packet, protocol, l4, total - header)?;
-            let flow = FlowV4 {
-                source,
-                destination,
-                ports,
-                protocol,
-            };
-            return serve(packet, service, flow.hash(hash_seed()), &segment);
+            let flow = flow(ports);
+            return serve(packet, service, flow.hash(hash_seed()), flow, &headers, &segment);
         }
     }
 
     let vip = find_v4(&Maps, destination, PortBe(0), protocol::ANY);
-    if !vip.exists() {
+    if let Some(ports) = ports
+        && fits
+        && nat::may_answer(vip)
+        && let Some(sent) = nat::answer(packet, flow(ports), &headers, total - header)?
+    {
+        return Ok(sent);
+    }
+    if !vip.is_vip() {
         return Err(Stop::Pass);
     }
     let eth = transmit::for_this_node(packet)?;

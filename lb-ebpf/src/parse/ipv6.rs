@@ -7,8 +7,9 @@ use lb_common::service::protocol;
 use lb_common::stats::DropReason;
 use network_types::ip::Ipv6Hdr;
 
-use super::{L3, l4};
+use super::{Headers, L3, l4};
 use crate::config::hash_seed;
+use crate::forward::nat;
 use crate::icmp;
 use crate::maps::Maps;
 use crate::packet::{Packet, load};
@@ -37,29 +38,43 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     };
     let sound = version == 6 && L4 + payload <= packet.len();
 
-    if l4::has_ports(next)
-        && let Some(ports) = packet.peek::<Ports>(L4)
-    {
+    let ports = match packet.peek::<Ports>(L4) {
         // SAFETY: `peek` checked it.
-        let ports = unsafe { ports.read_unaligned() };
+        Some(ports) if l4::has_ports(next) => Some(unsafe { ports.read_unaligned() }),
+        _ => None,
+    };
+    let flow = |ports| FlowV6 {
+        source,
+        destination,
+        ports,
+        protocol: next,
+    };
+    let headers = Headers {
+        v4: false,
+        protocol: next,
+        l4: L4,
+    };
+    if let Some(ports) = ports {
         let service = find_v6(&Maps, destination, ports.destination, next);
-        if service.exists() {
+        if service.is_service() {
             if !sound {
                 return Err(Stop::Drop(DropReason::MalformedIpv6));
             }
             let segment = l4::check(packet, next, L4, payload)?;
-            let flow = FlowV6 {
-                source,
-                destination,
-                ports,
-                protocol: next,
-            };
-            return serve(packet, service, flow.hash(hash_seed()), &segment);
+            let flow = flow(ports);
+            return serve(packet, service, flow.hash(hash_seed()), flow, &headers, &segment);
         }
     }
 
     let vip = find_v6(&Maps, destination, PortBe(0), protocol::ANY);
-    if !vip.exists() {
+    if let Some(ports) = ports
+        && sound
+        && nat::may_answer(vip)
+        && let Some(sent) = nat::answer(packet, flow(ports), &headers, payload)?
+    {
+        return Ok(sent);
+    }
+    if !vip.is_vip() {
         return Err(Stop::Pass);
     }
     let eth = transmit::for_this_node(packet)?;

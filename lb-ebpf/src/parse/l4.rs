@@ -1,5 +1,6 @@
 //! TCP (RFC 9293 §3.1) and UDP (RFC 768): only what a balancer must know, and what no receiver would accept.
 
+use lb_common::nat::Event;
 use lb_common::service::protocol;
 use lb_common::stats::DropReason;
 use network_types::tcp::TcpHdr;
@@ -10,13 +11,43 @@ use crate::verdict::{Step, Stop};
 
 /// Offset of the byte that holds the flags of a TCP header.
 const FLAGS: usize = 13;
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// What is known of a sound TCP segment or UDP datagram.
+#[derive(Clone, Copy)]
 pub(crate) struct Segment {
     /// TCP with SYN and without ACK: the client opens a connection.
     pub(crate) opens: bool,
+    /// What it says about its flow.
+    pub(crate) event: Event,
+}
+
+impl Segment {
+    #[inline(always)]
+    const fn tcp(flags: u8) -> Self {
+        let opens = flags & (SYN | ACK) == SYN;
+        Self {
+            opens,
+            event: if flags & RST != 0 {
+                Event::RESETS
+            } else if opens {
+                Event::OPENS
+            } else if flags & FIN != 0 {
+                Event::FINISHES
+            } else {
+                Event::DATA
+            },
+        }
+    }
+}
+
+/// Where TCP and UDP keep their checksums.
+#[inline(always)]
+pub(crate) const fn checksum_at(protocol: u8) -> usize {
+    if protocol == protocol::TCP { 16 } else { 6 }
 }
 
 /// Do headers of this protocol begin with two ports?
@@ -35,9 +66,7 @@ pub(crate) fn check(packet: &Packet<'_>, protocol: u8, offset: usize, length: us
         if data_offset < TcpHdr::LEN || data_offset > length {
             return Err(Stop::Drop(DropReason::MalformedTcp));
         }
-        Ok(Segment {
-            opens: flags & (SYN | ACK) == SYN,
-        })
+        Ok(Segment::tcp(flags))
     } else {
         let udp = packet.at::<UdpHdr>(offset)?;
         // SAFETY: `at` checked 8 bytes.
@@ -45,6 +74,9 @@ pub(crate) fn check(packet: &Packet<'_>, protocol: u8, offset: usize, length: us
         if said < UdpHdr::LEN || said > length {
             return Err(Stop::Drop(DropReason::MalformedUdp));
         }
-        Ok(Segment { opens: false })
+        Ok(Segment {
+            opens: false,
+            event: Event::DATA,
+        })
     }
 }

@@ -15,6 +15,17 @@ pub(crate) const L3: usize = EthHdr::LEN;
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 
+/// Where the headers of a sound packet lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Headers {
+    /// IPv4, and not IPv6.
+    pub(crate) v4: bool,
+    /// TCP or UDP.
+    pub(crate) protocol: u8,
+    /// Offset of its header.
+    pub(crate) l4: usize,
+}
+
 /// What becomes of a packet.
 #[inline(always)]
 pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {

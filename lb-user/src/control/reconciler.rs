@@ -22,6 +22,7 @@ use super::handle::Request;
 use super::interfaces::{Interfaces, Move};
 use super::merge::Facts;
 use super::report;
+use super::sweep::{SWEEP, Sweep};
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
@@ -98,6 +99,7 @@ pub struct Reconciler<D, A> {
     /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
     /// bounds them.
     pub(super) waiting: VecDeque<(u64, Waiting)>,
+    pub(super) sweep: Sweep,
     resync: Duration,
     started: SystemTime,
     /// The first health round is over.
@@ -122,6 +124,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             revision: 0,
             saved: Saved::default(),
             waiting: VecDeque::new(),
+            sweep: Sweep::default(),
             resync: RESYNC,
             started,
             settled: false,
@@ -170,6 +173,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.publish(&outputs);
         let mut resync = interval_at(Instant::now() + self.resync, self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval_at(Instant::now() + SWEEP, SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
         // The first rounds, before this ran, may have failed.
         let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
@@ -221,6 +226,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     self.read_config(&mut inputs.config)
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    false
+                }
                 _ = resync.tick() => {
                     self.installed = None;
                     self.interfaces.look_again();
@@ -306,7 +315,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
         let known = |vip: &IpAddr| {
             said.into_iter()
-                .any(|s| s.entries.contains_key(&ServiceKey::address(*vip)))
+                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
         };
         let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
@@ -325,7 +334,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 }
             }
         }
-        match tokio::task::block_in_place(|| self.carry_out(installed, &desired)) {
+        match tokio::task::block_in_place(|| self.carry_out(installed, &mut desired)) {
             Ok(()) => {}
             // The rest has been carried out.
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
@@ -358,9 +367,18 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.
-    fn carry_out(&mut self, mut installed: Snapshot, desired: &Desired) -> Result<(), Failure> {
+    fn carry_out(&mut self, mut installed: Snapshot, desired: &mut Desired) -> Result<(), Failure> {
         loop {
             let placement = place(&installed, desired, &mut self.rings);
+            let stay: BTreeSet<IpAddr> = placement.target.sources().collect();
+            if installed.sources().any(|source| !stay.contains(&source)) && desired.sources.is_empty() {
+                // Flows outlive what the file said when they were opened.
+                self.sweep.run(&mut self.dataplane, &self.carried);
+                desired.sources.clone_from(&self.sweep.usage.sources);
+                if !desired.sources.is_subset(&stay) {
+                    continue;
+                }
+            }
             let ops = diff(&installed, &placement.target);
             apply(&mut self.dataplane, &ops)?;
             if !ops.is_empty() {
@@ -380,6 +398,20 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
+    /// Ends the flows that are over, and counts the others.
+    pub fn sweep(&mut self) {
+        tokio::task::block_in_place(|| self.sweep.run(&mut self.dataplane, &self.carried));
+    }
+
+    pub(super) fn view(&self) -> report::View<'_, D> {
+        report::View {
+            facts: &self.facts,
+            carried: &self.carried,
+            dataplane: &self.dataplane,
+            usage: &self.sweep.usage,
+        }
+    }
+
     /// The node's state now.
     pub fn status(&self) -> Status {
         let said = report::Said {
@@ -390,7 +422,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             started: self.started,
             settled: self.settled,
         };
-        report::status(&self.facts, &self.carried, &self.dataplane, said.clone()).unwrap_or_else(|error| Status {
+        self.view().status(said.clone()).unwrap_or_else(|error| Status {
             node: self.facts.config.node.name.clone(),
             interfaces: said.interfaces,
             services: Vec::new(),
@@ -408,9 +440,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let mut services = self.facts.config.services.iter();
         let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
         let service = service.map(|s| Arc::clone(&s.name));
-        explain(self.dataplane.tables(), self.seed, flow, service, &|id| {
-            self.carried.name(id)
-        })
+        explain(
+            self.dataplane.tables(),
+            self.seed,
+            flow,
+            service,
+            &|id| self.carried.name(id),
+            // What cannot be read is as good as not known; a sweep says why.
+            &|key| self.dataplane.flow(key).ok().flatten(),
+        )
     }
 }
 
@@ -430,7 +468,7 @@ fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
     let vips = installed
         .entries
         .iter()
-        .filter(|(_, d)| d.mode() == Some(lb_common::service::Mode::Address) && d.has(Decision::OWNED));
+        .filter(|(_, d)| d.is_vip() && d.has(Decision::OWNED));
     vips.map(|(key, _)| key.ip())
 }
 

@@ -14,6 +14,7 @@
 
 mod doors;
 mod files;
+mod machine;
 mod overrides;
 mod privilege;
 mod reload;
@@ -36,7 +37,7 @@ use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::{Config, Interface, MemberKey};
-use crate::net::{self, Net, next_hop};
+use crate::net::{self, Net, ReservedPorts, next_hop};
 
 use doors::Doors;
 use overrides::Store;
@@ -66,6 +67,7 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
+    machine::confirm(&net, &parsed).await?;
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.attachments()?.is_empty();
@@ -155,7 +157,9 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         doors,
     } = started;
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let mut reload = reload::Reload::new(path, Arc::clone(&config));
+    let mut reload = reload::Reload::new(path, net.clone(), Arc::clone(&config));
+    let mut reserved = ReservedPorts::new(net.namespace().clone());
+    machine::reserve(&mut reserved, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
     let (targets, target_changes) = watch::channel(targets(&in_force));
@@ -206,8 +210,9 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
             Some(asker) = reloads.recv() => (true, Some(asker)),
             ended = parts.ended() => break Err(ended),
         };
-        let taken = reload.read(forced).map(|taken| {
+        let taken = reload.read(forced).await.map(|taken| {
             taken.is_some_and(|Taken { config, changed }| {
+                machine::reserve(&mut reserved, &config);
                 // The reconciler first, so that it knows who the resolver speaks of; it tells the prober.
                 configs.send_replace(Arc::clone(&config));
                 hosts.send_replace(merge::hosts(&config));

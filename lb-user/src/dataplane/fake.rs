@@ -1,11 +1,12 @@
 //! A data plane in plain memory, for tests: the layouts and the code of the real one, room for as much as a test says,
 //! and faults where it says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
+use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
@@ -14,7 +15,7 @@ use lb_common::stats::{Counters, DropReason};
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
 use super::{ApplyError, AttachError, Attachment, Dataplane};
-use crate::model::status::AttachMode;
+use crate::model::status::{AttachMode, NatUsage};
 use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 
@@ -30,6 +31,10 @@ pub struct Fake {
     /// Interfaces, by name, refuse the program while it says yes to them.
     pub refuse: Box<dyn FnMut(&str) -> bool + Send>,
     counters: BTreeMap<MemberId, Counters>,
+    /// What a sweep finds.
+    pub usage: NatUsage,
+    /// Flows that are translated.
+    pub flows: HashMap<NatKey, Translation>,
 }
 
 impl Default for Fake {
@@ -56,6 +61,8 @@ impl Default for Fake {
             attached: Vec::new(),
             refuse: Box::new(|_| false),
             counters: BTreeMap::new(),
+            usage: NatUsage::default(),
+            flows: HashMap::new(),
         }
     }
 }
@@ -126,6 +133,14 @@ impl Dataplane for Fake {
 
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
         Ok(DropReason::ALL.iter().map(|&reason| (reason, 0)).collect())
+    }
+
+    fn sweep(&mut self) -> Result<NatUsage, ApplyError> {
+        Ok(self.usage.clone())
+    }
+
+    fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        Ok(self.flows.get(key).copied())
     }
 }
 

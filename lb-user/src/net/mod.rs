@@ -9,6 +9,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
+pub mod ports;
 pub mod watch;
 pub mod wire;
 
@@ -27,6 +28,7 @@ pub use error::Error;
 pub use link::Link;
 pub use namespace::Namespace;
 pub use neighbour::Neighbour;
+pub use ports::ReservedPorts;
 
 /// Index of `lo`, the same in every network namespace.
 pub const LOOPBACK: u32 = 1;

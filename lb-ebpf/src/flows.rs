@@ -1,0 +1,399 @@
+//! Flows that are translated: opening, confirming and ending them. The rules are those of [`lb_common::nat`].
+//!
+//! What happens once per flow, or once per flow and tick, is in functions that are not inlined: packets between do not
+//! come here.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use lb_common::addr::{Ipv6Be, PortBe};
+use lb_common::backend::{MacFlags, Member};
+use lb_common::flow::Ports;
+use lb_common::id::MemberId;
+use lb_common::limits::PORT_TRIES;
+use lb_common::nat::{self, Event, NatKey, Phase, Side, Stamp, Ticks, Translation};
+use lb_common::select::read_once;
+use lb_common::stats::DropReason;
+
+use crate::maps::{NAT, NAT_REPLY};
+
+/// The kernel's "it is there already".
+const EEXIST: i32 = -17;
+
+/// Now.
+#[inline(always)]
+pub(crate) fn now() -> Ticks {
+    // SAFETY: the helper has no preconditions.
+    nat::ticks(unsafe { bpf_ktime_get_coarse_ns() })
+}
+
+/// A packet of a client, as far as its flow is concerned.
+pub(crate) struct Heard {
+    pub(crate) key: NatKey,
+    /// Where it came from on the wire: its source MAC, its destination MAC, and the interface.
+    pub(crate) client: MacFlags,
+    pub(crate) local: MacFlags,
+    pub(crate) interface: u32,
+    pub(crate) now: Ticks,
+    pub(crate) opens: bool,
+    pub(crate) event: Event,
+}
+
+/// Changes the stamp of an entry from `old` to `new`; false when it was not `old` any more.
+#[inline(always)]
+fn exchange(entry: *mut Translation, old: Stamp, new: Stamp) -> bool {
+    // SAFETY: the entry lies in a map, and the stamp in it aligned.
+    let stamp = unsafe { &raw mut (*entry).stamp }.cast::<u64>();
+    // SAFETY: as above.
+    unsafe { atomic_cxchg::<_, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(stamp, old.0, new.0).1 }
+}
+
+/// The stamp of an entry.
+#[inline(always)]
+pub(crate) fn stamp(entry: *mut Translation) -> Stamp {
+    // SAFETY: the entry lies in a map.
+    read_once(unsafe { &(*entry).stamp })
+}
+
+/// Removes the entry of a flow whose lease is gone. Whoever claims it removes it; nobody else makes another meanwhile.
+#[inline(always)]
+fn forget(key: &NatKey, entry: *mut Translation) {
+    let known = stamp(entry);
+    if !known.is_claimed() && exchange(entry, known, known.claimed()) {
+        let _ = NAT.remove(key);
+    }
+}
+
+/// Makes a lease nobody's, if it is still as it was judged, and removes its flow's entry. The lease itself is for the
+/// caller to remove or to replace.
+#[inline(always)]
+fn claim(key: &NatKey, lease: *mut Translation, judged: Stamp) -> bool {
+    if !exchange(lease, judged, judged.claimed()) {
+        return false;
+    }
+    // SAFETY: the entry lies in a map.
+    let flow = unsafe { (*lease).other(key.protocol) };
+    if let Some(entry) = NAT.get_ptr_mut(&flow)
+        // SAFETY: as above.
+        && unsafe { (*entry).other(key.protocol) } == *key
+    {
+        forget(&flow, entry);
+    }
+    true
+}
+
+/// Ends a flow if its lease is over, for the manager; says whether it did.
+#[inline(always)]
+pub(crate) fn sweep(key: &NatKey, now: Ticks) -> bool {
+    let Some(lease) = NAT_REPLY.get_ptr_mut(key) else {
+        return false;
+    };
+    let known = stamp(lease);
+    // SAFETY: the entry lies in a map.
+    let idle = unsafe { (*lease).idle };
+    let over = !known.is_claimed() && known.is_over(key.protocol, idle, now);
+    over && claim(key, lease, known) && NAT_REPLY.remove(key).is_ok()
+}
+
+/// Ends a flow that cannot go on, such as one whose backend is gone.
+#[inline(never)]
+pub(crate) fn end(flow: &NatKey, entry: *mut Translation) {
+    // SAFETY: the entry lies in a map.
+    let key = unsafe { (*entry).other(flow.protocol) };
+    match NAT_REPLY.get_ptr_mut(&key) {
+        Some(lease) => {
+            let known = stamp(lease);
+            if !known.is_claimed() && claim(&key, lease, known) {
+                let _ = NAT_REPLY.remove(&key);
+            }
+        }
+        None => forget(flow, entry),
+    }
+}
+
+/// Says whether a flow's entry still has its lease, and tells the lease of this packet. An entry that has none is
+/// removed.
+#[inline(never)]
+pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
+    let flow = &heard.key;
+    // SAFETY: the entry lies in a map.
+    let key = unsafe { (*entry).other(flow.protocol) };
+    let Some(lease) = NAT_REPLY.get_ptr_mut(&key) else {
+        forget(flow, entry);
+        return false;
+    };
+    let known = stamp(lease);
+    // SAFETY: as above.
+    let (owner, idle) = unsafe { ((*lease).other(flow.protocol), (*lease).idle) };
+    if known.is_claimed() || owner != *flow {
+        forget(flow, entry);
+        return false;
+    }
+    let over = known.is_over(flow.protocol, idle, heard.now);
+    if over || heard.opens && matches!(known.phase(), Phase::Closed) {
+        if claim(&key, lease, known) {
+            let _ = NAT_REPLY.remove(&key);
+        }
+        return false;
+    }
+    let told = known.heard(Side::Client, heard.event, heard.now);
+    if !exchange(lease, known, told) {
+        // The backend answers on another CPU at this moment. The next packet tells it.
+        return true;
+    }
+    // SAFETY: as above. The way back changes in three words; an answer in between may go to the right MAC from the
+    // wrong one.
+    unsafe {
+        (*entry).stamp = told;
+        (*entry).client = heard.client;
+        (*lease).client = heard.client;
+        (*lease).local = heard.local;
+        (*lease).interface = heard.interface;
+    }
+    true
+}
+
+/// Tells a flow and its lease where their backend's member lies now. Packets in both directions are counted there.
+#[inline(never)]
+pub(crate) fn follow(flow: &NatKey, entry: *mut Translation, member: MemberId) {
+    // SAFETY: the entry lies in a map.
+    let key = unsafe {
+        (*entry).member = member;
+        (*entry).other(flow.protocol)
+    };
+    if let Some(lease) = NAT_REPLY.get_ptr_mut(&key)
+        // SAFETY: as above.
+        && unsafe { (*lease).other(flow.protocol) } == *flow
+    {
+        // SAFETY: as above.
+        unsafe { (*lease).member = member };
+    }
+}
+
+/// Tells a lease of a packet from its backend.
+#[inline(always)]
+pub(crate) fn answered(lease: *mut Translation, event: Event, now: Ticks) {
+    let known = stamp(lease);
+    let told = known.heard(Side::Backend, event, now);
+    if told != known && !known.is_claimed() {
+        // When the client's packet was faster, the next answer tells it.
+        let _ = exchange(lease, known, told);
+    }
+}
+
+/// Copies an address of a member by words. LLVM 22 crashes over a copy that it knows to be aligned to more than 8 bytes
+/// (docs/verifier-notes.md), as elements of `BACKENDS` are.
+#[inline(always)]
+fn address(of: &Ipv6Be) -> Ipv6Be {
+    Ipv6Be([read_once(&of.0[0]), read_once(&of.0[1])])
+}
+
+/// A flow that is new.
+pub(crate) struct Opening<'a> {
+    pub(crate) heard: &'a Heard,
+    /// The backend that it goes to.
+    pub(crate) member: &'a Member,
+    pub(crate) id: MemberId,
+    /// Which port is tried first, counted from the first one.
+    pub(crate) turn: u32,
+}
+
+impl Opening<'_> {
+    /// Does the backend see the client's own address?
+    #[inline(always)]
+    fn keeps_client(&self) -> bool {
+        let Ipv6Be([a, b]) = address(&self.member.source);
+        a | b == 0
+    }
+
+    /// The key of the answers, if the backend sees this port.
+    #[inline(always)]
+    fn lease(&self, port: PortBe) -> NatKey {
+        NatKey {
+            source: address(&self.member.address),
+            destination: if self.keeps_client() {
+                self.heard.key.source
+            } else {
+                address(&self.member.source)
+            },
+            ports: Ports {
+                source: self.member.port,
+                destination: port,
+            },
+            protocol: self.heard.key.protocol,
+        }
+    }
+
+    /// What packets with the key `from` become: those that packets with the key `other` answer.
+    #[inline(always)]
+    fn translation(&self, from: &NatKey, other: &NatKey) -> Translation {
+        let heard = self.heard;
+        // A sum does not see which address and port is whose.
+        let (ip_delta, l4_delta) = from.differences(other);
+        Translation {
+            stamp: Stamp::opened(heard.now),
+            source: other.destination,
+            destination: other.source,
+            ports: Ports {
+                source: other.ports.destination,
+                destination: other.ports.source,
+            },
+            member: self.id,
+            client: heard.client,
+            local: heard.local,
+            interface: heard.interface,
+            idle: self.member.idle,
+            ip_delta,
+            l4_delta,
+            pad: [0; 4],
+        }
+    }
+}
+
+/// Tries of a new flow before it takes a port whose flow may yield.
+const PATIENT_TRIES: u32 = PORT_TRIES / 4;
+
+/// So many ports are all tried before a flow is dropped, also for those that may yield.
+const FEW_PORTS: u32 = PORT_TRIES - PATIENT_TRIES;
+
+/// No port: 0 is none.
+const NO_PORT: PortBe = PortBe(0);
+
+/// Gives a new flow a port and both its entries. When another CPU has just done the same, that stands.
+#[inline(always)]
+pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
+    let member = opening.member;
+    let search = Search {
+        key: opening.lease(opening.heard.key.ports.source),
+        now: opening.heard.now,
+        turn: opening.turn,
+        first_port: member.first_port,
+        ports: member.ports,
+        own: u32::from(opening.keeps_client()),
+    };
+    for _ in 0..2 {
+        let port = PortBe(fulcrum_pick(&search) as u16);
+        if port == NO_PORT {
+            break;
+        }
+        match take(opening, port) {
+            Taken::Yes if enter(opening, port) => return Ok(()),
+            Taken::Yes | Taken::NoRoom => return Err(DropReason::NatTable),
+            // Somebody was faster.
+            Taken::No => {}
+        }
+    }
+    Err(DropReason::NatPorts)
+}
+
+/// Says what came of taking a port.
+enum Taken {
+    /// It is the flow's.
+    Yes,
+    /// It is another's.
+    No,
+    /// There is no room for the lease.
+    NoRoom,
+}
+
+/// What [`fulcrum_pick`] goes by. Copied from the opening, since the verifier looks at a global function alone and has to
+/// know what its argument points to.
+#[repr(C)]
+struct Search {
+    /// The key of the answers, with the client's own port.
+    key: NatKey,
+    now: Ticks,
+    turn: u32,
+    first_port: u16,
+    ports: u16,
+    /// How many tries the client's own port takes: 1 where its address is kept, else 0.
+    own: u32,
+}
+
+/// A port that can be had: one that is free, or whose flow is over; after some tries also one whose flow may yield.
+/// 0 when there is none.
+///
+/// A global function: the verifier walks through its loop once, and not once for each way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
+    // SAFETY: the caller's own, or the verifier has refused it.
+    let Some(search) = (unsafe { search.as_ref() }) else {
+        return 0;
+    };
+    let count = u64::from(search.ports);
+    let mut key = search.key;
+    for tried in 0..PORT_TRIES {
+        // The client's own port where its address is kept; then the one whose turn it is, so that a port rests long before
+        // it is used again; then any. Of few ports all are tried, one after the other.
+        if tried >= search.own {
+            let index = if tried == search.own || count <= u64::from(FEW_PORTS) {
+                (u64::from(search.turn) + u64::from(tried - search.own))
+                    .checked_rem(count)
+                    .unwrap_or(0)
+            } else {
+                // SAFETY: the helper has no preconditions.
+                u64::from(unsafe { bpf_get_prandom_u32() }) * count >> 32
+            };
+            key.ports.destination = PortBe::new(search.first_port.wrapping_add(index as u16));
+        }
+        let free = match NAT_REPLY.get_ptr_mut(&key) {
+            None => true,
+            Some(lease) => has_ended(lease, &key, search.now, tried >= PATIENT_TRIES),
+        };
+        if free {
+            return u32::from(key.ports.destination.0);
+        }
+    }
+    0
+}
+
+/// May the port of this lease be had?
+#[inline(always)]
+fn has_ended(lease: *mut Translation, key: &NatKey, now: Ticks, need: bool) -> bool {
+    let known = stamp(lease);
+    // SAFETY: the entry lies in a map.
+    let idle = unsafe { (*lease).idle };
+    known.is_over(key.protocol, idle, now) || need && known.may_yield(key.protocol, idle, now)
+}
+
+/// Makes the lease of a port that [`fulcrum_pick`] has found, unless somebody else has it by now.
+#[inline(never)]
+fn take(opening: &Opening<'_>, port: PortBe) -> Taken {
+    let key = opening.lease(port);
+    let mut flags = u64::from(BPF_NOEXIST);
+    if let Some(lease) = NAT_REPLY.get_ptr_mut(&key) {
+        let known = stamp(lease);
+        if known.is_claimed() || !has_ended(lease, &key, opening.heard.now, true) || !claim(&key, lease, known) {
+            return Taken::No;
+        }
+        // Nobody else replaces what is claimed.
+        flags = 0;
+    }
+    let answer = opening.translation(&key, &opening.heard.key);
+    match NAT_REPLY.insert(&key, &answer, flags) {
+        Ok(()) => Taken::Yes,
+        Err(EEXIST) => Taken::No,
+        Err(_) => {
+            // What is claimed and stays would be nobody's for ever.
+            if flags == 0 {
+                let _ = NAT_REPLY.remove(&key);
+            }
+            Taken::NoRoom
+        }
+    }
+}
+
+/// Makes the entry of a flow that has its lease; false when there is no room for it.
+#[inline(never)]
+fn enter(opening: &Opening<'_>, port: PortBe) -> bool {
+    let key = opening.lease(port);
+    let flow = &opening.heard.key;
+    let there = opening.translation(flow, &key);
+    let result = NAT.insert(flow, &there, u64::from(BPF_NOEXIST));
+    if result.is_err() {
+        let _ = NAT_REPLY.remove(&key);
+    }
+    matches!(result, Ok(()) | Err(EEXIST))
+}
