@@ -9,3 +9,4 @@ pub mod node;
 pub mod packet;
 pub mod release_1;
 pub mod rig;
+pub mod two_nics;
