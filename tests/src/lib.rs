@@ -7,3 +7,4 @@ pub mod netns;
 pub mod node;
 pub mod packet;
 pub mod rig;
+pub mod segment;
