@@ -332,10 +332,7 @@ fn take(opening: &Opening<'_>, port: PortBe) -> bool {
     let mut flags = u64::from(BPF_NOEXIST);
     if let Some(lease) = NAT_REPLY.get_ptr_mut(&key) {
         let known = stamp(lease);
-        if known.is_claimed()
-            || !has_ended(lease, &key, opening.heard.now, true)
-            || !claim(&key, lease, known)
-        {
+        if known.is_claimed() || !has_ended(lease, &key, opening.heard.now, true) || !claim(&key, lease, known) {
             return false;
         }
         // Nobody else replaces what is claimed.

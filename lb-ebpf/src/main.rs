@@ -6,7 +6,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "atomics with a result, which core::sync::atomic lacks on this target")]
+#![expect(
+    internal_features,
+    reason = "atomics with a result, which core::sync::atomic lacks on this target"
+)]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the attribute macro passes the context by value"

@@ -349,8 +349,8 @@ async fn check_names_place_and_reason() {
         ("noise", noise, &["UTF-8"]),
         (
             "later mode",
-            good.replace("\"dsr\"", "\"nat\"").into(),
-            &[":7:", "nat", "dsr"],
+            good.replace("\"dsr\"", "\"tunnel\"").into(),
+            &[":7:", "tunnel", "dsr"],
         ),
         (
             "no syntax",

@@ -3,17 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use lb_common::addr::Mac;
 use lb_tests::gate::{Gate, root};
 use lb_tests::netns::TestNamespace;
-use lb_user::model::{NextHop, NextHopState};
+use lb_user::model::{NextHop, NextHopState, PortRange};
 use lb_user::net::neighbour::Key;
 use lb_user::net::next_hop::Means;
-use lb_user::net::{Address, LOOPBACK, Namespace, Net, namespace, next_hop, wire};
+use lb_user::net::{Address, LOOPBACK, Namespace, Net, ReservedPorts, namespace, next_hop, ports, wire};
 use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -231,6 +233,66 @@ impl Resolver {
         )
         .await;
     }
+}
+
+#[test]
+fn ports_are_kept_from_the_kernel() {
+    const LIST: &str = "ipv4/ip_local_reserved_ports";
+    if root() == Gate::Skip {
+        return;
+    }
+    let here = fs::read_to_string(Path::new("/proc/sys/net").join(LIST)).unwrap();
+    let there = TestNamespace::new("ports");
+    let listed = || {
+        let read = || Command::new("cat").arg(Path::new("/proc/sys/net").join(LIST)).output();
+        let output = there.run_inside(read).unwrap().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let range = |first, last| PortRange::new(first, last).unwrap();
+    wire::sysctl(&there, LIST, "80,20005").unwrap();
+    let mut reserved = ReservedPorts::new(there.clone());
+    reserved.keep([]).unwrap();
+    assert_eq!(listed(), "80,20005");
+    reserved
+        .keep([range(20_000, 20_009), range(20_000, 20_009), range(20_010, 20_010)])
+        .unwrap();
+    assert_eq!(listed(), "80,20000-20010");
+    reserved.keep([range(7, 7)]).unwrap();
+    assert_eq!(listed(), "7,80,20005", "what was there before stays");
+    reserved.keep([]).unwrap();
+    assert_eq!(listed(), "80,20005");
+    // Longer than a page, which is what the kernel takes at once, and than what it gives to a small buffer.
+    let scattered: Vec<PortRange> = (1..20_000).step_by(2).map(|port| range(port, port)).collect();
+    reserved.keep(scattered).unwrap();
+    let mut list = listed();
+    assert!(
+        list.len() > 50_000 && list.ends_with(",19997,19999,20005"),
+        "{} bytes",
+        list.len()
+    );
+    reserved.keep([range(65_535, 65_535)]).unwrap();
+    assert_eq!(listed(), "80,20005,65535");
+    // A list becomes empty, too.
+    wire::sysctl(&there, LIST, "65535").unwrap();
+    reserved.keep([]).unwrap();
+    list = listed();
+    assert_eq!(list, "");
+
+    wire::sysctl(&there, "ipv4/ip_local_port_range", "40000 50001").unwrap();
+    assert_eq!(ports::ephemeral(&there).unwrap(), range(40_000, 50_001));
+    // The kernel keeps to it: of two ports it is left one.
+    wire::sysctl(&there, "ipv4/ip_local_port_range", "40000 40001").unwrap();
+    reserved.keep([range(40_001, 40_001)]).unwrap();
+    let bound = there.run_inside(|| {
+        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+        (
+            first.local_addr().unwrap().port(),
+            UdpSocket::bind("127.0.0.1:0").is_err(),
+        )
+    });
+    assert_eq!(bound.unwrap(), (40_000, true));
+    let after = fs::read_to_string(Path::new("/proc/sys/net").join(LIST)).unwrap();
+    assert_eq!(after, here, "other namespaces are none of its business");
 }
 
 #[tokio::test]

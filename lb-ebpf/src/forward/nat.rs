@@ -36,7 +36,9 @@ pub(crate) fn send(
 ) -> Step<Sent> {
     let heard = heard(packet, flow, segment)?;
     let mut opened = false;
-    let known = NAT.get_ptr_mut(&heard.key).and_then(|entry| usable(&heard, headers, entry));
+    let known = NAT
+        .get_ptr_mut(&heard.key)
+        .and_then(|entry| usable(&heard, headers, entry));
     let (entry, id, member) = match known {
         Some(known) => known,
         None => {
@@ -207,8 +209,12 @@ fn rewrite(packet: &Packet<'_>, headers: &Headers, entry: *mut Translation) -> S
         let ip = packet.at::<Ipv4Hdr>(L3)?;
         // SAFETY: inside the header that `at` returned.
         unsafe {
-            (&raw mut (*ip).src_addr).cast::<Ipv4Be>().write_unaligned(to.source.last_v4());
-            (&raw mut (*ip).dst_addr).cast::<Ipv4Be>().write_unaligned(to.destination.last_v4());
+            (&raw mut (*ip).src_addr)
+                .cast::<Ipv4Be>()
+                .write_unaligned(to.source.last_v4());
+            (&raw mut (*ip).dst_addr)
+                .cast::<Ipv4Be>()
+                .write_unaligned(to.destination.last_v4());
             let check = (&raw mut (*ip).check).cast::<u16>();
             check.write_unaligned(csum::apply(check.read_unaligned(), to.ip_delta));
         }
@@ -217,7 +223,9 @@ fn rewrite(packet: &Packet<'_>, headers: &Headers, entry: *mut Translation) -> S
         // SAFETY: as above.
         unsafe {
             (&raw mut (*ip).src_addr).cast::<Ipv6Be>().write_unaligned(to.source);
-            (&raw mut (*ip).dst_addr).cast::<Ipv6Be>().write_unaligned(to.destination);
+            (&raw mut (*ip).dst_addr)
+                .cast::<Ipv6Be>()
+                .write_unaligned(to.destination);
         }
     }
     // SAFETY: `at` checked both.

@@ -53,11 +53,7 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
         ports,
         protocol,
     };
-    let headers = Headers {
-        v4: true,
-        protocol,
-        l4,
-    };
+    let headers = Headers { v4: true, protocol, l4 };
     if let Some(ports) = ports {
         let service = find_v4(&Maps, destination, ports.destination, protocol);
         if service.is_service() {

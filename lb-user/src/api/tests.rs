@@ -93,6 +93,7 @@ impl Server {
 
 fn status() -> model::Status {
     let backend = |name: &str, address: &str, health, next_hop, counters| model::BackendStatus {
+        nat: None,
         name: name.into(),
         address: address.parse().unwrap(),
         weight: 5,
@@ -163,6 +164,7 @@ fn status() -> model::Status {
 fn explain(flow: FlowQuery) -> model::Explanation {
     match flow.destination.port() {
         80 => model::Explanation::Forwarded {
+            known: None,
             service: "web".into(),
             backend: "web1".into(),
             address: "10.0.0.6:80".parse().unwrap(),

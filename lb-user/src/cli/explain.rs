@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::args::Explain as Args;
 use super::status::client;
-use crate::api::types::{Explanation, Verdict};
+use crate::api::types::{Explanation, KnownFlow, Phase, Verdict};
 use crate::model::status::FlowQuery;
 
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
@@ -38,9 +38,17 @@ fn text(explanation: &Explanation) -> String {
             hash,
             slot,
             slots,
-        } => format!(
-            "{service}/{backend} ({address}), by {mode}\n  the flow's keyed hash is {hash}: slot {slot} of {slots}, which {backend} serves\n"
-        ),
+            known,
+        } => {
+            let why = match known {
+                Some(KnownFlow { source, phase }) => format!(
+                    "the flow is known ({}), and stays where it is: {backend} sees {source} as the client",
+                    words(*phase)
+                ),
+                None => format!("the flow's keyed hash is {hash}: slot {slot} of {slots}, which {backend} serves"),
+            };
+            format!("{service}/{backend} ({address}), by {mode}\n  {why}\n")
+        }
         Verdict::Dropped { service, reason, slot } => {
             format!("dropped: {reason}\n  the flow belongs to {service}, slot {slot}\n")
         }
@@ -52,5 +60,14 @@ fn text(explanation: &Explanation) -> String {
                 .to_owned()
         }
         Verdict::NotAVip { address } => format!("passed to the kernel\n  {address} is not a VIP of this node\n"),
+    }
+}
+
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Opening => "opening",
+        Phase::Established => "established",
+        Phase::HalfClosed => "half closed",
+        Phase::Closed => "closed",
     }
 }

@@ -110,10 +110,16 @@ fn service_text(service: &ServiceStatus) -> String {
         "SHARE",
         "PACKETS",
         "NEW FLOWS",
+        "PORTS",
         "HEALTH",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(service.backends.iter().map(|backend| row(backend, service)));
+    if service.backends.iter().all(|backend| backend.nat.is_none()) {
+        for row in &mut rows {
+            row.remove(PORTS);
+        }
+    }
     if service.backends.is_empty() {
         text.push_str("  no backends\n");
     } else {
@@ -122,13 +128,20 @@ fn service_text(service: &ServiceStatus) -> String {
     text
 }
 
+/// The column of `nat` alone.
+const PORTS: usize = 7;
+
 fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
     let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
-    // UDP has no packet that opens a flow.
+    // UDP has no packet that opens a flow; `nat` knows all the same.
     let new_flows = match service.protocol {
-        Protocol::Tcp => backend.new_flows.to_string(),
-        Protocol::Udp => "-".to_owned(),
+        Protocol::Udp if backend.nat.is_none() => "-".to_owned(),
+        Protocol::Tcp | Protocol::Udp => backend.new_flows.to_string(),
     };
+    let ports = backend.nat.as_ref().map_or_else(String::new, |nat| {
+        let taken = nat.opening + nat.established + nat.half_closed + nat.closed;
+        format!("{taken} of {}", u32::from(nat.last_port - nat.first_port) + 1)
+    });
     let in_file = backend.state_in_file;
     let health = match backend.state {
         AdminState::Active if in_file.is_none() => row_health(backend),
@@ -144,6 +157,7 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         format!("{share:.1}%"),
         backend.packets.to_string(),
         new_flows,
+        ports,
         health,
     ]
 }
@@ -194,6 +208,9 @@ mod tests {
             packets: 5,
             bytes: 500,
             new_flows: 2,
+            reply_packets: 0,
+            reply_bytes: 0,
+            nat: None,
         };
         let status = Status {
             node: "lb1".to_owned(),

@@ -1,4 +1,4 @@
-//! Addresses with a port, and what makes one useless.
+//! Addresses, with a port and without, and what makes one useless.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -30,7 +30,8 @@ pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> 
     if address.port() == 0 {
         return Err(wrong("port 0 is not a port".to_owned()).hint("ports are 1 to 65535"));
     }
-    if let Some(kind) = unusable(address.ip(), role) {
+    let here = role == Role::Listen && (address.ip().is_unspecified() || address.ip().is_loopback());
+    if let Some(kind) = unusable(address.ip()).filter(|_| !here) {
         let hint = match role {
             Role::Vip => "a VIP is a unicast address that routers or neighbours send to this node",
             Role::Backend => "a backend is another machine, with a unicast address",
@@ -41,6 +42,34 @@ pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> 
     Ok(address)
 }
 
+/// Reads `10.0.0.250`: a unicast address without a port.
+pub(super) fn alone(span: &Span, text: &str) -> Checked<IpAddr> {
+    let wrong = |message: String| fault(span.clone(), message);
+    let Ok(ip) = text.parse::<IpAddr>() else {
+        let within = text.trim_matches(['[', ']']).split(['/', '%']).next().unwrap_or("");
+        let ip = text.parse().map(|address: SocketAddr| address.ip()).or(within.parse());
+        return Err(match ip {
+            Ok(ip) => wrong(format!("\"{}\" is not an address alone", excerpt(text))).hint(format!("write \"{ip}\"")),
+            Err(_) => wrong(format!("\"{}\" is not an IP address", excerpt(text)))
+                .hint("write \"10.0.0.250\" or \"2001:db8::250\""),
+        });
+    };
+    if let Some(v4) = mapped(ip) {
+        return Err(
+            wrong(format!("{ip} is an IPv4 address in IPv6 clothes")).hint(format!("write it as IPv4: \"{v4}\""))
+        );
+    }
+    match unusable(ip) {
+        Some(kind) => Err(wrong(format!("{ip} is {kind} address")).hint("name a unicast address that others reach")),
+        None => Ok(ip),
+    }
+}
+
+/// What to call the family of an address.
+pub(super) const fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
 fn mapped(ip: IpAddr) -> Option<IpAddr> {
     match ip {
         IpAddr::V4(_) => None,
@@ -48,10 +77,8 @@ fn mapped(ip: IpAddr) -> Option<IpAddr> {
     }
 }
 
-fn unusable(ip: IpAddr, role: Role) -> Option<&'static str> {
-    if role == Role::Listen && (ip.is_unspecified() || ip.is_loopback()) {
-        None
-    } else if ip.is_unspecified() {
+fn unusable(ip: IpAddr) -> Option<&'static str> {
+    if ip.is_unspecified() {
         Some("the unspecified")
     } else if ip.is_loopback() {
         Some("a loopback")

@@ -94,27 +94,25 @@ impl Front<'_> {
         }
     }
 
-    /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family.
+    /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family. `nat`
+    /// rewrites ports too.
     fn check(&self, span: &Span, address: SocketAddr) -> Checked<()> {
-        match self.mode {
-            Mode::Nat => return Ok(()),
-            Mode::Dsr => {}
-        }
         let Some((vip_span, vip)) = self.vips.first() else {
             return Ok(());
         };
         if !self.vips.iter().any(|(_, vip)| vip.is_ipv4() == address.is_ipv4()) {
-            let family = |address: &SocketAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let family = |address: &SocketAddr| address::family(address.ip());
             let message = format!("an {} backend behind {} VIPs only", family(&address), family(vip));
-            let hint = format!(
-                "in dsr a backend has an address of a VIP's family: give its {} address",
-                family(vip)
-            );
+            let hint = match self.mode {
+                Mode::Dsr => "in dsr a backend has an address of a VIP's family",
+                Mode::Nat => "nat translates within a family",
+            };
+            let hint = format!("{hint}: give its {} address", family(vip));
             return Err(fault(span.clone(), message)
                 .other(vip_span.clone(), "the VIP")
                 .hint(hint));
         }
-        if vip.port() != address.port() {
+        if self.mode == Mode::Dsr && vip.port() != address.port() {
             let message = format!(
                 "the backend's port {} is not the VIP's port {}",
                 address.port(),

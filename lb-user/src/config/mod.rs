@@ -13,7 +13,9 @@ mod duration;
 mod error;
 mod fault;
 mod health;
+mod nat;
 mod node;
+mod ports;
 mod raw;
 mod schema;
 mod service;
@@ -80,6 +82,11 @@ pub enum Subject {
     Listen,
     /// A `[[service]]`, by its name.
     Service(String),
+    /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do
+    /// `ports`.
+    NatSource(String),
+    /// `ports` in `[service.nat]`, by the service's name.
+    NatPorts(String),
 }
 
 impl Parsed {

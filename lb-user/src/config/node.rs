@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use lb_common::limits::{FLOW_TABLE, FLOW_TABLE_RANGE};
+
 use super::address::{self, Role};
 use super::fault::{Checked, fault};
 use super::raw::{Table, Value, excerpt};
@@ -48,7 +50,10 @@ impl Reader {
             hash_seed_file: path("hash-seed-file", Subject::HashSeedFile)?,
             state_dir: path("state-dir", Subject::StateDir)?.unwrap_or_else(|| "/var/lib/fulcrum".into()),
             pin_dir: path("pin-dir", Subject::PinDir)?.unwrap_or_else(|| "/sys/fs/bpf/fulcrum".into()),
-            flow_table_size: lb_common::limits::FLOW_TABLE,
+            flow_table_size: match node.get("flow-table-size") {
+                Some(size) => size.whole(FLOW_TABLE_RANGE.0..=FLOW_TABLE_RANGE.1)?,
+                None => FLOW_TABLE,
+            },
         })
     }
 

@@ -27,8 +27,9 @@ pub(super) static NODE: Shape = Shape {
         "hash-seed-file",
         "state-dir",
         "pin-dir",
+        "flow-table-size",
     ],
-    later: &["flow-table-size"],
+    later: &[],
 };
 
 pub(super) static ADMIN: Shape = Shape {
@@ -46,20 +47,19 @@ pub(super) static SERVICE: Shape = Shape {
         "mode",
         "balance",
         "table-size",
+        "idle-timeout",
         "undeclared",
+        "nat",
         "health",
         "backend",
     ],
-    later: &[
-        "drain-timeout",
-        "idle-timeout",
-        "track",
-        "nat",
-        "tls",
-        "http",
-        "route",
-        "protection",
-    ],
+    later: &["drain-timeout", "track", "tls", "http", "route", "protection"],
+};
+
+pub(super) static NAT: Shape = Shape {
+    name: "[service.nat]",
+    keys: &["source", "ports"],
+    later: &[],
 };
 
 pub(super) static HEALTH: Shape = Shape {
@@ -75,4 +75,4 @@ pub(super) static BACKEND: Shape = Shape {
 };
 
 /// All of them; a key that is unknown in one may have been meant for another.
-pub(super) static ALL: [&Shape; 6] = [&ROOT, &NODE, &ADMIN, &SERVICE, &HEALTH, &BACKEND];
+pub(super) static ALL: [&Shape; 7] = [&ROOT, &NODE, &ADMIN, &SERVICE, &NAT, &HEALTH, &BACKEND];

@@ -1,18 +1,24 @@
 //! `[[service]]`, one at a time.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use lb_common::limits::{RING_MAX_LOG2, RING_MIN_LOG2};
 
 use super::address::{self, Role};
 use super::backend::{self, Front};
 use super::fault::{Checked, Span, fault};
+use super::nat::{self, Places};
 use super::raw::{Table, Value};
 use super::{Reader, Subject};
-use crate::model::{AdminState, Balance, Mode, Nat, Protocol, RingSize, Service, Undeclared};
+use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared};
 
 /// Slots per backend below which shares and churn get coarse.
 const SLOTS_PER_BACKEND: u32 = 100;
+
+/// Limits of `idle-timeout`: what the data plane measures in seconds, and what no connection needs.
+const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 24 * 3600);
 
 /// A service, and the places that other services may contradict.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub(super) struct Draft {
     pub(super) backends: Vec<Span>,
     pub(super) table_size: Option<Span>,
     pub(super) undeclared: Option<Span>,
+    pub(super) nat: Places,
 }
 
 impl Reader {
@@ -49,7 +56,12 @@ impl Reader {
         let table_size = table.get("table-size");
         let undeclared = table.get("undeclared");
         let ring = table_size.as_ref().map_or(Ok(RingSize::DEFAULT), ring_size)?;
+        let idle_timeout = match table.get("idle-timeout") {
+            Some(timeout) => timeout.duration(IDLE_TIMEOUT)?,
+            None => protocol.idle_timeout(),
+        };
         let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
+        let (nat, nat_places) = nat::nat(table)?;
         let health = self.health(table.get("health"), protocol, &table.span)?;
         let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips }, &mut self.warnings)?
             .into_iter()
@@ -63,8 +75,8 @@ impl Reader {
                 mode,
                 balance,
                 table_size: ring,
-                nat: Nat::default(),
-                idle_timeout: protocol.idle_timeout(),
+                nat,
+                idle_timeout,
                 undeclared: kept,
                 health,
                 backends,
@@ -75,7 +87,16 @@ impl Reader {
             backends: backend_spans,
             table_size: table_size.map(|value| value.span()),
             undeclared: undeclared.map(|value| value.span()),
+            nat: nat_places,
         };
+        nat::source_of_family(&draft)?;
+        let name = &draft.service.name;
+        let places = [
+            (Subject::NatSource(name.to_string()), &draft.nat.source),
+            (Subject::NatPorts(name.to_string()), &draft.nat.ports),
+        ];
+        self.places
+            .extend(places.map(|(subject, place)| (subject, place.clone())));
         self.shares(&draft)?;
         Ok(draft)
     }
@@ -164,6 +185,15 @@ fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
                 );
                 let hint = "dsr does not change ports, so no backend could serve both: make it two services";
                 return Err(fault(span, message).other(first.clone(), "the other port").hint(hint));
+            }
+            (Mode::Nat, Some((first, other))) if other.is_ipv4() != vip.is_ipv4() => {
+                let message = format!(
+                    "the VIPs of this service have different families, {} and {}",
+                    address::family(other.ip()),
+                    address::family(vip.ip())
+                );
+                let hint = "nat translates within a family: make it two services, one for each";
+                return Err(fault(span, message).other(first.clone(), "the other family").hint(hint));
             }
             (Mode::Dsr | Mode::Nat, _) => vips.push((span, vip)),
         }

@@ -17,7 +17,8 @@ impl Reader {
         self.listens_elsewhere(drafts, listen)?;
         backends_elsewhere(drafts, &vips)?;
         one_policy_per_vip(drafts)?;
-        room(drafts)
+        room(drafts)?;
+        self.ports(drafts, listen)
     }
 
     /// The XDP program takes what is for a service, so nobody would ever reach the daemon there.

@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::addresses::Addresses;
 use super::handle::{OverrideRefused, Request};
+use super::names;
 use super::overrides::{Override, Overrides};
 use super::reconciler::Reconciler;
-use super::{names, report};
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::Overridden;
 use crate::model::{AdminState, Config, MemberKey, chain};
@@ -125,7 +125,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
         let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
-        let backend = report::backend(&self.facts, &self.carried, &self.dataplane, member).map_err(unreadable)?;
+        let backend = self.view().backend(member).map_err(unreadable)?;
         Ok(Overridden {
             service: Arc::clone(&member.service),
             backend: backend.ok_or_else(|| names::gone(member))?,

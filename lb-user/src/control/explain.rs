@@ -3,40 +3,40 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lb_common::addr::PortBe;
+use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
+use lb_common::nat::{NatKey, Translation};
 use lb_common::ring;
 use lb_common::select::{self, Chosen, Tables};
-use lb_common::service::{Decision, protocol};
+use lb_common::service::{self, Decision, protocol};
 use lb_common::stats::DropReason;
 
 use crate::model::Mode;
-use crate::model::status::{Explanation, FlowQuery};
+use crate::model::status::{Explanation, FlowQuery, KnownFlow};
 
 /// A member's service, the backend's name and mode, by id.
 pub(super) type Names<'a> = dyn Fn(MemberId) -> Option<(Arc<str>, Arc<str>, Mode)> + 'a;
 
-/// See the module. `service` is the name to give the service that the flow belongs to.
+/// See the module. `name` is what to call the service that the flow belongs to, `known` finds the translation of a
+/// flow.
 pub(super) fn explain(
     tables: &dyn Tables,
     seed: Seed,
     flow: &FlowQuery,
-    service: Option<Arc<str>>,
+    name: Option<Arc<str>>,
     names: &Names<'_>,
+    known: &dyn Fn(&NatKey) -> Option<Translation>,
 ) -> Explanation {
     let protocol = flow.protocol.number();
-    let ports = Ports {
-        source: PortBe::new(flow.source.port()),
-        destination: PortBe::new(flow.destination.port()),
-    };
+    let tuple = Tuple::of(flow);
     let find = |port, protocol| match flow.destination.ip() {
         IpAddr::V4(vip) => select::find_v4(tables, vip.into(), port, protocol),
         IpAddr::V6(vip) => select::find_v6(tables, vip.into(), port, protocol),
     };
-    let decision = find(ports.destination, protocol);
-    if !decision.exists() {
+    let decision = find(PortBe::new(flow.destination.port()), protocol);
+    if !decision.is_service() {
         let vip = find(PortBe(0), protocol::ANY);
         if !vip.exists() {
             return Explanation::NotAVip {
@@ -47,32 +47,29 @@ pub(super) fn explain(
             dropped: vip.has(Decision::DROP_UNDECLARED),
         };
     }
-    let hash = match (flow.source.ip(), flow.destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => FlowV4 {
-            source: source.into(),
-            destination: destination.into(),
-            ports,
-            protocol,
-        }
-        .hash(seed),
-        (source, destination) => {
-            let v6 = |ip: IpAddr| match ip {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                IpAddr::V6(v6) => v6,
-            };
-            FlowV6 {
-                source: v6(source).into(),
-                destination: v6(destination).into(),
-                ports,
-                protocol,
-            }
-            .hash(seed)
-        }
-    };
+    let hash = tuple.hash(seed);
     let slots = 1u32 << (decision.ring_log2() & 31);
     let index = ring::index(decision.ring_log2(), hash);
     let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot));
-    let service = service.unwrap_or_else(|| flow.destination.to_string().into());
+    let service = name.unwrap_or_else(|| flow.destination.to_string().into());
+    if decision.mode() == Some(service::Mode::Nat)
+        && let Some((translation, id)) = known(&tuple.key()).and_then(|t| Some((t, member_of(tables, protocol, &t)?)))
+        && let Some((service, backend, mode)) = names(id)
+    {
+        return Explanation::Forwarded {
+            service,
+            backend,
+            address: (translation.destination.to_ip(), translation.ports.destination.host()).into(),
+            mode,
+            hash,
+            slot: index,
+            slots,
+            known: Some(KnownFlow {
+                source: (translation.source.to_ip(), translation.ports.source.host()).into(),
+                phase: translation.stamp.phase(),
+            }),
+        };
+    }
     let dropped = |reason| Explanation::Dropped {
         service: Arc::clone(&service),
         reason,
@@ -93,5 +90,67 @@ pub(super) fn explain(
         hash,
         slot: index,
         slots,
+        known: None,
+    }
+}
+
+/// The member of a flow's backend, wherever it lies now; `None` when the backend is gone.
+fn member_of(tables: &dyn Tables, protocol: u8, flow: &Translation) -> Option<MemberId> {
+    let (ip, port) = (flow.destination.to_ip(), flow.ports.destination);
+    let is = |id: &MemberId| {
+        let member = tables.member(*id);
+        member.is_some_and(|member| member.address == flow.destination && member.port == port)
+    };
+    let moved = || {
+        let decision = match ip {
+            IpAddr::V4(ip) => select::find_v4(tables, ip.into(), port, protocol),
+            IpAddr::V6(ip) => select::find_v6(tables, ip.into(), port, protocol),
+        };
+        (decision.mode() == Some(service::Mode::Backend)).then(|| MemberId(decision.member_base()))
+    };
+    Some(flow.member).filter(is).or_else(|| moved().filter(is))
+}
+
+/// The flow that is asked about, as the program sees it.
+enum Tuple {
+    V4(FlowV4),
+    V6(FlowV6),
+}
+
+impl Tuple {
+    fn of(flow: &FlowQuery) -> Self {
+        let protocol = flow.protocol.number();
+        let ports = Ports {
+            source: PortBe::new(flow.source.port()),
+            destination: PortBe::new(flow.destination.port()),
+        };
+        match (flow.source.ip(), flow.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Self::V4(FlowV4 {
+                source: source.into(),
+                destination: destination.into(),
+                ports,
+                protocol,
+            }),
+            (source, destination) => Self::V6(FlowV6 {
+                source: Ipv6Be::mapped(source),
+                destination: Ipv6Be::mapped(destination),
+                ports,
+                protocol,
+            }),
+        }
+    }
+
+    fn hash(&self, seed: Seed) -> u64 {
+        match self {
+            Self::V4(flow) => flow.hash(seed),
+            Self::V6(flow) => flow.hash(seed),
+        }
+    }
+
+    fn key(&self) -> NatKey {
+        match *self {
+            Self::V4(flow) => flow.into(),
+            Self::V6(flow) => flow.into(),
+        }
     }
 }

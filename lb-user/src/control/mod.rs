@@ -14,6 +14,7 @@ pub mod names;
 pub mod overrides;
 pub mod reconciler;
 mod report;
+mod sweep;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};

@@ -21,6 +21,7 @@ use super::explain::explain;
 use super::handle::Request;
 use super::merge::Facts;
 use super::report;
+use super::sweep::{SWEEP, Sweep};
 use crate::balance::Rings;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Reloads, Status};
@@ -93,6 +94,7 @@ pub struct Reconciler<D, A> {
     /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
     /// bounds them.
     pub(super) waiting: VecDeque<(u64, Waiting)>,
+    pub(super) sweep: Sweep,
     resync: Duration,
     started: SystemTime,
     /// The first health round is over.
@@ -117,6 +119,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             revision: 0,
             saved: Saved::default(),
             waiting: VecDeque::new(),
+            sweep: Sweep::default(),
             resync: RESYNC,
             started,
             settled: false,
@@ -150,6 +153,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.publish(&outputs);
         let mut resync = interval_at(Instant::now() + self.resync, self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval_at(Instant::now() + SWEEP, SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = BACKOFF.0;
         // The first rounds, before this ran, may have failed.
         let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
@@ -196,6 +201,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     self.read_config(&mut inputs.config)
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    false
+                }
                 _ = resync.tick() => {
                     self.installed = None;
                     true
@@ -337,6 +346,20 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
+    /// Ends the flows that are over, and counts the others.
+    pub fn sweep(&mut self) {
+        tokio::task::block_in_place(|| self.sweep.run(&mut self.dataplane, &self.carried));
+    }
+
+    pub(super) fn view(&self) -> report::View<'_, D> {
+        report::View {
+            facts: &self.facts,
+            carried: &self.carried,
+            dataplane: &self.dataplane,
+            usage: &self.sweep.usage,
+        }
+    }
+
     /// The node's state now.
     pub fn status(&self) -> Status {
         let said = report::Said {
@@ -347,8 +370,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             settled: self.settled,
         };
         let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        report::status(&self.facts, &self.carried, &self.dataplane, interfaces, said.clone()).unwrap_or_else(|error| {
-            Status {
+        self.view()
+            .status(interfaces, said.clone())
+            .unwrap_or_else(|error| Status {
                 node: self.facts.config.node.name.clone(),
                 interfaces: interfaces.to_vec(),
                 services: Vec::new(),
@@ -358,8 +382,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 overrides_fault: said.overrides_fault,
                 started: said.started,
                 settled: said.settled,
-            }
-        })
+            })
     }
 
     /// What becomes of a flow.
@@ -367,9 +390,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let mut services = self.facts.config.services.iter();
         let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
         let service = service.map(|s| Arc::clone(&s.name));
-        explain(self.dataplane.tables(), self.seed, flow, service, &|id| {
-            self.carried.name(id)
-        })
+        explain(
+            self.dataplane.tables(),
+            self.seed,
+            flow,
+            service,
+            &|id| self.carried.name(id),
+            // What cannot be read is as good as not known; a sweep says why.
+            &|key| self.dataplane.flow(key).ok().flatten(),
+        )
     }
 }
 

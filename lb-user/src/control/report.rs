@@ -3,37 +3,129 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::Decision;
 
 use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{BackendStatus, InterfaceStatus, Reached, Reloads, ServiceStatus, Status, VipStatus};
-use crate::model::{AdminState, Backend, Health, MemberKey, NextHopState, ProbeCounts, Service};
+use crate::model::status::{
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, Status, VipStatus,
+};
+use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service};
 use crate::plan::ServiceKey;
 
-/// The state of every service, from what is known and what is installed.
-pub(super) fn status(
-    facts: &Facts,
-    carried: &Carried,
-    dataplane: &impl Dataplane,
-    interfaces: &[InterfaceStatus],
-    said: Said,
-) -> Result<Status, ApplyError> {
-    let services = facts.config.services.iter();
-    let services = services.map(|service| service_status(facts, carried, dataplane, service));
-    Ok(Status {
-        node: facts.config.node.name.clone(),
-        interfaces: interfaces.to_vec(),
-        services: services.collect::<Result<_, _>>()?,
-        drops: dataplane.drops()?,
-        reloads: said.reloads,
-        fault: said.fault,
-        overrides_fault: said.overrides_fault,
-        started: said.started,
-        settled: said.settled,
-    })
+/// What is known, what is installed, and what has been counted.
+pub(super) struct View<'a, D> {
+    pub(super) facts: &'a Facts,
+    pub(super) carried: &'a Carried,
+    pub(super) dataplane: &'a D,
+    pub(super) usage: &'a NatUsage,
+}
+
+impl<D: Dataplane> View<'_, D> {
+    /// The state of every service.
+    pub(super) fn status(&self, interfaces: &[InterfaceStatus], said: Said) -> Result<Status, ApplyError> {
+        let Self { facts, dataplane, .. } = *self;
+        let services = facts.config.services.iter();
+        let services = services.map(|service| self.service(service));
+        Ok(Status {
+            node: facts.config.node.name.clone(),
+            interfaces: interfaces.to_vec(),
+            services: services.collect::<Result<_, _>>()?,
+            drops: dataplane.drops()?,
+            reloads: said.reloads,
+            fault: said.fault,
+            overrides_fault: said.overrides_fault,
+            started: said.started,
+            settled: said.settled,
+        })
+    }
+
+    /// The state of one backend; `None` when there is none.
+    pub(super) fn backend(&self, member: &MemberKey) -> Result<Option<BackendStatus>, ApplyError> {
+        let mut services = self.facts.config.services.iter();
+        let Some(service) = services.find(|service| service.name == member.service) else {
+            return Ok(None);
+        };
+        let status = self.service(service)?;
+        Ok(status.backends.into_iter().find(|b| b.address == member.backend))
+    }
+
+    fn service(&self, service: &Service) -> Result<ServiceStatus, ApplyError> {
+        let Self {
+            facts,
+            carried,
+            dataplane,
+            usage,
+        } = *self;
+        let target = &carried.placement.target;
+        let decision = target
+            .entries
+            .get(&ServiceKey::service(service.vips[0], service.protocol));
+        let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
+        let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
+        let ids = carried.ids(&service.name);
+        let in_file = facts.file.services.iter().find(|s| s.name == service.name);
+        let in_file = in_file.map_or(&[][..], |s| &s.backends);
+        let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
+            // Overrides leave places and order as they are.
+            let file = in_file.get(i);
+            let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
+            let verdict = facts.verdict(service, backend);
+            let reason = match (verdict, backend.state) {
+                (Some(verdict), _) => verdict.reason.clone(),
+                (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
+                (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
+            };
+            Ok(BackendStatus {
+                name: backend.name.clone(),
+                address: backend.address,
+                weight: backend.weight,
+                weight_in_file: file.map(|f| f.weight).filter(|&weight| weight != backend.weight),
+                state: backend.state,
+                state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
+                health: verdict.map_or(Health::Unknown, |v| v.health),
+                health_reason: reason,
+                probes: verdict
+                    .map(|v| v.probes.counts())
+                    .filter(|&p| p != ProbeCounts::default()),
+                next_hop: match facts.next_hop(service, backend) {
+                    Some(NextHopState::Resolved(hop)) => Ok(Reached {
+                        mac: hop.mac,
+                        interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
+                    }),
+                    Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
+                    None => Err("not looked up yet".to_owned()),
+                },
+                slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
+                counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
+                nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.get(&id))),
+            })
+        };
+        let vip = |&address: &std::net::SocketAddr| VipStatus {
+            address,
+            exclusive: target
+                .entries
+                .get(&ServiceKey::address(address.ip()))
+                .is_some_and(|d| d.has(Decision::OWNED)),
+        };
+        Ok(ServiceStatus {
+            name: service.name.clone(),
+            vips: service.vips.iter().map(vip).collect(),
+            protocol: service.protocol,
+            mode: service.mode,
+            balance: service.balance,
+            table_size: service.table_size.slots(),
+            backends: service
+                .backends
+                .iter()
+                .enumerate()
+                .map(backend)
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// What the reconciler knows besides.
@@ -46,90 +138,12 @@ pub(super) struct Said {
     pub(super) settled: bool,
 }
 
-/// The state of one backend; `None` when there is none.
-pub(super) fn backend(
-    facts: &Facts,
-    carried: &Carried,
-    dataplane: &impl Dataplane,
-    member: &MemberKey,
-) -> Result<Option<BackendStatus>, ApplyError> {
-    let mut services = facts.config.services.iter();
-    let Some(service) = services.find(|service| service.name == member.service) else {
-        return Ok(None);
-    };
-    let status = service_status(facts, carried, dataplane, service)?;
-    Ok(status.backends.into_iter().find(|b| b.address == member.backend))
-}
-
-fn service_status(
-    facts: &Facts,
-    carried: &Carried,
-    dataplane: &impl Dataplane,
-    service: &Service,
-) -> Result<ServiceStatus, ApplyError> {
-    let target = &carried.placement.target;
-    let decision = target
-        .entries
-        .get(&ServiceKey::service(service.vips[0], service.protocol));
-    let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
-    let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
-    let ids = carried.ids(&service.name);
-    let in_file = facts.file.services.iter().find(|s| s.name == service.name);
-    let in_file = in_file.map_or(&[][..], |s| &s.backends);
-    let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
-        // Overrides leave places and order as they are.
-        let file = in_file.get(i);
-        let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
-        let verdict = facts.verdict(service, backend);
-        let reason = match (verdict, backend.state) {
-            (Some(verdict), _) => verdict.reason.clone(),
-            (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
-            (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
-        };
-        Ok(BackendStatus {
-            name: backend.name.clone(),
-            address: backend.address,
-            weight: backend.weight,
-            weight_in_file: file.map(|f| f.weight).filter(|&weight| weight != backend.weight),
-            state: backend.state,
-            state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
-            health: verdict.map_or(Health::Unknown, |v| v.health),
-            health_reason: reason,
-            probes: verdict
-                .map(|v| v.probes.counts())
-                .filter(|&p| p != ProbeCounts::default()),
-            next_hop: match facts.next_hop(service, backend) {
-                Some(NextHopState::Resolved(hop)) => Ok(Reached {
-                    mac: hop.mac,
-                    interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
-                }),
-                Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
-                None => Err("not looked up yet".to_owned()),
-            },
-            slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
-            counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
-        })
-    };
-    let vip = |&address: &std::net::SocketAddr| VipStatus {
-        address,
-        exclusive: target
-            .entries
-            .get(&ServiceKey::address(address.ip()))
-            .is_some_and(|d| d.has(Decision::OWNED)),
-    };
-    Ok(ServiceStatus {
-        name: service.name.clone(),
-        vips: service.vips.iter().map(vip).collect(),
-        protocol: service.protocol,
-        mode: service.mode,
-        balance: service.balance,
-        table_size: service.table_size.slots(),
-        backends: service
-            .backends
-            .iter()
-            .enumerate()
-            .map(backend)
-            .collect::<Result<_, _>>()?,
+/// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.
+fn nat_status(service: &Service, member: &Member, flows: Option<&NatFlows>) -> Option<NatStatus> {
+    (service.mode == Mode::Nat && member.ports > 0).then(|| NatStatus {
+        source: (service.nat.source != NatSource::Client).then(|| member.source.to_ip()),
+        ports: service.nat.ports,
+        flows: flows.copied().unwrap_or_default(),
     })
 }
 

@@ -13,6 +13,7 @@
 
 mod doors;
 mod files;
+mod machine;
 mod overrides;
 mod privilege;
 mod reload;
@@ -37,7 +38,7 @@ use crate::dataplane::kernel::{self, Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::InterfaceStatus;
 use crate::model::{Config, MemberKey};
-use crate::net::{Link, Net, next_hop};
+use crate::net::{Link, Net, ReservedPorts, next_hop};
 
 use doors::Doors;
 use overrides::Store;
@@ -67,6 +68,7 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
+    machine::confirm(&net, &parsed).await?;
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.attachments()?.is_empty();
@@ -181,7 +183,9 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         doors,
     } = started;
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let mut reload = reload::Reload::new(path, Arc::clone(&config));
+    let mut reload = reload::Reload::new(path, net.clone(), Arc::clone(&config));
+    let mut reserved = ReservedPorts::new(net.namespace().clone());
+    machine::reserve(&mut reserved, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
     let (targets, target_changes) = watch::channel(targets(&in_force));
@@ -228,8 +232,9 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
             Some(asker) = reloads.recv() => (true, Some(asker)),
             ended = parts.ended() => break Err(ended),
         };
-        let taken = reload.read(forced).map(|taken| {
+        let taken = reload.read(forced).await.map(|taken| {
             taken.is_some_and(|Taken { config, changed }| {
+                machine::reserve(&mut reserved, &config);
                 // The reconciler first, so that it knows who the resolver speaks of; it tells the prober.
                 configs.send_replace(Arc::clone(&config));
                 hosts.send_replace(merge::hosts(&config));

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::machine;
 use crate::config;
 use crate::control::ReloadRefused;
 use crate::model::Config;
 use crate::model::status::Reloads;
+use crate::net::Net;
 
 /// A configuration to run.
 pub(super) struct Taken {
@@ -20,6 +22,7 @@ pub(super) struct Taken {
 /// The file, and what of it runs.
 pub(super) struct Reload {
     path: PathBuf,
+    net: Net,
     running: Arc<Config>,
     /// What was read last, accepted or not.
     seen: Option<Vec<u8>>,
@@ -27,9 +30,10 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(path: &Path, running: Arc<Config>) -> Self {
+    pub(super) fn new(path: &Path, net: Net, running: Arc<Config>) -> Self {
         Self {
             path: path.to_owned(),
+            net,
             running,
             seen: None,
             results: Reloads::none(SystemTime::now()),
@@ -41,13 +45,13 @@ impl Reload {
     ///
     /// # Errors
     /// Why it is refused; the running configuration stays.
-    pub(super) fn read(&mut self, forced: bool) -> Result<Option<Taken>, ReloadRefused> {
+    pub(super) async fn read(&mut self, forced: bool) -> Result<Option<Taken>, ReloadRefused> {
         let text = fs::read(&self.path).ok();
         if !forced && text.is_some() && text == self.seen {
             return Ok(None);
         }
         self.seen = text;
-        match self.accept() {
+        match self.accept().await {
             Ok(config) => {
                 let changed = config != self.running;
                 if changed {
@@ -72,7 +76,7 @@ impl Reload {
         &self.results
     }
 
-    fn accept(&self) -> Result<Arc<Config>, ReloadRefused> {
+    async fn accept(&self) -> Result<Arc<Config>, ReloadRefused> {
         let parsed = config::load(&self.path).map_err(|error| ReloadRefused::File(error.to_string()))?;
         for warning in &parsed.warnings {
             tracing::warn!("{warning}");
@@ -88,6 +92,10 @@ impl Reload {
             ),
             ("[node] state-dir", old.node.state_dir != new.node.state_dir),
             ("[node] pin-dir", old.node.pin_dir != new.node.pin_dir),
+            (
+                "[node] flow-table-size",
+                old.node.flow_table_size != new.node.flow_table_size,
+            ),
             ("[admin] socket", old.admin.socket != new.admin.socket),
             ("[admin] listen", old.admin.listen != new.admin.listen),
         ];
@@ -103,6 +111,8 @@ impl Reload {
                 changed.join(", ")
             )));
         }
+        let confirmed = machine::confirm(&self.net, &parsed).await;
+        confirmed.map_err(|error| ReloadRefused::File(format!("{error:#}")))?;
         Ok(Arc::new(parsed.config))
     }
 }

@@ -22,7 +22,7 @@ pub enum ApplyError {
     /// The kernel refused.
     #[error("cannot {verb} map {map}")]
     Kernel {
-        /// `read` or `write`.
+        /// `read`, `write` or `sweep`.
         verb: &'static str,
         /// Its name.
         map: &'static str,

@@ -1,11 +1,12 @@
 //! A data plane in plain memory, for tests: the layouts and the code of the real one, room for as much as a test says,
 //! and faults where it says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
+use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
@@ -14,6 +15,7 @@ use lb_common::stats::{Counters, DropReason};
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
 use super::{ApplyError, Dataplane};
+use crate::model::status::NatUsage;
 use crate::plan::{MapOp, Snapshot};
 
 /// See the module.
@@ -24,6 +26,10 @@ pub struct Fake {
     /// Fails the operations whose number, counted from 0 over the fake's life, it says yes to.
     pub fault: Box<dyn FnMut(usize) -> bool + Send>,
     counters: BTreeMap<MemberId, Counters>,
+    /// What a sweep finds.
+    pub usage: NatUsage,
+    /// Flows that are translated.
+    pub flows: HashMap<NatKey, Translation>,
 }
 
 impl Default for Fake {
@@ -48,6 +54,8 @@ impl Default for Fake {
             log: Vec::new(),
             fault: Box::new(|_| false),
             counters: BTreeMap::new(),
+            usage: NatUsage::new(),
+            flows: HashMap::new(),
         }
     }
 }
@@ -94,6 +102,14 @@ impl Dataplane for Fake {
 
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
         Ok(DropReason::ALL.iter().map(|&reason| (reason, 0)).collect())
+    }
+
+    fn sweep(&mut self) -> Result<NatUsage, ApplyError> {
+        Ok(self.usage.clone())
+    }
+
+    fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        Ok(self.flows.get(key).copied())
     }
 }
 

@@ -11,11 +11,13 @@ mod region;
 mod tables;
 
 use lb_common::id::MemberId;
+use lb_common::nat::{NatKey, Translation};
 use lb_common::select::Tables;
 use lb_common::stats::{Counters, DropReason};
 
 pub use error::ApplyError;
 
+use crate::model::status::NatUsage;
 use crate::plan::{MapOp, Snapshot};
 
 /// The maps of one program. One owner at a time writes them.
@@ -46,6 +48,18 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When the kernel refuses a read.
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError>;
+
+    /// Ends the flows that are over, and counts those that are not, by member.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn sweep(&mut self) -> Result<NatUsage, ApplyError>;
+
+    /// What becomes of packets of a flow that is translated, as its client sends them; `None` for one that is not known.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError>;
 }
 
 #[cfg(test)]

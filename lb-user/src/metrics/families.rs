@@ -177,8 +177,43 @@ pub const FAMILIES: &[Family] = &[
         kind: Kind::Counter,
         unit: None,
         labels: BACKEND,
-        help: "Packets among them that open a TCP connection (SYN without ACK), repeated ones included",
+        help: "Packets among them that open a TCP connection (SYN without ACK), repeated ones included; in nat, flows \
+               that got a port, UDP included",
         source: Source::Backend(|backend| Some(Value::Whole(backend.counters.new_flows))),
+    },
+    Family {
+        name: "fulcrum_backend_reply_packets_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: BACKEND,
+        help: "Packets from the backend to its clients since the maps were made; nat only, since elsewhere they do not \
+               pass the node",
+        source: Source::Backend(|backend| backend.nat.map(|_| Value::Whole(backend.counters.reply_packets))),
+    },
+    Family {
+        name: "fulcrum_backend_reply_bytes_total",
+        kind: Kind::Counter,
+        unit: Some("bytes"),
+        labels: BACKEND,
+        help: "Bytes of these packets, Ethernet headers included",
+        source: Source::Backend(|backend| backend.nat.map(|_| Value::Whole(backend.counters.reply_bytes))),
+    },
+    Family {
+        name: "fulcrum_backend_nat_ports",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Ports that flows to the backend can get, one each; nat only",
+        source: Source::Backend(|backend| backend.nat.map(|nat| Value::Whole(nat.ports.count().into()))),
+    },
+    Family {
+        name: "fulcrum_backend_nat_ports_in_use",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["service", "backend", "phase"],
+        help: "Ports among these that flows have, by how far the flow has come: opening, established, half_closed, or \
+               closed (the port rests, and is used again where there is no other); counted every five seconds",
+        source: Source::Own(nat_ports),
     },
     Family {
         name: "fulcrum_backend_up",
@@ -230,6 +265,23 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Own(probes),
     },
 ];
+
+fn nat_ports(status: &Status, put: &mut Put<'_>) -> fmt::Result {
+    for service in &status.services {
+        for backend in &service.backends {
+            let Some(nat) = backend.nat else { continue };
+            for (phase, count) in [
+                ("opening", nat.flows.opening),
+                ("established", nat.flows.established),
+                ("half_closed", nat.flows.half_closed),
+                ("closed", nat.flows.closed),
+            ] {
+                put(&[&service.name, &backend.name, phase], Value::Whole(count.into()))?;
+            }
+        }
+    }
+    Ok(())
+}
 
 fn probes(status: &Status, put: &mut Put<'_>) -> fmt::Result {
     for service in &status.services {

@@ -19,6 +19,7 @@ fn at(millis: u64) -> SystemTime {
 
 fn backend(name: &str) -> BackendStatus {
     BackendStatus {
+        nat: None,
         name: name.into(),
         address: "10.0.0.6:80".parse().unwrap(),
         weight: 5,

@@ -1,5 +1,6 @@
 //! The configuration after validation: a value of these types cannot be wrong.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -83,6 +84,18 @@ pub struct Service {
     pub health: HealthCheck,
     /// In file order; names and addresses are unique within the service. At most 65,534.
     pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// The ports of this node that translated packets leave from; `None` where none do. A client that keeps its address
+    /// takes nothing of the node's.
+    #[must_use]
+    pub fn nat_ports(&self) -> Option<PortRange> {
+        match (self.mode, &self.nat.source) {
+            (Mode::Nat, NatSource::Auto | NatSource::Floating(_)) => Some(self.nat.ports),
+            (Mode::Nat, NatSource::Client) | (Mode::Dsr, _) => None,
+        }
+    }
 }
 
 /// L4 protocol of a service.
@@ -217,6 +230,13 @@ impl PortRange {
     /// Do the two have ports in common?
     pub const fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// As in the file: `20000-29999`.
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
     }
 }
 

@@ -1,13 +1,16 @@
 //! What a node says of itself: the model behind `status` and `explain`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use lb_common::addr::Mac;
+use lb_common::id::MemberId;
+use lb_common::nat::Phase;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, ProbeCounts, Protocol};
+use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -136,7 +139,44 @@ pub struct BackendStatus {
     pub slots: u32,
     /// Since the maps were made.
     pub counters: Counters,
+    /// In [`Mode::Nat`].
+    pub nat: Option<NatStatus>,
 }
+
+/// What `nat` uses towards a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatStatus {
+    /// The address that the backend sees as the client; `None` for the client's own.
+    pub source: Option<IpAddr>,
+    /// The ports that flows get on it.
+    pub ports: PortRange,
+    /// Flows, which have a port each, as the last sweep found them.
+    pub flows: NatFlows,
+}
+
+/// Flows of `nat`, each of which has a port, by what has been seen of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatFlows {
+    /// Only one side has been heard.
+    pub opening: u32,
+    /// Both have.
+    pub established: u32,
+    /// TCP: one side has sent its FIN.
+    pub half_closed: u32,
+    /// TCP: both have, or one has sent a RST. The port rests, and is used again early where there is no other.
+    pub closed: u32,
+}
+
+impl NatFlows {
+    /// All of them: ports that are taken.
+    #[must_use]
+    pub fn ports(&self) -> u32 {
+        self.opening + self.established + self.half_closed + self.closed
+    }
+}
+
+/// Flows of `nat` by member.
+pub type NatUsage = BTreeMap<MemberId, NatFlows>;
 
 /// What has become of a command about one backend.
 #[derive(Clone, Debug)]
@@ -209,5 +249,16 @@ pub enum Explanation {
         slot: u32,
         /// Slots in the ring.
         slots: u32,
+        /// `nat`: the flow is known, and goes where it went before, whatever the ring says.
+        known: Option<KnownFlow>,
     },
+}
+
+/// A flow that `nat` translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFlow {
+    /// What the backend sees as the client.
+    pub source: SocketAddr,
+    /// How far it has come, as far as its client's side was told.
+    pub phase: Phase,
 }

@@ -9,6 +9,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
+pub mod ports;
 pub mod wire;
 
 use std::io;
@@ -26,6 +27,7 @@ pub use error::Error;
 pub use link::Link;
 pub use namespace::Namespace;
 pub use neighbour::Neighbour;
+pub use ports::ReservedPorts;
 
 /// Index of `lo`, the same in every network namespace.
 pub const LOOPBACK: u32 = 1;

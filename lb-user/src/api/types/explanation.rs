@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::nat;
 use serde::{Deserialize, Serialize};
 
 use super::Protocol;
@@ -48,6 +49,9 @@ pub enum Verdict {
         slot: u32,
         /// Slots in the ring.
         slots: u32,
+        /// `nat`: the flow is known already, so this is where it goes, whatever its slot says; `null` for one that is new,
+        /// and in other modes.
+        known: Option<KnownFlow>,
     },
     /// Dropped, though a service is declared.
     Dropped {
@@ -68,6 +72,40 @@ pub enum Verdict {
         /// That address.
         address: IpAddr,
     },
+}
+
+/// A flow that has a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFlow {
+    /// What the backend sees as the client.
+    pub source: SocketAddr,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Only one side has been heard.
+    Opening,
+    /// Both have.
+    Established,
+    /// TCP: one side has sent its FIN.
+    HalfClosed,
+    /// TCP: both have, or one has sent a RST.
+    Closed,
+}
+
+impl From<nat::Phase> for Phase {
+    fn from(phase: nat::Phase) -> Self {
+        match phase {
+            nat::Phase::Opening => Self::Opening,
+            nat::Phase::Established => Self::Established,
+            nat::Phase::HalfClosed => Self::HalfClosed,
+            nat::Phase::Closed => Self::Closed,
+        }
+    }
 }
 
 impl Explanation {
@@ -109,6 +147,7 @@ impl From<from::Explanation> for Verdict {
                 hash,
                 slot,
                 slots,
+                known,
             } => Self::Forwarded {
                 service: service.as_ref().to_owned(),
                 backend: backend.as_ref().to_owned(),
@@ -117,6 +156,10 @@ impl From<from::Explanation> for Verdict {
                 hash: format!("{hash:016x}"),
                 slot,
                 slots,
+                known: known.map(|flow| KnownFlow {
+                    source: flow.source,
+                    phase: flow.phase.into(),
+                }),
             },
         }
     }

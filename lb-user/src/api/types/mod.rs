@@ -6,7 +6,7 @@ mod problem;
 mod status;
 
 pub use command::{BackendPatch, Overridden, Reloaded};
-pub use explanation::{Explanation, Flow, Verdict};
+pub use explanation::{Explanation, Flow, KnownFlow, Phase, Verdict};
 pub use problem::Problem;
 pub use status::{
     AdminState, BackendStatus, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus, Status, VipStatus, XdpMode,

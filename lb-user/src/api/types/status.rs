@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,31 @@ pub struct BackendStatus {
     pub bytes: u64,
     /// Attempts of clients to open a TCP connection that were forwarded to it, repeated ones included.
     pub new_flows: u64,
+    /// `nat`: packets that it has answered its clients with, since the maps were made; 0 in other modes.
+    pub reply_packets: u64,
+    /// `nat`: their bytes, with Ethernet headers.
+    pub reply_bytes: u64,
+    /// What `nat` uses towards it; `null` in other modes.
+    pub nat: Option<NatStatus>,
+}
+
+/// What `nat` uses towards a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatStatus {
+    /// The address that the backend sees as the client; `null` for the client's own.
+    pub source: Option<IpAddr>,
+    /// The lowest port that flows get on it.
+    pub first_port: u16,
+    /// The highest.
+    pub last_port: u16,
+    /// Flows, each of which has a port: only one side has been heard. Counted every five seconds, as the others are.
+    pub opening: u32,
+    /// Both sides have been heard.
+    pub established: u32,
+    /// TCP: one side has sent its FIN.
+    pub half_closed: u32,
+    /// TCP: both have, or one has sent a RST; the port rests for a minute, or until it is needed.
+    pub closed: u32,
 }
 
 /// What the administrator wants of a backend.
@@ -225,6 +250,23 @@ impl From<from::BackendStatus> for BackendStatus {
             packets: backend.counters.packets,
             bytes: backend.counters.bytes,
             new_flows: backend.counters.new_flows,
+            reply_packets: backend.counters.reply_packets,
+            reply_bytes: backend.counters.reply_bytes,
+            nat: backend.nat.map(Into::into),
+        }
+    }
+}
+
+impl From<from::NatStatus> for NatStatus {
+    fn from(nat: from::NatStatus) -> Self {
+        Self {
+            source: nat.source,
+            first_port: nat.ports.first(),
+            last_port: nat.ports.last(),
+            opening: nat.flows.opening,
+            established: nat.flows.established,
+            half_closed: nat.flows.half_closed,
+            closed: nat.flows.closed,
         }
     }
 }

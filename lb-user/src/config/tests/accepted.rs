@@ -1,6 +1,5 @@
 //! What comes out of good files.
 
-use crate::model::Nat;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use super::super::schema;
 use super::super::{load, parse};
 use super::{NODE, SERVICE, read};
 use crate::model::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
-    Service, Undeclared, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
+    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
 };
 
 #[test]
@@ -76,6 +75,115 @@ fn services_may_share_an_address() {
 }
 
 #[test]
+fn how_long_a_flow_may_be_silent() {
+    let idle = |text: &str| read(&format!("{NODE}{SERVICE}{text}")).unwrap().config.services[0].idle_timeout;
+    assert_eq!(idle(""), Duration::from_secs(8_100));
+    assert_eq!(idle("protocol = \"udp\"\n"), Duration::from_secs(120));
+    assert_eq!(idle("idle-timeout = \"5s\"\n"), Duration::from_secs(5));
+    assert_eq!(
+        idle("protocol = \"udp\"\nidle-timeout = \"720h\"\n"),
+        Duration::from_secs(2_592_000)
+    );
+}
+
+#[test]
+fn sources_and_ports_of_nat() {
+    let nat = |text: &str| {
+        read(&format!("{NODE}{SERVICE}[service.nat]\n{text}"))
+            .unwrap()
+            .config
+            .services[0]
+            .nat
+            .clone()
+    };
+    assert_eq!(nat(""), Nat::default());
+    assert_eq!(nat("source = \"auto\"\n"), Nat::default());
+    assert_eq!(nat("source = \"client\"\n").source, NatSource::Client);
+    let floating = |ips: &[&str]| NatSource::Floating(ips.iter().map(|ip| ip.parse().unwrap()).collect());
+    assert_eq!(nat("source = \"10.0.0.250\"\n").source, floating(&["10.0.0.250"]));
+    assert_eq!(
+        nat("source = [\"2001:db8::250\", \"10.0.0.250\"]\n").source,
+        floating(&["2001:db8::250", "10.0.0.250"])
+    );
+    assert_eq!(nat("ports = \"1-65535\"\n").ports, PortRange::new(1, 65_535).unwrap());
+    assert_eq!(nat("ports = \"7-7\"\n").ports, PortRange::new(7, 7).unwrap());
+}
+
+/// Whatever `[service.nat]` contradicts is asked only where it is in force.
+#[test]
+fn one_word_switches_between_modes() {
+    let text = format!(
+        "{NODE}{SERVICE}[service.nat]\nsource = \"10.0.0.250\"\nports = \"1-1000\"\n\
+        [[service.backend]]\naddress = \"10.0.0.6:80\"\n{}",
+        SERVICE.replace("web", "other").replace(".10:80", ".11:90")
+    );
+    for modes in [["dsr", "dsr"], ["dsr", "nat"], ["nat", "dsr"]] {
+        let mut parts = text.splitn(3, "\"dsr\"");
+        let text = format!(
+            "{}\"{}\"{}\"{}\"{}",
+            parts.next().unwrap(),
+            modes[0],
+            parts.next().unwrap(),
+            modes[1],
+            parts.next().unwrap()
+        );
+        let config = read(&text).unwrap_or_else(|error| panic!("{error}")).config;
+        let read: Vec<&str> = config.services.iter().map(|s| s.mode.label()).collect();
+        assert_eq!(read, modes);
+        assert_eq!(config.services[0].nat.ports.last(), 1_000);
+    }
+}
+
+#[test]
+fn what_nat_allows() {
+    let nat = SERVICE.replace("dsr", "nat");
+    let two_ports = nat.replace("\"192.0.2.10:80\"", "[\"192.0.2.10:80\", \"192.0.2.10:8080\"]");
+    let other = |vip: &str, rest: &str| nat.replace("web", "other").replace("192.0.2.10:80", vip) + rest;
+    for text in [
+        // Another port behind each of two VIP ports.
+        format!("{two_ports}[[service.backend]]\naddress = \"10.0.0.6:3000\"\n"),
+        // One pool for two services, and a range that touches it.
+        format!(
+            "{nat}{}{}",
+            other("192.0.2.10:81", ""),
+            other("192.0.2.10:82", "[service.nat]\nports = \"30000-30001\"\n").replace("other", "third")
+        ),
+        // A VIP within the range: of another protocol, of another family, of a client's, at another floating source.
+        format!(
+            "{nat}{}",
+            other(
+                "192.0.2.10:20000",
+                "protocol = \"udp\"\n[service.nat]\nports = \"1-9\"\n"
+            )
+        ),
+        format!("{nat}{}", other("[2001:db8::1]:20000", "").replace("nat", "dsr")),
+        format!(
+            "{nat}[service.nat]\nsource = \"client\"\n{}",
+            SERVICE.replace("web", "x").replace(":80", ":20000")
+        ),
+        format!(
+            "{nat}[service.nat]\nsource = \"192.0.2.99\"\n{}",
+            SERVICE.replace("web", "x").replace(":80", ":20000")
+        ),
+        // A client's ports are not the node's, so nobody compares them.
+        format!(
+            "{nat}{}",
+            other(
+                "192.0.2.10:81",
+                "[service.nat]\nsource = \"client\"\nports = \"1-65535\"\n"
+            )
+        ),
+        // A floating source may be a VIP, also the service's own.
+        format!("{nat}[service.nat]\nsource = \"192.0.2.10\"\n"),
+        format!("[admin]\nlisten = \"127.0.0.1:20000\"\n{nat}"),
+        format!("[admin]\nlisten = \"192.0.2.1:20000\"\n{nat}[service.nat]\nsource = \"192.0.2.10\"\n"),
+        format!("[admin]\nlisten = \"[::]:20000\"\n{nat}protocol = \"udp\"\n"),
+    ] {
+        read(&format!("{NODE}{text}")).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn other_ways_to_write_the_same() {
     let inline = "node = { interfaces = ['eth0'] }\nservice = [{ name = 'web', address = ['192.0.2.10:80'], \
         mode = 'dsr', health.kind = 'http', backend = [{ address = '10.0.0.6:80', weight = 0x10 }] }]\n";
@@ -129,7 +237,7 @@ fn every_key_is_documented() {
         for key in shape
             .keys
             .iter()
-            .filter(|&&key| !(shape.name == "[[service]]" && ["health", "backend"].contains(&key)))
+            .filter(|&&key| !(shape.name == "[[service]]" && ["health", "nat", "backend"].contains(&key)))
         {
             assert!(
                 section.contains(&format!("\n| `{key}` |")),

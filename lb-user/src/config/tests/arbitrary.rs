@@ -1,6 +1,5 @@
 //! Properties: what can be written reads back the same, and no input panics.
 
-use crate::model::Nat;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +12,8 @@ use proptest::sample::{Index, select};
 use super::super::{duration, load};
 use super::read;
 use crate::model::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Node, Protocol, RingSize,
-    Service, Undeclared, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
+    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -30,17 +29,27 @@ fn path() -> impl Strategy<Value = String> {
 fn node() -> impl Strategy<Value = Node> {
     let interfaces = prop::collection::btree_set("[!-.0-9;-~]{3,15}", 1..5);
     let modes = select(vec![XdpMode::Auto, XdpMode::Native, XdpMode::Generic]);
-    (name(), interfaces, modes, prop::option::of(path()), path(), path()).prop_map(
-        |(name, interfaces, xdp_mode, seed, state_dir, pin_dir)| Node {
-            flow_table_size: lb_common::limits::FLOW_TABLE,
-            name,
-            interfaces: interfaces.into_iter().collect(),
-            xdp_mode,
-            hash_seed_file: seed.map(Into::into),
-            state_dir: state_dir.into(),
-            pin_dir: pin_dir.into(),
-        },
+    let flows = lb_common::limits::FLOW_TABLE_RANGE.0..=lb_common::limits::FLOW_TABLE_RANGE.1;
+    (
+        name(),
+        interfaces,
+        modes,
+        prop::option::of(path()),
+        path(),
+        path(),
+        flows,
     )
+        .prop_map(
+            |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size)| Node {
+                name,
+                interfaces: interfaces.into_iter().collect(),
+                xdp_mode,
+                hash_seed_file: seed.map(Into::into),
+                state_dir: state_dir.into(),
+                pin_dir: pin_dir.into(),
+                flow_table_size,
+            },
+        )
 }
 
 fn health() -> impl Strategy<Value = HealthCheck> {
@@ -61,10 +70,48 @@ fn health() -> impl Strategy<Value = HealthCheck> {
     })
 }
 
+/// What a service says of translation.
+#[derive(Clone, Debug)]
+struct Translation {
+    mode: Mode,
+    /// In `nat`, all is of one family: IPv6?
+    v6: bool,
+    /// Which kind of source, and for floating ones, of which families.
+    source: u8,
+    /// Which of [`POOLS`].
+    pool: usize,
+}
+
+fn translation() -> impl Strategy<Value = Translation> {
+    let mode = select(vec![Mode::Dsr, Mode::Nat]);
+    (mode, any::<bool>(), 0u8..5, 0..POOLS.len()).prop_map(|(mode, v6, source, pool)| Translation {
+        mode,
+        v6,
+        source,
+        pool,
+    })
+}
+
+/// Ranges for `nat`, which must not overlap.
+const POOLS: [PortRange; 3] = [
+    PortRange::DEFAULT,
+    PortRange::new(30_000, 30_000).unwrap(),
+    PortRange::new(30_001, 65_535).unwrap(),
+];
+
+/// A port that no pool has, out of any.
+fn outside_pools(port: u16) -> u16 {
+    if POOLS.iter().any(|pool| pool.contains(port)) {
+        port % 20_000 + 1
+    } else {
+        port.max(1)
+    }
+}
+
 /// Addresses of a service: VIPs from `index` on, so that services never share one; backends out of two prefixes.
 fn services() -> impl Strategy<Value = Vec<Service>> {
     let state = select(AdminState::ALL.to_vec());
-    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., state), 0..12);
+    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., state, 1u16..), 0..12);
     let policy = select(vec![None, Some(Undeclared::Drop), Some(Undeclared::Pass)]);
     let service = (
         name(),
@@ -75,6 +122,8 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
         policy,
         health(),
         backends,
+        translation(),
+        5_000u64..=2_592_000_000,
     );
     prop::collection::vec(service, 0..6).prop_map(|services| {
         let mut names = BTreeSet::new();
@@ -82,7 +131,9 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
         unique
             .enumerate()
             .map(
-                |(index, (name, port, vips, protocol, log2, undeclared, health, backends))| {
+                |(index, (name, port, vips, protocol, log2, undeclared, health, backends, translation, idle))| {
+                    let Translation { mode, v6, source, pool } = translation;
+                    let nat = mode == Mode::Nat;
                     let ip = |v6: bool, net: u16, host: u16| -> IpAddr {
                         if v6 {
                             [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into()
@@ -91,13 +142,19 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                         }
                     };
                     let vips = (0..vips)
-                        .map(|i| SocketAddr::new(ip(i % 2 == 1, 1 + index as u16, i), port))
+                        .map(|i| {
+                            if nat {
+                                SocketAddr::new(ip(v6, 1 + index as u16, i), outside_pools(port.wrapping_add(i)))
+                            } else {
+                                SocketAddr::new(ip(i % 2 == 1, 1 + index as u16, i), outside_pools(port))
+                            }
+                        })
                         .collect::<Vec<_>>();
                     let backends = backends
                         .into_iter()
-                        .filter(|((v6, _), _)| vips.len() > 1 || !v6)
-                        .map(|((v6, host), (named, weight, state))| {
-                            let address = SocketAddr::new(ip(v6, 0, host), port);
+                        .filter(|((own, _), _)| if nat { *own == v6 } else { vips.len() > 1 || !own })
+                        .map(|((v6, host), (named, weight, state, own))| {
+                            let address = SocketAddr::new(ip(v6, 0, host), if nat { own } else { vips[0].port() });
                             let name = if named {
                                 format!("b{}-{host}", u8::from(v6))
                             } else {
@@ -111,13 +168,23 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             }
                         })
                         .collect();
+                    let floating = |v6| ip(v6, 100 + index as u16, 1);
+                    let source = match source {
+                        0 => NatSource::Auto,
+                        1 => NatSource::Client,
+                        2 => NatSource::Floating(vec![floating(v6)]),
+                        _ => NatSource::Floating(vec![floating(source == 3), floating(source != 3)]),
+                    };
                     Service {
-                        nat: Nat::default(),
-                        idle_timeout: Protocol::Tcp.idle_timeout(),
+                        nat: Nat {
+                            source,
+                            ports: POOLS[pool],
+                        },
+                        idle_timeout: Duration::from_millis(idle),
                         name: name.into(),
                         vips,
                         protocol,
-                        mode: Mode::Dsr,
+                        mode,
                         balance: Balance::Maglev,
                         table_size: RingSize::new(1 << log2).unwrap(),
                         undeclared,
@@ -139,7 +206,7 @@ fn config() -> impl Strategy<Value = Config> {
                 IpAddr::from([127, 0, 0, 1])
             }
         };
-        listen.map(|(everywhere, port)| SocketAddr::new(ip(everywhere), port))
+        listen.map(|(everywhere, port)| SocketAddr::new(ip(everywhere), outside_pools(port)))
     });
     (node(), "(/[a-z]{1,10}){1,9}", listen, services()).prop_map(|(node, socket, listen, services)| Config {
         node,
@@ -157,7 +224,7 @@ fn written(config: &Config) -> String {
     let path = |path: &std::path::Path| quoted(path.to_str().unwrap());
     let mut text = String::new();
     let Node {
-        flow_table_size: _,
+        flow_table_size,
         name,
         interfaces,
         xdp_mode,
@@ -179,6 +246,7 @@ fn written(config: &Config) -> String {
     )
     .unwrap();
     writeln!(text, "state-dir = {}\npin-dir = {}", path(state_dir), path(pin_dir)).unwrap();
+    writeln!(text, "flow-table-size = {flow_table_size}").unwrap();
     if let Some(file) = hash_seed_file {
         writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
     }
@@ -225,6 +293,22 @@ fn write_service(text: &mut String, service: &Service) {
         Some(Undeclared::Pass) => writeln!(text, "undeclared = \"pass\"").unwrap(),
         None => {}
     }
+    writeln!(text, "idle-timeout = \"{}\"", duration::format(service.idle_timeout)).unwrap();
+    let source = match &service.nat.source {
+        NatSource::Auto => "\"auto\"".to_owned(),
+        NatSource::Client => "\"client\"".to_owned(),
+        NatSource::Floating(one) if one.len() == 1 => format!("\"{}\"", one[0]),
+        NatSource::Floating(some) => {
+            let quoted: Vec<String> = some.iter().map(|ip| format!("\"{ip}\"")).collect();
+            format!("[{}]", quoted.join(", "))
+        }
+    };
+    writeln!(
+        text,
+        "[service.nat]\nsource = {source}\nports = \"{}\"",
+        service.nat.ports
+    )
+    .unwrap();
     let health = &service.health;
     let kind = match &health.kind {
         HealthKind::Tcp => "\"tcp\"".to_owned(),
@@ -374,6 +458,10 @@ const TOKENS: &[&str] = &[
     "[[service]]\n",
     "[node]\n",
     "mode = \"dsr\"\n",
+    "mode = \"nat\"\n",
+    "nat",
+    "source",
+    "ports",
 ];
 
 const VALUES: &[&str] = &[
@@ -398,6 +486,12 @@ const VALUES: &[&str] = &[
     "\"192.0.2.10:443\"",
     "\"\\u0000\"",
     "\"[::ffff:1.2.3.4]:80\"",
+    "\"9-1\"",
+    "\"-\"",
+    "\"70000-80000\"",
+    "\"nat\"",
+    "\"fe80::1%2\"",
+    "[\"10.0.0.250\", \"10.0.0.251\"]",
     "0xffffffff",
     "0b1",
     "'''\na\nb'''",

@@ -1,5 +1,7 @@
 //! Every refusal: its place, its message, its hint. Long, as it is one table: a case says more than a rule about cases.
 
+mod nat;
+
 use super::{NODE, SERVICE, read};
 
 /// A file that is refused at `place` (line and column), with these words.
@@ -201,9 +203,9 @@ fn what_later_versions_have() {
             "takes: node, admin, service",
         ),
         in_service(
-            "idle-timeout = \"2m\"\n",
+            "drain-timeout = \"5m\"\n",
             (7, 1),
-            "`idle-timeout` is not available in this version",
+            "`drain-timeout` is not available in this version",
             "",
         ),
         in_health(
@@ -225,10 +227,10 @@ fn what_later_versions_have() {
             "socket, listen",
         ),
         after_node(
-            "[[service]]\nname = \"web\"\nmode = \"nat\"\n",
+            "[[service]]\nname = \"web\"\nmode = \"proxy\"\n",
             (5, 8),
-            "mode = \"nat\" is not available in this version",
-            "this version has mode = \"dsr\"",
+            "mode = \"proxy\" is not available in this version",
+            "this version has mode = \"dsr\" or \"nat\"",
         ),
         in_service(
             "balance = \"least-connections\"\n",
@@ -410,6 +412,18 @@ fn the_node() {
             "",
         ),
         after_node(
+            "flow-table-size = 1023\n",
+            (3, 19),
+            "`flow-table-size` must be a whole number from 1024 to 16777216, not 1023",
+            "",
+        ),
+        after_node(
+            "flow-table-size = 16777217\n",
+            (3, 19),
+            "`flow-table-size` must be a whole number from 1024 to 16777216, not 16777217",
+            "",
+        ),
+        after_node(
             "[admin]\nsocket = \"fulcrum.sock\"\n",
             (4, 10),
             "`socket` must be an absolute path",
@@ -536,6 +550,24 @@ fn services() {
             (7, 14),
             "`table-size` must be a whole number from 64 to 1048576, not 2097152",
             "power of two",
+        ),
+        in_service(
+            "idle-timeout = \"4s999ms\"\n",
+            (7, 16),
+            "`idle-timeout` must be from 5s to 720h",
+            "",
+        ),
+        in_service(
+            "idle-timeout = \"720h1ms\"\n",
+            (7, 16),
+            "`idle-timeout` must be from 5s to 720h",
+            "",
+        ),
+        in_service(
+            "idle-timeout = 120\n",
+            (7, 16),
+            "`idle-timeout` must be a duration in quotes, not 120",
+            "idle-timeout = \"120s\"",
         ),
         in_service(
             &format!("name2 = 1\n{SERVICE}"),

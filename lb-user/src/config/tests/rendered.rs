@@ -25,7 +25,7 @@ error: unknown key `tabel-size` in [[service]]
 7 | tabel-size = 64
   | ^^^^^^^^^^
   |
-  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, undeclared, health, backend
+  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, idle-timeout, undeclared, nat, health, backend
 "#,
     );
 }
@@ -45,6 +45,29 @@ error: VIP 192.0.2.10:80/tcp is used twice
   |           ^^^^^^^^^^^^^^^
   |
   = help: one address, port and protocol belongs to one service
+"#,
+    );
+}
+
+#[test]
+fn a_default_contradicts_at_its_service() {
+    let nat = SERVICE.replace("dsr", "nat");
+    refused(
+        &format!(
+            "{NODE}{nat}{}[service.nat]\nports = \"25000-34999\"\n",
+            nat.replace("web", "other").replace(":80", ":81")
+        ),
+        r#"
+error: the ports 25000-34999 of "other" overlap with the ports 20000-29999 of "web"
+  --> test.toml:12:9
+   |
+ 3 | [[service]]
+   | ----------- the other ports
+...
+12 | ports = "25000-34999"
+   |         ^^^^^^^^^^^^^
+   |
+   = help: nat services share their ports, where all name the same, or have ports of their own: set `ports` in [service.nat]
 "#,
     );
 }
@@ -148,6 +171,8 @@ error: there is no interface "eth0"
     assert_eq!((warning.line(), warning.column()), (Some(3), Some(11)));
     let warning = parsed.warning_at(&Subject::Service("web".to_owned()), "x", "y");
     assert_eq!(warning.line(), Some(4));
+    let ports = parsed.error_at(&Subject::NatPorts("web".to_owned()), "x", "y");
+    assert_eq!(ports.line(), Some(4), "the service, since its ports are the default");
     let error = parsed.error_at(&Subject::StateDir, "/var/lib/fulcrum cannot be written", "run as root");
     assert_eq!((error.line(), error.column()), (None, None));
     shows(

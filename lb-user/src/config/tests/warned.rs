@@ -45,6 +45,16 @@ fn draining_cuts_in_dsr() {
 }
 
 #[test]
+fn draining_in_nat_cuts_nobody() {
+    let nat = SERVICE.replace("dsr", "nat");
+    let text = format!(
+        "{NODE}{nat}{BACKEND}{}state = \"drain\"\n",
+        BACKEND.replace(".6:80", ".7:8080")
+    );
+    assert_eq!(warnings(&text), []);
+}
+
+#[test]
 fn a_small_ring() {
     let text = format!("{NODE}{SERVICE}table-size = 64\n{BACKEND}");
     one(&text, 7, 14, "64 slots for 1 backends make shares coarse");

@@ -11,7 +11,9 @@
 //! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
 
 mod attach;
+mod batch;
 mod detach;
+mod flows;
 mod maps;
 mod object;
 mod pins;
@@ -24,11 +26,13 @@ use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::layout::{self, MapLayout};
 use lb_common::limits::FLOW_TABLE;
+use lb_common::nat::{NatKey, Translation};
 use lb_common::select::Tables;
 use lb_common::stats::{Counters, DropReason};
 
 use super::tables::Layout;
 use super::{ApplyError, Dataplane};
+use crate::model::status::NatUsage;
 use crate::plan::{MapOp, Snapshot};
 
 pub use attach::{AttachError, Attachment, attach_pass};
@@ -41,6 +45,7 @@ pub struct Kernel {
     program: aya::Ebpf,
     layout: Layout,
     counting: maps::Counting,
+    flows: flows::Flows,
     pin_dir: Option<PathBuf>,
 }
 
@@ -73,10 +78,12 @@ impl Kernel {
         let mut program = object::load(seed, maps, folder)?;
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
+        let flows = flows::Flows::new(&mut program)?;
         Ok(Self {
             program,
             layout,
             counting,
+            flows,
             pin_dir,
         })
     }
@@ -129,6 +136,19 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Has the program end those of the listed flows that are over, and says how many were.
+    fn end(&mut self, list: &[u8]) -> Result<u32, LoadError> {
+        let options = TestRunOptions {
+            data_in: Some(list),
+            ..TestRunOptions::default()
+        };
+        let sweep = object::xdp(&mut self.program, object::SWEEP)?;
+        let run = sweep.test_run(options).map_err(LoadError::program("run"))?;
+        Ok(run.return_value)
+    }
+}
+
 impl Dataplane for Kernel {
     fn installed(&self) -> Result<Snapshot, ApplyError> {
         self.layout.snapshot()
@@ -152,5 +172,25 @@ impl Dataplane for Kernel {
 
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
         self.counting.drops()
+    }
+
+    fn sweep(&mut self) -> Result<NatUsage, ApplyError> {
+        let flows::Seen { usage, over } = self.flows.look()?;
+        let mut ended = 0;
+        for list in over {
+            ended += self.end(&list).map_err(|error| ApplyError::Kernel {
+                verb: "sweep",
+                map: "NAT_REPLY",
+                source: Box::new(error),
+            })?;
+        }
+        if ended > 0 {
+            tracing::debug!(ended, "flows are over");
+        }
+        Ok(usage)
+    }
+
+    fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        self.flows.flow(key)
     }
 }

@@ -18,6 +18,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FULCRUM_BPF_OBJECT"));
 /// Name of the balancer's entry point.
 pub(super) const BALANCER: &str = "fulcrum";
 
+/// Name of the entry point that ends flows.
+pub(super) const SWEEP: &str = "fulcrum_sweep";
+
 /// Name of the entry point that lets everything pass.
 pub(super) const PASS: &str = "fulcrum_pass";
 
@@ -81,9 +84,9 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
         loader.map_pin_path(name, path);
     }
     let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
-    xdp(&mut program, BALANCER)?
-        .load()
-        .map_err(LoadError::program("load"))?;
+    for entry in [BALANCER, SWEEP] {
+        xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
+    }
     Ok(program)
 }
 

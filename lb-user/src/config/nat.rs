@@ -1,0 +1,110 @@
+//! `[service.nat]`: read whatever the mode, so that one word switches a service between modes.
+
+use std::net::IpAddr;
+
+use super::address;
+use super::fault::{Checked, Span, fault};
+use super::raw::{Table, Value, excerpt};
+use super::schema;
+use super::service::Draft;
+use crate::model::{Mode, Nat, NatSource, PortRange};
+
+/// Where it is said; the service's header, where it is left to its default.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) source: Span,
+    pub(super) ports: Span,
+}
+
+/// What `service` says of it.
+pub(super) fn nat(service: &Table<'_>) -> Checked<(Nat, Places)> {
+    let table = service.get("nat").map(|nat| nat.table(&schema::NAT)).transpose()?;
+    let value = |key| table.as_ref().and_then(|table| table.get(key));
+    let place = |value: &Option<Value<'_>>| value.as_ref().map_or_else(|| service.span.clone(), Value::span);
+    let (said_source, said_ports) = (value("source"), value("ports"));
+    let nat = Nat {
+        source: said_source.as_ref().map_or(Ok(NatSource::Auto), source)?,
+        ports: said_ports.as_ref().map_or(Ok(PortRange::DEFAULT), ports)?,
+    };
+    let places = Places {
+        source: place(&said_source),
+        ports: place(&said_ports),
+    };
+    Ok((nat, places))
+}
+
+/// In `nat`, is there a floating source that the backends can answer?
+pub(super) fn source_of_family(draft: &Draft) -> Checked<()> {
+    let service = &draft.service;
+    let (Mode::Nat, NatSource::Floating(addresses)) = (service.mode, &service.nat.source) else {
+        return Ok(());
+    };
+    let (Some(vip), Some(span)) = (service.vips.first(), draft.vips.first()) else {
+        return Ok(());
+    };
+    if addresses.iter().any(|ip| ip.is_ipv4() == vip.is_ipv4()) {
+        return Ok(());
+    }
+    let family = address::family(vip.ip());
+    let message = format!("`source` has no {family} address, and this service is {family}");
+    Err(fault(draft.nat.source.clone(), message)
+        .other(span.clone(), "its VIP")
+        .hint("add one, or let the node use its own: source = \"auto\""))
+}
+
+fn source(value: &Value<'_>) -> Checked<NatSource> {
+    const FORMS: &str = "source is \"auto\", \"client\", or addresses: [\"10.0.0.250\"]";
+    let words = [("auto", &NatSource::Auto), ("client", &NatSource::Client)];
+    let texts = match value.string() {
+        Ok(word) if !word.contains(['.', ':']) => {
+            return value.choice(&words, &[]).cloned().map_err(|fault| fault.hint(FORMS));
+        }
+        Ok(address) => vec![(value.span(), address)],
+        Err(_) => value.string_or_strings().map_err(|fault| fault.hint(FORMS))?,
+    };
+    let mut found: Vec<(Span, IpAddr)> = Vec::new();
+    for (span, text) in texts {
+        if words.iter().any(|(word, _)| *word == text) {
+            let message = format!("\"{text}\" does not stand in a list");
+            return Err(fault(span, message).hint(format!("write source = \"{text}\"")));
+        }
+        let ip = address::alone(&span, text)?;
+        if let Some((first, other)) = found.iter().find(|(_, other)| other.is_ipv4() == ip.is_ipv4()) {
+            let message = if *other == ip {
+                format!("{ip} stands here twice")
+            } else {
+                format!("two {} addresses in `source`, {other} and {ip}", address::family(ip))
+            };
+            return Err(fault(span, message)
+                .other(first.clone(), "first here")
+                .hint("at most one of each family"));
+        }
+        found.push((span, ip));
+    }
+    if found.is_empty() {
+        return Err(value.fault("no address is given").hint(FORMS));
+    }
+    Ok(NatSource::Floating(found.into_iter().map(|(_, ip)| ip).collect()))
+}
+
+fn ports(value: &Value<'_>) -> Checked<PortRange> {
+    const FORM: &str = "write FIRST-LAST in quotes, as in \"20000-29999\"";
+    let text = value.string().map_err(|fault| fault.hint(FORM))?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((first, last)) = text.split_once('-').filter(|(a, b)| number(a) && number(b)) else {
+        let message = format!("\"{}\" is not a range of ports", excerpt(text));
+        return Err(value.fault(message).hint(FORM));
+    };
+    let port = |text: &str| {
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| {
+            let message = format!("port {} is not a port", excerpt(text));
+            value.fault(message).hint("ports are 1 to 65535")
+        })
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    PortRange::new(first, last).ok_or_else(|| {
+        let message = format!("the range {first}-{last} ends before it begins");
+        value.fault(message).hint(format!("write \"{last}-{first}\""))
+    })
+}

@@ -1,0 +1,154 @@
+//! Ports that `nat` takes of the node: whom they collide with.
+//!
+//! A packet for such a port may be a backend's answer, so nothing else may be asked there. And a port belongs to one
+//! range: services that name the same one share it, two that overlap would each count on what the other takes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::fault::{Checked, fault};
+use super::service::Draft;
+use super::{Reader, Subject};
+use crate::model::{NatSource, PortRange, Protocol};
+
+impl Reader {
+    /// Do ranges, VIPs, backends and `listen` keep apart?
+    pub(super) fn ports(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
+        let ranges = ranges(drafts)?;
+        requests_elsewhere(drafts, &ranges)?;
+        backends_elsewhere(drafts)?;
+        self.asked_elsewhere(drafts, listen)
+    }
+
+    /// The same for `[admin] listen`. On loopback nobody is reached from outside.
+    fn asked_elsewhere(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
+        let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) else {
+            return Ok(());
+        };
+        let taken = |draft: &&Draft| {
+            let ours = draft.service.nat_ports().is_some_and(|own| own.contains(listen.port()));
+            ours && draft.service.protocol == Protocol::Tcp && takes(&draft.service.nat.source, listen.ip())
+        };
+        let Some(draft) = drafts.iter().find(taken) else {
+            return Ok(());
+        };
+        let message = format!(
+            "`[admin] listen` {listen} lies in the ports {} that nat of \"{}\" takes",
+            draft.service.nat.ports, draft.service.name
+        );
+        let span = self.places.get(&Subject::Listen).unwrap_or(&draft.nat.ports).clone();
+        Err(fault(span, message)
+            .other(draft.nat.ports.clone(), "taken here")
+            .hint("give one of them other ports: `listen` in [admin], or `ports` in [service.nat]"))
+    }
+}
+
+/// May a node that sends from `source` be asked at `ip`? Which addresses are its own, the file does not say.
+fn takes(source: &NatSource, ip: IpAddr) -> bool {
+    match source {
+        NatSource::Auto => true,
+        NatSource::Client => false,
+        NatSource::Floating(addresses) => ip.is_unspecified() || addresses.contains(&ip),
+    }
+}
+
+/// Services that take ports of the node, with these ports.
+fn takers(drafts: &[Draft]) -> impl Iterator<Item = (&Draft, PortRange)> {
+    drafts
+        .iter()
+        .filter_map(|draft| Some((draft, draft.service.nat_ports()?)))
+}
+
+/// Every range by its first port; no two overlap.
+fn ranges(drafts: &[Draft]) -> Checked<BTreeMap<u16, PortRange>> {
+    let mut owners: BTreeMap<u16, (PortRange, &Draft)> = BTreeMap::new();
+    for (draft, range) in takers(drafts) {
+        // Those that are there do not overlap: of those that begin before this one ends, the last one ends last.
+        match owners.range(..=range.last()).next_back() {
+            Some((_, (other, owner))) if *other != range && other.overlaps(range) => {
+                let message = format!(
+                    "the ports {range} of \"{}\" overlap with the ports {other} of \"{}\"",
+                    draft.service.name, owner.service.name
+                );
+                let hint = "nat services share their ports, where all name the same, or have ports of their own: set \
+                            `ports` in [service.nat]";
+                return Err(fault(draft.nat.ports.clone(), message)
+                    .other(owner.nat.ports.clone(), "the other ports")
+                    .hint(hint));
+            }
+            _ => _ = owners.entry(range.first()).or_insert((range, draft)),
+        }
+    }
+    Ok(owners.into_iter().map(|(first, (range, _))| (first, range)).collect())
+}
+
+/// A VIP at which answers for a nat service arrive: could those be told from requests?
+fn requests_elsewhere(drafts: &[Draft], ranges: &BTreeMap<u16, PortRange>) -> Checked<()> {
+    let mut takers_of: HashMap<(PortRange, Protocol, IpAddr), &Draft> = HashMap::new();
+    for (draft, range) in takers(drafts) {
+        let Some(vip) = draft.service.vips.first() else {
+            continue;
+        };
+        let sources = match &draft.service.nat.source {
+            NatSource::Auto => vec![own_of_family(vip.ip())],
+            NatSource::Client => Vec::new(),
+            NatSource::Floating(addresses) => addresses.clone(),
+        };
+        for source in sources {
+            takers_of
+                .entry((range, draft.service.protocol, source))
+                .or_insert(draft);
+        }
+    }
+    for draft in drafts {
+        let protocol = draft.service.protocol;
+        for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
+            let Some((_, &range)) = ranges.range(..=vip.port()).next_back() else {
+                continue;
+            };
+            let taker = |source| takers_of.get(&(range, protocol, source));
+            let taker = taker(own_of_family(vip.ip())).or_else(|| taker(vip.ip()));
+            if let Some(taker) = taker.filter(|_| range.contains(vip.port())) {
+                let message = format!(
+                    "VIP {vip}/{} lies in the ports {range} that nat of \"{}\" takes",
+                    protocol.label(),
+                    taker.service.name
+                );
+                return Err(fault(span.clone(), message)
+                    .other(taker.nat.ports.clone(), "taken here")
+                    .hint("answers of backends arrive there: choose other `ports` in [service.nat]"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stands for the node's own addresses of the family of `ip`.
+const fn own_of_family(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// A floating source is an address of the node while it serves, so nothing that is sent there would leave it.
+fn backends_elsewhere(drafts: &[Draft]) -> Checked<()> {
+    let mut sources: HashMap<IpAddr, &Draft> = HashMap::new();
+    for (draft, _) in takers(drafts) {
+        if let NatSource::Floating(addresses) = &draft.service.nat.source {
+            sources.extend(addresses.iter().map(|ip| (*ip, draft)));
+        }
+    }
+    for draft in drafts {
+        for (span, backend) in draft.backends.iter().zip(&draft.service.backends) {
+            if let Some(owner) = sources.get(&backend.address.ip()) {
+                let message = format!("backend {} has the address of a nat source", backend.address);
+                let label = format!("the source of \"{}\"", owner.service.name);
+                return Err(fault(span.clone(), message)
+                    .other(owner.nat.source.clone(), label)
+                    .hint("a source is an address of this node, a backend is another machine"));
+            }
+        }
+    }
+    Ok(())
+}

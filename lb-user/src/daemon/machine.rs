@@ -1,0 +1,252 @@
+//! What a file promises of `nat` and only this machine can confirm: ports that the kernel leaves alone, and addresses
+//! that somebody owns.
+//!
+//! Seen first, then judged, at the start and at every reload. That an address stays is not looked after: also a VIP
+//! that leaves the node with this very reload is still there when it is judged.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+
+use crate::config::{ConfigError, Parsed, Subject};
+use crate::model::{Config, NatSource, PortRange, Service};
+use crate::net::{Net, ReservedPorts, ports};
+
+/// Lowest port of a range that a hint names: those below are for servers.
+const LOWEST: u16 = 1024;
+
+/// What is seen of the machine.
+#[derive(Clone, Debug)]
+struct Facts {
+    /// Ports that the kernel takes for connections of its own.
+    ephemeral: PortRange,
+    /// Every address of the node.
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl Facts {
+    async fn gather(net: &Net) -> Result<Self> {
+        let ephemeral = ports::ephemeral(net.namespace()).context("cannot tell which ports the kernel takes")?;
+        let addresses = net.addresses().await.context("cannot tell the addresses of the node")?;
+        Ok(Self {
+            ephemeral,
+            addresses: addresses.into_iter().map(|address| address.ip).collect(),
+        })
+    }
+}
+
+/// Refuses a file that promises what this machine does not keep.
+///
+/// # Errors
+/// The refusal, or why the machine cannot be asked. A file without `nat` asks nothing.
+pub(super) async fn confirm(net: &Net, parsed: &Parsed) -> Result<()> {
+    if translating(&parsed.config).next().is_some() {
+        check(parsed, &Facts::gather(net).await?)?;
+    }
+    Ok(())
+}
+
+/// Services that take ports of the node, with these ports.
+fn translating(config: &Config) -> impl Iterator<Item = (&Service, PortRange)> {
+    config.services.iter().filter_map(|s| Some((s, s.nat_ports()?)))
+}
+
+fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
+    let config = &parsed.config;
+    let vips: BTreeSet<IpAddr> = config
+        .services
+        .iter()
+        .flat_map(|s| &s.vips)
+        .map(SocketAddr::ip)
+        .collect();
+    for (service, range) in translating(config) {
+        let name = service.name.to_string();
+        if range.overlaps(facts.ephemeral) {
+            let message = format!(
+                "the kernel takes ports {} for connections of its own, so \"{name}\" cannot have {range}",
+                facts.ephemeral
+            );
+            let hint = remedy(config, range, facts.ephemeral);
+            return Err(parsed.error_at(&Subject::NatPorts(name), message, hint));
+        }
+        let NatSource::Floating(sources) = &service.nat.source else {
+            continue;
+        };
+        let owned = |ip: &&IpAddr| facts.addresses.contains(ip) || vips.contains(ip);
+        if let Some(ip) = sources.iter().find(|ip| !owned(ip)) {
+            let message = format!("this machine does not have {ip}, and it is no VIP: answers would not come back");
+            let hint = "put it on an interface, or make it a VIP of a service";
+            return Err(parsed.error_at(&Subject::NatSource(name), message, hint));
+        }
+    }
+    Ok(())
+}
+
+/// How a range and the kernel come apart: other ports, as many, or fewer for the kernel.
+fn remedy(config: &Config, range: PortRange, ephemeral: PortRange) -> String {
+    let others = match free(config, range.count(), ephemeral) {
+        Some(free) => format!("choose others in [service.nat], such as ports = \"{free}\""),
+        None => "choose others in [service.nat]".to_owned(),
+    };
+    let below = (range.first() - 1).checked_sub(ephemeral.first());
+    let above = ephemeral.last().checked_sub(range.last().saturating_add(1));
+    let rest = if below >= above {
+        PortRange::new(ephemeral.first(), range.first() - 1)
+    } else {
+        PortRange::new(range.last().saturating_add(1), ephemeral.last())
+    };
+    match rest.filter(|rest| !rest.overlaps(range)) {
+        Some(rest) => format!(
+            "{others}, or give the kernel less: sysctl -w net.ipv4.ip_local_port_range=\"{} {}\"",
+            rest.first(),
+            rest.last()
+        ),
+        None => others,
+    }
+}
+
+/// The highest range of `count` ports that nobody has.
+fn free(config: &Config, count: u16, ephemeral: PortRange) -> Option<PortRange> {
+    let mut taken: Vec<PortRange> = translating(config).map(|(_, range)| range).collect();
+    let vips = config.services.iter().flat_map(|s| &s.vips).map(SocketAddr::port);
+    let asked = vips.chain(config.admin.listen.map(|listen| listen.port()));
+    taken.extend(asked.filter_map(|port| PortRange::new(port, port)));
+    taken.retain(|range| !range.overlaps(ephemeral));
+    taken.push(ephemeral);
+    let mut last = u16::MAX;
+    loop {
+        let first = last.checked_sub(count - 1).filter(|first| *first >= LOWEST)?;
+        let range = PortRange::new(first, last)?;
+        match taken
+            .iter()
+            .filter(|other| other.overlaps(range))
+            .map(|other| other.first())
+            .min()
+        {
+            Some(before) => last = before - 1,
+            None => return Some(range),
+        }
+    }
+}
+
+/// Keeps the ports of `config` from the kernel. Where that is not possible the node serves all the same: the ranges
+/// lie apart from what the kernel takes by itself.
+pub(super) fn reserve(reserved: &mut ReservedPorts, config: &Config) {
+    if let Err(error) = reserved.keep(translating(config).map(|(_, range)| range)) {
+        let ranges: BTreeSet<PortRange> = translating(config).map(|(_, range)| range).collect();
+        let ranges: Vec<String> = ranges.iter().map(PortRange::to_string).collect();
+        tracing::warn!(
+            error = &error as &dyn Error,
+            "the ports of nat are not kept from the kernel; let /proc/sys be written, or add {} to \
+             net.ipv4.ip_local_reserved_ports",
+            ranges.join(",")
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const HEAD: &str = "[node]\ninterfaces = [\"eth0\"]\n";
+
+    /// A service in `nat`: four lines, and two for `[service.nat]`.
+    fn service(name: &str, vip: &str, nat: &str) -> String {
+        format!(
+            "[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nmode = \"nat\"\n[service.nat]\n{nat}\n\
+            [[service.backend]]\naddress = \"10.0.0.6:80\"\n"
+        )
+    }
+
+    fn facts(ephemeral: (u16, u16), addresses: &[&str]) -> Facts {
+        Facts {
+            ephemeral: PortRange::new(ephemeral.0, ephemeral.1).unwrap(),
+            addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
+        }
+    }
+
+    fn judged(text: &str, facts: &Facts) -> Result<(), ConfigError> {
+        check(&parse("test.toml", &format!("{HEAD}{text}")).unwrap(), facts)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, facts: &Facts, line: usize, message: &str, hint: &str) {
+        let error = judged(text, facts).unwrap_err();
+        let said = (error.line(), error.message(), error.hint());
+        assert_eq!(said, (Some(line), message, Some(hint)), "\n{error}");
+    }
+
+    #[test]
+    fn the_kernel_has_ports_of_its_own() {
+        let usual = facts((32_768, 60_999), &[]);
+        let ports = |range: &str| service("web", "192.0.2.10:80", &format!("ports = \"{range}\""));
+        judged(&service("web", "192.0.2.10:80", ""), &usual).unwrap();
+        judged(&ports("22768-32767"), &usual).unwrap();
+        judged(&ports("61000-65535"), &usual).unwrap();
+        refused(
+            &ports("30000-39999"),
+            &usual,
+            8,
+            "the kernel takes ports 32768-60999 for connections of its own, so \"web\" cannot have 30000-39999",
+            "choose others in [service.nat], such as ports = \"22768-32767\", or give the kernel less: sysctl -w \
+             net.ipv4.ip_local_port_range=\"40000 60999\"",
+        );
+        // What fits above the kernel's ports is named first; of what is left, the kernel gets the larger part.
+        let error = judged(&ports("60000-60099"), &usual).unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.contains("\"65436-65535\"") && hint.contains("\"32768 59999\""),
+            "{hint}"
+        );
+        // The default has no place of its own.
+        let busy = facts((1_024, 65_535), &[]);
+        refused(
+            &service("web", "192.0.2.10:80", ""),
+            &busy,
+            3,
+            "the kernel takes ports 1024-65535 for connections of its own, so \"web\" cannot have 20000-29999",
+            "choose others in [service.nat], or give the kernel less: sysctl -w \
+             net.ipv4.ip_local_port_range=\"30000 65535\"",
+        );
+        // Nothing would be left for the kernel.
+        let error = judged(&ports("81-65535"), &usual).unwrap_err();
+        assert_eq!(error.hint(), Some("choose others in [service.nat]"));
+        // Where no port of the node is taken, the kernel may have them.
+        judged(&service("web", "192.0.2.10:80", "source = \"client\""), &busy).unwrap();
+        judged(&service("web", "192.0.2.10:80", "").replace("nat\"", "dsr\""), &busy).unwrap();
+    }
+
+    #[test]
+    fn a_hint_names_ports_that_nobody_has() {
+        let usual = facts((32_768, 60_999), &[]);
+        let text = [
+            service("web", "192.0.2.10:80", "ports = \"40000-40999\""),
+            service("a", "192.0.2.10:65000", "ports = \"63000-64999\""),
+            service("b", "192.0.2.10:62000", "ports = \"1-2\""),
+        ];
+        let error = judged(&text.concat(), &usual).unwrap_err();
+        assert!(error.hint().unwrap().contains("\"61000-61999\""), "{error}");
+        let error = judged(&text[..2].concat(), &usual).unwrap_err();
+        assert!(error.hint().unwrap().contains("\"62000-62999\""), "{error}");
+    }
+
+    #[test]
+    fn a_floating_source_has_an_owner() {
+        let floating = service("web", "192.0.2.10:80", "source = [\"2001:db8::250\", \"10.0.0.250\"]");
+        refused(
+            &floating,
+            &facts((32_768, 60_999), &["10.0.0.250"]),
+            8,
+            "this machine does not have 2001:db8::250, and it is no VIP: answers would not come back",
+            "put it on an interface, or make it a VIP of a service",
+        );
+        let both = facts((32_768, 60_999), &["10.0.0.250", "2001:db8::250"]);
+        judged(&floating, &both).unwrap();
+        let nothing = facts((32_768, 60_999), &[]);
+        judged(&service("web", "192.0.2.10:80", "source = \"192.0.2.10\""), &nothing).unwrap();
+        judged(&floating.replace("nat\"", "dsr\""), &nothing).unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+//! The tables of flows: how many flows there are, and the end of those that are over.
+//!
+//! The program ends flows, here it is only asked to: it alone can do so without missing a packet that comes meanwhile
+//! (`lb_common::nat`).
+
+use std::io;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, MapError};
+use lb_common::limits::SWEEP_KEYS;
+use lb_common::nat::{self, NatKey, Phase, Ticks, Translation};
+use nix::time::{ClockId, clock_gettime};
+
+use super::batch::Batch;
+use super::object::LoadError;
+use crate::dataplane::ApplyError;
+use crate::model::status::{NatFlows, NatUsage};
+
+/// `NAT` and `NAT_REPLY`.
+pub(super) struct Flows {
+    flows: HashMap<MapData, NatKey, Translation>,
+    leases: Batch<NatKey, Translation>,
+}
+
+/// What a look at all leases has found.
+pub(super) struct Seen {
+    pub(super) usage: NatUsage,
+    /// Leases that are over, in lists that are short enough for one run of the program's sweep.
+    pub(super) over: Vec<Vec<u8>>,
+}
+
+impl Flows {
+    pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
+        let mut take = |name| {
+            let map = program.take_map(name).ok_or("it is not there");
+            map.map_err(|error| LoadError::map(name, error))
+        };
+        let typed =
+            |name, map| HashMap::<_, NatKey, Translation>::try_from(map).map_err(|error| LoadError::map(name, error));
+        let aya::maps::Map::HashMap(leases) = take("NAT_REPLY")? else {
+            return Err(LoadError::map("NAT_REPLY", "it is not a hash"));
+        };
+        Ok(Self {
+            flows: typed("NAT", take("NAT")?)?,
+            leases: Batch::new(&leases).map_err(|error| LoadError::map("NAT_REPLY", error))?,
+        })
+    }
+
+    /// What becomes of packets with this key.
+    pub(super) fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        match self.flows.get(key, 0) {
+            Ok(translation) => Ok(Some(translation)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(refused("NAT", error)),
+        }
+    }
+
+    /// Looks at every lease.
+    pub(super) fn look(&self) -> Result<Seen, ApplyError> {
+        let now = now().map_err(|error| refused("NAT_REPLY", error))?;
+        let mut seen = Seen {
+            usage: NatUsage::new(),
+            over: Vec::new(),
+        };
+        let mut list = Vec::new();
+        self.leases
+            .visit(|keys, leases| {
+                for (key, lease) in keys.iter().zip(leases) {
+                    if lease.stamp.is_over(key.protocol, lease.idle, now) {
+                        list.push(*key);
+                    } else {
+                        count(seen.usage.entry(lease.member).or_default(), lease.stamp.phase());
+                    }
+                }
+                Ok::<_, io::Error>(())
+            })
+            .map_err(|error| refused("NAT_REPLY", error))?;
+        seen.over = list.chunks(SWEEP_KEYS as usize).map(bytes).collect();
+        Ok(seen)
+    }
+}
+
+fn count(flows: &mut NatFlows, phase: Phase) {
+    *match phase {
+        Phase::Opening => &mut flows.opening,
+        Phase::Established => &mut flows.established,
+        Phase::HalfClosed => &mut flows.half_closed,
+        Phase::Closed => &mut flows.closed,
+    } += 1;
+}
+
+/// Keys as they lie in memory.
+fn bytes(keys: &[NatKey]) -> Vec<u8> {
+    // SAFETY: a `NatKey` is a `Pod`: any of its bytes may be read.
+    let bytes = unsafe { std::slice::from_raw_parts(keys.as_ptr().cast::<u8>(), size_of_val(keys)) };
+    bytes.to_vec()
+}
+
+/// The program's clock.
+pub(super) fn now() -> io::Result<Ticks> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    let nanoseconds = now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned();
+    Ok(nat::ticks(nanoseconds))
+}
+
+fn refused(map: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ApplyError {
+    ApplyError::Kernel {
+        verb: "read",
+        map,
+        source: source.into(),
+    }
+}
