@@ -174,11 +174,11 @@ pub fn serve(namespace: &Namespace, name: &str, listen: &[String]) -> Process {
     server
 }
 
-/// A process in a namespace, killed on drop, and when its test is killed.
+/// A process in a namespace, killed on drop, and with the thread that has started it.
 pub struct Process {
     /// The process.
     pub child: Child,
-    said: BufReader<ChildStdout>,
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Process {
@@ -192,23 +192,27 @@ impl Process {
         unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let command = namespace.confine(command);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
-        let said = BufReader::new(child.stdout.take().expect("its output"));
-        Self { child, said }
+        let output = child.stdout.take().map(BufReader::new);
+        Self { child, output }
     }
 
-    /// The next line that it says; empty at its end.
+    /// The next line of its output; empty at its end.
     ///
     /// # Panics
-    /// When it says what is no text.
+    /// When it is no text.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
-        self.said.read_line(&mut line).expect("text");
+        let output = self.output.as_mut().expect("nobody has taken it");
+        output.read_line(&mut line).expect("text");
         line
     }
 
-    /// What it says, from here on.
-    pub fn output(&mut self) -> &mut BufReader<ChildStdout> {
-        &mut self.said
+    /// What is left of its output.
+    ///
+    /// # Panics
+    /// When somebody has taken it already.
+    pub fn take_output(&mut self) -> BufReader<ChildStdout> {
+        self.output.take().expect("nobody has taken it")
     }
 }
 
