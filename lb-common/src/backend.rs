@@ -91,7 +91,7 @@ pub struct Member {
     pub port: PortBe,
     /// `nat`: first of the ports that flows get on [`Self::source`], in host order.
     pub first_port: u16,
-    /// `nat`: how many there are; 0 in other modes.
+    /// `nat`: how many there are; 0 where the node has no source to show.
     pub ports: u16,
     #[doc(hidden)]
     pub pad: [u8; 2],

@@ -26,6 +26,17 @@ pub const fn ticks(nanoseconds: u64) -> Ticks {
     (nanoseconds >> 30) as Ticks
 }
 
+/// The fewest after which nobody can say that `nanoseconds` have not passed, when [`Stamp::age`] is above them.
+#[must_use]
+pub const fn at_least(nanoseconds: u64) -> Ticks {
+    let ticks = nanoseconds.div_ceil(1 << 30);
+    if ticks > Ticks::MAX as u64 / 2 {
+        Ticks::MAX / 2
+    } else {
+        ticks as Ticks
+    }
+}
+
 /// Key of `NAT` and of `NAT_REPLY`: a 5-tuple as a packet carries it; IPv4 mapped into IPv6.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,7 +169,7 @@ impl Event {
 /// How far a flow has come, by what both sides have sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// One side only has been heard, or the client has not yet confirmed the backend's SYN.
+    /// One side only has been heard, or the client has sent no more than its first packet.
     Opening,
     /// Both have.
     Established,
@@ -172,7 +183,7 @@ pub enum Phase {
 ///
 /// | bits | meaning |
 /// | --- | --- |
-/// | 0 to 2 | the client has sent: something after its SYN; FIN; RST |
+/// | 0 to 2 | the client has sent: something after its first packet; FIN; RST |
 /// | 8 to 10 | the backend has sent: something; FIN; RST |
 /// | 31 | somebody is ending the flow |
 /// | 32 to 63 | [`Ticks`] |
@@ -251,7 +262,8 @@ impl Stamp {
     /// Has the flow been silent for so long that it is forgotten?
     ///
     /// TCP, about as Linux' conntrack does it: 60 s while it opens and after it was closed, 120 s half closed. UDP: 30 s
-    /// until the backend answers. Else `idle`, which bounds all of them.
+    /// until both have been heard, the client twice: a question and its answer hold a port no longer. Else `idle`, which
+    /// bounds all of them.
     #[inline(always)]
     #[must_use]
     pub const fn is_over(self, protocol: u32, idle: Ticks, now: Ticks) -> bool {

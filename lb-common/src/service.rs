@@ -94,7 +94,7 @@ const fn mix(word: u64) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Mode {
-    /// Not a service but the VIP itself.
+    /// Not a service but a VIP itself.
     Address = 1,
     /// Rewrite the destination MAC; the backend answers the client directly.
     Dsr = 2,
@@ -102,6 +102,8 @@ pub enum Mode {
     Nat = 3,
     /// Not a service but a backend of `nat` services: where flows find its member again after it has moved.
     Backend = 4,
+    /// Not a service but an address that `nat` uses as source, and that is no VIP.
+    Source = 5,
 }
 
 /// All that decides about a packet of a service, in one word that is read once. Zero: no entry.
@@ -135,10 +137,19 @@ impl Decision {
     /// Mark of a bucket, kept in its last entry.
     pub const OVERFLOWED: u64 = 1 << 63;
 
-    /// Decision for an address, from the flags [`Self::ECHO`], [`Self::DROP_UNDECLARED`], [`Self::OWNED`] and
-    /// [`Self::NAT_SOURCE`].
+    /// Decision for a VIP, from the flags [`Self::ECHO`], [`Self::DROP_UNDECLARED`] and [`Self::OWNED`].
     pub const fn address(flags: u64) -> Self {
-        Self(Mode::Address as u64 | flags & (Self::ECHO | Self::DROP_UNDECLARED | Self::OWNED | Self::NAT_SOURCE))
+        Self(Mode::Address as u64 | flags & (Self::ECHO | Self::DROP_UNDECLARED | Self::OWNED))
+    }
+
+    /// Decision for an address that `nat` uses as source, and that was `self` so far.
+    #[must_use]
+    pub const fn with_source(self) -> Self {
+        if self.exists() {
+            Self(self.0 | Self::NAT_SOURCE)
+        } else {
+            Self(Mode::Source as u64 | Self::NAT_SOURCE)
+        }
     }
 
     /// Decision for a backend of `nat` services.
@@ -188,6 +199,7 @@ impl Decision {
             2 => Some(Mode::Dsr),
             3 => Some(Mode::Nat),
             4 => Some(Mode::Backend),
+            5 => Some(Mode::Source),
             _ => None,
         }
     }
@@ -195,7 +207,13 @@ impl Decision {
     /// Is this a service, of whatever mode?
     #[inline(always)]
     pub const fn is_service(self) -> bool {
-        !matches!(self.0 & 7, 0 | 1 | 4)
+        !matches!(self.0 & 7, 0 | 1 | 4 | 5)
+    }
+
+    /// Is this a VIP?
+    #[inline(always)]
+    pub const fn is_vip(self) -> bool {
+        self.0 & 7 == Mode::Address as u64
     }
 
     /// First block of the ring.

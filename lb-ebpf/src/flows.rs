@@ -154,6 +154,23 @@ pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
     true
 }
 
+/// Tells a flow and its lease where their backend's member lies now. Packets in both directions are counted there.
+#[inline(never)]
+pub(crate) fn follow(flow: &NatKey, entry: *mut Translation, member: MemberId) {
+    // SAFETY: the entry lies in a map.
+    let key = unsafe {
+        (*entry).member = member;
+        (*entry).other(flow.protocol)
+    };
+    if let Some(lease) = NAT_REPLY.get_ptr_mut(&key)
+        // SAFETY: as above.
+        && unsafe { (*lease).other(flow.protocol) } == *flow
+    {
+        // SAFETY: as above.
+        unsafe { (*lease).member = member };
+    }
+}
+
 /// Tells a lease of a packet from its backend.
 #[inline(always)]
 pub(crate) fn answered(lease: *mut Translation, event: Event, now: Ticks) {
@@ -234,6 +251,12 @@ impl Opening<'_> {
     }
 }
 
+/// Tries of a new flow before it takes a port whose flow may yield.
+const PATIENT_TRIES: u32 = PORT_TRIES / 4;
+
+/// So many ports are all tried before a flow is dropped, also for those that may yield.
+const FEW_PORTS: u32 = PORT_TRIES - PATIENT_TRIES;
+
 /// No port: 0 is none.
 const NO_PORT: PortBe = PortBe(0);
 
@@ -254,16 +277,24 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
         if port == NO_PORT {
             break;
         }
-        if take(opening, port) {
-            return if enter(opening, port) {
-                Ok(())
-            } else {
-                Err(DropReason::NatTable)
-            };
+        match take(opening, port) {
+            Taken::Yes if enter(opening, port) => return Ok(()),
+            Taken::Yes | Taken::NoRoom => return Err(DropReason::NatTable),
+            // Somebody was faster.
+            Taken::No => {}
         }
-        // Somebody was faster.
     }
     Err(DropReason::NatPorts)
+}
+
+/// Says what came of taking a port.
+enum Taken {
+    /// It is the flow's.
+    Yes,
+    /// It is another's.
+    No,
+    /// There is no room for the lease.
+    NoRoom,
 }
 
 /// What [`fulcrum_pick`] goes by. Copied from the opening, since the verifier looks at a global function alone and has to
@@ -294,11 +325,13 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
     let count = u64::from(search.ports);
     let mut key = search.key;
     for tried in 0..PORT_TRIES {
-        // The client's own port where its address is kept; then ports by turn, so that one rests long before it is used
-        // again; then any.
+        // The client's own port where its address is kept; then the one whose turn it is, so that a port rests long before
+        // it is used again; then any. Of few ports all are tried, one after the other.
         if tried >= search.own {
-            let index = if tried == search.own {
-                u64::from(search.turn).checked_rem(count).unwrap_or(0)
+            let index = if tried == search.own || count <= u64::from(FEW_PORTS) {
+                (u64::from(search.turn) + u64::from(tried - search.own))
+                    .checked_rem(count)
+                    .unwrap_or(0)
             } else {
                 // SAFETY: the helper has no preconditions.
                 u64::from(unsafe { bpf_get_prandom_u32() }) * count >> 32
@@ -307,7 +340,7 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
         }
         let free = match NAT_REPLY.get_ptr_mut(&key) {
             None => true,
-            Some(lease) => has_ended(lease, &key, search.now, tried >= PORT_TRIES / 4),
+            Some(lease) => has_ended(lease, &key, search.now, tried >= PATIENT_TRIES),
         };
         if free {
             return u32::from(key.ports.destination.0);
@@ -325,21 +358,31 @@ fn has_ended(lease: *mut Translation, key: &NatKey, now: Ticks, need: bool) -> b
     known.is_over(key.protocol, idle, now) || need && known.may_yield(key.protocol, idle, now)
 }
 
-/// Makes the lease of a port that [`pick`] has found; false when somebody else has it by now.
+/// Makes the lease of a port that [`fulcrum_pick`] has found, unless somebody else has it by now.
 #[inline(never)]
-fn take(opening: &Opening<'_>, port: PortBe) -> bool {
+fn take(opening: &Opening<'_>, port: PortBe) -> Taken {
     let key = opening.lease(port);
     let mut flags = u64::from(BPF_NOEXIST);
     if let Some(lease) = NAT_REPLY.get_ptr_mut(&key) {
         let known = stamp(lease);
         if known.is_claimed() || !has_ended(lease, &key, opening.heard.now, true) || !claim(&key, lease, known) {
-            return false;
+            return Taken::No;
         }
         // Nobody else replaces what is claimed.
         flags = 0;
     }
     let answer = opening.translation(&key, &opening.heard.key);
-    NAT_REPLY.insert(&key, &answer, flags).is_ok()
+    match NAT_REPLY.insert(&key, &answer, flags) {
+        Ok(()) => Taken::Yes,
+        Err(EEXIST) => Taken::No,
+        Err(_) => {
+            // What is claimed and stays would be nobody's for ever.
+            if flags == 0 {
+                let _ = NAT_REPLY.remove(&key);
+            }
+            Taken::NoRoom
+        }
+    }
 }
 
 /// Makes the entry of a flow that has its lease; false when there is no room for it.

@@ -45,7 +45,7 @@ pub(crate) fn send(
             open(service, hash, headers, &heard)?;
             opened = true;
             let entry = NAT.get_ptr_mut(&heard.key).ok_or(Stop::Drop(DropReason::NatTable))?;
-            member_of(headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
+            member_of(&heard, headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
         }
     };
     let next_hop = read_once(&member.next_hop);
@@ -88,7 +88,7 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
     if (news || stamp.is_claimed()) && !flows::confirm(heard, entry) {
         return None;
     }
-    let known = member_of(headers, entry);
+    let known = member_of(heard, headers, entry);
     if known.is_none() {
         flows::end(&heard.key, entry);
     }
@@ -97,16 +97,17 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
 
 /// The backend of a flow, alive, wherever its member lies now.
 #[inline(always)]
-fn member_of(headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
+fn member_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
     // SAFETY: the entry lies in a map.
-    let flow = unsafe { &mut *entry };
+    let flow = unsafe { &*entry };
     let is = |member: &Member| member.address == flow.destination && member.port == flow.ports.destination;
     let mut id = flow.member;
     let mut found = Maps.member(id).filter(|member| is(member));
     if found.is_none() {
         id = moved(headers, flow)?;
         found = Maps.member(id).filter(|member| is(member));
-        flow.member = id;
+        found?;
+        flows::follow(&heard.key, entry, id);
     }
     let member = found?;
     (read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0).then_some((entry, id, member))

@@ -74,7 +74,7 @@ pub(crate) fn ingress(packet: &Packet<'_>) -> Step<Sent> {
     {
         return Ok(sent);
     }
-    if !vip.exists() {
+    if !vip.is_vip() {
         return Err(Stop::Pass);
     }
     let eth = transmit::for_this_node(packet)?;

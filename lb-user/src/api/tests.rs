@@ -8,6 +8,7 @@ mod tcp;
 use std::time::{Duration, SystemTime};
 
 use lb_common::addr::Mac;
+use lb_common::nat::Phase;
 use lb_common::stats::{Counters, DropReason};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +20,7 @@ use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{Handle, Request};
 use crate::model::status::{self as model, FlowQuery};
-use crate::model::{AdminState, Balance, Health, Mode, Protocol};
+use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol};
 
 /// A server with its socket in a folder of its own.
 struct Server {
@@ -93,7 +94,16 @@ impl Server {
 
 fn status() -> model::Status {
     let backend = |name: &str, address: &str, health, next_hop, counters| model::BackendStatus {
-        nat: None,
+        nat: (name == "web1").then(|| model::NatStatus {
+            source: Some("10.0.0.1".parse().unwrap()),
+            ports: PortRange::DEFAULT,
+            flows: model::NatFlows {
+                opening: 1,
+                established: 20,
+                half_closed: 3,
+                closed: 4,
+            },
+        }),
         name: name.into(),
         address: address.parse().unwrap(),
         weight: 5,
@@ -115,8 +125,8 @@ fn status() -> model::Status {
         packets: 12,
         bytes: 1 << 60,
         new_flows: 4,
-        reply_packets: 0,
-        reply_bytes: 0,
+        reply_packets: 11,
+        reply_bytes: 1 << 61,
     };
     model::Status {
         node: "lb1".to_owned(),
@@ -137,7 +147,7 @@ fn status() -> model::Status {
                 exclusive: true,
             }],
             protocol: Protocol::Tcp,
-            mode: Mode::Dsr,
+            mode: Mode::Nat,
             balance: Balance::Maglev,
             table_size: 16384,
             backends: vec![
@@ -164,11 +174,14 @@ fn status() -> model::Status {
 fn explain(flow: FlowQuery) -> model::Explanation {
     match flow.destination.port() {
         80 => model::Explanation::Forwarded {
-            known: None,
+            known: Some(model::KnownFlow {
+                source: "10.0.0.1:20017".parse().unwrap(),
+                phase: Phase::HalfClosed,
+            }),
             service: "web".into(),
             backend: "web1".into(),
             address: "10.0.0.6:80".parse().unwrap(),
-            mode: Mode::Dsr,
+            mode: Mode::Nat,
             hash: 0x0123_4567_89ab_cdef,
             slot: 3567,
             slots: 16384,

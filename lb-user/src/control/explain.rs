@@ -38,7 +38,7 @@ pub(super) fn explain(
     let decision = find(PortBe::new(flow.destination.port()), protocol);
     if !decision.is_service() {
         let vip = find(PortBe(0), protocol::ANY);
-        if !vip.exists() {
+        if !vip.is_vip() {
             return Explanation::NotAVip {
                 address: flow.destination.ip(),
             };

@@ -183,6 +183,7 @@ impl Facts {
         Desired {
             addresses: self.vips().into_iter().map(address).collect(),
             services: self.config.services.iter().map(service).collect(),
+            sources: BTreeSet::new(),
         }
     }
 

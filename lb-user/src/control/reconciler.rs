@@ -286,7 +286,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
         let known = |vip: &IpAddr| {
             said.into_iter()
-                .any(|s| s.entries.contains_key(&ServiceKey::address(*vip)))
+                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
         };
         let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
@@ -304,7 +304,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 }
             }
         }
-        match tokio::task::block_in_place(|| self.carry_out(installed, &desired)) {
+        match tokio::task::block_in_place(|| self.carry_out(installed, &mut desired)) {
             Ok(()) => {}
             // The rest has been carried out.
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
@@ -324,9 +324,18 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.
-    fn carry_out(&mut self, mut installed: Snapshot, desired: &Desired) -> Result<(), Failure> {
+    fn carry_out(&mut self, mut installed: Snapshot, desired: &mut Desired) -> Result<(), Failure> {
         loop {
             let placement = place(&installed, desired, &mut self.rings);
+            let stay: BTreeSet<IpAddr> = placement.target.sources().collect();
+            if installed.sources().any(|source| !stay.contains(&source)) && desired.sources.is_empty() {
+                // Flows outlive what the file said when they were opened.
+                self.sweep.run(&mut self.dataplane, &self.carried);
+                desired.sources.clone_from(&self.sweep.usage.sources);
+                if !desired.sources.is_subset(&stay) {
+                    continue;
+                }
+            }
             let ops = diff(&installed, &placement.target);
             apply(&mut self.dataplane, &ops)?;
             if !ops.is_empty() {
@@ -418,7 +427,7 @@ fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
     let vips = installed
         .entries
         .iter()
-        .filter(|(_, d)| d.mode() == Some(lb_common::service::Mode::Address) && d.has(Decision::OWNED));
+        .filter(|(_, d)| d.is_vip() && d.has(Decision::OWNED));
     vips.map(|(key, _)| key.ip())
 }
 

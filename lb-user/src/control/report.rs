@@ -101,7 +101,7 @@ impl<D: Dataplane> View<'_, D> {
                 },
                 slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
                 counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
-                nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.get(&id))),
+                nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
             })
         };
         let vip = |&address: &std::net::SocketAddr| VipStatus {

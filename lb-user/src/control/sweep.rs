@@ -63,11 +63,12 @@ impl Sweep {
         let members = &carried.placement.target.members;
         let full = |id: &MemberId| {
             let ports = u64::from(members.get(id).map_or(0, |member| member.ports));
-            let taken = u64::from(self.usage.get(id).map_or(0, NatFlows::ports));
+            let taken = u64::from(self.usage.flows.get(id).map_or(0, NatFlows::ports));
             ports > 0 && (ports - taken.min(ports)) * NEARLY_ALL <= ports
         };
         let names = self
             .usage
+            .flows
             .keys()
             .filter(|id| full(id))
             .filter_map(|&id| carried.name(id));

@@ -54,7 +54,7 @@ impl Default for Fake {
             log: Vec::new(),
             fault: Box::new(|_| false),
             counters: BTreeMap::new(),
-            usage: NatUsage::new(),
+            usage: NatUsage::default(),
             flows: HashMap::new(),
         }
     }

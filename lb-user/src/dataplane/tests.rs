@@ -1,20 +1,19 @@
 //! Plans performed on the real layouts: any change of any state leads to what was desired, and on the way there no
 //! packet can meet a half-made service.
 
-use crate::model::Nat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::addr::{Mac, PortBe};
 use lb_common::hash::Seed;
 use lb_common::select::{self, Chosen};
-use lb_common::service::{KeyV4, Mode as DecisionMode, protocol};
+use lb_common::service::{KeyV4, protocol};
 use proptest::prelude::*;
 
 use super::fake::Fake;
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NextHop, Protocol, RingSize};
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, ServiceKey, diff, place};
 
 /// Which services a port may lead to: before a change, and while it is made, those before and after.
@@ -28,7 +27,7 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
     }
     let snapshot = fake.installed().unwrap();
     for (key, decision) in &snapshot.entries {
-        if decision.mode() == Some(DecisionMode::Address) {
+        if !decision.is_service() {
             continue;
         }
         let port = match key {
@@ -65,7 +64,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
             router: None,
-            source: None,
+            source: Some([10, 0, 255, 1].into()),
         }),
     }
 }
@@ -77,7 +76,8 @@ type Backends = BTreeMap<u8, (u16, bool)>;
 /// move between services, services come and go, and so do backends.
 fn desired() -> impl Strategy<Value = (Owners, Desired)> {
     let backends = proptest::collection::btree_map(0u8..20, (0u16..4, any::<bool>()), 0..20);
-    let services = proptest::collection::vec((backends, 6u8..9), 4);
+    let mode = prop_oneof![Just(Mode::Dsr), Just(Mode::Nat)];
+    let services = proptest::collection::vec((backends, 6u8..9, mode), 4);
     let ports = proptest::collection::btree_map(1u16..9, 0u8..4, 0..8);
     (services, ports).prop_map(|(services, ports)| {
         let vips = [
@@ -89,14 +89,14 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             echo: true,
             drop_undeclared: true,
         };
-        let service = |(number, (backends, log2)): (u8, (Backends, u8))| DesiredService {
+        let service = |(number, (backends, log2, mode)): (u8, (Backends, u8, Mode))| DesiredService {
             vips: ports
                 .iter()
                 .filter(|&(_, &owner)| owner == number)
                 .flat_map(|(&port, _)| vips.map(|vip| SocketAddr::new(vip, port)))
                 .collect(),
             protocol: Protocol::Tcp,
-            mode: Mode::Dsr,
+            mode,
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
             table_size: RingSize::new(1 << log2).unwrap(),
@@ -112,6 +112,7 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
         let desired = Desired {
             addresses: vips.map(|vip| (vip, policy)).into(),
             services: services.collect(),
+            sources: BTreeSet::new(),
         };
         let owners = ports
             .iter()

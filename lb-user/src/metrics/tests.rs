@@ -10,8 +10,8 @@ use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
 use super::*;
-use crate::model::status::{BackendStatus, InterfaceStatus, Reached, Reloads, ServiceStatus};
-use crate::model::{AdminState, Balance, Health, Mode, ProbeCounts, Protocol};
+use crate::model::status::{BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus};
+use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
 
 fn at(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
@@ -19,7 +19,16 @@ fn at(millis: u64) -> SystemTime {
 
 fn backend(name: &str) -> BackendStatus {
     BackendStatus {
-        nat: None,
+        nat: Some(NatStatus {
+            source: None,
+            ports: PortRange::DEFAULT,
+            flows: NatFlows {
+                opening: 1,
+                established: 20,
+                half_closed: 3,
+                closed: 4,
+            },
+        }),
         name: name.into(),
         address: "10.0.0.6:80".parse().unwrap(),
         weight: 5,
@@ -44,8 +53,8 @@ fn backend(name: &str) -> BackendStatus {
             // More than an i64 or a double holds.
             bytes: u64::MAX - 1,
             new_flows: 4,
-            reply_packets: 0,
-            reply_bytes: 0,
+            reply_packets: 11,
+            reply_bytes: 1 << 61,
         },
     }
 }
@@ -55,7 +64,7 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         name: name.into(),
         vips: Vec::new(),
         protocol: Protocol::Tcp,
-        mode: Mode::Dsr,
+        mode: Mode::Nat,
         balance: Balance::Maglev,
         table_size: 16384,
         backends,
@@ -87,6 +96,7 @@ fn unknown(name: &str) -> BackendStatus {
     BackendStatus {
         health: Health::Unknown,
         probes: None,
+        nat: None,
         next_hop: Err("no answer to ARP".to_owned()),
         counters: Counters::default(),
         ..backend(name)

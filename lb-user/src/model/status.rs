@@ -1,6 +1,6 @@
 //! What a node says of itself: the model behind `status` and `explain`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -175,8 +175,14 @@ impl NatFlows {
     }
 }
 
-/// Flows of `nat` by member.
-pub type NatUsage = BTreeMap<MemberId, NatFlows>;
+/// What the flows of `nat` use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatUsage {
+    /// Flows by member.
+    pub flows: BTreeMap<MemberId, NatFlows>,
+    /// The source addresses of those whose client's is not kept.
+    pub sources: BTreeSet<IpAddr>,
+}
 
 /// What has become of a command about one backend.
 #[derive(Clone, Debug)]

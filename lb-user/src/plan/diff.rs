@@ -94,6 +94,9 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         .entries
         .iter()
         .filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
+    // Services last: what their packets and the answers need is there before.
+    let (services, others): (Vec<_>, Vec<_>) = put.partition(|(_, decision)| decision.is_service());
+    let put = others.into_iter().chain(services);
     ops.extend(put.map(|(&key, &decision)| MapOp::PutEntry(key, decision)));
     let gone: Vec<_> = installed
         .members

@@ -23,6 +23,8 @@ pub struct Desired {
     pub addresses: BTreeMap<IpAddr, DesiredAddress>,
     /// The services on them.
     pub services: Vec<DesiredService>,
+    /// Addresses that living flows of `nat` have as source, whatever the services say by now.
+    pub sources: BTreeSet<IpAddr>,
 }
 
 /// A VIP.
@@ -165,7 +167,16 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
     for (wanted, ids) in desired.services.iter().zip(&placement.members) {
         translate(wanted, ids, &mut placement.target);
     }
+    for &source in &desired.sources {
+        add_source(source, &mut placement.target);
+    }
     placement
+}
+
+/// Answers to flows of `nat` come to this address.
+fn add_source(source: IpAddr, target: &mut Snapshot) {
+    let decision = target.entries.entry(ServiceKey::address(source)).or_default();
+    *decision = decision.with_source();
 }
 
 /// What `nat` needs besides its service: the addresses where replies come in, and the members by backend.
@@ -190,9 +201,7 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
             target.features |= feature::CLIENT_SOURCE;
             continue;
         }
-        let source = ServiceKey::address(member.source.to_ip());
-        let decision = target.entries.entry(source).or_insert(Decision::address(0));
-        decision.0 |= Decision::NAT_SOURCE;
+        add_source(member.source.to_ip(), target);
     }
 }
 
@@ -477,9 +486,10 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
                 source: (m.source != Ipv6Be::default()).then(|| m.source.to_ip()),
             }),
     };
-    let translation = (service.mode == Mode::Nat).then(|| source(&service.nat.source, wanted, hop));
+    // It is there in every mode, so that `nat` may come and go by one word.
+    let source = source(&service.nat.source, wanted, hop);
     // In `nat` a way without a source is none.
-    let hop = hop.filter(|_| translation != Some(None));
+    let hop = hop.filter(|_| source.is_some() || service.mode != Mode::Nat);
     let mut flags = 0;
     if alive {
         flags |= MacFlags::ALIVE;
@@ -502,13 +512,13 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
         port: PortBe::new(wanted.address.port()),
         ..Member::default()
     };
-    let Some(source) = translation.flatten() else {
+    let Some(source) = source else {
         return member;
     };
     let ports = service.nat.ports;
     Member {
         source,
-        idle: nat::ticks(u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX)),
+        idle: nat::at_least(u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX)),
         first_port: ports.first(),
         ports: ports.count(),
         ..member

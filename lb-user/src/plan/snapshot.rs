@@ -71,3 +71,11 @@ pub struct Snapshot {
     /// Bits of [`lb_common::service::feature`] that follow from the rest.
     pub features: u64,
 }
+
+impl Snapshot {
+    /// The addresses where answers to flows of `nat` come in.
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        let sources = self.entries.iter().filter(|(_, d)| d.has(Decision::NAT_SOURCE));
+        sources.map(|(key, _)| key.ip())
+    }
+}

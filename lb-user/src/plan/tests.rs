@@ -1,16 +1,16 @@
 //! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
 
-use crate::model::Nat;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::service::Decision;
+use lb_common::service::{Decision, feature};
 
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
 
 fn member(last: u8) -> DesiredMember {
     DesiredMember {
@@ -22,7 +22,7 @@ fn member(last: u8) -> DesiredMember {
             local: Mac([2, 0, 0, 0, 1, 0]),
             interface: 3,
             router: None,
-            source: None,
+            source: Some([10, 0, 255, 1].into()),
         }),
     }
 }
@@ -50,7 +50,11 @@ fn desired(services: Vec<DesiredService>) -> Desired {
         .flat_map(|s| &s.vips)
         .map(|vip| (vip.ip(), address))
         .collect();
-    Desired { addresses, services }
+    Desired {
+        addresses,
+        services,
+        sources: BTreeSet::new(),
+    }
 }
 
 fn place_on(installed: &Snapshot, desired: &Desired) -> Placement {
@@ -247,4 +251,84 @@ fn a_vip_says_who_owns_it() {
     let placed = place_on(&Snapshot::default(), &desired(vec![service("[2001:db8::1]:80", &[])]));
     let vip = placed.target.entries[&ServiceKey::address("2001:db8::1".parse().unwrap())];
     assert!(vip.has(Decision::OWNED | Decision::ECHO | Decision::DROP_UNDECLARED));
+}
+
+fn nat(vip: &str, members: &[u8]) -> DesiredService {
+    DesiredService {
+        mode: Mode::Nat,
+        ..service(vip, members)
+    }
+}
+
+#[test]
+fn nat_has_sources_and_finds_its_backends_again() {
+    let source: IpAddr = [10, 0, 255, 1].into();
+    let backend = |last| ServiceKey::service(member(last).address, Protocol::Tcp);
+    let want = desired(vec![nat("192.0.2.1:80", &[1, 2]), service("192.0.2.2:80", &[3])]);
+    let placement = place_on(&Snapshot::default(), &want);
+    let target = &placement.target;
+    assert_eq!(target.sources().collect::<Vec<_>>(), [source]);
+    assert!(!target.entries[&ServiceKey::address(source)].is_vip());
+    for last in [1, 2] {
+        let id = placement.members[0][&member(last).address];
+        assert_eq!(target.entries.get(&backend(last)), Some(&Decision::backend(id)));
+    }
+    assert!(!target.entries.contains_key(&backend(3)), "dsr needs none");
+    assert_eq!(target.features, 0);
+    // Everything that a service leads to is there before the service.
+    let ops = diff(&Snapshot::default(), target);
+    let put = |service: bool| {
+        let is = move |op: &MapOp| matches!(op, MapOp::PutEntry(_, d) if d.is_service() == service);
+        ops.iter().position(is).unwrap()..=ops.iter().rposition(is).unwrap()
+    };
+    assert!(put(false).end() < put(true).start(), "{ops:?}");
+
+    // A VIP may be the source as well.
+    let mut floating = nat("192.0.2.1:80", &[1, 2]);
+    floating.nat.source = NatSource::Floating(vec![[192, 0, 2, 1].into()]);
+    let placement = place_on(target, &desired(vec![floating]));
+    let vip = placement.target.entries[&ServiceKey::address([192, 0, 2, 1].into())];
+    assert!(vip.is_vip() && vip.has(Decision::NAT_SOURCE | Decision::OWNED | Decision::ECHO));
+    // The source that was is one as long as flows have it.
+    assert!(!placement.target.entries.contains_key(&ServiceKey::address(source)));
+    let mut want = want;
+    want.services.clear();
+    want.sources.insert(source);
+    let placement = place_on(target, &want);
+    assert_eq!(placement.target.sources().collect::<Vec<_>>(), [source]);
+}
+
+#[test]
+fn answers_may_come_for_anybody_where_clients_keep_their_address() {
+    let mut keeps = nat("192.0.2.1:80", &[1]);
+    keeps.nat.source = NatSource::Client;
+    let target = place_on(&Snapshot::default(), &desired(vec![keeps])).target;
+    assert_eq!(target.features, feature::CLIENT_SOURCE);
+    assert_eq!(target.sources().count(), 0);
+    assert!(diff(&Snapshot::default(), &target).contains(&MapOp::PutFeatures(feature::CLIENT_SOURCE)));
+    let placement = place_on(&target, &desired(vec![service("192.0.2.1:80", &[1])]));
+    assert!(diff(&target, &placement.target).contains(&MapOp::PutFeatures(0)));
+}
+
+#[test]
+fn one_word_between_dsr_and_nat_leaves_members_and_ring_alone() {
+    let dsr = place_on(&Snapshot::default(), &desired(vec![service("192.0.2.1:80", &[1, 2])])).target;
+    let nat = place_on(&dsr, &desired(vec![nat("192.0.2.1:80", &[1, 2])])).target;
+    for (from, to) in [(&dsr, &nat), (&nat, &dsr)] {
+        let only_entries = |op: &MapOp| matches!(op, MapOp::PutEntry(..) | MapOp::DelEntry(_) | MapOp::Grace);
+        assert!(diff(from, to).iter().all(only_entries));
+    }
+}
+
+#[test]
+fn a_backend_without_a_source_does_not_serve_in_nat() {
+    let mut want = nat("192.0.2.1:80", &[1, 2]);
+    if let Hop::Known(hop) = &mut want.members[0].hop {
+        hop.source = None;
+    }
+    let placement = place_on(&Snapshot::default(), &desired(vec![want]));
+    let serving = placement.members[0][&member(2).address];
+    let ring = placement.target.rings.values().next().unwrap();
+    let decision = placement.target.entries.values().find(|d| d.is_service()).unwrap();
+    assert!(ring.slots.iter().all(|&index| decision.member(index) == serving));
 }

@@ -27,7 +27,7 @@ async fn status() {
         }
       ],
       "protocol": "tcp",
-      "mode": "dsr",
+      "mode": "nat",
       "balance": "maglev",
       "table_size": 16384,
       "backends": [
@@ -48,7 +48,18 @@ async fn status() {
           "slots": 8192,
           "packets": 12,
           "bytes": 1152921504606846976,
-          "new_flows": 4
+          "new_flows": 4,
+          "reply_packets": 11,
+          "reply_bytes": 2305843009213693952,
+          "nat": {
+            "source": "10.0.0.1",
+            "first_port": 20000,
+            "last_port": 29999,
+            "opening": 1,
+            "established": 20,
+            "half_closed": 3,
+            "closed": 4
+          }
         },
         {
           "name": "web2",
@@ -64,7 +75,10 @@ async fn status() {
           "slots": 8192,
           "packets": 0,
           "bytes": 0,
-          "new_flows": 0
+          "new_flows": 0,
+          "reply_packets": 0,
+          "reply_bytes": 0,
+          "nat": null
         }
       ]
     }
@@ -94,10 +108,14 @@ async fn explain() {
   "service": "web",
   "backend": "web1",
   "address": "10.0.0.6:80",
-  "mode": "dsr",
+  "mode": "nat",
   "hash": "0123456789abcdef",
   "slot": 3567,
-  "slots": 16384"#,
+  "slots": 16384,
+  "known": {
+    "source": "10.0.0.1:20017",
+    "phase": "half_closed"
+  }"#,
         ),
         (
             81,
@@ -182,7 +200,18 @@ async fn patch() {
     "slots": 8192,
     "packets": 12,
     "bytes": 1152921504606846976,
-    "new_flows": 4
+    "new_flows": 4,
+    "reply_packets": 11,
+    "reply_bytes": 2305843009213693952,
+    "nat": {
+      "source": "10.0.0.1",
+      "first_port": 20000,
+      "last_port": 29999,
+      "opening": 1,
+      "established": 20,
+      "half_closed": 3,
+      "closed": 4
+    }
   },
   "fault": null,
   "overrides_fault": null

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::PinnedLink;
-use lb_common::service::{Decision, Mode};
+use lb_common::service::Decision;
 use nix::mount::{MntFlags, umount2};
 
 use super::pins::{self, Lock};
@@ -53,7 +53,7 @@ impl Lock {
     /// # Errors
     /// When the folders cannot be read.
     pub fn owned_addresses(&self) -> Result<(BTreeSet<IpAddr>, Vec<PathBuf>), PinError> {
-        let owned = |d: Decision| d.mode() == Some(Mode::Address) && d.has(Decision::OWNED);
+        let owned = |d: Decision| d.is_vip() && d.has(Decision::OWNED);
         let (mut addresses, mut unreadable) = (BTreeSet::new(), Vec::new());
         for folder in pins::all_maps_folders(&self.pin_dir)? {
             if pins::entries(&folder)?.is_empty() {

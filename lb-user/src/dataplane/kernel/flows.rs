@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::batch::Batch;
 use super::object::LoadError;
 use crate::dataplane::ApplyError;
-use crate::model::status::{NatFlows, NatUsage};
+use crate::model::status::NatUsage;
 
 /// `NAT` and `NAT_REPLY`.
 pub(super) struct Flows {
@@ -59,7 +59,7 @@ impl Flows {
     pub(super) fn look(&self) -> Result<Seen, ApplyError> {
         let now = now().map_err(|error| refused("NAT_REPLY", error))?;
         let mut seen = Seen {
-            usage: NatUsage::new(),
+            usage: NatUsage::default(),
             over: Vec::new(),
         };
         let mut list = Vec::new();
@@ -69,7 +69,7 @@ impl Flows {
                     if lease.stamp.is_over(key.protocol, lease.idle, now) {
                         list.push(*key);
                     } else {
-                        count(seen.usage.entry(lease.member).or_default(), lease.stamp.phase());
+                        count(&mut seen.usage, key, lease);
                     }
                 }
                 Ok::<_, io::Error>(())
@@ -80,13 +80,18 @@ impl Flows {
     }
 }
 
-fn count(flows: &mut NatFlows, phase: Phase) {
-    *match phase {
+fn count(usage: &mut NatUsage, key: &NatKey, lease: &Translation) {
+    let flows = usage.flows.entry(lease.member).or_default();
+    *match lease.stamp.phase() {
         Phase::Opening => &mut flows.opening,
         Phase::Established => &mut flows.established,
         Phase::HalfClosed => &mut flows.half_closed,
         Phase::Closed => &mut flows.closed,
     } += 1;
+    // Where the client's address is kept, answers go to it, and it is nobody's source.
+    if key.destination != lease.destination {
+        usage.sources.insert(key.destination.to_ip());
+    }
 }
 
 /// Keys as they lie in memory.
