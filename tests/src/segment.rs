@@ -86,11 +86,10 @@ impl Segment {
         serve(&self.backends[index], &format!("web{}", index + 1), listen)
     }
 
-    /// Runs curl on the client; what it prints, and whether it succeeded.
+    /// Runs curl on the client to its end, which has to be a good one; returns what it prints.
     ///
     /// # Panics
-    /// When it cannot be started.
-    #[must_use]
+    /// When it fails.
     pub fn curl(&self, arguments: &[&str]) -> String {
         let mut curl = Command::new("curl");
         self.client
