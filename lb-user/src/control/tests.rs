@@ -3,6 +3,7 @@
 //! Past 500 lines: one stage and one cast for all of them.
 
 mod commands;
+mod nat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -103,7 +104,7 @@ fn hop(last: u8, interface: u32) -> NextHopState {
         local: Mac([2, 0, 0, 0, 1, 0]),
         interface,
         router: None,
-        source: None,
+        source: Some([10, 0, 0, 254].into()),
     })
 }
 
