@@ -334,7 +334,7 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
                     .unwrap_or(0)
             } else {
                 // SAFETY: the helper has no preconditions.
-                u64::from(unsafe { bpf_get_prandom_u32() }) * count >> 32
+                (u64::from(unsafe { bpf_get_prandom_u32() }) * count) >> 32
             };
             key.ports.destination = PortBe::new(search.first_port.wrapping_add(index as u16));
         }
