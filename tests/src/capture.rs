@@ -66,7 +66,9 @@ impl Capture {
         self.dumpcap.wait().expect("dumpcap");
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-n", "-Y"]);
-        tshark.arg(format!("tcp.port == {port} || udp.port == {port}"));
+        tshark.arg(format!(
+            "(tcp.port == {port} || udp.port == {port}) && !icmp && !icmpv6"
+        ));
         for protocol in ["ip", "tcp", "udp"] {
             tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
         }

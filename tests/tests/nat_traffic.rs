@@ -161,13 +161,16 @@ async fn backends_see_the_client_where_they_answer_through_the_node() {
     wires(&node.namespace, near, &web, own).await;
     prepare(&web, "eth0", node);
     let _server = server(&web, own);
-    let head = node.head("eth0").replace("[\"eth0\"]", "[\"eth0\", \"eth1\"]");
-    let daemon = start(&segment, &head, &services(own, "source = \"client\"")).await;
-    all_are_answered(&segment, [v4(10), v6(10)], own);
-    // Without the key they see the node.
-    drop(daemon);
-    let _daemon = start(&segment, &head, &services(own, "")).await;
-    all_are_answered(&segment, near, own);
+    for mode in ["native", "generic"] {
+        let interfaces = format!("[\"eth0\", \"eth1\"]\nxdp-mode = \"{mode}\"");
+        let head = node.head("eth0").replace("[\"eth0\"]", &interfaces);
+        let daemon = start(&segment, &head, &services(own, "source = \"client\"")).await;
+        all_are_answered(&segment, [v4(10), v6(10)], own);
+        // Without the key they see the node.
+        drop(daemon);
+        let _daemon = start(&segment, &head, &services(own, "")).await;
+        all_are_answered(&segment, near, own);
+    }
 }
 
 /// Connects `eth1` of a host with `eth0` of another, whose router it becomes.
