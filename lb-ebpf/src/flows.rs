@@ -273,9 +273,13 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
         own: u32::from(opening.keeps_client()),
     };
     for _ in 0..2 {
-        let port = PortBe(fulcrum_pick(&search) as u16);
+        let mut port = PortBe(fulcrum_pick(&search) as u16);
         if port == NO_PORT {
-            break;
+            if search.own == 0 {
+                break;
+            }
+            // The client's own port again: `take` says whether its flow yields.
+            port = opening.heard.key.ports.source;
         }
         match take(opening, port) {
             Taken::Yes if enter(opening, port) => return Ok(()),

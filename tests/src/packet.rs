@@ -81,7 +81,11 @@ pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8])
 }
 
 /// TCP flags.
+pub const FIN: u8 = 1;
+/// TCP flags.
 pub const SYN: u8 = 2;
+/// TCP flags.
+pub const RST: u8 = 4;
 /// TCP flags.
 pub const ACK: u8 = 16;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use lb_common::addr::Mac;
@@ -10,7 +10,7 @@ use lb_common::hash::Seed;
 use lb_user::control::merge::Facts;
 use lb_user::control::{Addresses, Reconciler};
 use lb_user::dataplane::kernel::Kernel;
-use lb_user::model::{Config, Health, MemberKey, NextHop, NextHopState, Probes, Verdict};
+use lb_user::model::{Backend, Config, Health, MemberKey, NextHop, NextHopState, Probes, Service, Verdict};
 
 /// The node's MAC: where clients send frames to.
 pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -46,16 +46,47 @@ pub fn mac_of(backend: IpAddr) -> Mac {
     Mac([2, 0, 0, 0, 0, last])
 }
 
+/// The node's own address towards a backend.
+#[must_use]
+pub const fn own_address(backend: IpAddr) -> IpAddr {
+    match backend {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe)),
+    }
+}
+
+/// The seed of rigs.
+pub const SEED: Seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+
+/// What a file with this content says.
+#[must_use]
+pub fn config(toml: &str) -> Config {
+    lb_user::config::parse("test.toml", toml)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .config
+}
+
 /// Loads the program for a configuration in TOML. Every backend is up, and reached over interface 1, which is where
 /// frames of a test run come from.
 pub async fn rig(toml: &str, had: &[&str]) -> Rig {
-    let config: Config = lb_user::config::parse("test.toml", toml)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .config;
-    let seed = Seed([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
-    let mut kernel = Kernel::private(seed).unwrap_or_else(|e| panic!("{e:?}"));
+    let kernel = Kernel::private(SEED).unwrap_or_else(|e| panic!("{e:?}"));
+    rig_of(kernel, config(toml), had).await
+}
+
+/// As [`rig`], over a program that is loaded already.
+pub async fn rig_of(mut kernel: Kernel, config: Config, had: &[&str]) -> Rig {
     kernel.set_nic(1, NODE).expect("a NIC");
-    let mut facts = Facts::new(Arc::new(config.clone()), BTreeMap::from([(1, "lo".to_owned())]));
+    let interfaces = BTreeMap::from([(1, "lo".to_owned())]);
+    let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
+    let facts = Facts::new(Arc::new(config.clone()), interfaces);
+    let mut rig = Reconciler::new(kernel, Had(had), facts, SEED);
+    reconfigure(&mut rig, config).await;
+    rig
+}
+
+/// Puts another configuration in force, whose backends are all up and reached as [`rig`] says.
+pub async fn reconfigure(rig: &mut Rig, config: Config) {
+    rig.facts_mut().reconfigure(Arc::new(config.clone()));
     for service in &config.services {
         for backend in &service.backends {
             let hop = NextHop {
@@ -63,22 +94,29 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
                 local: NODE,
                 interface: 1,
                 router: None,
-                source: Some([10, 0, 0, 254].into()),
+                source: Some(own_address(backend.address.ip())),
             };
-            facts.route(backend.address.ip(), NextHopState::Resolved(hop));
-            facts.judge(Verdict {
-                member: MemberKey {
-                    service: service.name.clone(),
-                    backend: backend.address,
-                },
-                health: Health::Up,
-                reason: String::new(),
-                probes: Probes::default(),
-            });
+            rig.facts_mut().route(backend.address.ip(), NextHopState::Resolved(hop));
+            judge(rig, service, backend, Health::Up);
         }
     }
-    let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
-    let mut rig = Reconciler::new(kernel, Had(had), facts, seed);
+    converge(rig).await;
+}
+
+/// The prober says something of a backend.
+pub fn judge(rig: &mut Rig, service: &Service, backend: &Backend, health: Health) {
+    rig.facts_mut().judge(Verdict {
+        member: MemberKey {
+            service: service.name.clone(),
+            backend: backend.address,
+        },
+        health,
+        reason: String::new(),
+        probes: Probes::default(),
+    });
+}
+
+/// Makes the maps what they shall be.
+pub async fn converge(rig: &mut Rig) {
     assert!(rig.converge().await, "{:?}", rig.status().fault);
-    rig
 }

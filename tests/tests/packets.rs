@@ -11,6 +11,7 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::service::{Decision, Mode};
 use lb_common::stats::{Counters, DropReason};
 use lb_tests::gate::{self, Gate};
+use lb_tests::nat;
 use lb_tests::netns::TestNamespace;
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE, Rig, mac_of, rig};
@@ -461,9 +462,10 @@ async fn every_packet_has_its_fate() {
         assert_eq!((action, &output), (case.action, expected), "{}", case.name);
         assert_eq!(counts(&mut rig), (drops, backends), "{}", case.name);
     }
-    // Reasons that no packet can bring about alone have tests of their own below.
+    // Reasons that no packet can bring about alone have tests of their own below, those of `nat` in nat_ports.rs.
     let dropped: std::collections::BTreeSet<_> = cases.iter().filter_map(|c| c.drop).collect();
-    let elsewhere = [DropReason::Unresolved, DropReason::NoEgress, DropReason::Inconsistent];
+    let below = [DropReason::Unresolved, DropReason::NoEgress, DropReason::Inconsistent];
+    let elsewhere = [&below[..], &nat::REASONS].concat();
     for reason in DropReason::ALL {
         assert!(dropped.contains(reason) ^ elsewhere.contains(reason), "{reason:?}");
     }

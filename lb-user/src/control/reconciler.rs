@@ -131,6 +131,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         &self.facts
     }
 
+    /// What is known, for tests that change it without tasks.
+    #[doc(hidden)]
+    pub fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
     /// Reads back more or less often than every [`RESYNC`].
     pub fn resync_every(&mut self, period: Duration) {
         self.resync = period;

@@ -239,6 +239,14 @@ impl Layout {
         Ok(())
     }
 
+    /// Sets or clears [`feature::HOLD`], which is not derived from what is desired.
+    pub(super) fn hold(&mut self, held: bool) {
+        if let Some(word) = self.features.get_mut(0) {
+            let others = *word & !feature::HOLD;
+            store_u64(word, if held { others | feature::HOLD } else { others });
+        }
+    }
+
     /// Stores slots of the ring that begins at `block`.
     fn put_slots(&mut self, block: u32, slots: impl IntoIterator<Item = (u32, MemberIndex)>) -> Result<(), ApplyError> {
         for (slot, member) in slots {

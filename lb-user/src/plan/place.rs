@@ -191,9 +191,16 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
         return;
     }
     for (&address, &id) in ids {
-        // Of services that share a backend, the first speaks for all: the way there is the same.
+        // Of services that share a backend, the first that it is alive for speaks for all: the way there is the same.
+        let alive = |id| {
+            let member: Option<&Member> = target.members.get(&id);
+            member.is_some_and(|member| member.next_hop.flags() & MacFlags::ALIVE != 0)
+        };
         let key = ServiceKey::service(address, wanted.protocol);
-        target.entries.entry(key).or_insert(Decision::backend(id));
+        let decision = target.entries.entry(key).or_insert(Decision::backend(id));
+        if decision.mode() == Some(service::Mode::Backend) && !alive(MemberId(decision.member_base())) && alive(id) {
+            *decision = Decision::backend(id);
+        }
         let Some(member) = target.members.get(&id).filter(|member| member.ports > 0) else {
             continue;
         };
@@ -211,6 +218,11 @@ fn keys(service: &DesiredService) -> impl Iterator<Item = ServiceKey> {
         .vips
         .iter()
         .map(|&vip| ServiceKey::service(vip, service.protocol))
+}
+
+/// The service that is installed at a key, which may be a backend's instead.
+fn installed_at(installed: &Snapshot, key: ServiceKey) -> Option<Decision> {
+    installed.entries.get(&key).copied().filter(|d| d.is_service())
 }
 
 /// As much of a service as its installed region holds, where there is no room for another: the ring as large as it is,
@@ -234,7 +246,7 @@ fn in_place(installed: &Snapshot, decision: Decision, wanted: &DesiredService, f
 fn keep(installed: &Snapshot, wanted: &DesiredService, target: &mut Snapshot) -> BTreeMap<SocketAddr, MemberId> {
     let mut ids = BTreeMap::new();
     for key in keys(wanted) {
-        let Some(&decision) = installed.entries.get(&key) else {
+        let Some(decision) = installed_at(installed, key) else {
             continue;
         };
         let (block, base) = (decision.ring_block(), decision.member_base());
@@ -269,7 +281,7 @@ impl Holders {
     fn of(installed: &Snapshot, desired: &Desired) -> Self {
         let mut services: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
         for (number, service) in desired.services.iter().enumerate() {
-            for decision in keys(service).filter_map(|key| installed.entries.get(&key)) {
+            for decision in keys(service).filter_map(|key| installed_at(installed, key)) {
                 services.entry(decision.member_base()).or_default().insert(number);
             }
         }
@@ -281,14 +293,14 @@ impl Holders {
     /// A region whose keys part, since a VIP moves from one service to another, is nobody's to change: packets of the
     /// other's VIPs still meet it until their entries are swapped.
     fn known(&self, installed: &Snapshot, wanted: &DesiredService, number: usize) -> Option<Known> {
-        let known = |decision: &Decision| {
+        let known = |decision: Decision| {
             let holders = &self.services[&decision.member_base()];
             Known {
-                decision: *decision,
+                decision,
                 own: holders.len() == 1 && holders.contains(&number),
             }
         };
-        let mut all = keys(wanted).filter_map(|key| installed.entries.get(&key)).map(known);
+        let mut all = keys(wanted).filter_map(|key| installed_at(installed, key)).map(known);
         let first = all.next()?;
         Some(
             std::iter::once(first)

@@ -58,11 +58,18 @@ const MODES: [(bool, &str); 2] = [(true, "native"), (false, "generic")];
 impl Kernel {
     /// Attaches to `interfaces`, or swaps the program of the links that are pinned for them, and takes the program off
     /// all others. Several interfaces are all attached in one mode. Without a pin folder the attachment ends with the
-    /// process.
+    /// process. Maps of another layout are taken over to the end.
     ///
     /// # Errors
     /// When an interface refuses; those before it stay attached.
     pub fn attach(&mut self, interfaces: &[String], mode: XdpMode) -> Result<Vec<Attachment>, AttachError> {
+        self.before_swap()?;
+        let attached = self.attach_all(interfaces, mode);
+        self.after_swap(attached.is_ok());
+        attached
+    }
+
+    fn attach_all(&mut self, interfaces: &[String], mode: XdpMode) -> Result<Vec<Attachment>, AttachError> {
         let folder = self.pin_dir.as_deref().map(pins::prepare_links).transpose()?;
         if let Some(folder) = &folder {
             pins::remove_links(folder, |interface| !interfaces.iter().any(|i| i == interface))?;

@@ -95,7 +95,7 @@ fn count(usage: &mut NatUsage, key: &NatKey, lease: &Translation) {
 }
 
 /// Keys as they lie in memory.
-fn bytes(keys: &[NatKey]) -> Vec<u8> {
+pub(super) fn bytes(keys: &[NatKey]) -> Vec<u8> {
     // SAFETY: a `NatKey` is a `Pod`: any of its bytes may be read.
     let bytes = unsafe { std::slice::from_raw_parts(keys.as_ptr().cast::<u8>(), size_of_val(keys)) };
     bytes.to_vec()

@@ -128,7 +128,8 @@ impl<K: aya::Pod + Send + Sync> Overflow<K> for Hash<K> {
     }
 }
 
-fn errno(error: &MapError) -> Option<i32> {
+/// The kernel's reason.
+pub(super) fn errno(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,

@@ -7,13 +7,16 @@
 //! pin-dir/links/INTERFACE-native        the attachment, or INTERFACE-generic
 //! ```
 //!
-//! Opening adopts maps of this layout, after comparing each with what the program expects; attaching swaps the program
-//! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
+//! Opening adopts maps of this layout, after comparing each with what the program expects, and takes over those of
+//! another one that it knows (`carry`); attaching swaps the program of a link that is there. So neither a restart nor an
+//! upgrade empties a map or lets a packet through unseen.
 
 mod attach;
 mod batch;
+mod carry;
 mod detach;
 mod flows;
+mod inspect;
 mod maps;
 mod object;
 mod pins;
@@ -34,6 +37,7 @@ use super::tables::Layout;
 use super::{ApplyError, Dataplane};
 use crate::model::status::NatUsage;
 use crate::plan::{MapOp, Snapshot};
+use carry::{Carry, Place};
 
 pub use attach::{AttachError, Attachment, attach_pass};
 pub use detach::PinnedAttachment;
@@ -46,19 +50,25 @@ pub struct Kernel {
     layout: Layout,
     counting: maps::Counting,
     flows: flows::Flows,
+    tables: inspect::Tables,
     pin_dir: Option<PathBuf>,
+    /// Until attaching is done.
+    carry: Option<Carry>,
 }
 
 impl Kernel {
     /// Loads the program, hashing with `seed`, with the maps that are pinned below `pin_dir`; those that are not there
-    /// are made. Attaches nothing.
+    /// are made, and filled with what is pinned in another layout. Attaches nothing.
     ///
     /// # Errors
     /// When the kernel refuses the program or a map, or when a pinned map is not what the program expects.
     pub fn open(pin_dir: &Path, seed: Seed, flow_table_size: u32) -> Result<Self, LoadError> {
         let maps = layout::maps(flow_table_size);
-        let folder = pins::prepare_maps(pin_dir, &maps)?;
-        Self::load(seed, &maps, Some(&folder), Some(pin_dir.to_owned()))
+        let place = Place::find(pin_dir, &maps)?;
+        place.prepare()?;
+        let mut kernel = Self::load(seed, &maps, Some(place.folder()), Some(pin_dir.to_owned()))?;
+        kernel.carry = Carry::begin(place)?;
+        Ok(kernel)
     }
 
     /// As [`Self::open`], with maps of its own that nobody else sees and that end with it.
@@ -76,6 +86,7 @@ impl Kernel {
         pin_dir: Option<PathBuf>,
     ) -> Result<Self, LoadError> {
         let mut program = object::load(seed, maps, folder)?;
+        let tables = inspect::Tables::new(&program)?;
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
         let flows = flows::Flows::new(&mut program)?;
@@ -84,7 +95,9 @@ impl Kernel {
             layout,
             counting,
             flows,
+            tables,
             pin_dir,
+            carry: None,
         })
     }
 
