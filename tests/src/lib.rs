@@ -1,5 +1,7 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod capture;
+pub mod download;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
@@ -9,4 +11,5 @@ pub mod node;
 pub mod packet;
 pub mod release_1;
 pub mod rig;
+pub mod segment;
 pub mod two_nics;
