@@ -338,7 +338,7 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
         if tried >= search.own {
             let by_turn = if tried == search.own || count <= u64::from(FEW_PORTS) {
                 Some(tried - search.own)
-            } else if tried >= PATIENT_TRIES && tried < PATIENT_TRIES + OLDEST_TRIES {
+            } else if (PATIENT_TRIES..PATIENT_TRIES + OLDEST_TRIES).contains(&tried) {
                 Some(tried - PATIENT_TRIES)
             } else {
                 None
