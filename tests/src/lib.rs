@@ -1,5 +1,7 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod capture;
+pub mod download;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
@@ -7,4 +9,7 @@ pub mod nat;
 pub mod netns;
 pub mod node;
 pub mod packet;
+pub mod release_1;
 pub mod rig;
+pub mod segment;
+pub mod two_nics;

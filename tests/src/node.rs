@@ -174,7 +174,15 @@ impl Node {
     /// # Panics
     /// When it is not in time.
     pub async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
-        let deadline = Instant::now() + DEADLINE;
+        self.until_within(DEADLINE, what, wanted).await
+    }
+
+    /// As [`Self::until`], where it takes longer by design.
+    ///
+    /// # Panics
+    /// When it takes longer than `patience`.
+    pub async fn until_within(&self, patience: Duration, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + patience;
         loop {
             let status = self.client().status().await;
             if let Ok(status) = &status
@@ -184,7 +192,7 @@ impl Node {
             }
             assert!(
                 Instant::now() < deadline,
-                "not within {DEADLINE:?}: {what}\n{status:#?}\n{}",
+                "not within {patience:?}: {what}\n{status:#?}\n{}",
                 self.log()
             );
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -24,7 +24,7 @@ pub enum LabCommand {
     /// Run the web and echo server that labs use where no real one is installed
     ///
     /// Answers HTTP/1.1 requests and UDP datagrams with one line that says who answered, which client address it saw,
-    /// and which address the client had asked for. `/healthz` answers `ok`.
+    /// and which address the client had asked for. `/healthz` answers `ok`, `/bytes/N` with N bytes.
     Serve(Serve),
     /// Take a lab down when standard input ends, unless told otherwise on it
     #[command(hide = true)]

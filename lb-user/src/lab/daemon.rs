@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct View {
     /// Attached in the driver?
     pub(super) native: bool,
+    /// Mode of each service.
+    pub(super) modes: BTreeMap<String, String>,
     /// By service and name.
     pub(super) backends: BTreeMap<(String, String), Backend>,
     /// Why the last reload was refused.
@@ -85,6 +87,7 @@ fn view(status: Status) -> View {
         ..View::default()
     };
     for service in status.services {
+        view.modes.insert(service.name.clone(), service.mode);
         for backend in service.backends {
             view.backends.insert(
                 (service.name.clone(), backend.name),

@@ -42,6 +42,8 @@ pub(super) struct Tally {
     pub(super) served: BTreeMap<String, usize>,
     /// Client addresses that the servers saw.
     pub(super) seen: BTreeSet<IpAddr>,
+    /// What the last server said, word for word.
+    pub(super) said: String,
     pub(super) failures: Vec<String>,
     pub(super) took: Duration,
 }
@@ -56,6 +58,7 @@ impl Tally {
             Ok(answer) => {
                 *self.served.entry(answer.server).or_default() += 1;
                 self.seen.insert(answer.client);
+                self.said = answer.text;
             }
             Err(failure) => self.failures.push(failure),
         }
@@ -65,6 +68,7 @@ impl Tally {
 /// What one server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
+    text: String,
     server: String,
     client: IpAddr,
 }
@@ -235,9 +239,11 @@ async fn echo(to: SocketAddr) -> io::Result<String> {
 
 /// Reads `web1 saw client 10.0.0.2:41234 for 192.0.2.10:80`.
 fn parse(text: &str) -> Option<Answer> {
-    let (server, rest) = text.trim_end().split_once(" saw client ")?;
+    let text = text.trim_end();
+    let (server, rest) = text.split_once(" saw client ")?;
     let (client, _) = rest.split_once(" for ")?;
     Some(Answer {
+        text: text.to_owned(),
         server: server.to_owned(),
         client: client.parse::<SocketAddr>().ok()?.ip(),
     })

@@ -13,6 +13,7 @@ mod forward;
 mod guard;
 mod list;
 mod load;
+mod pattern;
 mod process;
 mod quickstart;
 mod report;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -17,6 +17,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use super::pattern::Pattern;
 
 /// 100 ms after a failure to accept, such as too many open files.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -91,11 +93,15 @@ async fn accept(listener: TcpListener, name: Arc<str>, mark: HeaderValue) -> any
 async fn converse(stream: TcpStream, client: SocketAddr, name: Arc<str>, mark: HeaderValue) {
     let Ok(asked) = stream.local_addr() else { return };
     let answer = service_fn(|request: Request<Incoming>| {
-        let text = match request.uri().path() {
-            "/healthz" => "ok\n".to_owned(),
-            _ => facts(&name, client, asked),
+        let path = request.uri().path();
+        let length = path.strip_prefix("/bytes/").and_then(|length| length.parse().ok());
+        let text = |text: String| Either::Left(Full::new(Bytes::from(text)));
+        let body = match (path, length) {
+            (_, Some(length)) => Either::Right(Pattern::new(length)),
+            ("/healthz", None) => text("ok\n".to_owned()),
+            (_, None) => text(facts(&name, client, asked)),
         };
-        let mut response = Response::new(Full::new(Bytes::from(text)));
+        let mut response = Response::new(body);
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

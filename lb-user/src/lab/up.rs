@@ -109,7 +109,7 @@ async fn show(lab: &Lab, topology: &Topology, keep: bool) -> anyhow::Result<Vec<
 /// Says whether nothing is left.
 async fn take_down(lab: &Lab, shown: bool) -> bool {
     if shown {
-        heading(7, "Clean up");
+        heading(8, "Clean up");
     } else {
         println!();
     }

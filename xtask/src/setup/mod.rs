@@ -13,10 +13,11 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{exec, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 3] = [
+const TEST_PROGRAMS: [(&str, &str); 4] = [
     ("curl", "curl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("tshark", "tshark"),
 ];
 
 /// What bpf-linker is built against.

@@ -84,10 +84,7 @@ impl Lock {
             .into_iter()
             .chain(links.exists().then_some(links));
         for folder in folders {
-            for pin in pins::entries(&folder)? {
-                pins::remove(&pin)?;
-            }
-            fs::remove_dir(&folder).map_err(|e| PinError::at("remove", &folder, e))?;
+            pins::remove_all(&folder)?;
         }
         drop(self);
         remove_folder(&pin_dir)?;

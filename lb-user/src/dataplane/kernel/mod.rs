@@ -7,11 +7,13 @@
 //! pin-dir/links/INTERFACE-native        the attachment, or INTERFACE-generic
 //! ```
 //!
-//! Opening adopts maps of this layout, after comparing each with what the program expects; attaching swaps the program
-//! of a link that is there. So a restart neither empties a map nor lets a packet through unseen.
+//! Opening adopts maps of this layout, after comparing each with what the program expects, and takes over those of
+//! another one that it knows (`carry`); attaching swaps the program of a link that is there. So neither a restart nor an
+//! upgrade empties a map or lets a packet through unseen.
 
 mod attach;
 mod batch;
+mod carry;
 mod detach;
 mod flows;
 mod inspect;
@@ -34,7 +36,9 @@ use lb_common::stats::{Counters, DropReason};
 use super::tables::Layout;
 use super::{ApplyError, Dataplane};
 use crate::model::status::NatUsage;
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
+use carry::{Carry, Place};
 
 pub use attach::{AttachError, Attachment, attach_pass};
 pub use detach::PinnedAttachment;
@@ -49,18 +53,23 @@ pub struct Kernel {
     flows: flows::Flows,
     tables: inspect::Tables,
     pin_dir: Option<PathBuf>,
+    /// Until attaching is done.
+    carry: Option<Carry>,
 }
 
 impl Kernel {
     /// Loads the program, hashing with `seed`, with the maps that are pinned below `pin_dir`; those that are not there
-    /// are made. Attaches nothing.
+    /// are made, and filled with what is pinned in another layout. Attaches nothing.
     ///
     /// # Errors
     /// When the kernel refuses the program or a map, or when a pinned map is not what the program expects.
     pub fn open(pin_dir: &Path, seed: Seed, flow_table_size: u32) -> Result<Self, LoadError> {
         let maps = layout::maps(flow_table_size);
-        let folder = pins::prepare_maps(pin_dir, &maps)?;
-        Self::load(seed, &maps, Some(&folder), Some(pin_dir.to_owned()))
+        let place = Place::find(pin_dir, &maps)?;
+        place.prepare()?;
+        let mut kernel = Self::load(seed, &maps, Some(place.folder()), Some(pin_dir.to_owned()))?;
+        kernel.carry = Carry::begin(place)?;
+        Ok(kernel)
     }
 
     /// As [`Self::open`], with maps of its own that nobody else sees and that end with it.
@@ -89,10 +98,11 @@ impl Kernel {
             flows,
             tables,
             pin_dir,
+            carry: None,
         })
     }
 
-    /// Tells the program of an interface that it is or will be attached to: frames for a VIP that carry another MAC than
+    /// Tells the program of an interface, as attaching does: frames for a VIP that carry another MAC than
     /// its own pass, and packets that came in elsewhere may leave by it.
     ///
     /// # Errors
@@ -164,6 +174,18 @@ impl Dataplane for Kernel {
             MapOp::Grace => self.counting.grace(),
             written => self.layout.apply(written),
         }
+    }
+
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        mode: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
+        self.before_swap()?;
+        let attached = self.attach_all(interfaces, mode);
+        let all = attached.as_ref().is_ok_and(|each| each.iter().all(Result::is_ok));
+        self.after_swap(all);
+        attached
     }
 
     fn tables(&self) -> &dyn Tables {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aya::maps::{Map, MapData};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::Seed;
@@ -49,6 +50,14 @@ pub enum LoadError {
         /// What differs.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Maps of another layout could not be read, or the new ones not be filled.
+    #[error("cannot take over the maps in {}", folder.display())]
+    Carry {
+        /// Where they are.
+        folder: PathBuf,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The program's messages cannot be read.
     #[error("cannot read the XDP program's messages")]
     Messages(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -84,10 +93,28 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
         loader.map_pin_path(name, path);
     }
     let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
+    if let Some(folder) = folder {
+        check_types(&program, maps, folder)?;
+    }
     for entry in [BALANCER, SWEEP] {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
     Ok(program)
+}
+
+/// Compares the types of pinned maps with those that the object declares: aya believes the object.
+fn check_types(program: &Ebpf, maps: &[MapLayout], folder: &Path) -> Result<(), LoadError> {
+    for map in maps {
+        let path = folder.join(map.name);
+        let pinned = MapData::from_pin(&path).and_then(Map::from_map_data);
+        let pinned = pinned.map_err(|error| LoadError::map(map.name, error))?;
+        let is_same = |declared| std::mem::discriminant(declared) == std::mem::discriminant(&pinned);
+        if !program.map(map.name).is_some_and(is_same) {
+            let difference = "it is of another type".to_owned();
+            return Err(PinError::Foreign { path, difference }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Loads only the program that lets everything pass, with the balancer's maps as small as can be.

@@ -140,13 +140,14 @@ fn mount_bpffs(path: &Path) -> Result<(), PinError> {
 const LINKS: &str = "links";
 
 /// What the names of folders of maps begin with; the digest of the layout follows.
-const MAPS_PREFIX: &str = "maps-";
+pub(super) const MAPS_PREFIX: &str = "maps-";
 
-fn maps_folder(pin_dir: &Path, maps: &[MapLayout]) -> PathBuf {
+/// Where these maps are pinned.
+pub(super) fn maps_folder(pin_dir: &Path, maps: &[MapLayout]) -> PathBuf {
     pin_dir.join(format!("{MAPS_PREFIX}{:016x}", layout::digest(maps)))
 }
 
-/// Folders of maps, of whatever layout.
+/// Folders of maps, of whatever layout, those that are being made or removed included.
 pub(super) fn all_maps_folders(pin_dir: &Path) -> Result<Vec<PathBuf>, PinError> {
     let mut folders = entries(pin_dir)?;
     folders.retain(|folder| {
@@ -182,16 +183,14 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// The folder of these maps, with nothing in it that is not one of them.
-pub(super) fn prepare_maps(pin_dir: &Path, maps: &[MapLayout]) -> Result<PathBuf, PinError> {
-    let folder = maps_folder(pin_dir, maps);
-    fs::create_dir_all(&folder).map_err(|e| PinError::at("create", &folder, e))?;
+/// Compares what is pinned in `folder` with `maps`: aya opens a pinned map without looking. Other pins are nobody's.
+pub(super) fn check(folder: &Path, maps: &[MapLayout]) -> Result<(), PinError> {
     for map in maps {
         let path = folder.join(map.name);
         if !path.exists() {
             continue;
         }
-        let found = MapInfo::from_pin(&path).map_err(|e| PinError::at("open the map", &path, io::Error::other(e)))?;
+        let found = info(&path)?;
         let found = Shape {
             name: found.name_as_str().unwrap_or_default().to_owned(),
             key: found.key_size(),
@@ -209,13 +208,31 @@ pub(super) fn prepare_maps(pin_dir: &Path, maps: &[MapLayout]) -> Result<PathBuf
             return Err(PinError::Foreign { path, difference });
         }
     }
-    Ok(folder)
+    Ok(())
+}
+
+/// What the kernel says of a pinned map.
+pub(super) fn info(path: &Path) -> Result<MapInfo, PinError> {
+    MapInfo::from_pin(path).map_err(|e| PinError::at("open the map", path, io::Error::other(e)))
+}
+
+/// Makes a folder; one that is there is fine.
+pub(super) fn create(folder: &Path) -> Result<(), PinError> {
+    fs::create_dir_all(folder).map_err(|e| PinError::at("create", folder, e))
+}
+
+/// Removes a folder with its pins. What is attached keeps its maps.
+pub(super) fn remove_all(folder: &Path) -> Result<(), PinError> {
+    for pin in entries(folder)? {
+        remove(&pin)?;
+    }
+    fs::remove_dir(folder).map_err(|e| PinError::at("remove", folder, e))
 }
 
 /// The folder of links.
 pub(super) fn prepare_links(pin_dir: &Path) -> Result<PathBuf, PinError> {
     let folder = links_folder(pin_dir);
-    fs::create_dir_all(&folder).map_err(|e| PinError::at("create", &folder, e))?;
+    create(&folder)?;
     Ok(folder)
 }
 

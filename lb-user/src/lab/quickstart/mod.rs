@@ -1,4 +1,4 @@
-//! The quickstart lab: a client, a balancer and three web servers on one switch, in direct-return mode.
+//! The quickstart lab: a client, a balancer and three web servers on one switch; direct return, and for one step `nat`.
 //!
 //! Here is what it consists of; [`tour`] is what it shows.
 
@@ -12,7 +12,7 @@ use super::state::Lab;
 use super::topology::{Host, Interface, Switch, Topology};
 
 pub(super) const NAME: &str = "quickstart";
-pub(super) const SUMMARY: &str = "one balancer, three web servers, direct return: spread, failover, weights";
+pub(super) const SUMMARY: &str = "one balancer, three web servers: spread, failover, weights, direct return and nat";
 
 /// Name of the switch, which is no host.
 const SWITCH: &str = "switch";
@@ -39,6 +39,7 @@ const fn v6(last: u16) -> IpAddr {
 
 const VIP: IpAddr = v4(100);
 const VIP6: IpAddr = v6(0x100);
+const LB: IpAddr = v4(1);
 const CLIENT: IpAddr = v4(10);
 const CLIENT6: IpAddr = v6(0x10);
 
@@ -78,7 +79,7 @@ pub(super) fn topology() -> Topology {
         },
         Host {
             name: "lb".into(),
-            interfaces: vec![card(v4(1), v6(1), true)],
+            interfaces: vec![card(LB, v6(1), true)],
             ..Host::default()
         },
     ];
@@ -101,7 +102,7 @@ pub(super) fn topology() -> Topology {
     }
 }
 
-/// The balancer's configuration, with the weights of the backends of `web`.
+/// The balancer's configuration, with the weights of the backends of `web`, which is in mode `dsr`.
 fn config(lab: &Lab, weights: [u16; 3]) -> String {
     let mut text = format!(
         "# The quickstart lab's balancer. Change it while the lab is up: the daemon sees it and reloads.\n\

@@ -1,5 +1,7 @@
 //! What the quickstart lab shows, step by step, and what it expects of each step.
 
+mod modes;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -48,7 +50,8 @@ const DIAGRAM: &str = r"
           10.77.0.11      10.77.0.12      10.77.0.13
           VIP on lo       VIP on lo       VIP on lo
 
-   The same in IPv6, from fd77::/64. Requests go client > lb > web1; answers go web1 > client.
+   The same in IPv6, from fd77::/64. Requests go client > lb > web1; answers go web1 > client,
+   until step 7.
 ";
 
 /// A lab on its tour.
@@ -74,7 +77,7 @@ impl<'l> Tour<'l> {
         })
     }
 
-    /// Steps 1 to 6. Returns the expectations that did not come true.
+    /// Steps 1 to 7. Returns the expectations that did not come true.
     pub(in crate::lab) async fn run(&mut self, topology: &Topology) -> anyhow::Result<Vec<String>> {
         self.network(topology).await.context("building the network")?;
         self.start().await.context("starting servers and daemon")?;
@@ -82,6 +85,7 @@ impl<'l> Tour<'l> {
         self.lose_one().await?;
         self.bring_back().await?;
         self.reweigh().await?;
+        self.switch_modes().await?;
         Ok(std::mem::take(&mut self.unmet))
     }
 
@@ -96,7 +100,7 @@ impl<'l> Tour<'l> {
             .context("starting the forwarder")?;
         let url = format!("http://{address}/");
         let name = self.lab.name();
-        heading(7, "Look around");
+        heading(8, "Look around");
         println!(
             "   The lab stays up. A forwarder on loopback sends what it gets from the client's namespace:\n\
              \n      curl {url}\n\
@@ -107,7 +111,7 @@ impl<'l> Tour<'l> {
              \n      fulcrum status --socket {socket}\
              \n      fulcrum explain --socket {socket} \\\
              \n          tcp {CLIENT}:40000 {VIP}:{WEB}\n\
-             \n   Change a weight in {config} and ask again.\
+             \n   Change a weight or a mode in {config} and ask again.\
              \n   `fulcrum lab status {name}` shows processes and logs.\
              \n   `fulcrum lab down {name}` removes everything.\
              \n   (`fulcrum` is {own}.)",

@@ -1,0 +1,97 @@
+//! Layouts of maps that earlier releases made, and that this one takes over.
+//!
+//! The numbers are those of that release, whatever the constants of today say. A map that is equal in all of them to one
+//! of today's is the same map; `version` differs where only the meaning does.
+
+use lb_common::layout::MapKind::{self, Mapped, Plain};
+use lb_common::layout::{self, MapLayout};
+
+/// An earlier release.
+struct Release {
+    /// Digest that names the folder of its maps, by whatever way it made digests.
+    digest: u64,
+    maps: &'static [MapLayout],
+}
+
+const fn map(name: &'static str, key: u32, value: u32, entries: u32, kind: MapKind, version: u32) -> MapLayout {
+    MapLayout {
+        name,
+        key,
+        value,
+        entries,
+        kind,
+        version,
+    }
+}
+
+const RELEASES: [Release; 1] = [Release {
+    // The first: no `nat`. Its members have zeros where today's have more fields.
+    digest: 0xbaf2_9a91_074b_8b6b,
+    maps: &[
+        map("SERVICES_V4", 4, 64, 1 << 14, Mapped, 1),
+        map("SERVICES_V6", 4, 64, 1 << 14, Mapped, 1),
+        map("OVERFLOW_V4", 8, 8, 1 << 14, Plain, 1),
+        map("OVERFLOW_V6", 24, 8, 1 << 14, Plain, 1),
+        map("RING", 4, 256, 1 << 18, Mapped, 1),
+        map("BACKENDS", 4, 64, 1 << 16, Mapped, 1),
+        map("COUNTERS", 4, 24, 1 << 16, Plain, 1),
+        map("DROPS", 4, 8, 64, Plain, 1),
+    ],
+}];
+
+/// The maps of the layout with this digest, which `flow_table` tells apart from others of this release: the entries of
+/// its tables of flows, if it has some.
+pub(super) fn maps(digest: u64, flow_table: Option<u32>) -> Option<Vec<MapLayout>> {
+    let earlier = RELEASES.iter().find(|release| release.digest == digest);
+    let own = || {
+        let maps = layout::maps(flow_table?);
+        (layout::digest(&maps) == digest).then(|| maps.to_vec())
+    };
+    earlier.map(|release| release.maps.to_vec()).or_else(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::limits::FLOW_TABLE;
+
+    use super::*;
+
+    /// The first release's digest: the layout's version, then each map's without a kind.
+    fn first_digest(maps: &[MapLayout]) -> u64 {
+        let mut bytes = 1u32.to_le_bytes().to_vec();
+        for map in maps {
+            bytes.extend(map.name.as_bytes());
+            bytes.extend([map.key, map.value, map.entries].iter().flat_map(|n| n.to_le_bytes()));
+            bytes.push(u8::from(map.kind == Mapped));
+        }
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
+    #[test]
+    fn the_first_release_is_written_down_right() {
+        assert_eq!(first_digest(RELEASES[0].maps), RELEASES[0].digest);
+    }
+
+    #[test]
+    fn layouts_are_found_by_digest_and_size() {
+        let own = layout::maps(4096);
+        assert_eq!(maps(layout::digest(&own), Some(4096)).as_deref(), Some(&own[..]));
+        assert_eq!(maps(layout::digest(&own), Some(8192)), None);
+        assert_eq!(maps(layout::digest(&own), None), None);
+        assert!(maps(RELEASES[0].digest, None).is_some());
+    }
+
+    /// Every map of an earlier release is shared, or converted. Who changes a layout writes the old one down above, and
+    /// says here and in [`super::super`] how its contents come along.
+    #[test]
+    fn every_earlier_map_has_its_way() {
+        const CONVERTED: [(&str, u32, u32); 1] = [("COUNTERS", 24, 1)];
+        let today = layout::maps(FLOW_TABLE);
+        for map in RELEASES.iter().flat_map(|release| release.maps) {
+            let converted = CONVERTED.contains(&(map.name, map.value, map.version));
+            assert!(today.contains(map) || converted, "{map:?}");
+        }
+    }
+}

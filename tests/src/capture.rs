@@ -1,0 +1,113 @@
+//! What passes an interface, and whether its checksums are right: by dumpcap and tshark, which share no code with us.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use lb_user::net::Namespace;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A capture that goes on until it is ended; killed on drop.
+pub struct Capture {
+    dumpcap: Child,
+    /// What it says at its end is not read, but wants to be said.
+    _said: BufReader<ChildStderr>,
+    file: PathBuf,
+}
+
+/// Packets of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// All checksums are right.
+    pub good: usize,
+    /// One is wrong, or lacks.
+    pub bad: usize,
+}
+
+impl Capture {
+    /// Captures on `eth0` of a namespace, into a file.
+    ///
+    /// # Panics
+    /// When that cannot be begun.
+    #[must_use]
+    pub fn start(namespace: &Namespace, file: &Path) -> Self {
+        let mut command = Command::new("dumpcap");
+        command.args(["-q", "-i", "eth0", "-w"]).arg(file);
+        // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
+        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+        let command = namespace.confine(&mut command);
+        let mut dumpcap = command.stderr(Stdio::piped()).spawn().expect("dumpcap");
+        // It names the file as soon as it captures.
+        let mut said = BufReader::new(dumpcap.stderr.take().expect("its errors"));
+        let begun = said
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("File: "));
+        assert!(begun, "dumpcap does not begin");
+        Self {
+            dumpcap,
+            _said: said,
+            file: file.to_owned(),
+        }
+    }
+
+    /// Ends it, and judges every packet of TCP and UDP from or to `port`: by its source address and protocol.
+    ///
+    /// # Panics
+    /// When tshark cannot read it.
+    #[must_use]
+    pub fn end(mut self, port: u16) -> BTreeMap<(String, String), Count> {
+        kill(Pid::from_raw(self.dumpcap.id().cast_signed()), Signal::SIGINT).expect("dumpcap runs");
+        self.dumpcap.wait().expect("dumpcap");
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&self.file).args(["-n", "-Y"]);
+        tshark.arg(format!(
+            "(tcp.port == {port} || udp.port == {port}) && !icmp && !icmpv6"
+        ));
+        for protocol in ["ip", "tcp", "udp"] {
+            tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
+        }
+        tshark.args(["-T", "fields", "-E", "separator=,"]);
+        for field in [
+            "ip.src",
+            "ipv6.src",
+            "ip.checksum.status",
+            "tcp.checksum.status",
+            "udp.checksum.status",
+        ] {
+            tshark.args(["-e", field]);
+        }
+        let output = tshark.output().expect("tshark");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        let mut counts: BTreeMap<_, Count> = BTreeMap::new();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [v4, v6, ip, tcp, udp] = fields[..] else {
+                panic!("{line}: {errors}")
+            };
+            let protocol = if tcp.is_empty() { "udp" } else { "tcp" };
+            let count = counts.entry((format!("{v4}{v6}"), protocol.to_owned())).or_default();
+            // 1 is "good". IPv6 has none of its own, and of TCP and UDP there is one.
+            let good = if v4.is_empty() { ip.is_empty() } else { ip == "1" };
+            if good && format!("{tcp}{udp}") == "1" {
+                count.good += 1;
+            } else {
+                count.bad += 1;
+            }
+        }
+        counts
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.dumpcap.kill();
+        let _ = self.dumpcap.wait();
+    }
+}
