@@ -36,6 +36,19 @@ name = "api1"
 address = "10.9.0.66:80"
 "#;
 
+/// Families that only `nat` has, of a backend that is reached.
+const NAT: &str = r#"
+[[service]]
+name = "nat"
+address = "10.9.0.102:80"
+mode = "nat"
+[service.health]
+kind = "none"
+[[service.backend]]
+name = "web1"
+address = "10.9.0.11:8080"
+"#;
+
 /// Runs curl in a namespace; status code and body.
 fn curl(namespace: &TestNamespace, arguments: &[&str]) -> (u16, String) {
     let mut curl = Command::new("curl");
@@ -197,7 +210,7 @@ async fn prometheus_takes_every_family() {
         return;
     }
     let node = node().await;
-    node.configure(&format!("{}{SERVICES}", node.head("eth0")));
+    node.configure(&format!("{}{SERVICES}{NAT}", node.head("eth0")));
     let daemon = node.start().await;
     let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  \
                   static_configs:\n  - targets: ['127.0.0.1:9465']\n";
@@ -220,7 +233,7 @@ async fn prometheus_takes_every_family() {
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     };
     until("Prometheus has scraped", &node, || {
-        !query("fulcrum_backend_probes_total").is_empty()
+        !query("fulcrum_backend_probes_total").is_empty() && !query("fulcrum_backend_nat_ports").is_empty()
     })
     .await;
     assert_eq!(query("up")[0]["value"][1], "1");

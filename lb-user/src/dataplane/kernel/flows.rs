@@ -6,7 +6,7 @@
 use std::io;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::limits::SWEEP_KEYS;
 use lb_common::nat::{self, NatKey, Phase, Ticks, Translation};
 use nix::time::{ClockId, clock_gettime};
@@ -18,8 +18,26 @@ use crate::model::status::NatUsage;
 
 /// `NAT` and `NAT_REPLY`.
 pub(super) struct Flows {
-    flows: HashMap<MapData, NatKey, Translation>,
-    leases: Batch<NatKey, Translation>,
+    pub(super) flows: Table,
+    pub(super) leases: Table,
+    all_leases: Batch<NatKey, Translation>,
+}
+
+/// One of them.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) map: HashMap<MapData, NatKey, Translation>,
+}
+
+impl Table {
+    /// What becomes of packets with this key.
+    pub(super) fn get(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        match self.map.get(key, 0) {
+            Ok(translation) => Ok(Some(translation)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(refused(self.name, error)),
+        }
+    }
 }
 
 /// What a look at all leases has found.
@@ -31,28 +49,21 @@ pub(super) struct Seen {
 
 impl Flows {
     pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
-        let mut take = |name| {
-            let map = program.take_map(name).ok_or("it is not there");
-            map.map_err(|error| LoadError::map(name, error))
+        let mut take = |name| match program.take_map(name) {
+            Some(Map::HashMap(data)) => Ok(data),
+            Some(_) => Err(LoadError::map(name, "it is not a hash")),
+            None => Err(LoadError::map(name, "it is not there")),
         };
-        let typed =
-            |name, map| HashMap::<_, NatKey, Translation>::try_from(map).map_err(|error| LoadError::map(name, error));
-        let aya::maps::Map::HashMap(leases) = take("NAT_REPLY")? else {
-            return Err(LoadError::map("NAT_REPLY", "it is not a hash"));
+        let table = |name, data| {
+            let map = HashMap::try_from(Map::HashMap(data)).map_err(|error| LoadError::map(name, error))?;
+            Ok::<_, LoadError>(Table { name, map })
         };
+        let leases = take("NAT_REPLY")?;
         Ok(Self {
-            flows: typed("NAT", take("NAT")?)?,
-            leases: Batch::new(&leases).map_err(|error| LoadError::map("NAT_REPLY", error))?,
+            flows: table("NAT", take("NAT")?)?,
+            all_leases: Batch::new(&leases).map_err(|error| LoadError::map("NAT_REPLY", error))?,
+            leases: table("NAT_REPLY", leases)?,
         })
-    }
-
-    /// What becomes of packets with this key.
-    pub(super) fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
-        match self.flows.get(key, 0) {
-            Ok(translation) => Ok(Some(translation)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(refused("NAT", error)),
-        }
     }
 
     /// Looks at every lease.
@@ -63,7 +74,7 @@ impl Flows {
             over: Vec::new(),
         };
         let mut list = Vec::new();
-        self.leases
+        self.all_leases
             .visit(|keys, leases| {
                 for (key, lease) in keys.iter().zip(leases) {
                     if lease.stamp.is_over(key.protocol, lease.idle, now) {

@@ -1,60 +1,21 @@
 //! The tables of flows, entry by entry, and what else only tests need: they look at what the program has written, and put
 //! there what would take hours to come about.
 
-use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::MapError;
 use lb_common::hash::Seed;
 use lb_common::layout;
 use lb_common::nat::{NatKey, Translation};
 
+use super::flows::{self, Table};
 use super::object::LoadError;
-use super::{ApplyError, Kernel, flows};
-
-/// `NAT` and `NAT_REPLY`, by descriptors of their own.
-pub(super) struct Tables {
-    flows: Table,
-    leases: Table,
-}
-
-struct Table {
-    name: &'static str,
-    map: HashMap<MapData, NatKey, Translation>,
-}
-
-impl Tables {
-    /// Before anybody takes the maps out of `program`.
-    pub(super) fn new(program: &Ebpf) -> Result<Self, LoadError> {
-        Ok(Self {
-            flows: Table::of(program, "NAT")?,
-            leases: Table::of(program, "NAT_REPLY")?,
-        })
-    }
-}
+use super::{ApplyError, Kernel};
 
 impl Table {
-    fn of(program: &Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        let Some(Map::HashMap(data)) = program.map(name) else {
-            return Err(LoadError::map(name, "it is not a hash"));
-        };
-        let id = data.info().map_err(|error| LoadError::map(name, error))?.id();
-        let own = MapData::from_id(id).map_err(|error| LoadError::map(name, error))?;
-        let map = HashMap::try_from(Map::HashMap(own)).map_err(|error| LoadError::map(name, error))?;
-        Ok(Self { name, map })
-    }
-
     fn refused(&self, verb: &'static str, error: MapError) -> ApplyError {
         ApplyError::Kernel {
             verb,
             map: self.name,
             source: Box::new(error),
-        }
-    }
-
-    fn get(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
-        match self.map.get(key, 0) {
-            Ok(translation) => Ok(Some(translation)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(self.refused("read", error)),
         }
     }
 
@@ -81,27 +42,27 @@ impl Kernel {
 
     /// What becomes of a backend's packets with this key.
     pub fn lease(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
-        self.tables.leases.get(key)
+        self.flows.leases.get(key)
     }
 
     /// Every flow.
     pub fn all_flows(&self) -> Result<Vec<(NatKey, Translation)>, ApplyError> {
-        self.tables.flows.all()
+        self.flows.flows.all()
     }
 
     /// Every lease.
     pub fn all_leases(&self) -> Result<Vec<(NatKey, Translation)>, ApplyError> {
-        self.tables.leases.all()
+        self.flows.leases.all()
     }
 
     /// Writes a flow's entry, or removes it.
     pub fn put_flow(&mut self, key: &NatKey, translation: Option<&Translation>) -> Result<(), ApplyError> {
-        self.tables.flows.put(key, translation)
+        self.flows.flows.put(key, translation)
     }
 
     /// Writes a lease, or removes it.
     pub fn put_lease(&mut self, key: &NatKey, translation: Option<&Translation>) -> Result<(), ApplyError> {
-        self.tables.leases.put(key, translation)
+        self.flows.leases.put(key, translation)
     }
 
     /// Has the program drop packets of TCP flows that it does not know, or no longer.

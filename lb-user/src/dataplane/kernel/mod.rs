@@ -51,7 +51,6 @@ pub struct Kernel {
     layout: Layout,
     counting: maps::Counting,
     flows: flows::Flows,
-    tables: inspect::Tables,
     pin_dir: Option<PathBuf>,
     /// Until attaching is done.
     carry: Option<Carry>,
@@ -87,7 +86,6 @@ impl Kernel {
         pin_dir: Option<PathBuf>,
     ) -> Result<Self, LoadError> {
         let mut program = object::load(seed, maps, folder)?;
-        let tables = inspect::Tables::new(&program)?;
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
         let flows = flows::Flows::new(&mut program)?;
@@ -96,7 +94,6 @@ impl Kernel {
             layout,
             counting,
             flows,
-            tables,
             pin_dir,
             carry: None,
         })
@@ -217,6 +214,6 @@ impl Dataplane for Kernel {
     }
 
     fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
-        self.flows.flow(key)
+        self.flows.flows.get(key)
     }
 }
