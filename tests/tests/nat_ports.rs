@@ -437,7 +437,10 @@ async fn ports_beside_clients_own_run_out_too() {
     assert!(ports.iter().all(|source| source.ip() == to(80).source.ip()));
     assert_eq!(ports.remove(0).port(), 4000);
     ports.sort_unstable();
-    assert_eq!(ports.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>(), [FIRST, FIRST + 1]);
+    assert_eq!(
+        ports.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>(),
+        [FIRST, FIRST + 1]
+    );
     node.drops(&to(83).frame(CLIENT, SYN, b""), DropReason::NatPorts);
     // Another client's ports are others.
     let another = Flow::tcp("198.51.100.8:4000", "192.0.2.10:83");
