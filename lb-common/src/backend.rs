@@ -81,17 +81,17 @@ pub struct Member {
     /// MAC of the node's own interface on that link: source of what is forwarded, and, as flags are 0, the
     /// destination that a packet must carry to have been meant for this node.
     pub local: MacFlags,
-    /// `nat`: the address that the backend sees as the client's; all zero for the client's own.
-    pub source: Ipv6Be,
     /// Interface index of that link.
     pub interface: u32,
-    /// `nat`: how long a flow may be silent, in [`crate::nat::Ticks`].
-    pub idle: u32,
     /// The backend's port.
     pub port: PortBe,
     /// `nat`: first of the ports that flows get on [`Self::source`], in host order.
     pub first_port: u16,
-    /// `nat`: how many there are; 0 where the node has no source to show.
+    /// `nat`: the address that the backend sees as the client's; all zero for the client's own.
+    pub source: Ipv6Be,
+    /// `nat`: how long a flow may be silent, in [`crate::nat::Ticks`].
+    pub idle: u32,
+    /// `nat`: how many ports there are; 0 where the node has no source to show.
     pub ports: u16,
     #[doc(hidden)]
     pub pad: [u8; 2],

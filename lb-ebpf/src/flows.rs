@@ -254,6 +254,9 @@ impl Opening<'_> {
 /// Tries of a new flow before it takes a port whose flow may yield.
 const PATIENT_TRIES: u32 = PORT_TRIES / 4;
 
+/// Tries after that which go on from the port whose turn it is: of those that may yield, they have rested longest.
+const OLDEST_TRIES: u32 = PORT_TRIES / 2;
+
 /// So many ports are all tried before a flow is dropped, also for those that may yield.
 const FEW_PORTS: u32 = PORT_TRIES - PATIENT_TRIES;
 
@@ -330,15 +333,22 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
     let mut key = search.key;
     for tried in 0..PORT_TRIES {
         // The client's own port where its address is kept; then the one whose turn it is, so that a port rests long before
-        // it is used again; then any. Of few ports all are tried, one after the other.
+        // it is used again; then any that is free; in need the oldest ones, and again any. Of few ports all are tried, one
+        // after the other.
         if tried >= search.own {
-            let index = if tried == search.own || count <= u64::from(FEW_PORTS) {
-                (u64::from(search.turn) + u64::from(tried - search.own))
-                    .checked_rem(count)
-                    .unwrap_or(0)
+            let by_turn = if tried == search.own || count <= u64::from(FEW_PORTS) {
+                Some(tried - search.own)
+            } else if (PATIENT_TRIES..PATIENT_TRIES + OLDEST_TRIES).contains(&tried) {
+                Some(tried - PATIENT_TRIES)
             } else {
+                None
+            };
+            let index = match by_turn {
+                Some(ahead) => (u64::from(search.turn) + u64::from(ahead))
+                    .checked_rem(count)
+                    .unwrap_or(0),
                 // SAFETY: the helper has no preconditions.
-                (u64::from(unsafe { bpf_get_prandom_u32() }) * count) >> 32
+                None => (u64::from(unsafe { bpf_get_prandom_u32() }) * count) >> 32,
             };
             key.ports.destination = PortBe::new(search.first_port.wrapping_add(index as u16));
         }

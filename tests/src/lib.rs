@@ -12,3 +12,4 @@ pub mod packet;
 pub mod release_1;
 pub mod rig;
 pub mod segment;
+pub mod two_nics;

@@ -1,6 +1,6 @@
 //! The loaded program with services of its own, fed frame by frame.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use lb_user::control::merge::Facts;
 use lb_user::control::{Addresses, Reconciler};
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::{Backend, Config, Health, MemberKey, NextHop, NextHopState, Probes, Service, Verdict};
+use lb_user::net::address::host_prefix;
+use lb_user::net::{Address, LOOPBACK};
 
 /// The node's MAC: where clients send frames to.
 pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -25,13 +27,18 @@ pub type Rig = Reconciler<Kernel, Had>;
 pub struct Had(pub BTreeSet<IpAddr>);
 
 impl Addresses for Had {
-    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
-        Ok(self.0.clone())
+    async fn present(&self) -> io::Result<Vec<Address>> {
+        let address = |&ip| Address {
+            interface: LOOPBACK,
+            ip,
+            prefix: host_prefix(ip),
+        };
+        Ok(self.0.iter().map(address).collect())
     }
-    async fn add(&self, _: IpAddr) -> io::Result<()> {
+    async fn add(&self, _: IpAddr, _: u32) -> io::Result<()> {
         Ok(())
     }
-    async fn remove(&self, _: IpAddr) -> io::Result<()> {
+    async fn remove(&self, _: IpAddr, _: u32) -> io::Result<()> {
         Ok(())
     }
 }
@@ -76,9 +83,9 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
 /// As [`rig`], over a program that is loaded already.
 pub async fn rig_of(mut kernel: Kernel, config: Config, had: &[&str]) -> Rig {
     kernel.set_nic(1, NODE).expect("a NIC");
-    let interfaces = BTreeMap::from([(1, "lo".to_owned())]);
     let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
-    let facts = Facts::new(Arc::new(config.clone()), interfaces);
+    let mut facts = Facts::new(Arc::new(config.clone()));
+    facts.interfaces.insert(1, "lo".to_owned());
     let mut rig = Reconciler::new(kernel, Had(had), facts, SEED);
     reconfigure(&mut rig, config).await;
     rig

@@ -26,8 +26,9 @@ use lb_tests::node::{DEADLINE, Node, refused};
 use lb_tests::release_1::{self, attached, folders, pinned};
 use lb_user::api::Client;
 use lb_user::api::types::Status;
+use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::{Kernel, Lock};
-use lb_user::model::XdpMode;
+use lb_user::model::{Interface, XdpMode};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
@@ -242,11 +243,17 @@ fn open(node: &Node, flow_table: u32) -> Kernel {
 }
 
 fn attach(node: &Node, mut kernel: Kernel) {
-    let attached = node
-        .namespace
-        .run_inside(|| kernel.attach(&["eth0".to_owned()], XdpMode::Native))
-        .unwrap();
-    assert!(attached.is_ok(), "{attached:?}");
+    let attach = || {
+        let eth0 = Interface {
+            name: "eth0".to_owned(),
+            index: nix::net::if_::if_nametoindex("eth0").unwrap(),
+            mac: Mac::default(),
+            addresses: BTreeSet::new(),
+        };
+        kernel.attach(&[eth0], XdpMode::Native)
+    };
+    let attached = node.namespace.run_inside(attach).unwrap().unwrap();
+    assert!(attached.iter().all(Result::is_ok), "{attached:?}");
 }
 
 /// Where the maps are, when tables of flows have this size.

@@ -12,9 +12,10 @@ use std::time::Duration;
 use lb_common::addr::Mac;
 use lb_tests::gate::{Gate, root};
 use lb_tests::netns::TestNamespace;
-use lb_user::model::{NextHop, NextHopState, PortRange};
+use lb_user::model::{Interface, NextHop, NextHopState, PortRange};
 use lb_user::net::neighbour::Key;
 use lb_user::net::next_hop::Means;
+use lb_user::net::watch as interfaces;
 use lb_user::net::{Address, LOOPBACK, Namespace, Net, ReservedPorts, namespace, next_hop, ports, wire};
 use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
@@ -470,5 +471,56 @@ async fn a_sweep_makes_up_for_what_the_kernel_does_not_do() {
         let exchanged = Mac([2, 0, 0, 0, 0, 7]);
         pair.right_net.set_mac(far, exchanged).await.unwrap();
         resolver.until("10.99.0.2", via(exchanged)).await;
+    }
+}
+
+/// Interfaces come, change, go and come back, each seen before the next; with messages, and by looking alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn interfaces_are_watched() {
+    if root() == Gate::Skip {
+        return;
+    }
+    let alone = interfaces::Means {
+        sweep: Duration::from_millis(20),
+        events: false,
+    };
+    let told = interfaces::Means {
+        sweep: Duration::from_secs(3600),
+        events: true,
+    };
+    for means in [told, alone] {
+        let (node, far) = (TestNamespace::new("node"), TestNamespace::new("far"));
+        let net = Net::inside(&node).unwrap();
+        let (out, mut seen) = watch::channel(Vec::new());
+        let names = ["eth1", "eth0"].map(str::to_owned).to_vec();
+        let task = tokio::spawn(interfaces::drive(net.clone(), means, names, out));
+        let mut until = async |wanted: &dyn Fn(&[Interface]) -> bool| {
+            let found = timeout(DEADLINE, seen.wait_for(|seen| wanted(seen))).await;
+            found.unwrap().unwrap().clone()
+        };
+        net.add_veth("eth0", "far0", &far).await.unwrap();
+        let found = until(&|seen| seen.len() == 1).await;
+        let index = net.index("eth0").await.unwrap();
+        assert_eq!((found[0].name.as_str(), found[0].index), ("eth0", index));
+        // In the order of the names.
+        net.add_veth("eth1", "far1", &far).await.unwrap();
+        let found = until(&|seen| seen.len() == 2).await;
+        assert_eq!(found[0].name, "eth1");
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        net.set_mac(index, mac).await.unwrap();
+        until(&|seen| seen[1].mac == mac).await;
+        net.add_address(index, ip("10.98.0.1"), 24).await.unwrap();
+        net.add_vip(index, ip("10.98.0.100")).await.unwrap();
+        until(&|seen| seen[1].addresses == [(ip("10.98.0.1"), 24)].into()).await;
+        net.rename(index, "eth7").await.unwrap();
+        until(&|seen| seen.len() == 1 && seen[0].name == "eth1").await;
+        net.rename(index, "eth0").await.unwrap();
+        until(&|seen| seen.len() == 2).await;
+        net.remove_link(index).await.unwrap();
+        until(&|seen| seen.len() == 1).await;
+        net.add_veth("eth0", "far0", &far).await.unwrap();
+        until(&|seen| seen.len() == 2 && seen[1].index != index).await;
+        drop(seen);
+        timeout(DEADLINE, task).await.unwrap().unwrap();
     }
 }

@@ -13,6 +13,11 @@ pub(super) fn reasons(status: &Status) -> Vec<String> {
     if status.interfaces.is_empty() {
         reasons.push("the program is not attached to any interface yet".to_owned());
     }
+    for interface in &status.interfaces {
+        if let Err(reason) = &interface.attached {
+            reasons.push(format!("the program is not attached to {}: {reason}", interface.name));
+        }
+    }
     let services = if status.settled { &[][..] } else { &status.services };
     let unknown: Vec<String> = services
         .iter()

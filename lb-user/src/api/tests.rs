@@ -133,11 +133,15 @@ fn status() -> model::Status {
         interfaces: vec![
             model::InterfaceStatus {
                 name: "eth0".to_owned(),
-                native: true,
+                attached: Ok(model::AttachMode::Native),
             },
             model::InterfaceStatus {
                 name: "eth1".to_owned(),
-                native: false,
+                attached: Ok(model::AttachMode::Generic),
+            },
+            model::InterfaceStatus {
+                name: "eth2".to_owned(),
+                attached: Err("there is no interface of this name".to_owned()),
             },
         ],
         services: vec![model::ServiceStatus {

@@ -9,7 +9,9 @@ use anyhow::{Result, bail};
 use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
-use crate::api::types::{AdminState, BackendStatus, Health, Protocol, ServiceStatus, Status, XdpMode};
+use crate::api::types::{
+    AdminState, BackendStatus, Health, Protocol, ServiceStatus, Status, UnattachedInterface, XdpMode,
+};
 use crate::config;
 
 /// Where the daemon listens unless told otherwise.
@@ -55,7 +57,15 @@ fn text(status: &Status) -> String {
             )
         })
         .collect();
-    let _ = writeln!(text, "{}: attached to {}", status.node, interfaces.join(", "));
+    let interfaces = if interfaces.is_empty() {
+        "no interface".to_owned()
+    } else {
+        interfaces.join(", ")
+    };
+    let _ = writeln!(text, "{}: attached to {interfaces}", status.node);
+    for UnattachedInterface { name, reason } in &status.unattached_interfaces {
+        let _ = writeln!(text, "NOT ATTACHED to {name}: {reason}");
+    }
     if let Some(fault) = &status.fault {
         let _ = writeln!(text, "FAULT: {fault}");
     }
@@ -219,6 +229,10 @@ mod tests {
                 name: "eth0".to_owned(),
                 mode: XdpMode::Native,
             }],
+            unattached_interfaces: vec![UnattachedInterface {
+                name: "eth1".to_owned(),
+                reason: "there is no interface of this name".to_owned(),
+            }],
             services: vec![ServiceStatus {
                 name: "web".to_owned(),
                 vips: vec![VipStatus {
@@ -257,6 +271,7 @@ mod tests {
         };
         let expected = "\
 lb1: attached to eth0 (native)
+NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
 OVERRIDES: they would be forgotten
 

@@ -1,52 +1,37 @@
 //! VIPs on the node's interfaces.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
-use crate::net::{Net, address};
+use crate::net::{Address, Net};
 
 /// The node's addresses, as far as VIPs are concerned.
 pub trait Addresses: Send {
     /// Every address that the node has.
-    fn present(&self) -> impl Future<Output = io::Result<BTreeSet<IpAddr>>> + Send;
+    fn present(&self) -> impl Future<Output = io::Result<Vec<Address>>> + Send;
 
-    /// Puts a VIP on the node; one that is there is fine.
-    fn add(&self, vip: IpAddr) -> impl Future<Output = io::Result<()>> + Send;
+    /// Puts a VIP on an interface; one that is there is fine.
+    fn add(&self, vip: IpAddr, interface: u32) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Takes a VIP off; one that is not there is fine.
-    fn remove(&self, vip: IpAddr) -> impl Future<Output = io::Result<()>> + Send;
+    /// Takes a VIP off an interface; one that is not there is fine.
+    fn remove(&self, vip: IpAddr, interface: u32) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// The real ones: a VIP goes on the interface whose subnet holds it, else on lo.
+/// The real ones.
 #[derive(Clone, Debug)]
-pub struct NodeAddresses {
-    net: Net,
-    interfaces: Vec<u32>,
-}
-
-impl NodeAddresses {
-    /// Over `net`, with the interfaces of `[node]`.
-    #[must_use]
-    pub fn new(net: Net, interfaces: Vec<u32>) -> Self {
-        Self { net, interfaces }
-    }
-}
+pub struct NodeAddresses(pub Net);
 
 impl Addresses for NodeAddresses {
-    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
-        let addresses = self.net.addresses().await.map_err(io::Error::other)?;
-        Ok(addresses.iter().map(|address| address.ip).collect())
+    async fn present(&self) -> io::Result<Vec<Address>> {
+        self.0.addresses().await.map_err(io::Error::other)
     }
 
-    async fn add(&self, vip: IpAddr) -> io::Result<()> {
-        let addresses = self.net.addresses().await.map_err(io::Error::other)?;
-        let interface = address::placement(vip, &self.interfaces, &addresses);
-        self.net.add_vip(interface, vip).await.map_err(io::Error::other)
+    async fn add(&self, vip: IpAddr, interface: u32) -> io::Result<()> {
+        self.0.add_vip(interface, vip).await.map_err(io::Error::other)
     }
 
-    async fn remove(&self, vip: IpAddr) -> io::Result<()> {
-        take_off(&self.net, vip).await.map(drop)
+    async fn remove(&self, vip: IpAddr, interface: u32) -> io::Result<()> {
+        self.0.remove_vip(interface, vip).await.map_err(io::Error::other)
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Facts {
     /// The file with the overrides above it: what is in force.
     pub config: Arc<Config>,
     overrides: Overrides,
-    /// The interfaces that the program is on, by index.
+    /// The interfaces of `[node]` that are there, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
     probed: HashSet<MemberKey>,
@@ -28,9 +28,9 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Nothing but the file, and where the program is.
+    /// Nothing but the file.
     #[must_use]
-    pub fn new(config: Arc<Config>, interfaces: BTreeMap<u32, String>) -> Self {
+    pub fn new(config: Arc<Config>) -> Self {
         Self {
             probed: probed(&config)
                 .map(|(service, backend)| key(service, backend))
@@ -38,7 +38,7 @@ impl Facts {
             file: Arc::clone(&config),
             config,
             overrides: Overrides::default(),
-            interfaces,
+            interfaces: BTreeMap::new(),
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
         }

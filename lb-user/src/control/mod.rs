@@ -9,6 +9,7 @@ mod carried;
 mod commands;
 mod explain;
 mod handle;
+mod interfaces;
 pub mod merge;
 pub mod names;
 pub mod overrides;

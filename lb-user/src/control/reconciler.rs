@@ -1,8 +1,8 @@
 //! The reconciler: makes what is installed what is desired, and keeps it so.
 //!
 //! Events only wake it; each round works from the newest state of everything. A failure becomes the node's `fault`, is
-//! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back, so that
-//! what somebody else changed is repaired.
+//! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back and the
+//! program is attached anew where somebody took it off, so that what somebody else changed is repaired.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -19,13 +19,14 @@ use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::explain::explain;
 use super::handle::Request;
+use super::interfaces::{Interfaces, Move};
 use super::merge::Facts;
 use super::report;
 use super::sweep::{SWEEP, Sweep};
 use crate::balance::Rings;
-use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, InterfaceStatus, Reloads, Status};
-use crate::model::{Config, NextHopState, Verdict, chain};
+use crate::dataplane::{ApplyError, AttachError, Dataplane};
+use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
+use crate::model::{Config, Interface, NextHopState, Verdict, chain};
 use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
@@ -45,6 +46,8 @@ pub struct Inputs {
     pub verdicts: mpsc::Receiver<Verdict>,
     /// What the resolver says. When the queue is full, the resolver waits.
     pub next_hops: mpsc::Receiver<(IpAddr, NextHopState)>,
+    /// The interfaces of `[node]` that are there.
+    pub interfaces: watch::Receiver<Vec<Interface>>,
     /// Questions and commands. When the queue is full, askers wait.
     pub requests: mpsc::Receiver<Request>,
     /// Which overrides have been kept.
@@ -65,6 +68,8 @@ enum Failure {
     Full(#[from] Full),
     #[error("the data plane refused")]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     #[error("the node's addresses cannot be read")]
     Present(#[source] std::io::Error),
     #[error("cannot put {0} on the node")]
@@ -84,8 +89,8 @@ pub struct Reconciler<D, A> {
     pub(super) installed: Option<Snapshot>,
     /// The last plan that was carried out.
     pub(super) carried: Carried,
-    /// How the program is attached; `None` before it is.
-    interfaces: Option<Vec<InterfaceStatus>>,
+    /// Where the program is attached.
+    interfaces: Interfaces,
     reloads: Reloads,
     pub(super) fault: Option<String>,
     /// Of the overrides; counts their changes.
@@ -113,7 +118,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             seed,
             rings: Rings::new(seed),
             installed: None,
-            interfaces: None,
+            interfaces: Interfaces::default(),
             reloads: Reloads::none(started),
             fault: None,
             revision: 0,
@@ -142,15 +147,30 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.resync = period;
     }
 
-    /// The data plane, to attach it after the first round.
+    /// The data plane.
     pub fn dataplane_mut(&mut self) -> &mut D {
         &mut self.dataplane
     }
 
-    /// The program is attached, and how. Before this, no VIP is put on the node: nobody shall be sent to a node that
-    /// does not balance.
-    pub fn attached(&mut self, interfaces: Vec<InterfaceStatus>) {
-        self.interfaces = Some(interfaces);
+    /// Attaches the program to these interfaces. Before this, no VIP is put on the node: nobody shall be sent to a node
+    /// that does not balance.
+    ///
+    /// # Errors
+    /// When one refuses. The rounds that follow try again.
+    pub fn attach(&mut self, interfaces: Vec<Interface>) -> Result<(), AttachError> {
+        self.follow(interfaces);
+        self.attach_due()
+    }
+
+    /// These interfaces are there now; the next round attaches the program.
+    pub(super) fn follow(&mut self, interfaces: Vec<Interface>) {
+        self.interfaces.follow(interfaces);
+        self.facts.interfaces = self.interfaces.names();
+    }
+
+    fn attach_due(&mut self) -> Result<(), AttachError> {
+        let mode = self.facts.config.node.xdp_mode;
+        self.interfaces.attach(&mut self.dataplane, mode)
     }
 
     /// Works until the configuration's sender is gone.
@@ -196,6 +216,11 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     }
                     true
                 }
+                Ok(()) = inputs.interfaces.changed() => {
+                    let interfaces = inputs.interfaces.borrow_and_update().clone();
+                    self.follow(interfaces);
+                    true
+                }
                 Ok(()) = inputs.saved.changed() => {
                     self.saved.clone_from(&inputs.saved.borrow_and_update());
                     false
@@ -213,6 +238,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 }
                 _ = resync.tick() => {
                     self.installed = None;
+                    self.interfaces.look_again();
                     true
                 }
             };
@@ -280,11 +306,14 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     async fn round(&mut self) -> Result<(), Failure> {
+        // First, and whatever becomes of the rest: without the program nothing is balanced.
+        let attached = tokio::task::block_in_place(|| self.attach_due());
         let installed = match self.installed.take() {
             Some(known) => known,
             None => self.dataplane.installed()?,
         };
-        let present = self.addresses.present().await.map_err(Failure::Present)?;
+        let addresses = self.addresses.present().await.map_err(Failure::Present)?;
+        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let vips = self.facts.vips();
         // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there. What the
         // maps said last counts as well: somebody may have taken the entry away.
@@ -298,14 +327,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
 
         let mut desired = self.facts.desired(&own);
-        let mut failure = None;
+        let mut failure = attached.err().map(Failure::Attach);
         // The maps are the record of whose an address is: it leaves the node before its entry leaves the maps, and
         // comes after its entry has come.
         for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
-            match self.addresses.remove(vip).await {
+            let from: Vec<u32> = addresses.iter().filter(|a| a.ip == vip).map(|a| a.interface).collect();
+            match self.take_off(vip, &from).await {
                 Ok(()) => tracing::info!(%vip, "VIP taken off the node"),
                 Err(error) => {
-                    failure = failure.or(Some(Failure::Remove(vip, error)));
+                    failure = failure.or(Some(error));
                     desired.addresses.insert(vip, STAYS);
                 }
             }
@@ -316,17 +346,30 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
             Err(refused) => return Err(refused),
         }
-        // Nobody shall be sent to a node that does not balance.
-        let come = own
-            .iter()
-            .filter(|&vip| !present.contains(vip) && self.interfaces.is_some());
-        for &vip in come {
-            match self.addresses.add(vip).await {
-                Ok(()) => tracing::info!(%vip, "VIP put on the node"),
-                Err(error) => failure = failure.or(Some(Failure::Add(vip, error))),
+        for &vip in &own {
+            let Some(Move { to, from }) = self.interfaces.place(vip, &addresses) else {
+                continue;
+            };
+            let moved = match self.addresses.add(vip, to).await {
+                Ok(()) => self.take_off(vip, &from).await,
+                Err(error) => Err(Failure::Add(vip, error)),
+            };
+            match moved {
+                Ok(()) if from.is_empty() => tracing::info!(%vip, "VIP put on the node"),
+                Ok(()) => tracing::info!(%vip, "VIP put on the interface where it belongs"),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes a VIP off these interfaces.
+    async fn take_off(&mut self, vip: IpAddr, interfaces: &[u32]) -> Result<(), Failure> {
+        for &interface in interfaces {
+            let removed = self.addresses.remove(vip, interface).await;
+            removed.map_err(|error| Failure::Remove(vip, error))?;
+        }
+        Ok(())
     }
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.
@@ -378,26 +421,24 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// The node's state now.
     pub fn status(&self) -> Status {
         let said = report::Said {
+            interfaces: self.interfaces.status(&self.facts.config.node.interfaces),
             reloads: self.reloads.clone(),
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
             started: self.started,
             settled: self.settled,
         };
-        let interfaces = self.interfaces.as_deref().unwrap_or_default();
-        self.view()
-            .status(interfaces, said.clone())
-            .unwrap_or_else(|error| Status {
-                node: self.facts.config.node.name.clone(),
-                interfaces: interfaces.to_vec(),
-                services: Vec::new(),
-                drops: Vec::new(),
-                reloads: said.reloads,
-                fault: Some(chain(&error)),
-                overrides_fault: said.overrides_fault,
-                started: said.started,
-                settled: said.settled,
-            })
+        self.view().status(said.clone()).unwrap_or_else(|error| Status {
+            node: self.facts.config.node.name.clone(),
+            interfaces: said.interfaces,
+            services: Vec::new(),
+            drops: Vec::new(),
+            reloads: said.reloads,
+            fault: Some(chain(&error)),
+            overrides_fault: said.overrides_fault,
+            started: said.started,
+            settled: said.settled,
+        })
     }
 
     /// What becomes of a flow.

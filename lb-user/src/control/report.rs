@@ -26,13 +26,13 @@ pub(super) struct View<'a, D> {
 
 impl<D: Dataplane> View<'_, D> {
     /// The state of every service.
-    pub(super) fn status(&self, interfaces: &[InterfaceStatus], said: Said) -> Result<Status, ApplyError> {
+    pub(super) fn status(&self, said: Said) -> Result<Status, ApplyError> {
         let Self { facts, dataplane, .. } = *self;
         let services = facts.config.services.iter();
         let services = services.map(|service| self.service(service));
         Ok(Status {
             node: facts.config.node.name.clone(),
-            interfaces: interfaces.to_vec(),
+            interfaces: said.interfaces,
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
             reloads: said.reloads,
@@ -131,6 +131,7 @@ impl<D: Dataplane> View<'_, D> {
 /// What the reconciler knows besides.
 #[derive(Clone, Debug)]
 pub(super) struct Said {
+    pub(super) interfaces: Vec<InterfaceStatus>,
     pub(super) reloads: Reloads,
     pub(super) fault: Option<String>,
     pub(super) overrides_fault: Option<String>,

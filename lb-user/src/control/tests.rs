@@ -3,9 +3,10 @@
 //! Past 500 lines: one stage and one cast for all of them.
 
 mod commands;
+mod interfaces;
 mod nat;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -23,47 +24,67 @@ use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
 use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
-use crate::model::{Backend, Config, Health, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
+use crate::model::{Backend, Config, Health, Interface, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
+use crate::net::{Address, LOOPBACK};
 use crate::plan::{MapOp, ServiceKey, Snapshot};
 
 /// The node's addresses, in memory.
 #[derive(Clone, Default)]
 struct Node {
-    present: Arc<Mutex<BTreeSet<IpAddr>>>,
+    present: Arc<Mutex<BTreeSet<Address>>>,
     broken: bool,
+}
+
+/// A VIP on an interface.
+fn held(ip: IpAddr, interface: u32) -> Address {
+    Address {
+        interface,
+        ip,
+        prefix: 32,
+    }
 }
 
 impl Node {
     fn with(addresses: &[&str]) -> Self {
         let node = Self::default();
-        node.present
-            .lock()
-            .unwrap()
-            .extend(addresses.iter().map(|ip| ip.parse::<IpAddr>().unwrap()));
+        for ip in addresses {
+            node.put(held(ip.parse().unwrap(), LOOPBACK));
+        }
         node
     }
 
+    fn put(&self, address: Address) {
+        self.present.lock().unwrap().insert(address);
+    }
+
+    /// The interfaces that have this address.
+    fn on(&self, ip: &str) -> Vec<u32> {
+        let ip: IpAddr = ip.parse().unwrap();
+        let present = self.present.lock().unwrap();
+        present.iter().filter(|a| a.ip == ip).map(|a| a.interface).collect()
+    }
+
     fn has(&self, ip: &str) -> bool {
-        self.present.lock().unwrap().contains(&ip.parse().unwrap())
+        !self.on(ip).is_empty()
     }
 }
 
 impl Addresses for Node {
-    async fn present(&self) -> io::Result<BTreeSet<IpAddr>> {
-        Ok(self.present.lock().unwrap().clone())
+    async fn present(&self) -> io::Result<Vec<Address>> {
+        Ok(self.present.lock().unwrap().iter().copied().collect())
     }
-    async fn add(&self, vip: IpAddr) -> io::Result<()> {
+    async fn add(&self, vip: IpAddr, interface: u32) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("no such device"));
         }
-        self.present.lock().unwrap().insert(vip);
+        self.put(held(vip, interface));
         Ok(())
     }
-    async fn remove(&self, vip: IpAddr) -> io::Result<()> {
+    async fn remove(&self, vip: IpAddr, interface: u32) -> io::Result<()> {
         if self.broken {
             return Err(io::Error::other("no such device"));
         }
-        self.present.lock().unwrap().remove(&vip);
+        self.present.lock().unwrap().remove(&held(vip, interface));
         Ok(())
     }
 }
@@ -122,7 +143,7 @@ fn verdict(last: u8, health: Health) -> Verdict {
 
 /// What is known when everything is well.
 fn well(toml: &str) -> Facts {
-    let mut facts = Facts::new(config(toml), BTreeMap::from([(3, "eth0".to_owned())]));
+    let mut facts = Facts::new(config(toml));
     for last in 1..=3 {
         facts.route([10, 0, 0, last].into(), hop(last, 3));
         facts.judge(verdict(last, Health::Up));
@@ -130,10 +151,20 @@ fn well(toml: &str) -> Facts {
     facts
 }
 
+/// Without addresses; its MAC ends in its index.
+fn interface(name: &str, index: u32) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        index,
+        mac: Mac([2, 0, 0, 0, 1, index as u8]),
+        addresses: BTreeSet::new(),
+    }
+}
+
 /// A reconciler of a program that is attached.
 fn attached(dataplane: Fake, node: Node, facts: Facts, seed: Seed) -> Reconciler<Fake, Node> {
     let mut reconciler = Reconciler::new(dataplane, node, facts, seed);
-    reconciler.attached(Vec::new());
+    reconciler.attach(vec![interface("eth0", 3)]).unwrap();
     reconciler
 }
 
@@ -165,7 +196,7 @@ async fn a_vip_is_ours_when_nobody_put_it_there() {
     assert!(second.converge().await);
     assert!(second.status().services[0].vips[0].exclusive);
     // The service leaves the file, and takes along what is ours alone.
-    node.present.lock().unwrap().insert([192, 0, 2, 20].into());
+    node.put(held([192, 0, 2, 20].into(), LOOPBACK));
     second.facts.reconfigure(config("[node]\ninterfaces = [\"eth0\"]\n"));
     assert!(second.converge().await);
     assert!(!node.has("192.0.2.10") && node.has("192.0.2.20"));
@@ -177,8 +208,8 @@ async fn no_vip_comes_before_the_program() {
     let node = Node::default();
     let mut reconciler = Reconciler::new(Fake::default(), node.clone(), well(ONE), SEED);
     assert!(reconciler.converge().await);
-    assert!(!node.has("192.0.2.10") && slots(&reconciler)[0] > 0);
-    reconciler.attached(Vec::new());
+    assert!(!node.has("192.0.2.10") && reconciler.status().interfaces.is_empty());
+    reconciler.attach(vec![interface("eth0", 3)]).unwrap();
     assert!(reconciler.converge().await);
     assert!(node.has("192.0.2.10"));
 }
@@ -197,7 +228,10 @@ async fn undeclared_overrides_who_put_the_vip_there() {
     let with = |undeclared: &str| ONE.replace("table-size", &format!("undeclared = \"{undeclared}\"\ntable-size"));
     assert!(flags(&with("drop"), "192.0.2.20").await.has(Decision::DROP_UNDECLARED));
     assert!(!flags(&with("drop"), "192.0.2.20").await.has(Decision::ECHO));
-    node.present.lock().unwrap().remove(&IpAddr::from([192, 0, 2, 10]));
+    node.present
+        .lock()
+        .unwrap()
+        .retain(|a| a.ip != IpAddr::from([192, 0, 2, 10]));
     assert!(!flags(&with("pass"), "192.0.2.10").await.has(Decision::DROP_UNDECLARED));
 }
 
@@ -263,12 +297,7 @@ async fn a_restart_changes_nothing_before_health_has_spoken() {
     } = first;
     dataplane.log.clear();
 
-    let mut second = attached(
-        dataplane,
-        addresses,
-        Facts::new(config(ONE), BTreeMap::from([(3, "eth0".to_owned())])),
-        SEED,
-    );
+    let mut second = attached(dataplane, addresses, Facts::new(config(ONE)), SEED);
     assert!(second.converge().await);
     assert_eq!(second.dataplane.log, []);
     assert_eq!(second.dataplane.installed().unwrap(), before);
@@ -365,6 +394,7 @@ struct Running {
     config: watch::Sender<Arc<Config>>,
     verdicts: mpsc::Sender<Verdict>,
     next_hops: mpsc::Sender<(IpAddr, NextHopState)>,
+    interfaces: watch::Sender<Vec<Interface>>,
     _reloads: watch::Sender<Reloads>,
 }
 
@@ -373,6 +403,7 @@ impl Running {
         let (config, configs) = watch::channel(config(toml));
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (next_hops, next_hop_queue) = mpsc::channel(8);
+        let (interfaces, interface_changes) = watch::channel(vec![interface("eth0", 3)]);
         let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::now()));
         let (handle, requests, _) = Handle::new(8);
         let inputs = Inputs {
@@ -380,6 +411,7 @@ impl Running {
             reloads: reload_results,
             verdicts: verdict_queue,
             next_hops: next_hop_queue,
+            interfaces: interface_changes,
             requests,
             saved: watch::channel(Saved::default()).1,
         };
@@ -393,6 +425,7 @@ impl Running {
             config,
             verdicts,
             next_hops,
+            interfaces,
             _reloads: reloads,
         }
     }
@@ -437,7 +470,7 @@ async fn what_finds_no_room_is_said_and_stops_nothing_else() {
 
 #[test]
 fn only_news_of_health_is_worth_a_round() {
-    let mut facts = Facts::new(config(ONE), BTreeMap::new());
+    let mut facts = Facts::new(config(ONE));
     assert!(
         facts.judge(verdict(1, Health::Unknown)),
         "the first word settles the health round"

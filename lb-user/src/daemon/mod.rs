@@ -1,7 +1,8 @@
 //! The daemon: builds every part, wires them, and supervises them until it is told to stop.
 //!
 //! ```text
-//! file ─┬─> hosts ────> next hops ─────────────┐
+//!           links ────> interfaces ────────────┐
+//! file ─┬─> hosts ────> next hops ─────────────┤
 //!       └─> configuration ─────────────────────┼─> reconciler ──> data plane, addresses
 //!            targets ──> health ───> verdicts ─┤    │  ├──> overrides on the disk
 //!               ▲ Unix socket, TCP ─ questions ┘    │  │
@@ -20,7 +21,6 @@ mod reload;
 mod seed;
 mod whole;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +34,10 @@ use tokio::task::JoinSet;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
-use crate::dataplane::kernel::{self, Kernel, Lock};
+use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
-use crate::model::status::InterfaceStatus;
-use crate::model::{Config, MemberKey};
-use crate::net::{Link, Net, ReservedPorts, next_hop};
+use crate::model::{Config, Interface, MemberKey};
+use crate::net::{self, Net, ReservedPorts, next_hop};
 
 use doors::Doors;
 use overrides::Store;
@@ -87,47 +86,32 @@ pub async fn run(path: &Path) -> Result<()> {
 /// What is there when the program is attached.
 struct Started {
     config: Arc<Config>,
+    interfaces: Vec<Interface>,
     reconciler: Reconciler<Kernel, NodeAddresses>,
     kept: Kept,
     doors: Doors,
 }
 
 /// Loads the program, fills its maps, attaches it, and puts the VIPs on the node.
-async fn start(net: &Net, parsed: &Parsed, interfaces: BTreeMap<u32, Link>, seed: Seed) -> Result<Started> {
+async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: Seed) -> Result<Started> {
     let config = Arc::new(parsed.config.clone());
     let node = &config.node;
     let doors = Doors::open(parsed).await?;
     let mut dataplane = Kernel::open(&node.pin_dir, seed, node.flow_table_size)?;
     dataplane.forward_messages()?;
-    for (index, link) in &interfaces {
-        dataplane.set_nic(*index, link.mac.unwrap_or_default())?;
-    }
-    let addresses = NodeAddresses::new(net.clone(), interfaces.keys().copied().collect());
-    let names = interfaces.into_iter().map(|(index, link)| (index, link.name)).collect();
-    let mut facts = Facts::new(Arc::clone(&config), names);
+    let mut facts = Facts::new(Arc::clone(&config));
     let store = Store::new(&node.state_dir);
     let (overrides, fault) = store.load();
     facts.restore(overrides.clone());
-    let mut reconciler = Reconciler::new(dataplane, addresses, facts, seed);
+    let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
-    let attachments = reconciler.dataplane_mut().attach(&node.interfaces, node.xdp_mode)?;
-    for attachment in &attachments {
-        let interface = &attachment.interface;
-        match &attachment.fallback {
-            Some(reason) => tracing::warn!(%interface, %reason, "attached in generic mode: native mode was refused"),
-            None => tracing::info!(%interface, mode = mode(attachment.native), "attached"),
-        }
-    }
-    let status = |a: kernel::Attachment| InterfaceStatus {
-        name: a.interface,
-        native: a.native,
-    };
-    reconciler.attached(attachments.into_iter().map(status).collect());
+    reconciler.attach(interfaces.clone())?;
     reconciler.converge().await;
     Ok(Started {
         config,
+        interfaces,
         reconciler,
         kept: Kept {
             store,
@@ -138,33 +122,22 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: BTreeMap<u32, Link>, seed
     })
 }
 
-const fn mode(native: bool) -> &'static str {
-    if native { "native" } else { "generic" }
-}
-
-/// The interfaces of `[node]`, by index.
-async fn interfaces(net: &Net, parsed: &Parsed) -> Result<BTreeMap<u32, Link>> {
-    let mut found = BTreeMap::new();
-    for name in &parsed.config.node.interfaces {
-        let link = net
-            .link(name)
-            .await
-            .with_context(|| format!("cannot look up interface {name}"))?;
-        let Some(link) = link else {
-            let links = net.links().await.unwrap_or_default();
-            let names: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
-            let hint = format!("this machine has: {}", names.join(", "));
-            return Err(parsed
-                .error_at(
-                    &Subject::Interface(name.clone()),
-                    format!("no interface `{name}`"),
-                    hint,
-                )
-                .into());
-        };
-        found.insert(link.index, link);
-    }
-    Ok(found)
+/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen.
+async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
+    let names = &parsed.config.node.interfaces;
+    let found = net::watch::look(net, names).await?;
+    let Some(name) = names.iter().find(|name| !found.iter().any(|i| i.name == **name)) else {
+        return Ok(found);
+    };
+    let links = net.links().await.unwrap_or_default();
+    let others: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
+    let hint = format!("this machine has: {}", others.join(", "));
+    let refused = parsed.error_at(
+        &Subject::Interface(name.clone()),
+        format!("no interface `{name}`"),
+        hint,
+    );
+    Err(refused.into())
 }
 
 /// What an earlier run has left of overrides.
@@ -178,6 +151,7 @@ struct Kept {
 async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
     let Started {
         config,
+        interfaces,
         reconciler,
         kept,
         doors,
@@ -199,6 +173,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         fault: kept.fault,
     });
     let (hosts, host_changes) = watch::channel(merge::hosts(&config));
+    let (interfaces, interface_changes) = watch::channel(interfaces);
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
     let (handle, requests, mut reloads) = control::Handle::new(QUEUE);
@@ -208,6 +183,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         reloads: results,
         verdicts: verdict_queue,
         next_hops: next_hop_queue,
+        interfaces: interface_changes,
         requests,
         saved: savings,
     };
@@ -218,7 +194,9 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     parts.spawn("overrides", kept.store.run(revisions, saved));
     parts.spawn("targets", follow(in_force_changes, targets));
     parts.spawn("health", health::run(target_changes, verdicts));
-    parts.spawn("next hops", next_hop::run(net, host_changes, next_hops));
+    parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
+    let names = config.node.interfaces.clone();
+    parts.spawn("interfaces", net::watch::run(net, names, interfaces));
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 

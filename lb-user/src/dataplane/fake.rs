@@ -14,8 +14,9 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
-use super::{ApplyError, Dataplane};
-use crate::model::status::NatUsage;
+use super::{ApplyError, AttachError, Attachment, Dataplane};
+use crate::model::status::{AttachMode, NatUsage};
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 
 /// See the module.
@@ -25,6 +26,10 @@ pub struct Fake {
     pub log: Vec<MapOp>,
     /// Fails the operations whose number, counted from 0 over the fake's life, it says yes to.
     pub fault: Box<dyn FnMut(usize) -> bool + Send>,
+    /// Where the program is.
+    pub attached: Vec<Interface>,
+    /// Interfaces, by name, refuse the program while it says yes to them.
+    pub refuse: Box<dyn FnMut(&str) -> bool + Send>,
     counters: BTreeMap<MemberId, Counters>,
     /// What a sweep finds.
     pub usage: NatUsage,
@@ -53,6 +58,8 @@ impl Default for Fake {
             },
             log: Vec::new(),
             fault: Box::new(|_| false),
+            attached: Vec::new(),
+            refuse: Box::new(|_| false),
             counters: BTreeMap::new(),
             usage: NatUsage::default(),
             flows: HashMap::new(),
@@ -90,6 +97,30 @@ impl Dataplane for Fake {
             MapOp::Grace => Ok(()),
             written => self.layout.apply(written),
         }
+    }
+
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        _: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
+        self.attached.clear();
+        let attach = |interface: &Interface| {
+            if (self.refuse)(&interface.name) {
+                return Err(AttachError::Refused {
+                    interface: interface.name.clone(),
+                    mode: AttachMode::Native,
+                    hint: "",
+                    source: "it is busy".into(),
+                });
+            }
+            self.attached.push(interface.clone());
+            Ok(Attachment {
+                mode: AttachMode::Native,
+                fallback: None,
+            })
+        };
+        Ok(interfaces.iter().map(attach).collect())
     }
 
     fn tables(&self) -> &dyn Tables {

@@ -16,8 +16,10 @@ use lb_common::select::Tables;
 use lb_common::stats::{Counters, DropReason};
 
 pub use error::ApplyError;
+pub use kernel::{AttachError, Attachment};
 
 use crate::model::status::NatUsage;
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 
 /// The maps of one program. One owner at a time writes them.
@@ -33,6 +35,17 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When a map is full or the kernel refuses a write.
     fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError>;
+
+    /// Puts the program on `interfaces`, all of them in one mode, and takes it off all others. Where it is already it
+    /// stays, and no packet passes it by meanwhile. Says of each what came of it: one that refuses stops no other.
+    ///
+    /// # Errors
+    /// When nothing can be attached anywhere.
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        mode: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError>;
 
     /// The maps as the program sees them.
     fn tables(&self) -> &dyn Tables;

@@ -119,9 +119,20 @@ pub const FAMILIES: &[Family] = &[
         help: "An interface that the XDP program is attached to, and how: native (in the driver) or generic (slower)",
         source: Source::Own(|status, put| {
             status.interfaces.iter().try_for_each(|interface| {
-                let mode = if interface.native { "native" } else { "generic" };
-                put(&[&interface.name, mode], Value::Whole(1))
+                let Ok(mode) = interface.attached else { return Ok(()) };
+                put(&[&interface.name, mode.label()], Value::Whole(1))
             })
+        }),
+    },
+    Family {
+        name: "fulcrum_interface_attached",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["interface"],
+        help: "Whether the program is attached to the interface (1), which needs an interface of this name to be there",
+        source: Source::Own(|status, put| {
+            let mut interfaces = status.interfaces.iter();
+            interfaces.try_for_each(|interface| put(&[&interface.name], truth(interface.attached.is_ok())))
         }),
     },
     Family {

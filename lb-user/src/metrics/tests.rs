@@ -10,7 +10,9 @@ use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
 use super::*;
-use crate::model::status::{BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus};
+use crate::model::status::{
+    AttachMode, BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus,
+};
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
 
 fn at(millis: u64) -> SystemTime {
@@ -79,7 +81,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         node: "lb1".to_owned(),
         interfaces: vec![InterfaceStatus {
             name: "eth0".to_owned(),
-            native: true,
+            attached: Ok(AttachMode::Native),
         }],
         services,
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],

@@ -3,6 +3,7 @@
 mod chain;
 pub mod config;
 pub mod health;
+pub mod interface;
 pub mod next_hop;
 pub mod status;
 
@@ -12,4 +13,5 @@ pub use config::{
     PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
 };
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
+pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};

@@ -17,7 +17,7 @@ use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol}
 pub struct Status {
     /// Of `[node]`.
     pub node: String,
-    /// One per interface of `[node]`.
+    /// One per interface of `[node]`; none before the program is attached for the first time.
     pub interfaces: Vec<InterfaceStatus>,
     /// In file order.
     pub services: Vec<ServiceStatus>,
@@ -75,13 +75,33 @@ impl Reloads {
     }
 }
 
-/// How the program sits on an interface.
+/// An interface of `[node]`.
 #[derive(Clone, Debug)]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Native (in the driver) or generic.
-    pub native: bool,
+    /// How the program sits on it; if it does not, why, for people.
+    pub attached: Result<AttachMode, String>,
+}
+
+/// Where on the receive path the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver.
+    Native,
+    /// In the kernel, after the driver.
+    Generic,
+}
+
+impl AttachMode {
+    /// As in file, metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// A service, its VIPs and backends.

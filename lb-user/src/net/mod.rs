@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
 pub mod ports;
+pub mod watch;
 pub mod wire;
 
 use std::io;

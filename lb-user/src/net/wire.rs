@@ -78,6 +78,24 @@ impl Net {
             .await
     }
 
+    /// Removes an interface, and with one end of a veth pair the other.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn remove_link(&self, interface: u32) -> Result<(), Error> {
+        let removed = self.handle().link().del(interface).execute().await;
+        removed.doing(|| format!("removing interface {interface}"))
+    }
+
+    /// Gives an interface another name. Before Linux 6.2 it must be off.
+    ///
+    /// # Errors
+    /// When the name is taken, or the kernel refuses.
+    pub async fn rename(&self, interface: u32, name: &str) -> Result<(), Error> {
+        let message = LinkUnspec::new_with_index(interface).name(name.to_owned()).build();
+        self.set(message, "renaming").await
+    }
+
     /// Makes an interface a port of a bridge.
     ///
     /// # Errors

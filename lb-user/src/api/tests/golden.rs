@@ -17,6 +17,12 @@ async fn status() {
       "mode": "generic"
     }
   ],
+  "unattached_interfaces": [
+    {
+      "name": "eth2",
+      "reason": "there is no interface of this name"
+    }
+  ],
   "services": [
     {
       "name": "web",

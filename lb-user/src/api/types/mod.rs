@@ -9,5 +9,6 @@ pub use command::{BackendPatch, Overridden, Reloaded};
 pub use explanation::{Explanation, Flow, KnownFlow, Phase, Verdict};
 pub use problem::Problem;
 pub use status::{
-    AdminState, BackendStatus, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus, Status, VipStatus, XdpMode,
+    AdminState, BackendStatus, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus, Status, UnattachedInterface,
+    VipStatus, XdpMode,
 };

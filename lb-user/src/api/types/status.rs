@@ -17,6 +17,8 @@ pub struct Status {
     pub version: String,
     /// One per interface that the program is attached to.
     pub interfaces: Vec<InterfaceStatus>,
+    /// One per interface of the file that the program is not attached to.
+    pub unattached_interfaces: Vec<UnattachedInterface>,
     /// In the order of the file.
     pub services: Vec<ServiceStatus>,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
@@ -36,6 +38,15 @@ pub struct InterfaceStatus {
     pub name: String,
     /// In the driver or not.
     pub mode: XdpMode,
+}
+
+/// An interface without the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnattachedInterface {
+    /// Its name.
+    pub name: String,
+    /// Why, for people: perhaps there is none of this name any more.
+    pub reason: String,
 }
 
 /// Where on the receive path the program runs.
@@ -179,10 +190,21 @@ pub struct NextHop {
 
 impl From<from::Status> for Status {
     fn from(status: from::Status) -> Self {
+        let (mut interfaces, mut unattached_interfaces) = (Vec::new(), Vec::new());
+        for from::InterfaceStatus { name, attached } in status.interfaces {
+            match attached {
+                Ok(mode) => interfaces.push(InterfaceStatus {
+                    name,
+                    mode: mode.into(),
+                }),
+                Err(reason) => unattached_interfaces.push(UnattachedInterface { name, reason }),
+            }
+        }
         Self {
             node: status.node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            interfaces: status.interfaces.into_iter().map(Into::into).collect(),
+            interfaces,
+            unattached_interfaces,
             services: status.services.into_iter().map(Into::into).collect(),
             drops: status
                 .drops
@@ -196,15 +218,11 @@ impl From<from::Status> for Status {
     }
 }
 
-impl From<from::InterfaceStatus> for InterfaceStatus {
-    fn from(interface: from::InterfaceStatus) -> Self {
-        Self {
-            name: interface.name,
-            mode: if interface.native {
-                XdpMode::Native
-            } else {
-                XdpMode::Generic
-            },
+impl From<from::AttachMode> for XdpMode {
+    fn from(mode: from::AttachMode) -> Self {
+        match mode {
+            from::AttachMode::Native => Self::Native,
+            from::AttachMode::Generic => Self::Generic,
         }
     }
 }

@@ -40,6 +40,7 @@ impl Running {
             reloads: results,
             verdicts: verdict_queue,
             next_hops,
+            interfaces: watch::channel(Vec::new()).1,
             requests,
             saved: savings,
         };

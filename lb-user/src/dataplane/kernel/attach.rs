@@ -1,24 +1,25 @@
 //! Attaching the program to interfaces, through links that are pinned.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{ProgramError, XdpMode as AyaMode};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode};
 use nix::libc;
 
 use super::object::{self, LoadError};
 use super::{Kernel, PinError, pins};
-use crate::model::{XdpMode, chain};
+use crate::model::status::AttachMode;
+use crate::model::{Interface, XdpMode, chain};
 
 /// How the program sits on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// The interface.
-    pub interface: String,
-    /// In the driver, and not in the kernel's receive path.
-    pub native: bool,
+    /// Where on its receive path.
+    pub mode: AttachMode,
     /// Why it is not native although that was tried first.
     pub fallback: Option<String>,
 }
@@ -27,12 +28,12 @@ pub struct Attachment {
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The kernel refused.
-    #[error("cannot attach to {interface} in {mode} mode{hint}")]
+    #[error("cannot attach to {interface} in {} mode{hint}", mode.label())]
     Refused {
         /// The interface.
         interface: String,
-        /// `native` or `generic`.
-        mode: &'static str,
+        /// How it was tried.
+        mode: AttachMode,
         /// What to do about it, if that is known.
         hint: &'static str,
         /// What the kernel said.
@@ -52,73 +53,78 @@ pub enum AttachError {
     Load(#[from] LoadError),
 }
 
-/// Native or generic: what a pin's name ends in.
-const MODES: [(bool, &str); 2] = [(true, "native"), (false, "generic")];
+/// In the order in which they are tried. A pin's name ends in the label.
+const MODES: [AttachMode; 2] = [AttachMode::Native, AttachMode::Generic];
 
 impl Kernel {
     /// Attaches to `interfaces`, or swaps the program of the links that are pinned for them, and takes the program off
     /// all others. Several interfaces are all attached in one mode. Without a pin folder the attachment ends with the
-    /// process. Maps of another layout are taken over to the end.
-    ///
-    /// # Errors
-    /// When an interface refuses; those before it stay attached.
-    pub fn attach(&mut self, interfaces: &[String], mode: XdpMode) -> Result<Vec<Attachment>, AttachError> {
-        self.before_swap()?;
-        let attached = self.attach_all(interfaces, mode);
-        self.after_swap(attached.is_ok());
-        attached
-    }
-
-    fn attach_all(&mut self, interfaces: &[String], mode: XdpMode) -> Result<Vec<Attachment>, AttachError> {
+    /// process.
+    pub(super) fn attach_all(
+        &mut self,
+        interfaces: &[Interface],
+        mode: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
         let folder = self.pin_dir.as_deref().map(pins::prepare_links).transpose()?;
-        if let Some(folder) = &folder {
-            pins::remove_links(folder, |interface| !interfaces.iter().any(|i| i == interface))?;
+        let folder = folder.as_deref();
+        if let Some(folder) = folder {
+            remove_strays(folder, interfaces)?;
         }
-        let mut all = Vec::with_capacity(interfaces.len());
-        for interface in interfaces {
-            all.push(self.attach_one(interface, mode, folder.as_deref())?);
-        }
+        self.counting
+            .keep_nics(|index| interfaces.iter().any(|i| i.index == index))?;
+        let mut all: Vec<_> = interfaces.iter().map(|i| self.attach_one(i, mode, folder)).collect();
         // What XDP redirects natively gets lost in a NIC whose driver has no native XDP: all of them or none.
-        let generic = all.iter().find(|a| !a.native).map(|a| a.interface.clone());
-        if let Some(generic) = generic {
-            for attachment in all.iter_mut().filter(|a| a.native) {
-                *attachment = self.attach_one(&attachment.interface, XdpMode::Generic, folder.as_deref())?;
-                attachment.fallback = Some(format!("{generic} refuses it, and packets go between them"));
+        let mut both = interfaces.iter().zip(&all);
+        let generic = both.find(|(_, a)| a.as_ref().is_ok_and(|a| a.mode == AttachMode::Generic));
+        if let Some((generic, _)) = generic {
+            let reason = format!("{} refuses it, and packets go between them", generic.name);
+            for (interface, attached) in interfaces.iter().zip(&mut all) {
+                if attached.as_ref().is_ok_and(|a| a.mode == AttachMode::Native) {
+                    *attached = self
+                        .attach_one(interface, XdpMode::Generic, folder)
+                        .map(|attachment| Attachment {
+                            fallback: Some(reason.clone()),
+                            ..attachment
+                        });
+                }
             }
         }
         Ok(all)
     }
 
-    fn attach_one(&mut self, interface: &str, mode: XdpMode, folder: Option<&Path>) -> Result<Attachment, AttachError> {
-        let attachment = |native, fallback| Attachment {
-            interface: interface.to_owned(),
-            native,
-            fallback,
-        };
-        let wanted = |native: bool| match mode {
+    fn attach_one(
+        &mut self,
+        interface: &Interface,
+        mode: XdpMode,
+        folder: Option<&Path>,
+    ) -> Result<Attachment, AttachError> {
+        let attachment = |mode, fallback| Attachment { mode, fallback };
+        let wanted = |attached: AttachMode| match mode {
             XdpMode::Auto => true,
-            XdpMode::Native => native,
-            XdpMode::Generic => !native,
+            XdpMode::Native => attached == AttachMode::Native,
+            XdpMode::Generic => attached == AttachMode::Generic,
         };
-        for (native, name) in MODES {
-            let Some(path) = folder.map(|f| pins::link(f, interface, name)).filter(|p| p.exists()) else {
+        self.counting.set_nic(interface.index, interface.mac)?;
+        for mode in MODES {
+            let path = folder.map(|f| pins::link(f, &interface.name, mode.label()));
+            let Some(path) = path.filter(|p| p.exists()) else {
                 continue;
             };
-            if wanted(native) && self.swap(&path) {
-                return Ok(attachment(native, None));
+            if wanted(mode) && self.swap(&path) {
+                return Ok(attachment(mode, None));
             }
-            // Of another mode, or of a NIC that is gone.
+            // Of another mode, or dead.
             pins::remove_link(&path)?;
         }
         if mode == XdpMode::Generic {
-            self.link(interface, false, folder)?;
-            return Ok(attachment(false, None));
+            self.link(interface, AttachMode::Generic, folder)?;
+            return Ok(attachment(AttachMode::Generic, None));
         }
-        match self.link(interface, true, folder) {
-            Ok(()) => Ok(attachment(true, None)),
+        match self.link(interface, AttachMode::Native, folder) {
+            Ok(()) => Ok(attachment(AttachMode::Native, None)),
             Err(refused @ AttachError::Refused { .. }) if mode == XdpMode::Auto && !refused.is_busy() => {
-                self.link(interface, false, folder)?;
-                Ok(attachment(false, Some(refused.reason())))
+                self.link(interface, AttachMode::Generic, folder)?;
+                Ok(attachment(AttachMode::Generic, Some(refused.reason())))
             }
             Err(error) => Err(error),
         }
@@ -139,11 +145,44 @@ impl Kernel {
             .is_ok()
     }
 
-    fn link(&mut self, interface: &str, native: bool, folder: Option<&Path>) -> Result<(), AttachError> {
-        let name = if native { "native" } else { "generic" };
-        let path = folder.map(|f| pins::link(f, interface, name));
-        link(&mut self.program, object::BALANCER, interface, native, path)
+    fn link(&mut self, interface: &Interface, mode: AttachMode, folder: Option<&Path>) -> Result<(), AttachError> {
+        let path = folder.map(|f| pins::link(f, &interface.name, mode.label()));
+        let attach = |xdp: &mut Xdp, mode| xdp.attach_to_if_index(interface.index, mode);
+        link(&mut self.program, object::BALANCER, &interface.name, attach, mode, path)
     }
+}
+
+/// Removes the links of interfaces that are not wanted, and those that are on another interface than the one that has
+/// the name now: it was renamed, or is gone.
+fn remove_strays(folder: &Path, interfaces: &[Interface]) -> Result<(), PinError> {
+    for path in pins::entries(folder)? {
+        let name = pins::interface_of(&path);
+        let there = interfaces.iter().find(|interface| interface.name == name);
+        if there.is_none_or(|interface| index_of(&path).is_some_and(|index| index != interface.index)) {
+            pins::remove_link(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The index of the interface that a pinned link is on, 0 when that is gone; `None` when the kernel does not say. It
+/// does in what /proc tells of the link's file descriptor, which is found by the link's id, since aya keeps it to itself.
+fn index_of(path: &Path) -> Option<u32> {
+    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
+    let id = link.info().ok()?.id();
+    fs::read_dir("/proc/self/fdinfo").ok()?.find_map(|descriptor| {
+        let text = fs::read_to_string(descriptor.ok()?.path()).ok()?;
+        link_index(&text, id)
+    })
+}
+
+/// The `ifindex` of an XDP link's `fdinfo`, if it is that of the link with this id.
+fn link_index(fdinfo: &str, id: u32) -> Option<u32> {
+    let field = |name: &str| {
+        let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
+        lines.find_map(|(key, value)| (key == name).then(|| value.trim().parse::<u32>().ok())?)
+    };
+    field("ifindex").filter(|_| field("link_id") == Some(id))
 }
 
 /// Attaches `entry` to `interface`, and pins the link at `path`; without a path, the link lives as long as `program`.
@@ -151,18 +190,22 @@ fn link(
     program: &mut Ebpf,
     entry: &'static str,
     interface: &str,
-    native: bool,
+    attach: impl FnOnce(&mut Xdp, AyaMode) -> Result<XdpLinkId, ProgramError>,
+    mode: AttachMode,
     path: Option<PathBuf>,
 ) -> Result<(), AttachError> {
-    let mode = if native { AyaMode::Driver } else { AyaMode::Skb };
+    let flag = match mode {
+        AttachMode::Native => AyaMode::Driver,
+        AttachMode::Generic => AyaMode::Skb,
+    };
     let xdp = object::xdp(program, entry)?;
     let refused = |error: ProgramError| AttachError::Refused {
         interface: interface.to_owned(),
-        mode: if native { "native" } else { "generic" },
+        mode,
         hint: hint(&error),
         source: Box::new(error),
     };
-    let id = xdp.attach(interface, mode).map_err(refused)?;
+    let id = attach(xdp, flag).map_err(refused)?;
     let Some(path) = path else { return Ok(()) };
     let link = xdp.take_link(id).map_err(refused)?;
     let link = FdLink::try_from(link).map_err(|_| AttachError::NotPinnable {
@@ -180,13 +223,14 @@ fn link(
 /// When the kernel refuses, or the pin is not on a bpffs.
 pub fn attach_pass(interface: &str, pin: &Path) -> Result<(), AttachError> {
     if let Some(folder) = pin.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| PinError::at("create", folder, error))?;
+        fs::create_dir_all(folder).map_err(|error| PinError::at("create", folder, error))?;
     }
     link(
         &mut object::load_pass()?,
         object::PASS,
         interface,
-        true,
+        |xdp, mode| xdp.attach(interface, mode),
+        AttachMode::Native,
         Some(pin.to_owned()),
     )
 }
@@ -216,5 +260,29 @@ fn hint(error: &ProgramError) -> &'static str {
         Some(libc::EOPNOTSUPP) => ": the driver has no native XDP; use xdp-mode = \"generic\"",
         Some(libc::ERANGE | libc::EINVAL) => ": the driver refuses; MTU above 3,500 bytes or LRO often are the cause",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_where_its_descriptor_says() {
+        let text =
+            "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t7\nprog_tag:\t0a1b\nprog_id:\t9\nifindex:\t3\n";
+        assert_eq!(link_index(text, 7), Some(3));
+        assert_eq!(link_index(text, 9), None, "another link's");
+        assert_eq!(
+            link_index(&text.replace("ifindex:\t3", "ifindex:\t0"), 7),
+            Some(0),
+            "gone"
+        );
+        assert_eq!(
+            link_index("pos:\t0\nlink_id:\t7\n", 7),
+            None,
+            "no link of XDP, or an old kernel"
+        );
+        assert_eq!(link_index("", 7), None);
     }
 }

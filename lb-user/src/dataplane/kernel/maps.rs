@@ -1,5 +1,6 @@
 //! Maps of the loaded program, as the layouts that both data planes share.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::Ebpf;
@@ -152,6 +153,8 @@ pub(super) struct Counting {
     inner: Array<MapData, u32>,
     nics: Array<MapData, Nic>,
     ports: DevMap<MapData>,
+    /// The interface in each place of these two.
+    places: BTreeMap<u32, u32>,
 }
 
 impl Counting {
@@ -165,22 +168,38 @@ impl Counting {
             inner,
             nics: take(source, "NICS")?,
             ports: take(source, "PORTS")?,
+            places: BTreeMap::new(),
         })
     }
 
     /// Tells the program of an interface that it is or will be on.
     pub(super) fn set_nic(&mut self, interface: u32, mac: Mac) -> Result<(), LoadError> {
-        let (place, nic) = (Nic::place(interface), Nic::new(interface, mac));
-        let taken = self.ports.get(place, 0).ok().map(|port| port.if_index);
-        if let Some(other) = taken.filter(|&other| other != interface) {
+        let place = Nic::place(interface);
+        if let Some(other) = self.places.get(&place).filter(|&&other| other != interface) {
             let clash = format!("interfaces {interface} and {other} have indices that are a multiple of {NICS} apart");
             return Err(LoadError::map("NICS", clash));
         }
+        self.put_nic(place, Nic::new(interface, mac), interface)?;
+        self.places.insert(place, interface);
+        Ok(())
+    }
+
+    /// Forgets the interfaces that `keep` does not name, so that others may have their places.
+    pub(super) fn keep_nics(&mut self, keep: impl Fn(u32) -> bool) -> Result<(), LoadError> {
+        while let Some((&place, _)) = self.places.iter().find(|&(_, &interface)| !keep(interface)) {
+            // To the kernel, interface 0 is none.
+            self.put_nic(place, Nic::default(), 0)?;
+            self.places.remove(&place);
+        }
+        Ok(())
+    }
+
+    fn put_nic(&mut self, place: u32, nic: Nic, port: u32) -> Result<(), LoadError> {
         self.nics
             .set(place, nic, 0)
             .map_err(|error| LoadError::map("NICS", error))?;
         self.ports
-            .set(place, interface, None, 0)
+            .set(place, port, None, 0)
             .map_err(|error| LoadError::map("PORTS", error))
     }
 

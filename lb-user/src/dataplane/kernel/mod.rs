@@ -36,6 +36,7 @@ use lb_common::stats::{Counters, DropReason};
 use super::tables::Layout;
 use super::{ApplyError, Dataplane};
 use crate::model::status::NatUsage;
+use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot};
 use carry::{Carry, Place};
 
@@ -101,7 +102,7 @@ impl Kernel {
         })
     }
 
-    /// Tells the program of an interface that it is or will be attached to: frames for a VIP that carry another MAC than
+    /// Tells the program of an interface, as attaching does: frames for a VIP that carry another MAC than
     /// its own pass, and packets that came in elsewhere may leave by it.
     ///
     /// # Errors
@@ -173,6 +174,18 @@ impl Dataplane for Kernel {
             MapOp::Grace => self.counting.grace(),
             written => self.layout.apply(written),
         }
+    }
+
+    fn attach(
+        &mut self,
+        interfaces: &[Interface],
+        mode: XdpMode,
+    ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
+        self.before_swap()?;
+        let attached = self.attach_all(interfaces, mode);
+        let all = attached.as_ref().is_ok_and(|each| each.iter().all(Result::is_ok));
+        self.after_swap(all);
+        attached
     }
 
     fn tables(&self) -> &dyn Tables {

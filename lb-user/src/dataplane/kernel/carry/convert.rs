@@ -1,51 +1,13 @@
-//! What was laid out otherwise: members and counters.
+//! What was laid out otherwise: counters.
 
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
-use lb_common::addr::{Ipv6Be, PortBe};
-use lb_common::backend::{MacFlags, Member};
+use lb_common::backend::Member;
 use lb_common::stats::Counters;
 
 use super::super::super::region::Region;
 use super::Failure;
-
-/// A member as the first release had it: no `nat`, so fewer fields.
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-pub(super) struct MemberV1 {
-    address: Ipv6Be,
-    next_hop: MacFlags,
-    local: MacFlags,
-    interface: u32,
-    port: PortBe,
-    pad: [u8; 26],
-}
-
-impl From<MemberV1> for Member {
-    fn from(old: MemberV1) -> Self {
-        Self {
-            address: old.address,
-            next_hop: old.next_hop,
-            local: old.local,
-            interface: old.interface,
-            port: old.port,
-            ..Self::default()
-        }
-    }
-}
-
-/// Copies the members in `from` to `to`, where there are none. Only a manager writes them, so once is enough.
-pub(super) fn members(from: &Path, to: &Path) -> Result<(), Failure> {
-    let old = mapped::<MemberV1>(from, "BACKENDS")?;
-    let mut new = mapped::<Member>(to, "BACKENDS")?;
-    for (id, &member) in (0..).zip(old.as_slice()) {
-        if let Some(place) = new.get_mut(id) {
-            *place = member.into();
-        }
-    }
-    Ok(())
-}
 
 /// Maps a pinned array into memory.
 fn mapped<T: Copy>(folder: &Path, name: &'static str) -> Result<Region<T>, Failure> {
@@ -110,28 +72,4 @@ impl Counting {
 
 fn cpus() -> Result<usize, Failure> {
     Ok(aya::util::nr_cpus().map_err(|(_, error)| error)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use lb_common::addr::Mac;
-
-    use super::*;
-
-    #[test]
-    fn a_member_of_the_first_release_is_read_as_it_was_written() {
-        assert_eq!(size_of::<MemberV1>(), 64);
-        let old = MemberV1 {
-            address: Ipv6Be([1, 2]),
-            next_hop: MacFlags::new(Mac([2, 0, 0, 0, 0, 7]), MacFlags::ALIVE),
-            local: MacFlags::new(Mac([2, 0, 0, 0, 0, 1]), 0),
-            interface: 9,
-            port: PortBe::new(80),
-            pad: [0; 26],
-        };
-        let new = Member::from(old);
-        assert_eq!((new.address, new.port, new.interface), (old.address, old.port, 9));
-        assert_eq!((new.next_hop, new.local), (old.next_hop, old.local));
-        assert_eq!((new.source, new.ports, new.idle), (Ipv6Be::default(), 0, 0));
-    }
 }

@@ -3,7 +3,7 @@
 //! The old program keeps working on the old maps until the links are swapped, and loses nothing by it:
 //!
 //! 1. New maps are made beside the old ones. What both layouts have in common is the same kernel map, pinned twice.
-//!    What differs is converted or copied: members, counters, flows.
+//!    What differs is converted or copied: counters, flows.
 //! 2. The manager fills the new maps, as at every start.
 //! 3. Immediately before the swap the new program is told to *hold*: it drops packets of TCP flows that it does not know,
 //!    which are sent again, where the kernel would reset their connections. What has come since step 1 is copied.
@@ -67,11 +67,8 @@ impl Carry {
         for source in &place.sources {
             // The old map, if it has to be brought along.
             let old = |name| find(&source.maps, name).filter(|_| find(&source.maps, name) != find(&place.maps, name));
-            // Members and counters came with the first program that was attached, and are the new program's own since.
+            // Counters came with the first program that was attached, and are the new program's own since.
             let first = !self.attached && source.folder == place.sources[0].folder;
-            if first && old("BACKENDS").is_some_and(|map| map.version == releases::MEMBERS_V1) {
-                convert::members(&source.folder, to)?;
-            }
             if first && old("COUNTERS").is_some() {
                 self.counting = Some(Counting::new(&source.folder, to)?);
             }
