@@ -185,6 +185,7 @@ pub enum Phase {
 /// | --- | --- |
 /// | 0 to 2 | the client has sent: something after its first packet; FIN; RST |
 /// | 8 to 10 | the backend has sent: something; FIN; RST |
+/// | 11 | its FIN came before the client's |
 /// | 31 | somebody is ending the flow |
 /// | 32 to 63 | [`Ticks`] |
 #[repr(transparent)]
@@ -192,6 +193,8 @@ pub enum Phase {
 pub struct Stamp(pub u64);
 
 impl Stamp {
+    const BACKEND_FIRST: u32 = 1 << 11;
+
     /// Mark of an entry that somebody is about to remove.
     pub const CLAIMED: u64 = 1 << 31;
 
@@ -232,7 +235,29 @@ impl Stamp {
             Side::Backend => 8,
         };
         let bits = self.0 as u32 & !(Event::RST << shift) | event.0 << shift;
-        Self(bits as u64 | (now as u64) << 32)
+        let closes_first = event.0 & Event::FIN != 0 && bits & Event::FIN == 0;
+        let first = if closes_first { Self::BACKEND_FIRST } else { 0 };
+        Self((bits | first) as u64 | (now as u64) << 32)
+    }
+
+    /// Does the backend still keep the connection in TIME-WAIT (RFC 9293 §3.3.2)? It does for a minute where it has sent
+    /// its FIN first, and meets a new connection from the same port with suspicion: the client has to try twice.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_in_time_wait(self) -> bool {
+        let (client, backend) = (self.0 as u32, self.0 as u32 >> 8);
+        self.0 as u32 & Self::BACKEND_FIRST != 0
+            && client & backend & Event::FIN != 0
+            && (client | backend) & Event::RST == 0
+    }
+
+    /// Is all that the client has sent so far its SYN, and then a RST? So it answers what it did not expect, as from a
+    /// connection that had the port before it and that the backend still keeps. Its next SYN finds that gone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tries_again(self) -> bool {
+        self.0 as u32 & (Event::FLOWS | Event::FIN | Event::RST) == Event::RST
+            && (self.0 as u32 >> 8) & (Event::FIN | Event::RST) == 0
     }
 
     /// How far the flow has come.
@@ -380,6 +405,48 @@ mod tests {
             stamp = stamp.heard(side, event, 8);
             assert_eq!(stamp.phase(), phase, "step {step}");
         }
+    }
+
+    #[test]
+    fn who_closes_first_waits() {
+        let (client, backend) = (Side::Client, Side::Backend);
+        let established = of_phase(Phase::Established, 7);
+        let both = |first, second| {
+            established
+                .heard(first, Event::FINISHES, 8)
+                .heard(second, Event::FINISHES, 9)
+        };
+        assert!(both(backend, client).is_in_time_wait());
+        assert!(
+            both(backend, client)
+                .heard(backend, Event::FINISHES, 9)
+                .is_in_time_wait()
+        );
+        assert!(!both(client, backend).is_in_time_wait());
+        assert!(
+            !both(client, backend)
+                .heard(backend, Event::FINISHES, 9)
+                .is_in_time_wait()
+        );
+        assert!(!both(backend, client).heard(client, Event::RESETS, 9).is_in_time_wait());
+        assert!(!established.heard(backend, Event::FINISHES, 8).is_in_time_wait());
+    }
+
+    #[test]
+    fn a_client_that_was_answered_for_another_tries_again() {
+        let (client, backend) = (Side::Client, Side::Backend);
+        let answered = Stamp::opened(7).heard(backend, Event::DATA, 7);
+        let reset = answered.heard(client, Event::RESETS, 7);
+        assert!(reset.tries_again() && reset.phase() == Phase::Closed);
+        // The SYN that follows opens it again.
+        assert_eq!(reset.heard(client, Event::OPENS, 8).phase(), Phase::Opening);
+        assert!(!answered.tries_again());
+        assert!(
+            !of_phase(Phase::Established, 7)
+                .heard(client, Event::RESETS, 7)
+                .tries_again()
+        );
+        assert!(!reset.heard(backend, Event::RESETS, 7).tries_again());
     }
 
     proptest! {

@@ -131,7 +131,7 @@ pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
         return false;
     }
     let over = known.is_over(flow.protocol, idle, heard.now);
-    if over || heard.opens && matches!(known.phase(), Phase::Closed) {
+    if over || heard.opens && matches!(known.phase(), Phase::Closed) && !known.tries_again() {
         if claim(&key, lease, known) {
             let _ = NAT_REPLY.remove(&key);
         }
@@ -254,8 +254,11 @@ impl Opening<'_> {
 /// Tries of a new flow before it takes a port whose flow may yield.
 const PATIENT_TRIES: u32 = PORT_TRIES / 4;
 
-/// Tries after that which go on from the port whose turn it is: of those that may yield, they have rested longest.
-const OLDEST_TRIES: u32 = PORT_TRIES / 2;
+/// Tries after that before it takes one that its backend may still keep in TIME-WAIT.
+const WARY_TRIES: u32 = PORT_TRIES / 2;
+
+/// The first of these tries go on from the port whose turn it is: of those that may yield, they have rested longest.
+const OLDEST_TRIES: u32 = WARY_TRIES * 3 / 4;
 
 /// So many ports are all tried before a flow is dropped, also for those that may yield.
 const FEW_PORTS: u32 = PORT_TRIES - PATIENT_TRIES;
@@ -354,7 +357,11 @@ extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
         }
         let free = match NAT_REPLY.get_ptr_mut(&key) {
             None => true,
-            Some(lease) => has_ended(lease, &key, search.now, tried >= PATIENT_TRIES),
+            Some(lease) => {
+                let wary = tried < PATIENT_TRIES + WARY_TRIES && count > u64::from(FEW_PORTS);
+                let need = tried >= PATIENT_TRIES && !(wary && stamp(lease).is_in_time_wait());
+                has_ended(lease, &key, search.now, need)
+            }
         };
         if free {
             return u32::from(key.ports.destination.0);

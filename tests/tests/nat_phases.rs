@@ -75,6 +75,16 @@ async fn entries_follow_the_flags() {
             ('C', RST, Closed),
             ('C', ACK, Established),
         ],
+        // A backend that keeps an older connection of that port in TIME-WAIT answers for that. The client resets it, and
+        // its next SYN is welcome, so the port stays.
+        &[
+            ('C', SYN, Opening),
+            ('B', ACK, Opening),
+            ('C', RST, Closed),
+            ('C', SYN, Opening),
+            ('B', SYN | ACK, Opening),
+            ('C', ACK, Established),
+        ],
         // A client that has forgotten its connection: the backend tells it, and it resets.
         &[
             ('C', SYN, Opening),
