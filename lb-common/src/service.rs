@@ -243,10 +243,21 @@ impl Decision {
 
 /// Bits of the one word in `FEATURES`.
 pub mod feature {
+    use crate::nat::Ticks;
+
     /// Some `nat` service keeps the client's address, so replies may come for any address.
     pub const CLIENT_SOURCE: u64 = 1;
-    /// Tables of an earlier version are being taken over: flows of TCP that are not known may still come.
-    pub const HOLD: u64 = 1 << 1;
+    /// Place of the [`Ticks`] until which tables of an earlier version are being taken over, so that flows of TCP that
+    /// are not known may still come. A time, so that it ends by itself when nobody is left to end it.
+    pub const HOLD_UNTIL: u32 = 32;
+
+    /// Are flows that are not known held at `now`, by this word?
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(word: u64, now: Ticks) -> bool {
+        let until = (word >> HOLD_UNTIL) as Ticks;
+        until != 0 && until.wrapping_sub(now) <= Ticks::MAX / 2
+    }
 }
 
 /// A key and its decision. The decision is written last and zeroed first, each as one atomic store.

@@ -59,9 +59,16 @@ pub(crate) fn stamp(entry: *mut Translation) -> Stamp {
 /// Removes the entry of a flow whose lease is gone. Whoever claims it removes it; nobody else makes another meanwhile.
 #[inline(always)]
 fn forget(key: &NatKey, entry: *mut Translation) {
-    let known = stamp(entry);
-    if !known.is_claimed() && exchange(entry, known, known.claimed()) {
-        let _ = NAT.remove(key);
+    // A packet on another CPU may just have changed it, which it does not do twice within a tick.
+    for _ in 0..2 {
+        let known = stamp(entry);
+        if known.is_claimed() {
+            return;
+        }
+        if exchange(entry, known, known.claimed()) {
+            let _ = NAT.remove(key);
+            return;
+        }
     }
 }
 
@@ -102,13 +109,14 @@ pub(crate) fn end(flow: &NatKey, entry: *mut Translation) {
     // SAFETY: the entry lies in a map.
     let key = unsafe { (*entry).other(flow.protocol) };
     match NAT_REPLY.get_ptr_mut(&key) {
-        Some(lease) => {
+        // SAFETY: as above.
+        Some(lease) if unsafe { (*lease).other(flow.protocol) } == *flow => {
             let known = stamp(lease);
             if !known.is_claimed() && claim(&key, lease, known) {
                 let _ = NAT_REPLY.remove(&key);
             }
         }
-        None => forget(flow, entry),
+        _ => forget(flow, entry),
     }
 }
 
@@ -139,13 +147,18 @@ pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
     }
     let told = known.heard(Side::Client, heard.event, heard.now);
     if !exchange(lease, known, told) {
-        // The backend answers on another CPU at this moment. The next packet tells it.
-        return true;
+        // Either the backend answers on another CPU at this moment, and the next packet tells the lease; or somebody has
+        // just ended the flow.
+        return !stamp(lease).is_claimed();
+    }
+    // Not by a plain store: a claim stays. An entry that is not told looks again.
+    let seen = stamp(entry);
+    if !seen.is_claimed() {
+        let _ = exchange(entry, seen, told);
     }
     // SAFETY: as above. The way back changes in three words; an answer in between may go to the right MAC from the
     // wrong one.
     unsafe {
-        (*entry).stamp = told;
         (*entry).client = heard.client;
         (*lease).client = heard.client;
         (*lease).local = heard.local;
@@ -270,7 +283,7 @@ const NO_PORT: PortBe = PortBe(0);
 #[inline(always)]
 pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
     let member = opening.member;
-    let search = Search {
+    let mut search = Search {
         key: opening.lease(opening.heard.key.ports.source),
         now: opening.heard.now,
         turn: opening.turn,
@@ -287,8 +300,9 @@ pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
             // The client's own port again: `take` says whether its flow yields.
             port = opening.heard.key.ports.source;
         }
-        match take(opening, port) {
-            Taken::Yes if enter(opening, port) => return Ok(()),
+        search.key.ports.destination = port;
+        match take(opening, &search.key) {
+            Taken::Yes if enter(opening, &search.key) => return Ok(()),
             Taken::Yes | Taken::NoRoom => return Err(DropReason::NatTable),
             // Somebody was faster.
             Taken::No => {}
@@ -376,30 +390,30 @@ fn has_ended(lease: *mut Translation, key: &NatKey, now: Ticks, need: bool) -> b
     let known = stamp(lease);
     // SAFETY: the entry lies in a map.
     let idle = unsafe { (*lease).idle };
-    known.is_over(key.protocol, idle, now) || need && known.may_yield(key.protocol, idle, now)
+    let ended = known.is_over(key.protocol, idle, now) || need && known.may_yield(key.protocol, idle, now);
+    ended && !known.is_claimed()
 }
 
 /// Makes the lease of a port that [`fulcrum_pick`] has found, unless somebody else has it by now.
 #[inline(never)]
-fn take(opening: &Opening<'_>, port: PortBe) -> Taken {
-    let key = opening.lease(port);
+fn take(opening: &Opening<'_>, key: &NatKey) -> Taken {
     let mut flags = u64::from(BPF_NOEXIST);
-    if let Some(lease) = NAT_REPLY.get_ptr_mut(&key) {
+    if let Some(lease) = NAT_REPLY.get_ptr_mut(key) {
         let known = stamp(lease);
-        if known.is_claimed() || !has_ended(lease, &key, opening.heard.now, true) || !claim(&key, lease, known) {
+        if known.is_claimed() || !has_ended(lease, key, opening.heard.now, true) || !claim(key, lease, known) {
             return Taken::No;
         }
         // Nobody else replaces what is claimed.
         flags = 0;
     }
-    let answer = opening.translation(&key, &opening.heard.key);
-    match NAT_REPLY.insert(&key, &answer, flags) {
+    let answer = opening.translation(key, &opening.heard.key);
+    match NAT_REPLY.insert(key, &answer, flags) {
         Ok(()) => Taken::Yes,
         Err(EEXIST) => Taken::No,
         Err(_) => {
             // What is claimed and stays would be nobody's for ever.
             if flags == 0 {
-                let _ = NAT_REPLY.remove(&key);
+                let _ = NAT_REPLY.remove(key);
             }
             Taken::NoRoom
         }
@@ -408,13 +422,12 @@ fn take(opening: &Opening<'_>, port: PortBe) -> Taken {
 
 /// Makes the entry of a flow that has its lease; false when there is no room for it.
 #[inline(never)]
-fn enter(opening: &Opening<'_>, port: PortBe) -> bool {
-    let key = opening.lease(port);
+fn enter(opening: &Opening<'_>, key: &NatKey) -> bool {
     let flow = &opening.heard.key;
-    let there = opening.translation(flow, &key);
+    let there = opening.translation(flow, key);
     let result = NAT.insert(flow, &there, u64::from(BPF_NOEXIST));
     if result.is_err() {
-        let _ = NAT_REPLY.remove(&key);
+        let _ = NAT_REPLY.remove(key);
     }
     matches!(result, Ok(()) | Err(EEXIST))
 }

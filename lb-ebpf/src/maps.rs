@@ -101,8 +101,8 @@ impl Tables for Maps {
     }
 }
 
-/// Are these bits of `lb_common::service::feature` set?
+/// The word of features.
 #[inline(always)]
-pub(crate) fn feature(bits: u64) -> bool {
-    FEATURES.get(0).is_some_and(|word| read_once(word) & bits != 0)
+pub(crate) fn features() -> u64 {
+    FEATURES.get(0).map_or(0, read_once)
 }

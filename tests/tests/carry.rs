@@ -233,7 +233,7 @@ async fn the_first_release_is_upgraded_under_load() {
 /// Does the attached program hold packets of flows that it does not know?
 fn held(pin_dir: &Path) -> bool {
     let features: Array<MapData, u64> = attached(pin_dir, "FEATURES").try_into().unwrap();
-    features.get(&0, 0).unwrap() & feature::HOLD != 0
+    features.get(&0, 0).unwrap() >> feature::HOLD_UNTIL != 0
 }
 
 const SEED: Seed = Seed([1, 2]);

@@ -104,7 +104,7 @@ fn member_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Optio
     let mut id = flow.member;
     let mut found = Maps.member(id).filter(|member| is(member));
     if found.is_none() {
-        id = moved(headers, flow)?;
+        id = backend_at(headers, &flow.destination, flow.ports.destination)?;
         found = Maps.member(id).filter(|member| is(member));
         found?;
         flows::follow(&heard.key, entry, id);
@@ -113,14 +113,13 @@ fn member_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Optio
     (read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0).then_some((entry, id, member))
 }
 
-/// Where the member of a flow's backend lies now.
+/// Where the member of a backend of `nat` lies.
 #[inline(always)]
-fn moved(headers: &Headers, flow: &Translation) -> Option<MemberId> {
-    let (to, port) = (flow.destination, flow.ports.destination);
+fn backend_at(headers: &Headers, address: &Ipv6Be, port: PortBe) -> Option<MemberId> {
     let decision = if headers.v4 {
-        select::find_v4(&Maps, to.last_v4(), port, headers.protocol)
+        select::find_v4(&Maps, address.last_v4(), port, headers.protocol)
     } else {
-        select::find_v6(&Maps, to, port, headers.protocol)
+        select::find_v6(&Maps, *address, port, headers.protocol)
     };
     matches!(decision.mode(), Some(Mode::Backend)).then(|| MemberId(decision.member_base()))
 }
@@ -134,6 +133,13 @@ fn open(service: Decision, hash: u64, headers: &Headers, heard: &Heard) -> Step<
     }
     let slot = select::slot(&Maps, service, hash)?;
     let chosen = select::member(&Maps, service, slot)?;
+    if chosen.next_hop.flags() & MacFlags::ALIVE == 0 {
+        // It is about to leave the ring.
+        return Err(Stop::Drop(DropReason::NoBackend));
+    }
+    if chosen.member.ports == 0 {
+        return Err(Stop::Drop(DropReason::Unresolved));
+    }
     let opening = Opening {
         heard,
         member: chosen.member,
@@ -146,7 +152,7 @@ fn open(service: Decision, hash: u64, headers: &Headers, heard: &Heard) -> Step<
 /// What becomes of a flow that is not known.
 #[inline(always)]
 fn unknown() -> Stop {
-    if maps::feature(feature::HOLD) {
+    if feature::holds(maps::features(), flows::now()) {
         Stop::Drop(DropReason::NatHeld)
     } else {
         Stop::Pass
@@ -156,7 +162,7 @@ fn unknown() -> Stop {
 /// May packets to an address with this decision be answers to translated flows?
 #[inline(always)]
 pub(crate) fn may_answer(to: Decision) -> bool {
-    to.has(Decision::NAT_SOURCE) || maps::feature(feature::CLIENT_SOURCE)
+    to.has(Decision::NAT_SOURCE) || maps::features() & feature::CLIENT_SOURCE != 0
 }
 
 /// Sends a backend's packet to its flow's client; `None` when it is of no flow. `length` is that of TCP or UDP.
@@ -169,7 +175,8 @@ pub(crate) fn answer(
 ) -> Step<Option<Sent>> {
     let key = flow.into();
     let Some(lease) = NAT_REPLY.get_ptr_mut(&key) else {
-        return if maps::feature(feature::HOLD) && is_backend(headers, &key) {
+        return if is_held(headers, &key) {
+            transmit::for_this_node(packet)?;
             Err(Stop::Drop(DropReason::NatHeld))
         } else {
             Ok(None)
@@ -187,16 +194,17 @@ pub(crate) fn answer(
     Ok(Some(sent))
 }
 
-/// Does this come from a backend of a `nat` service?
+/// May this be an answer to a flow that is still to be taken over: from a backend, to one of the ports that it sees?
 #[inline(always)]
-fn is_backend(headers: &Headers, key: &NatKey) -> bool {
-    let port: PortBe = key.ports.source;
-    let decision = if headers.v4 {
-        select::find_v4(&Maps, key.source.last_v4(), port, headers.protocol)
-    } else {
-        select::find_v6(&Maps, key.source, port, headers.protocol)
-    };
-    matches!(decision.mode(), Some(Mode::Backend))
+fn is_held(headers: &Headers, key: &NatKey) -> bool {
+    headers.protocol == protocol::TCP
+        && feature::holds(maps::features(), flows::now())
+        && backend_at(headers, &key.source, key.ports.source)
+            .and_then(|id| Maps.member(id))
+            .is_some_and(|member| {
+                let place = key.ports.destination.host().wrapping_sub(member.first_port);
+                place < member.ports
+            })
 }
 
 /// Gives a packet the addresses and ports of a translation.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::addr::{Ipv6Be, PortBe};
+use lb_common::backend::MacFlags;
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
@@ -94,7 +95,8 @@ pub(super) fn explain(
     }
 }
 
-/// The member of a flow's backend, wherever it lies now; `None` when the backend is gone.
+/// The member of a flow's backend, wherever it lies now; `None` when the backend is gone, or does not serve: then the flow
+/// ends with its next packet.
 fn member_of(tables: &dyn Tables, protocol: u8, flow: &Translation) -> Option<MemberId> {
     let (ip, port) = (flow.destination.to_ip(), flow.ports.destination);
     let is = |id: &MemberId| {
@@ -108,7 +110,12 @@ fn member_of(tables: &dyn Tables, protocol: u8, flow: &Translation) -> Option<Me
         };
         (decision.mode() == Some(service::Mode::Backend)).then(|| MemberId(decision.member_base()))
     };
-    Some(flow.member).filter(is).or_else(|| moved().filter(is))
+    let serves = |id: &MemberId| {
+        let member = tables.member(*id);
+        member.is_some_and(|member| select::read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0)
+    };
+    let found = Some(flow.member).filter(is).or_else(|| moved().filter(is));
+    found.filter(serves)
 }
 
 /// The flow that is asked about, as the program sees it.

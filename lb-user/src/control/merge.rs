@@ -184,6 +184,7 @@ impl Facts {
             addresses: self.vips().into_iter().map(address).collect(),
             services: self.config.services.iter().map(service).collect(),
             sources: BTreeSet::new(),
+            clients: false,
         }
     }
 

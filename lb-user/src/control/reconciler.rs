@@ -374,16 +374,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.
     fn carry_out(&mut self, mut installed: Snapshot, desired: &mut Desired) -> Result<(), Failure> {
+        let mut looked = false;
         loop {
             let placement = place(&installed, desired, &mut self.rings);
-            let stay: BTreeSet<IpAddr> = placement.target.sources().collect();
-            if installed.sources().any(|source| !stay.contains(&source)) && desired.sources.is_empty() {
+            if !looked && installed.loses_answers(&placement.target) {
                 // Flows outlive what the file said when they were opened.
-                self.sweep.run(&mut self.dataplane, &self.carried);
-                desired.sources.clone_from(&self.sweep.usage.sources);
-                if !desired.sources.is_subset(&stay) {
-                    continue;
-                }
+                looked = true;
+                let usage = self.sweep.look(&mut self.dataplane)?;
+                desired.sources.clone_from(&usage.sources);
+                desired.clients = usage.clients;
+                continue;
             }
             let ops = diff(&installed, &placement.target);
             apply(&mut self.dataplane, &ops)?;

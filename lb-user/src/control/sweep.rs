@@ -32,9 +32,8 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Sweeps once. What goes wrong is said, and tried again the next time.
     pub(super) fn run(&mut self, dataplane: &mut impl Dataplane, carried: &Carried) {
-        match dataplane.sweep() {
-            Ok(usage) => self.usage = usage,
-            Err(error) => tracing::warn!(reason = %chain(&error), "flows that are over cannot be ended"),
+        if let Err(error) = self.look(dataplane) {
+            tracing::warn!(reason = %chain(&error), "flows that are over cannot be ended");
         }
         match self.refused_since(dataplane) {
             Ok(since) => {
@@ -44,6 +43,12 @@ impl Sweep {
             }
             Err(error) => tracing::debug!(reason = %chain(&error), "drops cannot be read"),
         }
+    }
+
+    /// Ends the flows that are over, and counts the others.
+    pub(super) fn look(&mut self, dataplane: &mut impl Dataplane) -> Result<&NatUsage, ApplyError> {
+        self.usage = dataplane.sweep()?;
+        Ok(&self.usage)
     }
 
     /// How many new flows have been refused since the last sweep.

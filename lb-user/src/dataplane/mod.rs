@@ -68,7 +68,8 @@ pub trait Dataplane: Send {
     /// When the kernel refuses.
     fn sweep(&mut self) -> Result<NatUsage, ApplyError>;
 
-    /// What becomes of packets of a flow that is translated, as its client sends them; `None` for one that is not known.
+    /// What becomes of packets of a flow that is translated, as its client sends them; `None` for one that is not known, or
+    /// is over. The stamp is the lease's.
     ///
     /// # Errors
     /// When the kernel refuses a read.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::SLOTS_PER_BLOCK;
+use lb_common::nat::Ticks;
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, KeyV6, feature};
@@ -239,11 +240,11 @@ impl Layout {
         Ok(())
     }
 
-    /// Sets or clears [`feature::HOLD`], which is not derived from what is desired.
-    pub(super) fn hold(&mut self, held: bool) {
+    /// Has the program hold flows that it does not know, until then; 0 for no longer. See [`feature::holds`].
+    pub(super) fn hold(&mut self, until: Ticks) {
         if let Some(word) = self.features.get_mut(0) {
-            let others = *word & !feature::HOLD;
-            store_u64(word, if held { others | feature::HOLD } else { others });
+            let derived = *word & DERIVED;
+            store_u64(word, derived | u64::from(until) << feature::HOLD_UNTIL);
         }
     }
 

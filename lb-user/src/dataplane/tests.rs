@@ -113,6 +113,7 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             addresses: vips.map(|vip| (vip, policy)).into(),
             services: services.collect(),
             sources: BTreeSet::new(),
+            clients: false,
         };
         let owners = ports
             .iter()

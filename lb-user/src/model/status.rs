@@ -202,6 +202,8 @@ pub struct NatUsage {
     pub flows: BTreeMap<MemberId, NatFlows>,
     /// The source addresses of those whose client's is not kept.
     pub sources: BTreeSet<IpAddr>,
+    /// There are some whose client's is kept.
+    pub clients: bool,
 }
 
 /// What has become of a command about one backend.
@@ -285,6 +287,6 @@ pub enum Explanation {
 pub struct KnownFlow {
     /// What the backend sees as the client.
     pub source: SocketAddr,
-    /// How far it has come, as far as its client's side was told.
+    /// How far it has come.
     pub phase: Phase,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::service::Decision;
+use lb_common::service::{self, Decision};
 
 use super::snapshot::{ServiceKey, Snapshot};
 
@@ -15,7 +15,7 @@ use super::snapshot::{ServiceKey, Snapshot};
 pub enum MapOp {
     /// Sets a member's counters to zero, before another backend takes its place.
     ResetCounters(MemberId),
-    /// Writes a member. Of one that serves already, only the next hop and the flags change.
+    /// Writes a member. Of one that serves already, only the next hop, the flags and what `nat` shows change.
     PutMember(MemberId, Member),
     /// Writes a whole ring into a region that nothing refers to.
     PutRing {
@@ -43,21 +43,37 @@ pub enum MapOp {
     DelMember(MemberId),
 }
 
-/// What turns `installed` into `target`, in order: entries that go; members, rings, entries; members that go. Empty when
-/// nothing differs.
+/// What turns `installed` into `target`, in order: services and VIPs that go; addresses; members, rings, services; what
+/// `nat` needs no longer, members that go. Empty when nothing differs.
 ///
-/// Entries that go do so first, since what they lead to may be about to become another service's. A grace period
-/// follows them, before their places are taken; another one ends the change.
+/// Services that go do so first, since what they lead to may be about to become another's. A grace period follows them,
+/// before their places are taken; another one ends the change. Answers to flows of `nat` are known before the first flow
+/// can be opened, and until no packet can open one any more.
 #[must_use]
 pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
     let gone = installed
         .entries
-        .keys()
-        .filter(|&key| !target.entries.contains_key(key));
-    let mut ops: Vec<MapOp> = gone.map(|&key| MapOp::DelEntry(key)).collect();
+        .iter()
+        .filter(|&(key, _)| !target.entries.contains_key(key));
+    let (gone, helpers_gone): (Vec<_>, Vec<_>) = gone.partition(|(_, d)| d.is_service() || d.is_vip());
+    let mut ops: Vec<MapOp> = gone.iter().map(|&(&key, _)| MapOp::DelEntry(key)).collect();
     if !ops.is_empty() {
         ops.push(MapOp::Grace);
     }
+    let put = target
+        .entries
+        .iter()
+        .filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
+    let (services, others): (Vec<_>, Vec<_>) = put.partition(|(_, d)| d.is_service());
+    let (backends, addresses): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .partition(|(_, d)| d.mode() == Some(service::Mode::Backend));
+    let put = |(&key, &decision): (&ServiceKey, &Decision)| MapOp::PutEntry(key, decision);
+    let features = installed.features | target.features;
+    if features != installed.features {
+        ops.push(MapOp::PutFeatures(features));
+    }
+    ops.extend(addresses.into_iter().map(put));
     for (&id, &member) in &target.members {
         match installed.members.get(&id) {
             Some(old) if *old == member => {}
@@ -87,17 +103,12 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
             }),
         }
     }
-    if installed.features != target.features {
+    // These lead to members that have to be there.
+    ops.extend(backends.into_iter().chain(services).map(put));
+    ops.extend(helpers_gone.into_iter().map(|(&key, _)| MapOp::DelEntry(key)));
+    if features != target.features {
         ops.push(MapOp::PutFeatures(target.features));
     }
-    let put = target
-        .entries
-        .iter()
-        .filter(|&(key, decision)| installed.entries.get(key) != Some(decision));
-    // Services last: what their packets and the answers need is there before.
-    let (services, others): (Vec<_>, Vec<_>) = put.partition(|(_, decision)| decision.is_service());
-    let put = others.into_iter().chain(services);
-    ops.extend(put.map(|(&key, &decision)| MapOp::PutEntry(key, decision)));
     let gone: Vec<_> = installed
         .members
         .keys()

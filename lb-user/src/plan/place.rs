@@ -25,6 +25,8 @@ pub struct Desired {
     pub services: Vec<DesiredService>,
     /// Addresses that living flows of `nat` have as source, whatever the services say by now.
     pub sources: BTreeSet<IpAddr>,
+    /// There are living flows of `nat` that keep the client's address.
+    pub clients: bool,
 }
 
 /// A VIP.
@@ -169,6 +171,9 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
     }
     for &source in &desired.sources {
         add_source(source, &mut placement.target);
+    }
+    if desired.clients {
+        placement.target.features |= feature::CLIENT_SOURCE;
     }
     placement
 }
@@ -499,7 +504,7 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
             }),
     };
     // It is there in every mode, so that `nat` may come and go by one word.
-    let source = source(&service.nat.source, wanted, hop);
+    let source = source(&service.nat.source, wanted, hop, installed);
     // In `nat` a way without a source is none.
     let hop = hop.filter(|_| source.is_some() || service.mode != Mode::Nat);
     let mut flags = 0;
@@ -538,10 +543,17 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
 }
 
 /// What a backend sees as the client in `nat`: all zero for the client itself, `None` when the node has nothing to show.
-fn source(source: &NatSource, wanted: &DesiredMember, hop: Option<NextHop>) -> Option<Ipv6Be> {
+/// Where the way is not known at the moment, the source stays.
+fn source(
+    source: &NatSource,
+    wanted: &DesiredMember,
+    hop: Option<NextHop>,
+    installed: Option<&Member>,
+) -> Option<Ipv6Be> {
+    let before = || installed.map(|m| m.source).filter(|&s| s != Ipv6Be::default());
     let of_family = |ip: &IpAddr| ip.is_ipv4() == wanted.address.is_ipv4();
     match source {
-        NatSource::Auto => hop?.source.map(Ipv6Be::mapped),
+        NatSource::Auto => hop.map_or_else(before, |hop| hop.source.map(Ipv6Be::mapped)),
         NatSource::Client => Some(Ipv6Be::default()),
         NatSource::Floating(addresses) => addresses.iter().copied().find(of_family).map(Ipv6Be::mapped),
     }

@@ -78,4 +78,14 @@ impl Snapshot {
         let sources = self.entries.iter().filter(|(_, d)| d.has(Decision::NAT_SOURCE));
         sources.map(|(key, _)| key.ip())
     }
+
+    /// Does `target` no longer know answers to flows of `nat` that this does?
+    #[must_use]
+    pub fn loses_answers(&self, target: &Self) -> bool {
+        let stays = |source: IpAddr| {
+            let decision = target.entries.get(&ServiceKey::address(source));
+            decision.is_some_and(|d| d.has(Decision::NAT_SOURCE))
+        };
+        self.features & !target.features != 0 || !self.sources().all(stays)
+    }
 }

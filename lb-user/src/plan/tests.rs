@@ -54,6 +54,7 @@ fn desired(services: Vec<DesiredService>) -> Desired {
         addresses,
         services,
         sources: BTreeSet::new(),
+        clients: false,
     }
 }
 
@@ -159,7 +160,8 @@ fn operations_come_in_the_promised_order() {
         MapOp::DelEntry(_) => 0,
         MapOp::ResetCounters(_) | MapOp::PutMember(..) => 2,
         MapOp::PutRing { .. } | MapOp::PutSlots { .. } => 3,
-        MapOp::PutFeatures(_) | MapOp::PutEntry(..) => 4,
+        MapOp::PutEntry(_, decision) if decision.is_service() => 4,
+        MapOp::PutFeatures(_) | MapOp::PutEntry(..) => 1,
         MapOp::DelMember(_) => 6,
         MapOp::Grace => unreachable!("told by its place"),
     };

@@ -72,7 +72,16 @@ impl Kernel {
         }
         self.counting
             .keep_nics(|index| interfaces.iter().any(|i| i.index == index))?;
-        let mut all: Vec<_> = interfaces.iter().map(|i| self.attach_one(i, mode, folder)).collect();
+        // All of them first: as soon as one runs the program, it sends to the others.
+        let known: Vec<_> = interfaces
+            .iter()
+            .map(|i| self.counting.set_nic(i.index, i.mac))
+            .collect();
+        let mut all: Vec<_> = Vec::with_capacity(interfaces.len());
+        for (interface, known) in interfaces.iter().zip(known) {
+            let attached = known.map_err(AttachError::from);
+            all.push(attached.and_then(|()| self.attach_one(interface, mode, folder)));
+        }
         // What XDP redirects natively gets lost in a NIC whose driver has no native XDP: all of them or none.
         let mut both = interfaces.iter().zip(&all);
         let generic = both.find(|(_, a)| a.as_ref().is_ok_and(|a| a.mode == AttachMode::Generic));
@@ -104,7 +113,6 @@ impl Kernel {
             XdpMode::Native => attached == AttachMode::Native,
             XdpMode::Generic => attached == AttachMode::Generic,
         };
-        self.counting.set_nic(interface.index, interface.mac)?;
         for mode in MODES {
             let path = folder.map(|f| pins::link(f, &interface.name, mode.label()));
             let Some(path) = path.filter(|p| p.exists()) else {

@@ -66,6 +66,23 @@ impl Flows {
         })
     }
 
+    /// What becomes of packets with this key, with the stamp of its lease; `None` when the program would not go on with it.
+    pub(super) fn known(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        let Some(flow) = self.flows.get(key)? else {
+            return Ok(None);
+        };
+        let lease = self.leases.get(&flow.other(key.protocol))?;
+        let now = now().map_err(|error| refused("NAT_REPLY", error))?;
+        let living = lease.filter(|lease| {
+            let over = lease.stamp.is_over(key.protocol, lease.idle, now);
+            lease.other(key.protocol) == *key && !lease.stamp.is_claimed() && !over
+        });
+        Ok(living.map(|lease| Translation {
+            stamp: lease.stamp,
+            ..flow
+        }))
+    }
+
     /// Looks at every lease.
     pub(super) fn look(&self) -> Result<Seen, ApplyError> {
         let now = now().map_err(|error| refused("NAT_REPLY", error))?;
@@ -100,7 +117,9 @@ fn count(usage: &mut NatUsage, key: &NatKey, lease: &Translation) {
         Phase::Closed => &mut flows.closed,
     } += 1;
     // Where the client's address is kept, answers go to it, and it is nobody's source.
-    if key.destination != lease.destination {
+    if key.destination == lease.destination {
+        usage.clients = true;
+    } else {
         usage.sources.insert(key.destination.to_ip());
     }
 }

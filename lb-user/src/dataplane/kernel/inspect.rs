@@ -67,7 +67,7 @@ impl Kernel {
 
     /// Has the program drop packets of TCP flows that it does not know, or no longer.
     pub fn hold(&mut self, held: bool) {
-        self.layout.hold(held);
+        self.layout.hold(if held { u32::MAX / 4 } else { 0 });
     }
 
     /// Runs the sweep on these keys: how many it has ended.

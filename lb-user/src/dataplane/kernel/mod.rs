@@ -180,8 +180,10 @@ impl Dataplane for Kernel {
     ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
         self.before_swap()?;
         let attached = self.attach_all(interfaces, mode);
-        let all = attached.as_ref().is_ok_and(|each| each.iter().all(Result::is_ok));
-        self.after_swap(all);
+        let each = attached.as_deref().unwrap_or_default();
+        let any = each.iter().any(Result::is_ok);
+        let all = attached.is_ok() && each.iter().all(Result::is_ok);
+        self.after_swap(any, all);
         attached
     }
 
@@ -214,6 +216,6 @@ impl Dataplane for Kernel {
     }
 
     fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
-        self.flows.flows.get(key)
+        self.flows.known(key)
     }
 }

@@ -20,14 +20,20 @@ mod flows;
 mod releases;
 
 use lb_common::layout::MapLayout;
+use lb_common::nat::Ticks;
 
 use super::Kernel;
+use super::flows as kernel_flows;
 use super::object::LoadError;
 use super::pins::PinError;
 use convert::Counting;
 pub(super) use find::Place;
 use find::Source;
 use flows::Flows;
+
+/// 10 s, and it ends by itself: bounds how long connections that are over get no answer when a start is killed while it
+/// holds.
+const HOLD: Ticks = 10;
 
 /// What can go wrong on the way.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -120,23 +126,26 @@ impl Kernel {
         let Some(carry) = &mut self.carry else { return Ok(()) };
         carry.copy().map_err(|source| carry.failed(source))?;
         carry.place.complete()?;
-        self.layout.hold(!carry.flows.is_empty());
+        if !carry.flows.is_empty() {
+            let now = kernel_flows::now().map_err(|error| carry.failed(error.into()))?;
+            self.layout.hold(now.wrapping_add(HOLD).max(1));
+        }
         Ok(())
     }
 
     /// To be called when the links have been swapped, all of them, or not. What fails from here on does so to flows of
     /// the last moment, and is tried again by the next start.
-    pub(super) fn after_swap(&mut self, all: bool) {
+    pub(super) fn after_swap(&mut self, any: bool, all: bool) {
         let Some(mut carry) = self.carry.take() else { return };
-        carry.attached = true;
+        carry.attached |= any;
         if !all {
-            self.layout.hold(false);
+            self.layout.hold(0);
             self.carry = Some(carry);
             return;
         }
         // A CPU may still be running the old program.
         let copied = self.counting.grace().map_err(Failure::from).and_then(|()| carry.copy());
-        self.layout.hold(false);
+        self.layout.hold(0);
         if let Err(error) = copied.and_then(|()| Ok(carry.end()?)) {
             let error: &dyn std::error::Error = &*error;
             tracing::warn!(
