@@ -287,7 +287,7 @@ impl Node {
     /// # Panics
     /// When the kernel refuses.
     pub fn flow(&mut self, flow: Flow) -> Option<Translation> {
-        self.kernel().flow(&flow.key()).expect("NAT")
+        self.kernel().entry(&flow.key()).expect("NAT")
     }
 
     /// The lease of a flow that its backend sees as `there`.
@@ -337,7 +337,7 @@ impl Node {
         let mut lease = self.lease(there).expect("a lease");
         lease.stamp = old(lease.stamp);
         let flow = lease.other(key.protocol);
-        let mut entry = self.kernel().flow(&flow).expect("NAT").expect("a flow");
+        let mut entry = self.kernel().entry(&flow).expect("NAT").expect("a flow");
         entry.stamp = old(entry.stamp);
         self.kernel().put_lease(&key, Some(&lease)).expect("NAT_REPLY");
         self.kernel().put_flow(&flow, Some(&entry)).expect("NAT");

@@ -104,7 +104,7 @@ async fn unknown_flows_are_held() {
             destination: known.destination,
             ..known
         }
-        .from_port(29_999);
+        .from_port(if known.source.port() == 20_999 { 20_998 } else { 20_999 });
         let from_backend = stray.reversed().frame(mac_of(backend.parse().unwrap()), ACK, b"");
         node.drops(&from_backend, DropReason::NatHeld);
         let mut other = stray.reversed();

@@ -3,6 +3,7 @@
 use lb_common::addr::Ipv6Be;
 use lb_common::flow::Ports;
 use lb_common::nat::{NatKey, Phase, Stamp, Translation};
+use lb_common::service::feature;
 
 use super::*;
 use crate::model::status::{KnownFlow, NatFlows};
@@ -41,6 +42,23 @@ async fn a_source_stays_as_long_as_flows_have_it() {
         reconciler.dataplane.installed().unwrap(),
         reconciler.carried.placement.target
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_clients_themselves_are_known_as_long_as_flows_have_them() {
+    let keeps = nat().replace("table-size", "nat = { source = \"client\" }\ntable-size");
+    let mut reconciler = attached(Fake::default(), Node::default(), well(&keeps), SEED);
+    let known = |reconciler: &Reconciler<Fake, Node>| reconciler.dataplane.installed().unwrap().features;
+    assert!(reconciler.converge().await);
+    assert_eq!(known(&reconciler), feature::CLIENT_SOURCE);
+    reconciler.dataplane.usage.clients = true;
+    reconciler.facts.reconfigure(config(&nat()));
+    assert!(reconciler.converge().await);
+    assert_eq!(known(&reconciler), feature::CLIENT_SOURCE);
+    reconciler.dataplane.usage.clients = false;
+    reconciler.installed = None;
+    assert!(reconciler.converge().await);
+    assert_eq!(known(&reconciler), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,11 @@ impl Kernel {
         Self::load(seed, &layout::maps(flow_table), None, None)
     }
 
+    /// What becomes of a client's packets with this key, as the entry has it.
+    pub fn entry(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
+        self.flows.flows.get(key)
+    }
+
     /// What becomes of a backend's packets with this key.
     pub fn lease(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
         self.flows.leases.get(key)
