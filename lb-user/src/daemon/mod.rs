@@ -70,7 +70,7 @@ pub async fn run(path: &Path) -> Result<()> {
     machine::confirm(&net, &parsed).await?;
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
-    let fresh = lock.attachments()?.is_empty();
+    let fresh = lock.is_unused()?;
     match start(&net, &parsed, interfaces, seed).await {
         Ok(started) => supervise(path, &mut wakers, net, started).await,
         Err(error) => {
