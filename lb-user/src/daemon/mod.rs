@@ -51,6 +51,9 @@ const QUEUE: usize = 1024;
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
+/// 10 s; bounds how long a file is not taken after the machine has become what it was refused for.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -208,6 +211,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 Wake::File => (false, None),
             },
             Some(asker) = reloads.recv() => (true, Some(asker)),
+            () = tokio::time::sleep(RETRY), if reload.is_pending() => (false, None),
             ended = parts.ended() => break Err(ended),
         };
         let taken = reload.read(forced).await.map(|taken| {
