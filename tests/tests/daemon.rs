@@ -227,7 +227,7 @@ async fn generic_mode_where_native_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_what_keeps_it_from_starting() {
-    if gate::root() == Gate::Skip {
+    if gate::root_with(&["ip"]) == Gate::Skip {
         return;
     }
     let node = Node::new().await;
@@ -251,6 +251,19 @@ async fn it_says_what_keeps_it_from_starting() {
             .unwrap()
             .ends_with("ok: 1 service, 2 backends\n")
     );
+    // One device by two names: the second is one too many.
+    let altname = ["link", "property", "add", "dev", "eth0", "altname", "uplink0"];
+    let mut ip = std::process::Command::new("ip");
+    node.namespace.confine(&mut ip);
+    assert!(ip.args(altname).status().unwrap().success());
+    let both = node.head("eth0").replace("[\"eth0\"]", "[\n\"eth0\",\n\"uplink0\"]");
+    node.configure(&format!("{both}{SERVICE}"));
+    let text = refused(&mut run());
+    assert!(
+        text.contains("`uplink0` and `eth0` are one interface") && text.contains("fulcrum.toml:5:"),
+        "{text}"
+    );
+    assert!(!node.path("bpf").exists());
     // No privileges: which are missing.
     node.configure(&format!("{}{SERVICE}", node.head("eth0")));
     let folder = node.path("fulcrum.toml").parent().unwrap().to_owned();

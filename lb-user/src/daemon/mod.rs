@@ -21,6 +21,7 @@ mod reload;
 mod seed;
 mod whole;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,10 +126,21 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: See
     })
 }
 
-/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen.
+/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen, and each once.
 async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
     let names = &parsed.config.node.interfaces;
     let found = net::watch::look(net, names).await?;
+    let mut seen = HashMap::new();
+    for Interface { name, index, .. } in &found {
+        if let Some(first) = seen.insert(index, name) {
+            let refused = parsed.error_at(
+                &Subject::Interface(name.clone()),
+                format!("`{name}` and `{first}` are one interface"),
+                "an interface may have several names (`ip link` shows them as altname): name it once",
+            );
+            return Err(refused.into());
+        }
+    }
     let Some(name) = names.iter().find(|name| !found.iter().any(|i| i.name == **name)) else {
         return Ok(found);
     };
