@@ -130,16 +130,24 @@ impl Node {
     /// When it neither answers nor ends.
     pub async fn try_start(&self) -> Result<Daemon, String> {
         let config = self.path("fulcrum.toml");
+        self.try_start_as(self.command(&["run", "-c", &config.to_string_lossy()]))
+            .await
+    }
+
+    /// As [`Self::try_start`], with a [command](Self::command) that the test has made.
+    ///
+    /// # Errors
+    /// The log, when it ends instead.
+    ///
+    /// # Panics
+    /// When it neither answers nor ends.
+    pub async fn try_start_as(&self, mut command: Command) -> Result<Daemon, String> {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .expect("a log");
-        let child = self
-            .command(&["run", "-c", &config.to_string_lossy()])
-            .stderr(log)
-            .spawn()
-            .expect("fulcrum");
+        let child = command.stderr(log).spawn().expect("fulcrum");
         let mut daemon = Daemon { child };
         let deadline = Instant::now() + DEADLINE;
         loop {

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
 
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{Node, refused};
@@ -114,12 +113,17 @@ async fn what_the_machine_does_not_keep_refuses_a_reload() {
         .await;
     assert_eq!(reserved(&node), "80,15000-15009,20005", "what runs stays");
 
-    // Somebody has it now, and says so by a signal.
+    // Somebody has it now: the file is taken as it stands, and has been refused once only.
     let net = Net::inside(&node.namespace).unwrap();
     let eth0 = net.index("eth0").await.unwrap();
     net.add_address(eth0, [10, 9, 0, 250].into(), 24).await.unwrap();
-    daemon.signal(Signal::SIGHUP);
     node.until("it is taken", |s| s.refused_reload.is_none()).await;
+    assert_eq!(
+        node.log().matches("does not have 10.9.0.250").count(),
+        1,
+        "{}",
+        node.log()
+    );
     // A VIP will do.
     node.configure(&good.replace("10.9.0.1\"", "10.9.0.100\""));
     node.until("a VIP as source is taken", |_| {
@@ -149,15 +153,13 @@ async fn what_the_machine_does_not_keep_refuses_a_reload() {
     let mut command = node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]);
     // SAFETY: between fork and exec the closure makes system calls only, and neither allocates nor locks.
     unsafe { command.pre_exec(|| Ok(protect_sysctls()?)) };
-    let log = fs::File::options().append(true).open(node.path("log")).unwrap();
-    let mut daemon = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let daemon = node.try_start_as(command).await.unwrap_or_else(|log| panic!("{log}"));
     let ready = |s: &Status| s.fault.is_none() && s.services.len() == 1;
     node.until("it serves", ready).await;
     let warning = "add 15000-15010 to net.ipv4.ip_local_reserved_ports";
     node.until("it warns", |_| node.log().contains(warning)).await;
     assert_eq!(reserved(&node), "80,15000-15009,20005");
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    drop(daemon);
 }
 
 /// Makes /proc/sys read-only for this process, as in many a container.

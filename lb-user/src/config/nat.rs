@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::address;
-use super::fault::{Checked, Span, fault};
+use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, Value, excerpt};
 use super::schema;
 use super::service::Draft;
@@ -50,6 +50,17 @@ pub(super) fn source_of_family(draft: &Draft) -> Checked<()> {
     Err(fault(draft.nat.source.clone(), message)
         .other(span.clone(), "its VIP")
         .hint("add one, or let the node use its own: source = \"auto\""))
+}
+
+/// Ports below are those of servers: programs bind them by their number.
+const LOWEST: u16 = 1024;
+
+/// A warning where ports of the node may be those of its own servers.
+pub(super) fn low_ports(draft: &Draft) -> Option<Box<Fault>> {
+    let ports = draft.service.nat_ports().filter(|ports| ports.first() < LOWEST)?;
+    let message = format!("ports below {LOWEST} are those of services of the node itself, and {ports} has some");
+    let hint = format!("what comes for them may be taken for a backend's answer: begin the range at {LOWEST} or above");
+    Some(fault(draft.nat.ports.clone(), message).hint(hint))
 }
 
 fn source(value: &Value<'_>) -> Checked<NatSource> {

@@ -90,6 +90,7 @@ impl Reader {
             nat: nat_places,
         };
         nat::source_of_family(&draft)?;
+        self.warnings.extend(nat::low_ports(&draft));
         let name = &draft.service.name;
         let places = [
             (Subject::NatSource(name.to_string()), &draft.nat.source),

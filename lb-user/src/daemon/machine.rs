@@ -1,7 +1,8 @@
 //! What a file promises of `nat` and only this machine can confirm: ports that the kernel leaves alone, and addresses
 //! that somebody owns.
 //!
-//! Seen first, then judged, at the start and at every reload. That an address stays is not looked after: also a VIP
+//! Seen first, then judged, at the start and at every reload; what a reload is refused for is looked at again until it
+//! is taken or the file is another. That an address stays is not looked after: also a VIP
 //! that leaves the node with this very reload is still there when it is judged.
 
 use std::collections::BTreeSet;

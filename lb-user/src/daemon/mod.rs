@@ -21,6 +21,7 @@ mod reload;
 mod seed;
 mod whole;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,9 @@ const QUEUE: usize = 1024;
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
+/// 10 s; bounds how long a file is not taken after the machine has become what it was refused for.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -70,7 +74,7 @@ pub async fn run(path: &Path) -> Result<()> {
     machine::confirm(&net, &parsed).await?;
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
-    let fresh = lock.attachments()?.is_empty();
+    let fresh = lock.is_unused()?;
     match start(&net, &parsed, interfaces, seed).await {
         Ok(started) => supervise(path, &mut wakers, net, started).await,
         Err(error) => {
@@ -122,10 +126,21 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: See
     })
 }
 
-/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen.
+/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen, and each once.
 async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
     let names = &parsed.config.node.interfaces;
     let found = net::watch::look(net, names).await?;
+    let mut seen = HashMap::new();
+    for Interface { name, index, .. } in &found {
+        if let Some(first) = seen.insert(index, name) {
+            let refused = parsed.error_at(
+                &Subject::Interface(name.clone()),
+                format!("`{name}` and `{first}` are one interface"),
+                "an interface may have several names (`ip link` shows them as altname): name it once",
+            );
+            return Err(refused.into());
+        }
+    }
     let Some(name) = names.iter().find(|name| !found.iter().any(|i| i.name == **name)) else {
         return Ok(found);
     };
@@ -208,6 +223,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 Wake::File => (false, None),
             },
             Some(asker) = reloads.recv() => (true, Some(asker)),
+            () = tokio::time::sleep(RETRY), if reload.is_pending() => (false, None),
             ended = parts.ended() => break Err(ended),
         };
         let taken = reload.read(forced).await.map(|taken| {

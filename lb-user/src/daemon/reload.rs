@@ -19,6 +19,20 @@ pub(super) struct Taken {
     pub(super) changed: bool,
 }
 
+/// Why a file is not taken.
+enum Refusal {
+    /// For itself.
+    OfFile(ReloadRefused),
+    /// For what this machine does not keep at the moment.
+    OfMachine(ReloadRefused),
+}
+
+impl From<ReloadRefused> for Refusal {
+    fn from(reason: ReloadRefused) -> Self {
+        Self::OfFile(reason)
+    }
+}
+
 /// The file, and what of it runs.
 pub(super) struct Reload {
     path: PathBuf,
@@ -26,6 +40,8 @@ pub(super) struct Reload {
     running: Arc<Config>,
     /// What was read last, accepted or not.
     seen: Option<Vec<u8>>,
+    /// That was refused for what this machine is like, which may change without the file.
+    pending: bool,
     results: Reloads,
 }
 
@@ -36,22 +52,27 @@ impl Reload {
             net,
             running,
             seen: None,
+            pending: false,
             results: Reloads::none(SystemTime::now()),
         }
     }
 
     /// Reads the file. `None` when it says nothing new; unless `forced`, one that has not been touched is not even
-    /// looked at.
+    /// looked at, except while it is [pending](Self::is_pending). Then it is refused again in silence, as long as it is
+    /// for the same reason.
     ///
     /// # Errors
     /// Why it is refused; the running configuration stays.
     pub(super) async fn read(&mut self, forced: bool) -> Result<Option<Taken>, ReloadRefused> {
         let text = fs::read(&self.path).ok();
-        if !forced && text.is_some() && text == self.seen {
+        let again = !forced && text.is_some() && text == self.seen;
+        if again && !self.pending {
             return Ok(None);
         }
         self.seen = text;
-        match self.accept().await {
+        let outcome = self.accept(again).await;
+        self.pending = matches!(outcome, Err(Refusal::OfMachine(_)));
+        match outcome {
             Ok(config) => {
                 let changed = config != self.running;
                 if changed {
@@ -63,12 +84,20 @@ impl Reload {
                 self.results.accept(SystemTime::now());
                 Ok(Some(Taken { config, changed }))
             }
-            Err(reason) => {
-                tracing::error!("reload refused, the running configuration stays:\n{reason}");
-                self.results.refuse(SystemTime::now(), reason.to_string());
+            Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {
+                let text = reason.to_string();
+                if !again || self.results.refusal.as_ref() != Some(&text) {
+                    tracing::error!("reload refused, the running configuration stays:\n{reason}");
+                    self.results.refuse(SystemTime::now(), text);
+                }
                 Err(reason)
             }
         }
+    }
+
+    /// May the file be taken later as it is?
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending
     }
 
     /// What came of it so far.
@@ -76,9 +105,10 @@ impl Reload {
         &self.results
     }
 
-    async fn accept(&self) -> Result<Arc<Config>, ReloadRefused> {
+    /// Judges the file. What it warns of has been said when it is read `again`.
+    async fn accept(&self, again: bool) -> Result<Arc<Config>, Refusal> {
         let parsed = config::load(&self.path).map_err(|error| ReloadRefused::File(error.to_string()))?;
-        for warning in &parsed.warnings {
+        for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
         let (old, new) = (&self.running, &parsed.config);
@@ -105,14 +135,15 @@ impl Reload {
             .map(|(key, _)| *key)
             .collect();
         if !changed.is_empty() {
-            return Err(ReloadRefused::Fixed(format!(
+            let reason = format!(
                 "{}: {} cannot change while the daemon runs; restart it (packets keep flowing meanwhile)",
                 self.path.display(),
                 changed.join(", ")
-            )));
+            );
+            return Err(ReloadRefused::Fixed(reason).into());
         }
         let confirmed = machine::confirm(&self.net, &parsed).await;
-        confirmed.map_err(|error| ReloadRefused::File(format!("{error:#}")))?;
+        confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok(Arc::new(parsed.config))
     }
 }

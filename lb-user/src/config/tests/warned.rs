@@ -55,6 +55,18 @@ fn draining_in_nat_cuts_nobody() {
 }
 
 #[test]
+fn ports_of_servers() {
+    let service = |nat: &str| format!("{NODE}{}[service.nat]\n{nat}{BACKEND}", SERVICE.replace("dsr", "nat"));
+    let low = "ports = \"1023-1999\"\n";
+    let message = "ports below 1024 are those of services of the node itself, and 1023-1999 has some";
+    one(&service(low), 8, 9, message);
+    assert_eq!(warnings(&service(&low.replace("1023", "1024"))), []);
+    // No port of the node's.
+    assert_eq!(warnings(&service(&format!("source = \"client\"\n{low}"))), []);
+    assert_eq!(warnings(&service(low).replace("\"nat\"", "\"dsr\"")), []);
+}
+
+#[test]
 fn a_small_ring() {
     let text = format!("{NODE}{SERVICE}table-size = 64\n{BACKEND}");
     one(&text, 7, 14, "64 slots for 1 backends make shares coarse");

@@ -74,17 +74,6 @@ impl<K: Pod, V: Pod> Batch<K, V> {
         }
     }
 
-    /// Every entry.
-    #[allow(dead_code, reason = "for whoever looks at a small table")]
-    pub(super) fn entries(&self) -> io::Result<Vec<(K, V)>> {
-        let mut all = Vec::new();
-        self.visit(|keys, values| {
-            all.extend(keys.iter().copied().zip(values.iter().copied()));
-            Ok::<_, io::Error>(())
-        })?;
-        Ok(all)
-    }
-
     /// Reads the chunk at `place`, and moves that on.
     fn read(&self, chunk: &mut Chunk<K, V>, place: &mut Option<u32>) -> nix::Result<()> {
         chunk.keys.clear();

@@ -47,6 +47,21 @@ impl Lock {
             .collect()
     }
 
+    /// Is there nothing of an earlier run? Maps may stay where no link does: the kernel takes the program off an interface
+    /// that goes, and the daemon its link.
+    ///
+    /// # Errors
+    /// When the folders cannot be read.
+    pub fn is_unused(&self) -> Result<bool, PinError> {
+        let links = pins::links_folder(&self.pin_dir);
+        for folder in pins::all_maps_folders(&self.pin_dir)?.into_iter().chain([links]) {
+            if !pins::entries(&folder)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The VIPs that the maps say Fulcrum put on the node, and the folders of maps that this version cannot read. The VIPs
     /// are to be taken off before [`Self::detach`], which forgets whose they are.
     ///

@@ -35,7 +35,8 @@ impl Counting {
     pub(super) fn new(from: &Path, to: &Path) -> Result<Self, Failure> {
         let members = mapped::<Member>(to, "BACKENDS")?;
         let ids = (0..).zip(members.as_slice()).filter(|(_, member)| member.exists());
-        let zeros = |(id, _)| Ok((id, PerCpuValues::try_from(vec![[0; 3]; cpus()?])?));
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let zeros = |(id, _)| Ok((id, PerCpuValues::try_from(vec![[0; 3]; cpus])?));
         Ok(Self {
             added: ids.map(zeros).collect::<Result<_, Failure>>()?,
             from: Map::from_map_data(MapData::from_pin(from.join("COUNTERS"))?)?.try_into()?,
@@ -68,8 +69,4 @@ impl Counting {
         }
         Ok(())
     }
-}
-
-fn cpus() -> Result<usize, Failure> {
-    Ok(aya::util::nr_cpus().map_err(|(_, error)| error)?)
 }
