@@ -59,8 +59,9 @@ impl ReservedPorts {
     /// Keeps `ranges`, and no longer what an earlier call has added besides.
     ///
     /// # Errors
-    /// When the list cannot be read or written. Then nothing has changed, unless the list is longer than a page, which
-    /// the kernel takes in parts: it has those from before the failure, and they count as somebody else's from then on.
+    /// When the list cannot be read or written. Then nothing has changed, unless the new list is longer than a page: the
+    /// kernel takes such in parts, so it may be left with the lower ports alone, without what others kept above them.
+    /// What has been added counts as somebody else's then.
     pub fn keep(&mut self, ranges: impl IntoIterator<Item = PortRange>) -> Result<(), Error> {
         let wanted: Ports = ranges.into_iter().flat_map(|r| r.first()..=r.last()).collect();
         if wanted.is_empty() && self.added.is_empty() {
