@@ -57,6 +57,8 @@ const NAT_PORT: u16 = 31_000;
 
 struct Test {
     segment: Segment,
+    /// Another size is another layout of the maps.
+    flow_table: u32,
 }
 
 impl Test {
@@ -76,12 +78,24 @@ impl Test {
         for number in SERVERS + 1..=MANY {
             last.add_address(eth0, v4(10 + number), 24).await.unwrap();
         }
-        Self { segment }
+        Self {
+            segment,
+            flow_table: 4096,
+        }
     }
 
     fn configure(&self, nat: u8, dsr: u8) {
         let node = &self.segment.node;
-        node.configure(&format!("{}{}", node.head("eth0"), services(nat, dsr)));
+        let table = format!("flow-table-size = {}\n[admin]", self.flow_table);
+        let head = node.head("eth0").replace("[admin]", &table);
+        node.configure(&format!("{head}{}", services(nat, dsr)));
+    }
+
+    /// The folders of maps: one, named after their layout.
+    fn layouts(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.segment.node.path("bpf")).unwrap();
+        let names = folders.map(|folder| folder.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("maps-")).collect()
     }
 
     /// Waits until the services have so many backends, and all of them serve.
@@ -122,8 +136,7 @@ async fn downloads_survive_daemons_reloads_and_in_nat_a_drain() {
     if gate::root_with(&["curl"]) == Gate::Skip {
         return;
     }
-    let test = Test::new().await;
-    let node = &test.segment.node;
+    let mut test = Test::new().await;
     let listen = |index: u8| [format!("{}:8080", v4(11 + index)), DSR.to_string()];
     let _servers: Vec<_> = (0..SERVERS)
         .map(|index| test.segment.serve(index.into(), &listen(index)))
@@ -133,7 +146,7 @@ async fn downloads_survive_daemons_reloads_and_in_nat_a_drain() {
     // backends give the same ring.
     let mut stays: Vec<(u16, String)> = Vec::new();
     test.configure(SERVERS, SERVERS + 1);
-    let mut daemon = node.start().await;
+    let mut daemon = test.segment.node.start().await;
     for count in [SERVERS + 1, SERVERS] {
         test.configure(SERVERS, count);
         test.serves(SERVERS, count).await;
@@ -160,14 +173,26 @@ async fn downloads_survive_daemons_reloads_and_in_nat_a_drain() {
 
     daemon.end(Signal::SIGKILL);
     go_on("without a daemon, which was killed").await;
-    daemon = node.start().await;
+    daemon = test.segment.node.start().await;
     test.serves(SERVERS, SERVERS).await;
     go_on("with the next daemon").await;
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     go_on("without a daemon, which was ended").await;
-    let _daemon = node.start().await;
+    let daemon = test.segment.node.start().await;
     test.serves(SERVERS, SERVERS).await;
     go_on("with the daemon after that").await;
+    assert_eq!(test.backend(NAT_PORT, NAT).await, (nat_backend.clone(), seen));
+
+    let old = test.layouts();
+    daemon.signal(Signal::SIGKILL);
+    drop(daemon);
+    test.flow_table = 8192;
+    test.configure(SERVERS, SERVERS);
+    let _daemon = test.segment.node.start().await;
+    test.serves(SERVERS, SERVERS).await;
+    go_on("with maps of another layout").await;
+    let new = test.layouts();
+    assert!(old.len() == 1 && new.len() == 1 && old != new, "{old:?} {new:?}");
     assert_eq!(test.backend(NAT_PORT, NAT).await, (nat_backend.clone(), seen));
 
     test.configure(SERVERS + 1, SERVERS + 1);
@@ -185,7 +210,12 @@ async fn downloads_survive_daemons_reloads_and_in_nat_a_drain() {
         state: Some(AdminState::Drain),
         ..BackendPatch::default()
     };
-    node.client().patch("nat", &nat_backend, drain).await.unwrap();
+    test.segment
+        .node
+        .client()
+        .patch("nat", &nat_backend, drain)
+        .await
+        .unwrap();
     let drained = test.status(0, &nat_backend).await;
     assert_eq!((drained.state, drained.slots), (AdminState::Drain, 0));
     go_on("while its backend is drained").await;
