@@ -185,7 +185,12 @@ fn real_clients_notice_only_what_they_must() {
         let requests = scope.spawn(|| {
             let mut rounds = 0;
             while !taken_over.load(Ordering::Relaxed) || rounds < 3 {
-                assert_eq!(lab.curl(V4, 20).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
+                // So few may all go to the server with the larger weight.
+                let answers = lab.curl(V4, 20);
+                assert!(
+                    answers.keys().all(|name| ["web1", "web3"].contains(&&**name)),
+                    "{answers:?}"
+                );
                 rounds += 1;
             }
         });
