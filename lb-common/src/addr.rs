@@ -55,6 +55,12 @@ impl Ipv6Be {
         Self([0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])])
     }
 
+    /// Is an IPv4 address mapped into this one?
+    #[inline(always)]
+    pub const fn is_v4(self) -> bool {
+        self.0[0] == 0 && self.0[1] as u32 == Self::mapped_v4(Ipv4Be(0)).0[1] as u32
+    }
+
     /// The IPv4 address that is mapped into this one; of others, their last four octets.
     #[inline(always)]
     pub const fn last_v4(self) -> Ipv4Be {

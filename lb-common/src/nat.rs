@@ -5,9 +5,9 @@
 //! `BPF_NOEXIST`, so no port is given twice, and it alone tells whether the flow still lives. The flow's entry is
 //! good for the current tick once it has seen the lease; later it has to look again.
 //!
-//! Everything that the end of a flow rests on is one word, the [`Stamp`], which changes only by compare and exchange. Who ends
-//! a flow first marks the lease [`Stamp::CLAIMED`], from the very stamp that it judged: a packet that came meanwhile has
-//! changed it, and the flow lives. The program itself ends flows, where it needs their ports and when the manager asks
+//! Everything that the end of a flow rests on is one word, the [`Stamp`], which changes only by compare and exchange. Who
+//! ends a flow first marks the lease [`Stamp::CLAIMED`], from the very stamp that it judged: a packet that came meanwhile
+//! has changed it, and the flow lives. The program itself ends flows, where it needs their ports and when the manager asks
 //! it to, so that ports come free while no manager runs.
 
 use crate::addr::Ipv6Be;

@@ -3,8 +3,9 @@
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
 use crate::backend::{MacFlags, Member};
 use crate::id::{MemberId, MemberIndex};
+use crate::nat::Translation;
 use crate::ring::{RingBlock, Slot, position};
-use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
+use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6, Mode};
 use crate::stats::DropReason;
 
 /// Read access to the maps: those of the running program, or the manager's view of the very same memory.
@@ -96,4 +97,34 @@ pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, slot: Slot) -> 
         return Err(DropReason::Unresolved);
     }
     Ok(Chosen { id, member, next_hop })
+}
+
+/// Where the member of a backend of `nat` lies, by the backend's address, port and protocol.
+#[inline(always)]
+pub fn backend_at<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Option<MemberId> {
+    let decision = if address.is_v4() {
+        find_v4(tables, address.last_v4(), port, protocol)
+    } else {
+        find_v6(tables, address, port, protocol)
+    };
+    matches!(decision.mode(), Some(Mode::Backend)).then(|| MemberId(decision.member_base()))
+}
+
+/// The backend of a flow that is translated so, wherever its member lies now; `None` when it is gone, or not alive.
+#[inline(always)]
+pub fn backend_of<'a, T: Tables + ?Sized>(
+    tables: &'a T,
+    flow: &Translation,
+    protocol: u8,
+) -> Option<(MemberId, &'a Member)> {
+    let is = |member: &&Member| member.address == flow.destination && member.port == flow.ports.destination;
+    let mut id = flow.member;
+    let mut found = tables.member(id).filter(is);
+    if found.is_none() {
+        id = backend_at(tables, flow.destination, flow.ports.destination, protocol)?;
+        found = tables.member(id).filter(is);
+    }
+    let member = found?;
+    let alive = read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0;
+    alive.then_some((id, member))
 }

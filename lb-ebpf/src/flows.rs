@@ -400,7 +400,7 @@ fn take(opening: &Opening<'_>, key: &NatKey) -> Taken {
     let mut flags = u64::from(BPF_NOEXIST);
     if let Some(lease) = NAT_REPLY.get_ptr_mut(key) {
         let known = stamp(lease);
-        if known.is_claimed() || !has_ended(lease, key, opening.heard.now, true) || !claim(key, lease, known) {
+        if !has_ended(lease, key, opening.heard.now, true) || !claim(key, lease, known) {
             return Taken::No;
         }
         // Nobody else replaces what is claimed.

@@ -4,14 +4,14 @@
 
 use core::ptr;
 
-use lb_common::addr::{Ipv4Be, Ipv6Be, PortBe};
+use lb_common::addr::{Ipv4Be, Ipv6Be};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::csum;
 use lb_common::flow::Ports;
 use lb_common::id::MemberId;
 use lb_common::nat::{NatKey, Side, Translation};
 use lb_common::select::{self, Tables as _, read_once};
-use lb_common::service::{Decision, Mode, feature, protocol};
+use lb_common::service::{Decision, feature, protocol};
 use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -45,7 +45,7 @@ pub(crate) fn send(
             open(service, hash, headers, &heard)?;
             opened = true;
             let entry = NAT.get_ptr_mut(&heard.key).ok_or(Stop::Drop(DropReason::NatTable))?;
-            member_of(&heard, headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
+            backend_of(&heard, headers, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
         }
     };
     let next_hop = read_once(&member.next_hop);
@@ -88,40 +88,23 @@ fn usable(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<K
     if (news || stamp.is_claimed()) && !flows::confirm(heard, entry) {
         return None;
     }
-    let known = member_of(heard, headers, entry);
+    let known = backend_of(heard, headers, entry);
     if known.is_none() {
         flows::end(&heard.key, entry);
     }
     known
 }
 
-/// The backend of a flow, alive, wherever its member lies now.
+/// The backend of a flow, alive, wherever its member lies now: the flow is told.
 #[inline(always)]
-fn member_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
+fn backend_of(heard: &Heard, headers: &Headers, entry: *mut Translation) -> Option<Known<'static>> {
     // SAFETY: the entry lies in a map.
     let flow = unsafe { &*entry };
-    let is = |member: &Member| member.address == flow.destination && member.port == flow.ports.destination;
-    let mut id = flow.member;
-    let mut found = Maps.member(id).filter(|member| is(member));
-    if found.is_none() {
-        id = backend_at(headers, &flow.destination, flow.ports.destination)?;
-        found = Maps.member(id).filter(|member| is(member));
-        found?;
+    let (id, member) = select::backend_of(&Maps, flow, headers.protocol)?;
+    if id != flow.member {
         flows::follow(&heard.key, entry, id);
     }
-    let member = found?;
-    (read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0).then_some((entry, id, member))
-}
-
-/// Where the member of a backend of `nat` lies.
-#[inline(always)]
-fn backend_at(headers: &Headers, address: &Ipv6Be, port: PortBe) -> Option<MemberId> {
-    let decision = if headers.v4 {
-        select::find_v4(&Maps, address.last_v4(), port, headers.protocol)
-    } else {
-        select::find_v6(&Maps, *address, port, headers.protocol)
-    };
-    matches!(decision.mode(), Some(Mode::Backend)).then(|| MemberId(decision.member_base()))
+    Some((entry, id, member))
 }
 
 /// Opens a flow. TCP begins with a SYN: anything else belongs to a connection that is over, and the kernel, which has
@@ -152,11 +135,18 @@ fn open(service: Decision, hash: u64, headers: &Headers, heard: &Heard) -> Step<
 /// What becomes of a flow that is not known.
 #[inline(always)]
 fn unknown() -> Stop {
-    if feature::holds(maps::features(), flows::now()) {
+    if holding() {
         Stop::Drop(DropReason::NatHeld)
     } else {
         Stop::Pass
     }
+}
+
+/// Are flows that are not known held? The clock is read only while somebody wants it so.
+#[inline(always)]
+fn holding() -> bool {
+    let word = maps::features();
+    word >> feature::HOLD_UNTIL != 0 && feature::holds(word, flows::now())
 }
 
 /// May packets to an address with this decision be answers to translated flows?
@@ -198,8 +188,8 @@ pub(crate) fn answer(
 #[inline(always)]
 fn is_held(headers: &Headers, key: &NatKey) -> bool {
     headers.protocol == protocol::TCP
-        && feature::holds(maps::features(), flows::now())
-        && backend_at(headers, &key.source, key.ports.source)
+        && holding()
+        && select::backend_at(&Maps, key.source, key.ports.source, headers.protocol)
             .and_then(|id| Maps.member(id))
             .is_some_and(|member| {
                 let place = key.ports.destination.host().wrapping_sub(member.first_port);

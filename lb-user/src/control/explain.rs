@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::addr::{Ipv6Be, PortBe};
-use lb_common::backend::MacFlags;
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
@@ -54,7 +53,8 @@ pub(super) fn explain(
     let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot));
     let service = name.unwrap_or_else(|| flow.destination.to_string().into());
     if decision.mode() == Some(service::Mode::Nat)
-        && let Some((translation, id)) = known(&tuple.key()).and_then(|t| Some((t, member_of(tables, protocol, &t)?)))
+        && let Some((translation, id)) =
+            known(&tuple.key()).and_then(|t| Some((t, select::backend_of(tables, &t, protocol)?.0)))
         && let Some((service, backend, mode)) = names(id)
     {
         return Explanation::Forwarded {
@@ -93,29 +93,6 @@ pub(super) fn explain(
         slots,
         known: None,
     }
-}
-
-/// The member of a flow's backend, wherever it lies now; `None` when the backend is gone, or does not serve: then the flow
-/// ends with its next packet.
-fn member_of(tables: &dyn Tables, protocol: u8, flow: &Translation) -> Option<MemberId> {
-    let (ip, port) = (flow.destination.to_ip(), flow.ports.destination);
-    let is = |id: &MemberId| {
-        let member = tables.member(*id);
-        member.is_some_and(|member| member.address == flow.destination && member.port == port)
-    };
-    let moved = || {
-        let decision = match ip {
-            IpAddr::V4(ip) => select::find_v4(tables, ip.into(), port, protocol),
-            IpAddr::V6(ip) => select::find_v6(tables, ip.into(), port, protocol),
-        };
-        (decision.mode() == Some(service::Mode::Backend)).then(|| MemberId(decision.member_base()))
-    };
-    let serves = |id: &MemberId| {
-        let member = tables.member(*id);
-        member.is_some_and(|member| select::read_once(&member.next_hop).flags() & MacFlags::ALIVE != 0)
-    };
-    let found = Some(flow.member).filter(is).or_else(|| moved().filter(is));
-    found.filter(serves)
 }
 
 /// The flow that is asked about, as the program sees it.
