@@ -301,6 +301,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn holding_ends_by_itself() {
+        let word = |until: u32| feature::CLIENT_SOURCE | (until as u64) << feature::HOLD_UNTIL;
+        assert!(!feature::holds(word(0), 7), "nobody has asked for it");
+        assert!(feature::holds(word(9), 7) && feature::holds(word(9), 9));
+        assert!(!feature::holds(word(9), 10));
+        assert!(feature::holds(word(2), u32::MAX - 2), "over the end of the clock");
+        assert!(!feature::holds(word(u32::MAX - 2), 2));
+    }
+
+    #[test]
     fn a_decision_keeps_its_fields_apart() {
         let d = Decision::service(Mode::Dsr, 0xff_ffff, 20, 0x7f_ffff);
         assert_eq!(

@@ -174,6 +174,37 @@ async fn flows_yield_their_ports_when_they_are_old_enough() {
     }
 }
 
+/// Ports that backends keep in TIME-WAIT are taken last.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_in_time_wait_come_last() {
+    const PORTS: u16 = 256;
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let mut node = Node::with(with_ports(PORTS)).await;
+    for client in 1..=PORTS {
+        let flow = WEB(client);
+        let there = node.forwards(flow, SYN, b"");
+        node.bring(flow, there, Phase::Established);
+        // Who closes first keeps the connection for a minute: backends those of even ports.
+        if there.source.port().is_multiple_of(2) {
+            node.answers(there, flow, FIN | ACK, b"");
+            node.forwards(flow, FIN | ACK, b"");
+        } else {
+            node.forwards(flow, FIN | ACK, b"");
+            node.answers(there, flow, FIN | ACK, b"");
+        }
+        node.ages(there, 2);
+    }
+    assert_eq!(node.flows(), usize::from(PORTS), "each has got a port that was free");
+    for client in 0..PORTS / 8 {
+        let flow = WEB(5000 + client);
+        let there = node.forwards(flow, SYN, b"");
+        assert_ne!(there.source.port() % 2, 0, "{there:?}");
+        node.bring(flow, there, Phase::Established);
+    }
+}
+
 /// Of few ports, the only one that can be had is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_port_is_found() {
