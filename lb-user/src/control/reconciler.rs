@@ -443,9 +443,14 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let mut services = self.facts.config.services.iter();
-        let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
-        let service = service.map(|s| Arc::clone(&s.name));
+        let services = self.facts.config.services.iter();
+        let of_protocol = services.filter(|s| s.protocol == flow.protocol);
+        let vips = of_protocol.flat_map(|s| s.vips.iter().map(move |vip| (vip.ports, vip, s)));
+        // The narrowest: a port of its own goes before a range, and that before all ports.
+        let service = vips
+            .filter(|(_, vip, _)| vip.contains(flow.destination))
+            .min_by_key(|&(ports, _, _)| ports)
+            .map(|(_, _, s)| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),
             self.seed,

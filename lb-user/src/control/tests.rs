@@ -126,6 +126,7 @@ fn hop(last: u8, interface: u32) -> NextHopState {
         interface,
         router: None,
         source: Some([10, 0, 0, 254].into()),
+        mtu: 1500,
     })
 }
 

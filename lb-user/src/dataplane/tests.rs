@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::fake::Fake;
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, Nat, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NextHop, Protocol, RingSize, Tunnel};
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, ServiceKey, diff, place};
 
 /// Which services a port may lead to: before a change, and while it is made, those before and after.
@@ -65,6 +65,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
             interface: 3,
             router: None,
             source: Some([10, 0, 255, 1].into()),
+            mtu: 1500,
         }),
     }
 }
@@ -93,11 +94,12 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             vips: ports
                 .iter()
                 .filter(|&(_, &owner)| owner == number)
-                .flat_map(|(&port, _)| vips.map(|vip| SocketAddr::new(vip, port)))
+                .flat_map(|(&port, _)| vips.map(|vip| SocketAddr::new(vip, port).into()))
                 .collect(),
             protocol: Protocol::Tcp,
             mode,
             nat: Nat::default(),
+            tunnel: Tunnel::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
             table_size: RingSize::new(1 << log2).unwrap(),
             members: backends

@@ -10,7 +10,7 @@ use lb_common::service::{Decision, feature};
 
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel};
 
 fn member(last: u8) -> DesiredMember {
     DesiredMember {
@@ -23,6 +23,7 @@ fn member(last: u8) -> DesiredMember {
             interface: 3,
             router: None,
             source: Some([10, 0, 255, 1].into()),
+            mtu: 1500,
         }),
     }
 }
@@ -33,6 +34,7 @@ fn service(vip: &str, members: &[u8]) -> DesiredService {
         protocol: Protocol::Tcp,
         mode: Mode::Dsr,
         nat: Nat::default(),
+        tunnel: Tunnel::default(),
         idle_timeout: Protocol::Tcp.idle_timeout(),
         table_size: RingSize::new(256).unwrap(),
         members: members.iter().map(|&last| member(last)).collect(),
@@ -48,7 +50,7 @@ fn desired(services: Vec<DesiredService>) -> Desired {
     let addresses = services
         .iter()
         .flat_map(|s| &s.vips)
-        .map(|vip| (vip.ip(), address))
+        .map(|vip| (vip.ip, address))
         .collect();
     Desired {
         addresses,
