@@ -283,7 +283,13 @@ impl<'a> Value<'a> {
     pub(super) fn duration_or_never(&self, limits: RangeInclusive<Duration>) -> Checked<Option<Duration>> {
         match self.value.get_ref() {
             DeValue::String(text) if text == "never" => Ok(None),
-            _ => self.duration(limits).map(Some),
+            _ => self
+                .duration(limits)
+                .map(Some)
+                .map_err(|fault| match fault.hint.clone() {
+                    Some(hint) => fault.hint(format!("{hint}, or \"never\"")),
+                    None => fault,
+                }),
         }
     }
 
