@@ -76,12 +76,12 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
 /// Weight, and whether it is alive, by the last byte of the address.
 type Backends = BTreeMap<u8, (u16, bool)>;
 
-/// Ports of a service: a hundred, or the first of the hundred before, which may lie in another's range.
+/// Ports of a service: seven, or the first of the seven before, which may lie in another's range.
 fn ports_at(place: u16, many: bool) -> Ports {
     if many {
-        Ports::Range(PortRange::new(place * 100 + 1, place * 100 + 99).unwrap())
+        Ports::Range(PortRange::new(place * 8 + 1, place * 8 + 7).unwrap())
     } else {
-        Ports::One(place * 100 - 99)
+        Ports::One(place * 8 - 7)
     }
 }
 
