@@ -443,14 +443,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let services = self.facts.config.services.iter();
-        let of_protocol = services.filter(|s| s.protocol == flow.protocol);
-        let vips = of_protocol.flat_map(|s| s.vips.iter().map(move |vip| (vip.ports, vip, s)));
-        // The narrowest: a port of its own goes before a range, and that before all ports.
-        let service = vips
-            .filter(|(_, vip, _)| vip.contains(flow.destination))
-            .min_by_key(|&(ports, _, _)| ports)
-            .map(|(_, _, s)| Arc::clone(&s.name));
+        let service = self.facts.config.service_at(flow.protocol, flow.destination);
+        let service = service.map(|s| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),
             self.seed,

@@ -4,6 +4,7 @@
 
 mod commands;
 mod interfaces;
+mod modes;
 mod nat;
 
 use std::collections::BTreeSet;

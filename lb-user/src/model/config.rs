@@ -20,6 +20,18 @@ pub struct Config {
     pub services: Vec<Service>,
 }
 
+impl Config {
+    /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.
+    #[must_use]
+    pub fn service_at(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Service> {
+        let services = self.services.iter().filter(|service| service.protocol == protocol);
+        let vips = services.flat_map(|service| service.vips.iter().map(move |vip| (vip, service)));
+        vips.filter(|(vip, _)| vip.contains(destination))
+            .min_by_key(|(vip, _)| vip.ports)
+            .map(|(_, service)| service)
+    }
+}
+
 /// `[node]`: this machine. Fixed while the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
