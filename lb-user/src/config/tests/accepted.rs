@@ -8,7 +8,7 @@ use super::super::{load, parse};
 use super::{NODE, SERVICE, read};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, XdpMode,
+    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 #[test]
@@ -166,7 +166,7 @@ fn ports_of_vips() {
     let vips = |address: &str| -> Vec<String> {
         let text = format!("{NODE}{}", SERVICE.replace("\"192.0.2.10:80\"", address));
         let config = read(&text).unwrap_or_else(|error| panic!("{error}")).config;
-        config.services[0].vips.iter().map(|vip| vip.to_string()).collect()
+        config.services[0].vips.iter().map(Vip::to_string).collect()
     };
     assert_eq!(vips("\"192.0.2.10:8000-8999\""), ["192.0.2.10:8000-8999"]);
     assert_eq!(vips("\"[2001:DB8:0::10]:80-80\""), ["[2001:db8::10]:80-80"]);
