@@ -34,19 +34,20 @@ pub fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
     let current = slot.current();
     match slot.state() {
         State::Stable | State::Settled if current == to => slot,
-        State::Stable if alive.is_alive(current) => Slot::moving(to, current),
-        State::Stable => Slot::stable(to),
-        State::Settled if alive.is_alive(current) => Slot::moving(to, current),
-        State::Settled => Slot::settled(to),
-        State::Moving(previous) if current == to => {
-            if alive.is_alive(previous) {
+        State::Stable if !alive.is_alive(current) => Slot::stable(to),
+        State::Moving(previous) if alive.is_alive(previous) => {
+            if current == to {
                 slot
-            } else {
+            } else if previous == to {
                 Slot::settled(to)
+            } else {
+                Slot::moving(to, previous)
             }
         }
-        State::Moving(previous) if previous != to && alive.is_alive(previous) => Slot::moving(to, previous),
-        State::Moving(_) => Slot::settled(to),
+        // What the dead had is lost. Those that found no room since are with the current member and not written down, so
+        // it is remembered, as it is in a settled slot.
+        State::Moving(_) | State::Settled if current == to || !alive.is_alive(current) => Slot::settled(to),
+        State::Stable | State::Moving(_) | State::Settled => Slot::moving(to, current),
     }
 }
 
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(next(Slot::stable(A), B, &without(A)), Slot::stable(B));
         assert_eq!(next(Slot::settled(A), B, &without(A)), Slot::settled(B));
         assert_eq!(next(Slot::moving(B, A), B, &without(A)), Slot::settled(B));
-        assert_eq!(next(Slot::moving(B, A), C, &without(A)), Slot::settled(C));
+        assert_eq!(next(Slot::moving(B, A), C, &without(A)), Slot::moving(C, B));
         assert_eq!(next(Slot::moving(B, A), C, &without(B)), Slot::moving(C, A));
         assert_eq!(next(Slot::stable(MemberIndex::NONE), A, &all), Slot::stable(A));
         assert_eq!(

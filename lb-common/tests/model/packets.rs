@@ -85,11 +85,14 @@ impl<R: Rules> Model<R> {
             sink(Step::of("that packet", cpu.flow, "is too old"), Ok(alone));
             return;
         }
+        // What was sent before the window does not count in it.
+        let counts = !(cpu.stale && self.has(feature::STEPS));
         match cpu.stage {
             Stage::Read(slot) => {
-                self.acts(&alone, cpu.flow, cpu.said, slot, "that packet", sink);
+                let verdict = Self::verdict(state, cpu.flow, cpu.said, slot);
+                let counts = counts && is_moving(slot);
+                Self::ends(&alone, cpu.flow, cpu.said, verdict, counts, "that packet", sink);
                 if self.has(feature::STAGES) {
-                    let verdict = Self::verdict(state, cpu.flow, cpu.said, slot);
                     let stage = Stage::Decided(verdict, is_moving(slot));
                     sink(
                         Step::of("that packet", cpu.flow, "looks up its flow"),
@@ -101,7 +104,7 @@ impl<R: Rules> Model<R> {
                 }
             }
             Stage::Decided(verdict, moving) => {
-                Self::ends(&alone, cpu.flow, cpu.said, verdict, moving, "that packet", sink);
+                Self::ends(&alone, cpu.flow, cpu.said, verdict, counts && moving, "that packet", sink);
             }
         }
     }
