@@ -88,6 +88,9 @@ pub enum Write {
     Renumber(u32),
     /// The entry's flow has been confirmed.
     Confirm,
+    /// Something should be written, but the entry is claimed: somebody removes or replaces it at this moment. To be counted
+    /// as a write that found no room.
+    Refused,
 }
 
 /// The answer of [`decide`].
@@ -114,9 +117,33 @@ impl Verdict {
 
 /// Who serves a packet of a flow whose entry is `entry`, in a slot that is not stable. (Of stable slots no entry is looked
 /// up: [`Slot::current`] serves.)
+///
+/// Entries are written without locks, so that one packet may look one up that another one or the manager is about to
+/// change:
+///
+/// - A new entry is written only where there is none (`BPF_NOEXIST`).
+/// - Whoever removes an entry, or puts another one in its place, claims it first: exchanges the word that it has seen for
+///   [`Entry::claimed`]. Nobody else touches it then. Where no entry is read any more, in stable slots, and in settled
+///   slots those that agree with the slot, an entry may be removed without.
+/// - Who comes too late with either decides again by what is there now; one that had to write even then takes it for a
+///   table without room, as it does [`Write::Refused`].
 #[inline(always)]
 #[must_use]
 pub fn decide(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {
+    let verdict = wish(slot, entry, packet, alive);
+    let writes = matches!(verdict.write, Write::Opened(_) | Write::Known);
+    if writes && entry.is_some_and(Entry::is_claimed) {
+        return Verdict {
+            write: Write::Refused,
+            ..Verdict::only(verdict.otherwise)
+        };
+    }
+    verdict
+}
+
+/// [`decide`], as if nobody else were about to write.
+#[inline(always)]
+fn wish(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {
     let current = slot.current();
     if let Some(entry) = entry
         && alive.is_alive(entry.member())
@@ -267,6 +294,20 @@ impl Entry {
             word: self.word & !Self::SYN_ONLY,
             ..self
         }
+    }
+
+    /// The word of an entry that is about to be removed or replaced: nobody's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn claimed(self) -> u64 {
+        self.word & !0xffff
+    }
+
+    /// Is somebody about to remove or to replace it?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_claimed(self) -> bool {
+        self.member().0 == MemberIndex::NONE.0
     }
 
     /// Ticks since it was last heard of. Clocks of two CPUs may be read in another order than they write.

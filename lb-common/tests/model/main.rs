@@ -21,17 +21,7 @@ fn x() {
     go::<Real>("steps stages nobody", e|STAGES|NOBODY, 3, d, None);
     go::<Real>("steps syn again", e&!RACE|SYN_AGAIN, 3, d, Some(Break::Handshake));
     if std::env::var("MUT").is_err() { return; }
-    go::<NoGrace>("NoGrace", e, 3, d, None);
-    go::<NoRoom>("NoRoom", e, 3, d, None);
     go::<OldWindow>("OldWindow", e, 3, d, None);
-    go::<EarlyReturn>("EarlyReturn", e, 3, d, None);
-    go::<Lru>("Lru", e, 3, d, None);
-    go::<Haunted>("Haunted", e, 3, d, None);
-    go::<Careless>("Careless", e, 3, d, None);
-    go::<Forgetful>("Forgetful", e, 3, d, None);
-    go::<ThereAndBack>("ThereAndBack", e, 3, d, None);
-    go::<Amnesic>("Amnesic", e, 3, d, None);
-    go::<Hasty>("Hasty", e, 3, d, None);
-    go::<Unwritten>("Unwritten", e, 3, d, None);
-    go::<Gullible>("Gullible", e|SPOOF, 3, d, None);
+    go::<Unclaimed>("Unclaimed", e|STAGES, 3, d, None);
+    go::<Abrupt>("Abrupt", e|STAGES, 3, d, None);
 }

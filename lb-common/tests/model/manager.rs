@@ -5,7 +5,7 @@ use lb_common::ring::{Slot, State as SlotState};
 
 use crate::rules::{Forget, Rules};
 use crate::search::{Model, Sink, Step, feature};
-use crate::state::{Cell, Manager, Mark, Phase, Stage, State};
+use crate::state::{Cell, MEMBERS, Manager, Phase, Stage, State};
 
 fn previous(slot: Slot) -> Option<MemberIndex> {
     match slot.state() {
@@ -19,8 +19,11 @@ impl<R: Rules> Model<R> {
     pub(crate) fn manager(&self, state: &State, sink: &mut Sink<'_>) {
         match state.manager {
             Manager::Idle => {
-                self.expiry(state, sink);
-                if self.is_graced(state) {
+                let graced = self.is_graced(state);
+                if graced || !self.has(feature::STEPS) {
+                    self.expiry(state, sink);
+                }
+                if graced {
                     self.changes(state, sink);
                     self.window(state, sink);
                     self.sweep(state, sink);
@@ -45,7 +48,9 @@ impl<R: Rules> Model<R> {
                 sink(Step::only("the sweep ends"), Ok(next));
             }
         }
-        if self.has(feature::CRASH) && state.manager != Manager::Idle {
+        // To claim and to delete is one run of the program, which the manager's end does not end.
+        let within_program = matches!(state.manager, Manager::Forgetting(_, 1 | 3)) && R::FORGET == Forget::Claim;
+        if self.has(feature::CRASH) && state.manager != Manager::Idle && !within_program {
             let mut next = State {
                 manager: Manager::Idle,
                 ..*state
@@ -160,7 +165,7 @@ impl<R: Rules> Model<R> {
         for cell in &mut next.cells {
             *cell = cell.filter(|cell| stays(cell.member));
         }
-        for member in crate::state::MEMBERS.into_iter().filter(|&member| !stays(member)) {
+        for member in MEMBERS.into_iter().filter(|&member| !stays(member)) {
             next.junk[usize::from(member.0) - 1] = 0;
         }
         next.manager = Manager::Swept(next.entries() > 0);
@@ -177,8 +182,15 @@ impl<R: Rules> Model<R> {
                 Phase::Dead => self.has(feature::STEPS),
                 _ => false,
             };
+            let claimed = state.cpu.is_some_and(|cpu| cpu.flow == flow && matches!(cpu.stage, Stage::Claimed(_)));
+            if claimed {
+                continue;
+            }
             let dead = self.has(feature::STEPS) && state.cells[flow].is_some_and(|cell| !state.alive.has(cell.member));
             let mut next = *state;
+            if self.has(feature::STEPS) && R::GRACE_AFTER_EXPIRY {
+                Self::waits(&mut next);
+            }
             if next.cells[flow].take().is_some() && (over || dead) {
                 sink(Step::of("the entry", flow, "expires"), Ok(next));
             }
@@ -236,7 +248,7 @@ impl<R: Rules> Model<R> {
     }
 
     fn returns(&self, state: &State, sink: &mut Sink<'_>) {
-        for member in crate::state::MEMBERS.into_iter().filter(|&member| !state.alive.has(member)) {
+        for member in MEMBERS.into_iter().filter(|&member| !state.alive.has(member)) {
             if !self.has(feature::STEPS) {
                 let next = State {
                     alive: state.alive.with(member),
@@ -259,42 +271,25 @@ impl<R: Rules> Model<R> {
     /// A step of forgetting: the first flow's entry is looked at and goes, then the second one's, then the member is
     /// alive.
     fn forget(&self, state: &State, member: MemberIndex, done: u8, sink: &mut Sink<'_>) {
-        let goes = |flow: usize| state.cells[flow].is_some_and(|cell| cell.member == member);
+        let flow = usize::from(done / 2);
         let mut next = *state;
-        let mut done = done;
-        match R::FORGET {
-            Forget::Never => done = 4,
-            Forget::Exchange => {
-                if let Some(flow) = (0..2).find(|&flow| goes(flow)) {
-                    next.cells[flow] = Some(Cell {
-                        member: MemberIndex::NONE,
-                        mark: Mark::Known,
-                    });
-                    next.manager = Manager::Forgetting(member, flow as u8 + 1);
-                    sink(Step::of("the entry", flow, "is made nobody's"), Ok(next));
-                    return;
-                }
-                done = 4;
-            }
-            Forget::LookAndDelete => {
-                while done < 4 {
-                    let flow = usize::from(done / 2);
-                    if done % 2 == 1 {
-                        next.cells[flow] = None;
-                        next.manager = Manager::Forgetting(member, done + 1);
-                        sink(Step::of("the entry", flow, "is deleted"), Ok(next));
-                        return;
-                    }
-                    if goes(flow) {
-                        next.manager = Manager::Forgetting(member, done + 1);
-                        sink(Step::of("the entry", flow, "is looked at"), Ok(next));
-                        return;
-                    }
-                    done += 2;
-                }
-            }
+        if done % 2 == 1 {
+            next.cells[flow] = None;
+            next.manager = Manager::Forgetting(member, done + 1);
+            sink(Step::of("the entry", flow, "is deleted"), Ok(next));
+            return;
         }
-        debug_assert_eq!(done, 4);
+        let goes = |flow: &usize| state.cells[*flow].is_some_and(|cell| cell.member == member);
+        if R::FORGET != Forget::Never
+            && let Some(flow) = (flow..2).find(goes)
+        {
+            next.manager = Manager::Forgetting(member, flow as u8 * 2 + 1);
+            if R::FORGET == Forget::Claim {
+                next.cells[flow] = Some(Cell::CLAIMED);
+            }
+            sink(Step::of("the entry", flow, "is about to be forgotten"), Ok(next));
+            return;
+        }
         next.alive = next.alive.with(member);
         next.manager = Manager::Slots;
         sink(Step::slot("life comes back", member), Ok(next));

@@ -8,7 +8,7 @@ use lb_common::slot::{Packet, Verdict, Write};
 
 use crate::rules::Rules;
 use crate::search::{Break, Model, Sink, Step, feature};
-use crate::state::{Cell, Cpu, FOREIGN, Flow, Mark, OWN, Phase, Said, Stage, State};
+use crate::state::{Cell, Cpu, FOREIGN, Flow, Mark, OWN, Phase, Said, Set, Stage, State, Wish};
 
 fn is_moving(slot: Slot) -> bool {
     matches!(slot.state(), SlotState::Moving(_))
@@ -31,7 +31,7 @@ impl<R: Rules> Model<R> {
                 next
             };
             match phase {
-                Phase::New => self.arrives(&with(Phase::Opening(crate::state::Set::NONE)), flow, Said::Syn, "SYN", sink),
+                Phase::New => self.arrives(&with(Phase::Opening(Set::NONE)), flow, Said::Syn, "SYN", sink),
                 Phase::Opening(heard) => {
                     if self.has(feature::SYN_AGAIN) {
                         self.arrives(state, flow, Said::Syn, "SYN again", sink);
@@ -59,7 +59,8 @@ impl<R: Rules> Model<R> {
 
     /// A packet arrives: it is served at once, or one CPU only reads the slot for now.
     fn arrives(&self, state: &State, flow: usize, said: Said, what: &'static str, sink: &mut Sink<'_>) {
-        self.acts(state, flow, said, state.slot, what, sink);
+        let wish = Wish::now(state, flow, state.slot);
+        Self::ends(state, flow, said, wish, true, what, sink);
         if self.has(feature::RACE) && state.cpu.is_none() {
             let cpu = Cpu {
                 flow,
@@ -68,57 +69,57 @@ impl<R: Rules> Model<R> {
                 stale: false,
                 stage: Stage::Read(state.slot),
             };
-            sink(
-                Step::of(what, flow, "reads the slot"),
-                Ok(State {
-                    cpu: Some(cpu),
-                    ..*state
-                }),
-            );
+            sink(Step::of(what, flow, "reads the slot"), Ok(state.with_cpu(cpu)));
         }
     }
 
     /// The packet that one CPU is busy with goes on.
     fn go_on(&self, state: &State, cpu: Cpu, sink: &mut Sink<'_>) {
-        let alone = State { cpu: None, ..*state };
-        if state.flows[cpu.flow].again != cpu.again {
-            sink(Step::of("that packet", cpu.flow, "is too old"), Ok(alone));
+        const WHAT: &str = "that packet";
+        let flow = cpu.flow;
+        let mut alone = State { cpu: None, ..*state };
+        if state.flows[flow].again != cpu.again {
+            if let Stage::Claimed(_) = cpu.stage {
+                alone.cells[flow] = None;
+            }
+            sink(Step::of(WHAT, flow, "is too old"), Ok(alone));
             return;
         }
         // What was sent before the window does not count in it.
         let counts = !(cpu.stale && self.has(feature::STEPS));
         match cpu.stage {
             Stage::Read(slot) => {
-                let verdict = Self::verdict(state, cpu.flow, cpu.said, slot);
-                let counts = counts && is_moving(slot);
-                Self::ends(&alone, cpu.flow, cpu.said, verdict, counts, "that packet", sink);
+                let wish = Wish::now(state, flow, slot);
+                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
                 if self.has(feature::STAGES) {
-                    let stage = Stage::Decided(verdict, is_moving(slot));
-                    sink(
-                        Step::of("that packet", cpu.flow, "looks up its flow"),
-                        Ok(State {
-                            cpu: Some(Cpu { stage, ..cpu }),
-                            ..*state
-                        }),
-                    );
+                    let stage = Stage::Decided(wish);
+                    sink(Step::of(WHAT, flow, "looks up its flow"), Ok(state.with_cpu(Cpu { stage, ..cpu })));
                 }
             }
-            Stage::Decided(verdict, moving) => {
-                Self::ends(&alone, cpu.flow, cpu.said, verdict, counts && moving, "that packet", sink);
+            Stage::Decided(wish) => {
+                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                let writes = matches!(Self::verdict(wish, cpu.said).write, Write::Opened(_) | Write::Known);
+                if R::CLAIMS && writes && wish.saw.is_some() && wish.saw == state.cells[flow] {
+                    let mut next = state.with_cpu(Cpu {
+                        stage: Stage::Claimed(wish),
+                        ..cpu
+                    });
+                    next.cells[flow] = Some(Cell::CLAIMED);
+                    sink(Step::of(WHAT, flow, "claims its entry"), Ok(next));
+                }
+            }
+            Stage::Claimed(wish) => {
+                alone.cells[flow] = wish.saw;
+                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
             }
         }
     }
 
-    fn acts(&self, state: &State, flow: usize, said: Said, slot: Slot, what: &'static str, sink: &mut Sink<'_>) {
-        let verdict = Self::verdict(state, flow, said, slot);
-        Self::ends(state, flow, said, verdict, is_moving(slot), what, sink);
-    }
-
-    fn verdict(state: &State, flow: usize, said: Said, slot: Slot) -> Verdict {
-        if slot.is_stable() {
+    fn verdict(wish: Wish, said: Said) -> Verdict {
+        if wish.slot.is_stable() {
             return Verdict {
-                serve: slot.current(),
-                otherwise: slot.current(),
+                serve: wish.slot.current(),
+                otherwise: wish.slot.current(),
                 write: Write::Nothing,
             };
         }
@@ -127,7 +128,7 @@ impl<R: Rules> Model<R> {
             Said::Syn => Packet::Syn(OWN),
             Said::Spoof => Packet::Syn(FOREIGN),
         };
-        R::decide(slot, state.cells[flow].map(Cell::entry), packet, &|member| state.alive.has(member))
+        R::decide(wish.slot, wish.saw.map(Cell::entry), packet, &|member| wish.alive.has(member))
     }
 
     /// Writes what is to be written, and hands the packet over.
@@ -135,20 +136,19 @@ impl<R: Rules> Model<R> {
         state: &State,
         flow: usize,
         said: Said,
-        verdict: Verdict,
-        moving: bool,
+        wish: Wish,
+        counts: bool,
         what: &'static str,
         sink: &mut Sink<'_>,
     ) {
         let mut next = *state;
-        let (to, written) = Self::write(&mut next, flow, verdict);
+        let (to, written) = Self::write(&mut next, flow, said, wish);
         let step = Step::to(what, flow, to);
-        let alive = next.alive.has(to);
         let Flow { phase, .. } = next.flows[flow];
         match (said, phase) {
-            (Said::Spoof, _) => (),
-            (Said::Syn, Phase::Opening(heard)) if alive => next.flows[flow].phase = Phase::Opening(heard.with(to)),
-            (Said::Syn, _) => (),
+            (Said::Syn, Phase::Opening(heard)) if next.alive.has(to) => {
+                next.flows[flow].phase = Phase::Opening(heard.with(to));
+            }
             (Said::Data, Phase::Established(member)) if member != to && next.alive.has(member) => {
                 sink(step, Err(Break::Established));
                 return;
@@ -158,42 +158,51 @@ impl<R: Rules> Model<R> {
                 return;
             }
             (Said::Data, Phase::Answered(member)) => next.flows[flow].phase = Phase::Established(member),
-            (Said::Data, _) => (),
+            (Said::Syn | Said::Spoof | Said::Data, _) => (),
         }
         let speaks = matches!(next.flows[flow].phase, Phase::Established(_));
-        if said == Said::Data && moving && written && speaks {
+        if said == Said::Data && counts && is_moving(wish.slot) && written && speaks {
             next.flows[flow].spoke = true;
         }
         sink(step, Ok(next));
     }
 
-    /// Who serves the packet, and whether there was room. An entry that is there already stands, and its member serves:
-    /// unless it is dead, or of a SYN that is not the flow's.
-    fn write(state: &mut State, flow: usize, verdict: Verdict) -> (MemberIndex, bool) {
-        let there = state.cells[flow].filter(|cell| state.alive.has(cell.member));
-        let mark = match (verdict.write, there) {
-            (Write::Nothing, _) => return (verdict.serve, true),
+    /// Who serves the packet, and whether there was room for what is to be written.
+    fn write(state: &mut State, flow: usize, said: Said, wish: Wish) -> (MemberIndex, bool) {
+        let verdict = Self::verdict(wish, said);
+        let there = state.cells[flow];
+        let mark = match verdict.write {
+            Write::Nothing => return (verdict.serve, true),
+            Write::Refused => {
+                state.full = true;
+                return (verdict.serve, false);
+            }
             // In place, if that is still the entry.
-            (Write::Renumber(number), there) => {
+            Write::Renumber(_) | Write::Confirm => {
                 if let Some(cell) = there.filter(|cell| cell.member == verdict.serve && cell.mark != Mark::Known) {
-                    let mark = if number == OWN { Mark::Own } else { Mark::Foreign };
+                    let mark = match verdict.write {
+                        Write::Renumber(OWN) => Mark::Own,
+                        Write::Renumber(_) => Mark::Foreign,
+                        _ => Mark::Known,
+                    };
                     state.cells[flow] = Some(Cell { mark, ..cell });
                 }
                 return (verdict.serve, true);
             }
-            (Write::Confirm, there) => {
-                if let Some(cell) = there.filter(|cell| cell.member == verdict.serve) {
-                    state.cells[flow] = Some(Cell::of(cell.entry().confirmed()));
-                }
-                return (verdict.serve, true);
-            }
-            (Write::Known, Some(cell)) if cell.mark != Mark::Foreign => return (cell.member, true),
-            (Write::Opened(_), Some(cell)) => return (cell.member, true),
-            (Write::Known, _) => Mark::Known,
-            (Write::Opened(OWN), None) => Mark::Own,
-            (Write::Opened(_), None) => Mark::Foreign,
+            Write::Known => Mark::Known,
+            Write::Opened(OWN) => Mark::Own,
+            Write::Opened(_) => Mark::Foreign,
         };
-        if state.cells[flow].is_none() && state.entries() >= Self::ROOM {
+        if there != wish.saw && (R::CLAIMS || wish.saw.is_none()) {
+            // Somebody was faster.
+            let again = Self::verdict(Wish::now(state, flow, wish.slot), said);
+            if matches!(again.write, Write::Opened(_) | Write::Known | Write::Refused) {
+                state.full = true;
+                return (again.otherwise, false);
+            }
+            return (again.serve, true);
+        }
+        if there.is_none() && state.entries() >= Self::ROOM {
             if !R::EVICTS {
                 state.full = true;
                 return (verdict.otherwise, false);

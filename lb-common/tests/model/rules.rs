@@ -9,8 +9,8 @@ use lb_common::slot::{self, Alive, Entry, Packet, Verdict};
 pub(crate) enum Forget {
     /// Not at all.
     Never,
-    /// In place: what was looked at is exchanged for an entry of nobody, unless it has changed since.
-    Exchange,
+    /// One is claimed if it is still what was looked at, then deleted.
+    Claim,
     /// One is looked at, then deleted, whatever it is by then.
     LookAndDelete,
 }
@@ -19,6 +19,8 @@ pub(crate) enum Forget {
 pub(crate) trait Rules {
     /// The manager goes on when all packets have ended that ran while it wrote.
     const GRACE: bool = true;
+    /// A grace period lies between the end of entries and the end of a window.
+    const GRACE_AFTER_EXPIRY: bool = true;
     /// The window starts again when a write has found no room.
     const ROOM_MATTERS: bool = true;
     /// The window starts again with the manager.
@@ -27,7 +29,9 @@ pub(crate) trait Rules {
     const DEATHS_END: bool = true;
     /// A full `FLOWS` makes room.
     const EVICTS: bool = false;
-    const FORGET: Forget = Forget::Exchange;
+    /// Who replaces an entry claims it first.
+    const CLAIMS: bool = true;
+    const FORGET: Forget = Forget::Claim;
 
     fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
         slot::next(slot, to, alive)
@@ -59,6 +63,9 @@ wrong! {
     /// The manager does not wait for packets.
     NoGrace { const GRACE: bool = false; }
 
+    /// The window closes while a packet runs that has seen an entry that has expired since.
+    Abrupt { const GRACE_AFTER_EXPIRY: bool = false; }
+
     /// The window closes though a write has found no room.
     NoRoom { const ROOM_MATTERS: bool = false; }
 
@@ -76,6 +83,16 @@ wrong! {
 
     /// An entry is deleted that has changed since it was looked at.
     Careless { const FORGET: Forget = Forget::LookAndDelete; }
+
+    /// An entry is replaced that is another one by now.
+    Unclaimed { const CLAIMS: bool = false; }
+
+    /// A claimed entry is taken for a dead one.
+    Disrespectful {
+        fn decide(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {
+            slot::decide(slot, entry.filter(|entry| !entry.is_claimed()), packet, alive)
+        }
+    }
 
     /// A slot that moves on forgets where it came from.
     Forgetful {

@@ -2,7 +2,7 @@
 
 use lb_common::id::MemberIndex;
 use lb_common::ring::{Slot, State as SlotState};
-use lb_common::slot::{Entry, Verdict, Write};
+use lb_common::slot::Entry;
 
 /// The backends. Of the first one the slot is, in the beginning; the other two are alike.
 pub(crate) const A: MemberIndex = MemberIndex(1);
@@ -89,6 +89,12 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Whoever has claimed it is about to remove or to replace it.
+    pub(crate) const CLAIMED: Self = Self {
+        member: MemberIndex::NONE,
+        mark: Mark::Known,
+    };
+
     pub(crate) const fn entry(self) -> Entry {
         match self.mark {
             Mark::Known => Entry::new(self.member, 0),
@@ -123,8 +129,31 @@ pub(crate) enum Said {
 pub(crate) enum Stage {
     /// It has read the slot.
     Read(Slot),
-    /// It has looked up its flow, and the slot was moving or not.
-    Decided(Verdict, bool),
+    /// It has looked up its flow.
+    Decided(Wish),
+    /// It has claimed the entry that it is going to replace.
+    Claimed(Wish),
+}
+
+/// What a packet is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// By the slot as it has read it.
+    pub(crate) slot: Slot,
+    /// The entry that it has seen.
+    pub(crate) saw: Option<Cell>,
+    /// Who was alive.
+    pub(crate) alive: Set,
+}
+
+impl Wish {
+    pub(crate) const fn now(state: &State, flow: usize, slot: Slot) -> Self {
+        Self {
+            slot,
+            saw: state.cells[flow],
+            alive: state.alive,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +219,10 @@ impl State {
         full: false,
     };
 
+    pub(crate) const fn with_cpu(&self, cpu: Cpu) -> Self {
+        Self { cpu: Some(cpu), ..*self }
+    }
+
     /// Entries in `FLOWS`.
     pub(crate) fn entries(&self) -> usize {
         self.cells.iter().flatten().count() + self.junk.iter().map(|&n| usize::from(n)).sum::<usize>()
@@ -242,12 +275,12 @@ impl State {
             };
             u64::from(name(slot.current()).0) << 3 | previous
         };
+        let cell = |cell: Option<Cell>| cell.map_or(0, |cell| 1 + u64::from(name(cell.member).0) * 3 + cell.mark as u64);
         let mut bits = Bits(0);
         bits.put(5, slot(self.slot));
         bits.put(3, set(self.alive).0.into());
-        for cell in self.cells {
-            let number = cell.map_or(0, |cell| 1 + u64::from(name(cell.member).0) * 3 + cell.mark as u64);
-            bits.put(4, number);
+        for entry in self.cells {
+            bits.put(4, cell(entry));
         }
         let mut junk = [0; 3];
         for member in MEMBERS {
@@ -280,12 +313,11 @@ impl State {
                         bits.put(5, slot(read));
                         bits.put(2, 1);
                     }
-                    Stage::Decided(verdict, moving) => {
-                        bits.put(2, name(verdict.serve).0.into());
-                        bits.put(2, name(verdict.otherwise).0.into());
-                        bits.put(3, WRITES.iter().position(|&write| write == verdict.write).unwrap() as u64);
-                        bits.put(1, moving.into());
-                        bits.put(2, 2);
+                    Stage::Decided(wish) | Stage::Claimed(wish) => {
+                        bits.put(5, slot(wish.slot));
+                        bits.put(4, cell(wish.saw));
+                        bits.put(3, set(wish.alive).0.into());
+                        bits.put(2, if matches!(cpu.stage, Stage::Decided(_)) { 2 } else { 3 });
                     }
                 }
             }
@@ -302,16 +334,6 @@ impl State {
         bits.0
     }
 }
-
-const WRITES: [Write; 7] = [
-    Write::Nothing,
-    Write::Opened(OWN),
-    Write::Opened(FOREIGN),
-    Write::Known,
-    Write::Renumber(OWN),
-    Write::Renumber(FOREIGN),
-    Write::Confirm,
-];
 
 /// Numbers put together: the last one put comes out first.
 struct Bits(u64);
@@ -350,12 +372,12 @@ impl Bits {
         let stage = match self.take(2) {
             0 => return None,
             1 => Stage::Read(self.slot()),
-            _ => {
-                let moving = self.flag();
-                let write = WRITES[self.take(3) as usize];
-                let otherwise = self.member();
-                let serve = self.member();
-                Stage::Decided(Verdict { serve, otherwise, write }, moving)
+            number => {
+                let alive = Set(self.take(3) as u8);
+                let saw = self.cell();
+                let slot = self.slot();
+                let wish = Wish { slot, saw, alive };
+                if number == 2 { Stage::Decided(wish) } else { Stage::Claimed(wish) }
             }
         };
         let stale = self.flag();
