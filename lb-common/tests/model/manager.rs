@@ -35,7 +35,12 @@ impl<R: Rules> Model<R> {
                     }
                 }
             }
-            Manager::Slots => self.slots(state, sink),
+            Manager::Slots => {
+                self.slots(state, sink);
+                if self.has(feature::DIE) && self.has(feature::STEPS) {
+                    self.deaths(state, sink);
+                }
+            }
             Manager::Forgetting(member, done) => self.forget(state, member, done, sink),
             Manager::Swept(left) => {
                 let mut next = State {
@@ -50,19 +55,29 @@ impl<R: Rules> Model<R> {
         }
         // To claim and to delete is one run of the program, which the manager's end does not end.
         let within_program = matches!(state.manager, Manager::Forgetting(_, 1 | 3)) && R::FORGET == Forget::Claim;
-        if self.has(feature::CRASH) && state.manager != Manager::Idle && !within_program {
-            let mut next = State {
-                manager: Manager::Idle,
-                ..*state
-            };
-            if self.has(feature::STEPS) {
-                Self::waits(&mut next);
-                if R::WINDOW_RESTARTS {
-                    Self::window_starts(&mut next);
-                }
-            }
-            sink(Step::only("the manager crashes"), Ok(next));
+        let between = state.manager != Manager::Idle || self.has(feature::STEPS);
+        if self.has(feature::CRASH) && between && !within_program {
+            sink(Step::only("the manager crashes"), Ok(self.restarted(state)));
         }
+    }
+
+    /// Another manager, which knows what the maps hold.
+    fn restarted(&self, state: &State) -> State {
+        let mut next = State {
+            manager: Manager::Idle,
+            ..*state
+        };
+        if self.has(feature::STEPS) {
+            if let Some(cpu) = &mut next.cpu {
+                cpu.stale = R::GRACE_AT_START;
+            }
+            if R::WINDOW_RESTARTS {
+                Self::window_starts(&mut next);
+            } else {
+                next.flows.iter_mut().for_each(|flow| flow.spoke = true);
+            }
+        }
+        next
     }
 
     /// Have all packets ended that ran while the manager wrote?
@@ -88,6 +103,7 @@ impl<R: Rules> Model<R> {
         for flow in &mut state.flows {
             flow.spoke = false;
         }
+        state.full = false;
     }
 
     /// Writes the slot.
@@ -99,7 +115,6 @@ impl<R: Rules> Model<R> {
         // The window is that of the flows that `previous` has.
         if previous(next.slot).is_some() && previous(next.slot) != previous(state.slot) {
             Self::window_starts(&mut next);
-            next.full = false;
         }
         if self.has(feature::STEPS) {
             Self::waits(&mut next);
@@ -135,7 +150,10 @@ impl<R: Rules> Model<R> {
             for flow in 0..2 {
                 next.flows[flow].spoke = state.is_known(flow);
             }
-            sink(Step::only("the window starts again, for a write found no room"), Ok(next));
+            sink(
+                Step::only("the window starts again, for a write found no room"),
+                Ok(next),
+            );
         }
         let silent = (0..2).any(|flow| {
             let lives = matches!(state.flows[flow].phase, Phase::Answered(_) | Phase::Established(_));
@@ -182,7 +200,9 @@ impl<R: Rules> Model<R> {
                 Phase::Dead => self.has(feature::STEPS),
                 _ => false,
             };
-            let claimed = state.cpu.is_some_and(|cpu| cpu.flow == flow && matches!(cpu.stage, Stage::Claimed(_)));
+            let claimed = state
+                .cpu
+                .is_some_and(|cpu| cpu.flow == flow && matches!(cpu.stage, Stage::Claimed(_)));
             if claimed {
                 continue;
             }
@@ -198,7 +218,9 @@ impl<R: Rules> Model<R> {
     }
 
     fn deaths(&self, state: &State, sink: &mut Sink<'_>) {
-        if state.alive.len() < 3 {
+        // The first check knew one death at a time.
+        let least = if self.has(feature::STEPS) { 2 } else { 3 };
+        if state.alive.len() < least {
             return;
         }
         for member in state.alive.members() {
@@ -257,8 +279,7 @@ impl<R: Rules> Model<R> {
                 sink(Step::slot("life comes back", member), Ok(next));
                 continue;
             }
-            let named = state.slot.current() == member || previous(state.slot) == Some(member);
-            if !(R::DEATHS_END && named) {
+            if !(R::DEATHS_END && previous(state.slot) == Some(member)) {
                 let next = State {
                     manager: Manager::Forgetting(member, 0),
                     ..*state

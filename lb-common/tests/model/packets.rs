@@ -60,7 +60,7 @@ impl<R: Rules> Model<R> {
     /// A packet arrives: it is served at once, or one CPU only reads the slot for now.
     fn arrives(&self, state: &State, flow: usize, said: Said, what: &'static str, sink: &mut Sink<'_>) {
         let wish = Wish::now(state, flow, state.slot);
-        Self::ends(state, flow, said, wish, true, what, sink);
+        self.ends(state, flow, said, wish, true, what, sink);
         if self.has(feature::RACE) && state.cpu.is_none() {
             let cpu = Cpu {
                 flow,
@@ -90,15 +90,18 @@ impl<R: Rules> Model<R> {
         match cpu.stage {
             Stage::Read(slot) => {
                 let wish = Wish::now(state, flow, slot);
-                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
                 if self.has(feature::STAGES) {
                     let stage = Stage::Decided(wish);
-                    sink(Step::of(WHAT, flow, "looks up its flow"), Ok(state.with_cpu(Cpu { stage, ..cpu })));
+                    sink(
+                        Step::of(WHAT, flow, "looks up its flow"),
+                        Ok(state.with_cpu(Cpu { stage, ..cpu })),
+                    );
                 }
             }
             Stage::Decided(wish) => {
-                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
-                let writes = matches!(Self::verdict(wish, cpu.said).write, Write::Opened(_) | Write::Known);
+                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                let writes = matches!(self.verdict(wish, cpu.said).write, Write::Opened(_) | Write::Known);
                 if R::CLAIMS && writes && wish.saw.is_some() && wish.saw == state.cells[flow] {
                     let mut next = state.with_cpu(Cpu {
                         stage: Stage::Claimed(wish),
@@ -110,12 +113,12 @@ impl<R: Rules> Model<R> {
             }
             Stage::Claimed(wish) => {
                 alone.cells[flow] = wish.saw;
-                Self::ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
             }
         }
     }
 
-    fn verdict(wish: Wish, said: Said) -> Verdict {
+    fn verdict(&self, wish: Wish, said: Said) -> Verdict {
         if wish.slot.is_stable() {
             return Verdict {
                 serve: wish.slot.current(),
@@ -128,11 +131,19 @@ impl<R: Rules> Model<R> {
             Said::Syn => Packet::Syn(OWN),
             Said::Spoof => Packet::Syn(FOREIGN),
         };
-        R::decide(wish.slot, wish.saw.map(Cell::entry), packet, &|member| wish.alive.has(member))
+        let packet = if self.has(feature::DATAGRAMS) {
+            Packet::Datagram
+        } else {
+            packet
+        };
+        R::decide(wish.slot, wish.saw.map(Cell::entry), packet, &|member| {
+            wish.alive.has(member)
+        })
     }
 
     /// Writes what is to be written, and hands the packet over.
     fn ends(
+        &self,
         state: &State,
         flow: usize,
         said: Said,
@@ -142,7 +153,7 @@ impl<R: Rules> Model<R> {
         sink: &mut Sink<'_>,
     ) {
         let mut next = *state;
-        let (to, written) = Self::write(&mut next, flow, said, wish);
+        let (to, written) = self.write(&mut next, flow, said, wish);
         let step = Step::to(what, flow, to);
         let Flow { phase, .. } = next.flows[flow];
         match (said, phase) {
@@ -168,8 +179,8 @@ impl<R: Rules> Model<R> {
     }
 
     /// Who serves the packet, and whether there was room for what is to be written.
-    fn write(state: &mut State, flow: usize, said: Said, wish: Wish) -> (MemberIndex, bool) {
-        let verdict = Self::verdict(wish, said);
+    fn write(&self, state: &mut State, flow: usize, said: Said, wish: Wish) -> (MemberIndex, bool) {
+        let verdict = self.verdict(wish, said);
         let there = state.cells[flow];
         let mark = match verdict.write {
             Write::Nothing => return (verdict.serve, true),
@@ -195,7 +206,7 @@ impl<R: Rules> Model<R> {
         };
         if there != wish.saw && (R::CLAIMS || wish.saw.is_none()) {
             // Somebody was faster.
-            let again = Self::verdict(Wish::now(state, flow, wish.slot), said);
+            let again = self.verdict(Wish::now(state, flow, wish.slot), said);
             if matches!(again.write, Write::Opened(_) | Write::Known | Write::Refused) {
                 state.full = true;
                 return (again.otherwise, false);
@@ -247,7 +258,10 @@ impl<R: Rules> Model<R> {
             }
         }
         if state.junk != [0; 3] {
-            sink(Step::only("the flood's entries expire"), Ok(State { junk: [0; 3], ..*state }));
+            sink(
+                Step::only("the flood's entries expire"),
+                Ok(State { junk: [0; 3], ..*state }),
+            );
         }
     }
 }

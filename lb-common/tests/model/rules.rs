@@ -23,6 +23,8 @@ pub(crate) trait Rules {
     const GRACE_AFTER_EXPIRY: bool = true;
     /// The window starts again when a write has found no room.
     const ROOM_MATTERS: bool = true;
+    /// A new manager waits for the packets that ran when its predecessor wrote.
+    const GRACE_AT_START: bool = true;
     /// The window starts again with the manager.
     const WINDOW_RESTARTS: bool = true;
     /// A member becomes alive when no slot names it any more.
@@ -68,6 +70,9 @@ wrong! {
 
     /// The window closes though a write has found no room.
     NoRoom { const ROOM_MATTERS: bool = false; }
+
+    /// A new manager goes on at once.
+    Eager { const GRACE_AT_START: bool = false; }
 
     /// A new manager takes the window for over that it knows nothing of.
     OldWindow { const WINDOW_RESTARTS: bool = false; }
@@ -121,6 +126,16 @@ wrong! {
         fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
             match slot.state() {
                 SlotState::Moving(previous) if !alive.is_alive(previous) => Slot::stable(to),
+                _ => slot::next(slot, to, alive),
+            }
+        }
+    }
+
+    /// A moving slot whose previous member died forgets that its current one has flows, which found no room.
+    DeathBlind {
+        fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
+            match slot.state() {
+                SlotState::Moving(previous) if !alive.is_alive(previous) => Slot::settled(to),
                 _ => slot::next(slot, to, alive),
             }
         }

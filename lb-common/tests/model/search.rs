@@ -38,6 +38,8 @@ pub(crate) mod feature {
     pub(crate) const STAGES: u32 = 1 << 11;
     /// The slot may be taken from all.
     pub(crate) const NOBODY: u32 = 1 << 12;
+    /// The flows are of datagrams: the first one looks like all others.
+    pub(crate) const DATAGRAMS: u32 = 1 << 13;
 }
 
 /// A promise that was broken.
@@ -141,6 +143,7 @@ impl<R: Rules> Model<R> {
                 let mut broken = None;
                 self.steps(&State::of(number), &mut |step, then| match then {
                     Ok(state) => {
+                        debug_assert_eq!(State::of(state.pack(|member| member)), state);
                         let number = state.number();
                         if seen.insert(number) {
                             next.push(number);
@@ -172,7 +175,9 @@ impl<R: Rules> Model<R> {
             let to = way[way.len() - 1];
             let from = (generation.iter()).find(|&&from| {
                 let mut leads = false;
-                self.steps(&State::of(from), &mut |_, then| leads |= then.is_ok_and(|then| then.number() == to));
+                self.steps(&State::of(from), &mut |_, then| {
+                    leads |= then.is_ok_and(|then| then.number() == to)
+                });
                 leads
             });
             way.push(*from.expect("every state was reached from one before"));

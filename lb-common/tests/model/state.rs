@@ -220,7 +220,10 @@ impl State {
     };
 
     pub(crate) const fn with_cpu(&self, cpu: Cpu) -> Self {
-        Self { cpu: Some(cpu), ..*self }
+        Self {
+            cpu: Some(cpu),
+            ..*self
+        }
     }
 
     /// Entries in `FLOWS`.
@@ -262,10 +265,21 @@ impl State {
         cells.reverse();
         let alive = Set(bits.take(3) as u8);
         let slot = bits.slot();
-        Self { slot, alive, cells, junk, flows, cpu, manager, changes, full }
+        Self {
+            slot,
+            alive,
+            cells,
+            junk,
+            flows,
+            cpu,
+            manager,
+            changes,
+            full,
+        }
     }
 
-    fn pack(&self, name: impl Fn(MemberIndex) -> MemberIndex) -> u64 {
+    /// The state as one number, with other names.
+    pub(crate) fn pack(&self, name: impl Fn(MemberIndex) -> MemberIndex) -> u64 {
         let set = |set: Set| set.members().fold(Set::NONE, |all, member| all.with(name(member)));
         let slot = |slot: Slot| {
             let previous = match slot.state() {
@@ -275,7 +289,8 @@ impl State {
             };
             u64::from(name(slot.current()).0) << 3 | previous
         };
-        let cell = |cell: Option<Cell>| cell.map_or(0, |cell| 1 + u64::from(name(cell.member).0) * 3 + cell.mark as u64);
+        let cell =
+            |cell: Option<Cell>| cell.map_or(0, |cell| 1 + u64::from(name(cell.member).0) * 3 + cell.mark as u64);
         let mut bits = Bits(0);
         bits.put(5, slot(self.slot));
         bits.put(3, set(self.alive).0.into());
@@ -377,14 +392,24 @@ impl Bits {
                 let saw = self.cell();
                 let slot = self.slot();
                 let wish = Wish { slot, saw, alive };
-                if number == 2 { Stage::Decided(wish) } else { Stage::Claimed(wish) }
+                if number == 2 {
+                    Stage::Decided(wish)
+                } else {
+                    Stage::Claimed(wish)
+                }
             }
         };
         let stale = self.flag();
         let again = self.flag();
         let said = [Said::Data, Said::Syn, Said::Spoof][self.take(2) as usize];
         let flow = self.take(1) as usize;
-        Some(Cpu { flow, said, again, stale, stage })
+        Some(Cpu {
+            flow,
+            said,
+            again,
+            stale,
+            stage,
+        })
     }
 
     fn flow(&mut self) -> Flow {
