@@ -8,7 +8,7 @@
 //!
 //! Both sides use these functions, the program [`decide`] and the manager [`next`], [`settle`] and [`Entry::is_over`]; a
 //! model of one slot under every interleaving of packets, changes, deaths and crashes checks them
-//! (`lb-common/tests/model.rs`). Change none of them without it.
+//! (`lb-common/tests/model`), and the order of the manager's writes. Change none of them without it.
 
 use crate::id::MemberIndex;
 use crate::nat::Ticks;
@@ -28,7 +28,10 @@ impl<F: Fn(MemberIndex) -> bool> Alive for F {
 }
 
 /// What becomes of a slot that `to` shall serve from now on. Deaths are told by `alive` alone: call it for every slot of
-/// the service when a member has died.
+/// the service when a member has died. A window begins whenever the slot moves and had another `previous` before, or none.
+///
+/// Before a member comes alive that a slot still has as its `previous`, from before its death, the slot is to be given to
+/// its current member by this, and packets that saw it so are to have ended.
 #[must_use]
 pub fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
     let current = slot.current();
@@ -170,6 +173,7 @@ fn wish(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) ->
     };
     let is_alive = alive.is_alive(previous);
     match packet {
+        Packet::Syn(_) if current.0 == MemberIndex::NONE.0 => Verdict::only(current),
         Packet::Syn(number) => Verdict {
             serve: current,
             otherwise: if is_alive { previous } else { current },
@@ -199,7 +203,7 @@ const CLOSING: Ticks = 56;
 ///
 /// | bits of `word` | meaning |
 /// | --- | --- |
-/// | 0 to 15 | the member, as its index within the service |
+/// | 0 to 15 | the member, as its index within the service; 0 in an entry that is claimed, see [`decide`] |
 /// | 16 | only a SYN was seen, whose sequence number is in `sequence` |
 /// | 17 | FIN or RST was seen, and no data since |
 /// | 32 to 63 | when it was last heard of |
@@ -398,6 +402,40 @@ mod tests {
         assert_eq!(decided(Packet::Syn(7)).write, Write::Renumber(7));
         let dead = decide(slot, entry, Packet::Syn(7), &without(B));
         assert_eq!((dead.serve, dead.write), (B, Write::Opened(7)));
+    }
+
+    #[test]
+    fn a_claimed_entry_is_left_alone() {
+        let slot = Slot::moving(B, A);
+        let known = Entry::new(C, 7);
+        let claimed = Entry {
+            word: known.claimed(),
+            ..known
+        };
+        assert!(claimed.is_claimed() && !known.is_claimed() && claimed.seen() == 7);
+        let refused = |packet, alive: &dyn Fn(MemberIndex) -> bool| {
+            let verdict = decide(slot, Some(claimed), packet, &alive);
+            assert_eq!((verdict.write, verdict.otherwise), (Write::Refused, verdict.serve));
+            verdict.serve
+        };
+        assert_eq!(refused(Packet::Syn(7), &all), A);
+        assert_eq!(refused(Packet::Syn(7), &without(A)), B);
+        assert_eq!(refused(Packet::Segment(7), &all), A);
+        assert_eq!(decide(slot, Some(claimed), Packet::Reset(7), &all), Verdict::only(A));
+        assert_eq!(
+            decide(Slot::settled(B), Some(claimed), Packet::Syn(7), &all),
+            Verdict::only(B)
+        );
+    }
+
+    #[test]
+    fn nobody_is_not_written_down() {
+        let slot = Slot::moving(MemberIndex::NONE, A);
+        assert_eq!(
+            decide(slot, None, Packet::Syn(7), &all),
+            Verdict::only(MemberIndex::NONE)
+        );
+        assert_eq!(decide(slot, None, Packet::Segment(7), &all).serve, A);
     }
 
     #[test]

@@ -27,6 +27,7 @@
 //! a gigabyte.
 
 mod manager;
+mod number;
 mod packets;
 mod rules;
 mod search;

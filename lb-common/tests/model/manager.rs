@@ -37,8 +37,11 @@ impl<R: Rules> Model<R> {
             }
             Manager::Slots => {
                 self.slots(state, sink);
-                if self.has(feature::DIE) && self.has(feature::STEPS) {
+                if self.has(feature::DIE) {
                     self.deaths(state, sink);
+                }
+                if self.has(feature::RECOVER) && self.is_graced(state) {
+                    self.returns(state, sink);
                 }
             }
             Manager::Forgetting(member, done) => self.forget(state, member, done, sink),

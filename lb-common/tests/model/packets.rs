@@ -10,6 +10,16 @@ use crate::rules::Rules;
 use crate::search::{Break, Model, Sink, Step, feature};
 use crate::state::{Cell, Cpu, FOREIGN, Flow, Mark, OWN, Phase, Said, Set, Stage, State, Wish};
 
+/// A packet.
+#[derive(Clone, Copy)]
+struct Sent {
+    flow: usize,
+    said: Said,
+    /// It was sent since the manager's last write.
+    counts: bool,
+    what: &'static str,
+}
+
 fn is_moving(slot: Slot) -> bool {
     matches!(slot.state(), SlotState::Moving(_))
 }
@@ -60,7 +70,13 @@ impl<R: Rules> Model<R> {
     /// A packet arrives: it is served at once, or one CPU only reads the slot for now.
     fn arrives(&self, state: &State, flow: usize, said: Said, what: &'static str, sink: &mut Sink<'_>) {
         let wish = Wish::now(state, flow, state.slot);
-        self.ends(state, flow, said, wish, true, what, sink);
+        let sent = Sent {
+            flow,
+            said,
+            counts: true,
+            what,
+        };
+        self.ends(state, sent, wish, sink);
         if self.has(feature::RACE) && state.cpu.is_none() {
             let cpu = Cpu {
                 flow,
@@ -86,11 +102,16 @@ impl<R: Rules> Model<R> {
             return;
         }
         // What was sent before the window does not count in it.
-        let counts = !(cpu.stale && self.has(feature::STEPS));
+        let sent = Sent {
+            flow,
+            said: cpu.said,
+            counts: !(cpu.stale && self.has(feature::STEPS)),
+            what: WHAT,
+        };
         match cpu.stage {
             Stage::Read(slot) => {
                 let wish = Wish::now(state, flow, slot);
-                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                self.ends(&alone, sent, wish, sink);
                 if self.has(feature::STAGES) {
                     let stage = Stage::Decided(wish);
                     sink(
@@ -100,7 +121,7 @@ impl<R: Rules> Model<R> {
                 }
             }
             Stage::Decided(wish) => {
-                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                self.ends(&alone, sent, wish, sink);
                 let writes = matches!(self.verdict(wish, cpu.said).write, Write::Opened(_) | Write::Known);
                 if R::CLAIMS && writes && wish.saw.is_some() && wish.saw == state.cells[flow] {
                     let mut next = state.with_cpu(Cpu {
@@ -113,7 +134,7 @@ impl<R: Rules> Model<R> {
             }
             Stage::Claimed(wish) => {
                 alone.cells[flow] = wish.saw;
-                self.ends(&alone, flow, cpu.said, wish, counts, WHAT, sink);
+                self.ends(&alone, sent, wish, sink);
             }
         }
     }
@@ -142,16 +163,13 @@ impl<R: Rules> Model<R> {
     }
 
     /// Writes what is to be written, and hands the packet over.
-    fn ends(
-        &self,
-        state: &State,
-        flow: usize,
-        said: Said,
-        wish: Wish,
-        counts: bool,
-        what: &'static str,
-        sink: &mut Sink<'_>,
-    ) {
+    fn ends(&self, state: &State, sent: Sent, wish: Wish, sink: &mut Sink<'_>) {
+        let Sent {
+            flow,
+            said,
+            counts,
+            what,
+        } = sent;
         let mut next = *state;
         let (to, written) = self.write(&mut next, flow, said, wish);
         let step = Step::to(what, flow, to);

@@ -176,7 +176,7 @@ impl<R: Rules> Model<R> {
             let from = (generation.iter()).find(|&&from| {
                 let mut leads = false;
                 self.steps(&State::of(from), &mut |_, then| {
-                    leads |= then.is_ok_and(|then| then.number() == to)
+                    leads |= then.is_ok_and(|then| then.number() == to);
                 });
                 leads
             });
