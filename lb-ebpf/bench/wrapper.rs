@@ -36,9 +36,16 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     };
     plan.actions[(action & 7) as usize] += 1;
 
-    let grown = (ctx.data_end() - ctx.data()) as i32 - plan.length as i32;
-    // SAFETY: the helper checks its arguments.
-    if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
+    let length = ctx.data_end() - ctx.data();
+    // Outer headers of IPv4 and IPv6. Constants: LLVM would compute a difference in 32 bits, which the verifier refuses for
+    // pointers.
+    let is_back = match length.wrapping_sub(plan.length as usize) {
+        0 => true,
+        20 => shrink(ctx, 20),
+        40 => shrink(ctx, 40),
+        _ => false,
+    };
+    if !is_back {
         return xdp_action::XDP_ABORTED;
     }
     let start = ctx.data();
@@ -47,6 +54,13 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     }
     restore(plan, start as *mut u8);
     xdp_action::XDP_PASS
+}
+
+/// Takes so many bytes off the front.
+#[inline(always)]
+fn shrink(ctx: &XdpContext, bytes: i32) -> bool {
+    // SAFETY: the helper checks its arguments.
+    unsafe { bpf_xdp_adjust_head(ctx.ctx, bytes) == 0 }
 }
 
 /// Writes what the program may have changed, and what tells the next packet from this one. `packet` has [`HEAD`] words.

@@ -13,6 +13,7 @@ mod measure;
 mod object;
 mod report;
 mod setting;
+#[allow(dead_code, reason = "shared with the programs, which use all of it")]
 #[path = "../../../lb-ebpf/bench/shared.rs"]
 mod shared;
 

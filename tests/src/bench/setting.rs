@@ -31,7 +31,7 @@ pub struct Setting {
 }
 
 /// Port of every service and backend.
-pub const PORT: u16 = 80;
+pub(super) const PORT: u16 = 80;
 
 impl Setting {
     /// One service of TCP over IPv4 with 16 backends, and tables as they are by default.

@@ -27,7 +27,7 @@ struct Cli {
     filters: Vec<String>,
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.loads > 0 && cli.samples > 0 && cli.packets > 0, "there is nothing to measure");
