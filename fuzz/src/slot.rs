@@ -25,7 +25,9 @@ pub fn check(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        let alive = |member: MemberIndex| member != MemberIndex::NONE && !dead.contains(&member);
+        // What no backend can have is no living backend's.
+        let alive =
+            |member: MemberIndex| (MemberIndex(1)..=MemberIndex::MAX).contains(&member) && !dead.contains(&member);
         match input.u8() % 8 {
             0 => slot = changed(slot, member(input.u16()), &alive),
             1 => slot = closed(slot),

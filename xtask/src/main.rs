@@ -3,6 +3,7 @@
 mod bpf;
 mod ebpf;
 mod exec;
+mod fuzz;
 mod lab;
 mod layers;
 mod lint;
@@ -30,6 +31,7 @@ enum Verb {
     Lab(lab::Args),
     Test(test::Args),
     Lint(lint::Args),
+    Fuzz(fuzz::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
 }
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Lint(args) => lint::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };

@@ -102,9 +102,7 @@ impl Kernel {
             let Ok(fd) = program.fd() else {
                 continue;
             };
-            let fd = fd
-                .try_clone()
-                .map_err(|error| LoadError::program("use")(error.into()))?;
+            let fd = fd.try_clone().map_err(|error| LoadError::program("use")(error.into()))?;
             loaded.push(Loaded {
                 name: name.to_owned(),
                 fd,
