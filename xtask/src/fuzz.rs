@@ -78,9 +78,8 @@ fn fuzz(root: &Path, target: &str, seconds: NonZeroU32) -> Result<()> {
         "--fuzz-dir=fuzz",
         "--target-dir=target/fuzz",
         "--codegen-units=16",
+        target,
     ])
-    // As it comes, the standard library needs neither its sources nor the network.
-    .args(["--build-std=false", target])
     .arg(&found)
     .arg(Path::new("fuzz/corpus").join(target))
     .arg("--")
