@@ -22,12 +22,11 @@ pub fn check(data: &[u8]) {
         words.push(input.u16());
     }
 
-    let rest = || words.iter().copied();
-    same(before, after, rest());
+    same(before, after, &words);
     let ([a, b, ..], [c, d, ..]) = (before, after);
-    same([a, b], [c, d], rest());
-    same([a], [c], rest());
-    same([], [], rest());
+    same([a, b], [c, d], &words);
+    same([a], [c], &words);
+    same([], [], &words);
 
     if !words.is_empty() {
         let at = at % words.len();
@@ -38,7 +37,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// A message of `rest` and of words that change, as a flow of `nat` rewrites it.
-fn same<const N: usize>(before: [u64; N], after: [u64; N], rest: impl Iterator<Item = u16> + Clone) {
+fn same<const N: usize>(before: [u64; N], after: [u64; N], rest: &[u16]) {
     let message = |changed: [u64; N]| -> Vec<u16> {
         let split = |word: u64| {
             [
@@ -48,7 +47,11 @@ fn same<const N: usize>(before: [u64; N], after: [u64; N], rest: impl Iterator<I
                 (word >> 48) as u16,
             ]
         };
-        changed.into_iter().flat_map(split).chain(rest.clone()).collect()
+        changed
+            .into_iter()
+            .flat_map(split)
+            .chain(rest.iter().copied())
+            .collect()
     };
     let checksum = computed(message(before));
     agree(apply(checksum, difference(before, after)), &message(after));
