@@ -161,7 +161,8 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
             hear(place, entry, ask.said(), now);
         }
         (Write::Confirm | Write::Renumber(_), ..) => {}
-        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, &key, verdict, entry.is_some(), now)),
+        (Write::Refused, ..) => stats::flow_event(FlowEvent::NoRoom),
+        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, &key, verdict, place.zip(entry), now)),
     }
     Ok(verdict.serve)
 }
@@ -171,31 +172,51 @@ fn judge(ask: &Ask, slot: Slot, entry: Option<Entry>) -> Verdict {
     decide(slot, entry, ask.packet(), &|index| is_alive(&Maps, ask.service, index))
 }
 
-/// Writes a flow down. Who finds that another CPU has just done so follows it.
+/// Writes a flow down, in the place of an entry if it has one. Who finds that another CPU has just done so follows it.
 #[inline(always)]
-fn write(ask: &Ask, slot: Slot, key: &NatKey, verdict: Verdict, replaces: bool, now: Ticks) -> MemberIndex {
-    if verdict.serve == MemberIndex::NONE {
-        return verdict.serve;
-    }
-    let entry = match verdict.write {
+fn write(
+    ask: &Ask,
+    slot: Slot,
+    key: &NatKey,
+    verdict: Verdict,
+    replaces: Option<(*mut Entry, Entry)>,
+    now: Ticks,
+) -> MemberIndex {
+    let new = match verdict.write {
         Write::Opened(number) => Entry::opened(verdict.serve, number, now),
         _ => Entry::new(verdict.serve, now),
     };
-    let flags = if replaces { BPF_ANY } else { BPF_NOEXIST };
-    match FLOWS.insert(key, &entry, flags.into()) {
+    let flags = match replaces {
+        Some((place, old)) if exchange(place, old.word, old.claimed()) => BPF_ANY,
+        Some(_) => return too_late(ask, slot, key),
+        None => BPF_NOEXIST,
+    };
+    match FLOWS.insert(key, &new, flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::Written);
             verdict.serve
         }
-        Err(EEXIST) => {
-            let winner = FLOWS.get_ptr_mut(key).map(entry_at);
-            judge(ask, slot, winner).serve
-        }
+        Err(EEXIST) => too_late(ask, slot, key),
         Err(_) => {
+            if replaces.is_some() {
+                // It is claimed, and nobody else removes it.
+                let _ = FLOWS.remove(key);
+            }
             stats::flow_event(FlowEvent::NoRoom);
             verdict.otherwise
         }
     }
+}
+
+/// Who serves a packet that finds another entry than it has looked up. One that had to write again does not.
+#[inline(always)]
+fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
+    let verdict = judge(ask, slot, FLOWS.get_ptr_mut(key).map(entry_at));
+    if matches!(verdict.write, Write::Opened(_) | Write::Known | Write::Refused) {
+        stats::flow_event(FlowEvent::NoRoom);
+        return verdict.otherwise;
+    }
+    verdict.serve
 }
 
 /// A service that tracks every flow. One that finds no room goes by its hash, which is the same for all its packets.
