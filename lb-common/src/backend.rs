@@ -15,6 +15,8 @@ impl MacFlags {
     pub const ALIVE: u16 = 1;
     /// Flag: the next hop is known.
     pub const RESOLVED: u16 = 2;
+    /// Flag: packets keep their port, since the service has many; the member's own port is where it is probed.
+    pub const KEEPS_PORT: u16 = 4;
 
     /// `mac` with `flags`.
     pub const fn new(mac: Mac, flags: u16) -> Self {
@@ -85,22 +87,56 @@ pub struct Member {
     pub interface: u32,
     /// The backend's port.
     pub port: PortBe,
-    /// `nat`: first of the ports that flows get on [`Self::source`], in host order.
+    /// `nat`: first of the ports that flows get on [`Self::source`], in host order. `tunnel`: see [`Self::outer`].
     pub first_port: u16,
-    /// `nat`: the address that the backend sees as the client's; all zero for the client's own.
+    /// `nat`: the address that the backend sees as the client's; all zero for the client's own. `tunnel`: the source of
+    /// outer packets, without the bits that vary with the flow.
     pub source: Ipv6Be,
-    /// `nat`: how long a flow may be silent, in [`crate::nat::Ticks`].
+    /// `nat`: how long a flow may be silent, in [`crate::nat::Ticks`]. `tunnel`: see [`Self::outer`].
     pub idle: u32,
     /// `nat`: how many ports there are; 0 where the node has no source to show.
     pub ports: u16,
-    #[doc(hidden)]
-    pub pad: [u8; 2],
+    /// Its share of new flows, where living flows are compared.
+    pub weight: u16,
+}
+
+/// What `tunnel` puts around a packet, besides the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Most bytes of an outer packet, from its IP header on.
+    pub mtu: u16,
+    /// How many low bits of the source vary with the flow: at most 32.
+    pub varied: u8,
+    /// Sum (RFC 1071, not complemented) over the outer IPv4 header as far as it is the same in every packet: all but the type of service,
+    /// the total length, the protocol and the bits that vary.
+    pub sum: u16,
 }
 
 impl Member {
     /// Does this element hold a member?
     pub fn exists(&self) -> bool {
         self.address != Ipv6Be::default()
+    }
+
+    /// `tunnel`: what goes around a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outer(&self) -> Outer {
+        Outer {
+            mtu: self.first_port,
+            varied: (self.idle >> 16) as u8,
+            sum: self.idle as u16,
+        }
+    }
+
+    /// The member with what `tunnel` puts around a packet.
+    #[must_use]
+    pub const fn with_outer(self, outer: Outer) -> Self {
+        Self {
+            first_port: outer.mtu,
+            idle: outer.sum as u32 | (outer.varied as u32) << 16,
+            ..self
+        }
     }
 }
 

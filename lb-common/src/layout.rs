@@ -1,11 +1,13 @@
 //! Sizes of everything that lies in a map, and the number that names the whole layout.
 
 use crate::backend::{MacFlags, Member, Nic};
-use crate::limits::{FLOW_TABLE, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use crate::fragment::{Fragment, FragmentKey};
+use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
 use crate::nat::{NatKey, Translation};
 use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
-use crate::stats::{Counters, DROP_CODES};
+use crate::slot::Entry;
+use crate::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
 macro_rules! shared {
     ($($ty:ty = $bytes:literal),* $(,)?) => { $(
@@ -30,6 +32,9 @@ shared! {
     Counters = 40,
     NatKey = 40,
     Translation = 80,
+    Entry = 16,
+    FragmentKey = 40,
+    Fragment = 8,
 }
 
 /// What sort of map it is.
@@ -42,6 +47,8 @@ pub enum MapKind {
     Mapped = 1,
     /// A hash of flows, with as many entries as the file says, allocated on use.
     Flows = 2,
+    /// Programs, which belong to one load of the object: never taken over from another layout.
+    Programs = 3,
 }
 
 /// A map as both sides expect it.
@@ -74,8 +81,8 @@ const fn map(name: &'static str, key: usize, value: usize, entries: u32, kind: M
 }
 
 /// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
-const MAPS: [MapLayout; 10] = {
-    use MapKind::{Flows, Mapped, Plain};
+const MAPS: [MapLayout; 16] = {
+    use MapKind::{Flows, Mapped, Plain, Programs};
     const DECISION: usize = size_of::<Decision>();
     const COUNTERS: usize = size_of::<Counters>();
     const NAT: (usize, usize) = (size_of::<NatKey>(), size_of::<Translation>());
@@ -90,6 +97,18 @@ const MAPS: [MapLayout; 10] = {
         map("DROPS", 4, size_of::<u64>(), DROP_CODES, Plain),
         map("NAT", NAT.0, NAT.1, FLOW_TABLE, Flows),
         map("NAT_REPLY", NAT.0, NAT.1, FLOW_TABLE, Flows),
+        map("FLOWS", NAT.0, size_of::<Entry>(), FLOW_TABLE, Flows),
+        map("TRACKED", NAT.0, size_of::<Entry>(), FLOW_TABLE, Flows),
+        map("LOAD", 4, size_of::<u64>(), MEMBERS, Mapped),
+        map("FLOW_EVENTS", 4, size_of::<u64>(), FLOW_EVENT_CODES, Plain),
+        map(
+            "FRAGMENTS",
+            size_of::<FragmentKey>(),
+            size_of::<Fragment>(),
+            FRAGMENTS,
+            Plain,
+        ),
+        map("STAGES", 4, 4, STAGES, Programs),
     ]
 };
 

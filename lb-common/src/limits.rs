@@ -28,8 +28,8 @@ pub const MEMBERS: u32 = 1 << 16;
 /// their counters anew. A service of n backends gets the next power of two above n, but at least this.
 pub const MEMBERS_PER_SERVICE: u32 = 16;
 
-/// Entries of `NAT` and of `NAT_REPLY` where the file says nothing else: flows that can be translated at once. 4 MiB
-/// each while empty, and about 180 bytes for each entry, allocated on use.
+/// Entries of `NAT` and `NAT_REPLY`, `FLOWS` and `TRACKED` where the file says nothing else: flows that can be known at
+/// once. 4 MiB each while empty, and about 180 bytes for each entry of the first two, 120 of the others, allocated on use.
 pub const FLOW_TABLE: u32 = 1 << 18;
 
 /// Fewest and most entries that these tables may have.
@@ -40,3 +40,12 @@ pub const PORT_TRIES: u32 = 64;
 
 /// Most keys that one run of the sweep looks at: 3.2 kB, as much as a packet of one page holds.
 pub const SWEEP_KEYS: u32 = 80;
+
+/// Fragmented packets that are followed at once: about 2 MiB, taken at the start. The oldest give way.
+pub const FRAGMENTS: u32 = 1 << 14;
+
+/// Programs that the first one hands packets on to: places of `STAGES`.
+pub const STAGES: u32 = 8;
+
+/// IPv6 extension headers that are followed.
+pub const EXTENSION_HEADERS: u32 = 6;

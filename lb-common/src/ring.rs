@@ -11,10 +11,49 @@ use crate::limits::SLOTS_PER_BLOCK;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Slot(pub u32);
 
+/// What is to be known of the flows of a slot; see [`crate::slot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All go to the current member, and none is written down.
+    Stable,
+    /// Those that are older than the change go to this member.
+    Moving(MemberIndex),
+    /// Those that are written down go where they went.
+    Settled,
+}
+
 impl Slot {
+    const SETTLED: u16 = u16::MAX;
+
     /// A stable slot that `current` serves; with [`MemberIndex::NONE`] nobody does.
     pub const fn stable(current: MemberIndex) -> Self {
         Self(current.0 as u32)
+    }
+
+    /// A slot that `current` serves since it was taken from `previous`, which is a member.
+    pub const fn moving(current: MemberIndex, previous: MemberIndex) -> Self {
+        Self(current.0 as u32 | (previous.0 as u32) << 16)
+    }
+
+    /// A slot that `current` serves, where flows of others may be known.
+    pub const fn settled(current: MemberIndex) -> Self {
+        Self::moving(current, MemberIndex(Self::SETTLED))
+    }
+
+    /// Stable, and so without flows that are known?
+    #[inline(always)]
+    pub const fn is_stable(self) -> bool {
+        self.0 >> 16 == 0
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub const fn state(self) -> State {
+        match (self.0 >> 16) as u16 {
+            0 => State::Stable,
+            Self::SETTLED => State::Settled,
+            previous => State::Moving(MemberIndex(previous)),
+        }
     }
 
     /// Who serves new flows of this slot.

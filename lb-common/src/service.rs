@@ -30,7 +30,65 @@ const fn port_and_protocol(port: PortBe, protocol: u8) -> u64 {
     (port.0 as u64) << 32 | (protocol as u64) << 48
 }
 
-/// IPv4 service key: address in bits 0 to 31, port (network order) in 32 to 47, protocol in 48 to 55, the rest 0.
+/// A run of ports that differ in their low bits only, as a route's addresses do: what a range of ports is made of. All
+/// ports are the block with 16 free bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortBlock {
+    first: u16,
+    free: u8,
+}
+
+impl PortBlock {
+    /// Every port.
+    pub const ALL: Self = Self { first: 0, free: 16 };
+
+    /// The block of `port` with `free` free bits, 0 to 16.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(port: u16, free: u8) -> Self {
+        Self {
+            first: (port as u32 >> free << free) as u16,
+            free,
+        }
+    }
+
+    /// How many low bits are free.
+    #[must_use]
+    pub const fn free(self) -> u8 {
+        self.free
+    }
+
+    /// The lowest port.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The fewest blocks that make up the ports from `first` to `last`, both included, in order; at most 30.
+    pub fn cover(first: u16, last: u16) -> impl Iterator<Item = Self> {
+        let mut next = Some(u32::from(first));
+        core::iter::from_fn(move || {
+            let first = next.filter(|&port| port <= u32::from(last))?;
+            let mut free = first.trailing_zeros().min(16);
+            while first + (1 << free) - 1 > u32::from(last) {
+                free -= 1;
+            }
+            next = Some(first + (1 << free));
+            Some(Self {
+                first: first as u16,
+                free: free as u8,
+            })
+        })
+    }
+
+    /// As the part of a key: its free bits are in bits 56 to 63, where a port of its own has 0.
+    const fn key(self, protocol: u8) -> u64 {
+        port_and_protocol(PortBe::new(self.first), protocol) | (self.free as u64) << 56
+    }
+}
+
+/// IPv4 service key: address in bits 0 to 31, port (network order) in 32 to 47, protocol in 48 to 55, and the free bits of
+/// a [`PortBlock`] in 56 to 63, 0 for a port of its own.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyV4(pub u64);
@@ -40,6 +98,12 @@ impl KeyV4 {
     #[inline(always)]
     pub const fn new(address: Ipv4Be, port: PortBe, protocol: u8) -> Self {
         Self(address.0 as u64 | port_and_protocol(port, protocol))
+    }
+
+    /// Key of a service on a block of ports.
+    #[inline(always)]
+    pub const fn block(address: Ipv4Be, block: PortBlock, protocol: u8) -> Self {
+        Self(address.0 as u64 | block.key(protocol))
     }
 
     /// The bucket that this key belongs to.
@@ -60,7 +124,7 @@ impl KeyV4 {
 pub struct KeyV6 {
     /// The VIP.
     pub address: Ipv6Be,
-    /// Port in bits 32 to 47, protocol in 48 to 55.
+    /// Port in bits 32 to 47, protocol in 48 to 55, free bits of the port in 56 to 63.
     pub rest: u64,
 }
 
@@ -71,6 +135,15 @@ impl KeyV6 {
         Self {
             address,
             rest: port_and_protocol(port, protocol),
+        }
+    }
+
+    /// Key of a service on a block of ports.
+    #[inline(always)]
+    pub const fn block(address: Ipv6Be, block: PortBlock, protocol: u8) -> Self {
+        Self {
+            address,
+            rest: block.key(protocol),
         }
     }
 
@@ -104,6 +177,32 @@ pub enum Mode {
     Backend = 4,
     /// Not a service but an address that `nat` uses as source, and that is no VIP.
     Source = 5,
+    /// Put the packet into another one for the backend; it answers the client directly.
+    Tunnel = 6,
+}
+
+/// How a service chooses the backend of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Choice {
+    /// By the hash of the 5-tuple.
+    #[default]
+    Tuple = 0,
+    /// By the hash of the source address.
+    Source = 1,
+    /// The next slot for each new flow. Every flow is written down.
+    Turn = 2,
+    /// The one with fewer living flows for its weight, of two random ones. Every flow is written down.
+    Least = 3,
+}
+
+impl Choice {
+    /// Does a flow go where a function of its packets says, and not where it once went?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_hash(self) -> bool {
+        matches!(self, Self::Tuple | Self::Source)
+    }
 }
 
 /// All that decides about a packet of a service, in one word that is read once. Zero: no entry.
@@ -115,8 +214,10 @@ pub enum Mode {
 /// | 4 | VIP: drop packets to ports that no service declares |
 /// | 5 | VIP: Fulcrum put it on the node, and takes it off again |
 /// | 6 | address: `nat` uses it as source, so replies come to it |
-/// | 8 to 12 | log2 of the ring's slots |
-/// | 16 to 39 | first block of the ring |
+/// | 3 to 4 | service: [`Choice`] |
+/// | 8 to 12 | service: log2 of the ring's slots |
+/// | 16 to 39 | service: first block of the ring |
+/// | 17 to 32 | VIP: services are on blocks of ports with 1 to 16 free bits |
 /// | 40 to 62 | member base; of a backend, its member |
 /// | 63 | the bucket's last entry: more keys of this bucket are in the hash |
 #[repr(transparent)]
@@ -157,10 +258,25 @@ impl Decision {
         Self(Mode::Backend as u64 | (member.0 as u64 & 0x7f_ffff) << 40)
     }
 
+    /// The same for a VIP with services on blocks of ports that have `free` free bits, 1 to 16.
+    #[must_use]
+    pub const fn with_blocks(self, free: u8) -> Self {
+        Self(self.0 | 1 << (Self::BLOCKS + free))
+    }
+
+    /// Of a VIP: one bit for each number of free bits that its blocks of ports have, from bit 1 for one to bit 16.
+    #[inline(always)]
+    pub const fn blocks(self) -> u32 {
+        (self.0 >> Self::BLOCKS) as u32 & 0x1_fffe
+    }
+
+    const BLOCKS: u8 = 16;
+
     /// Decision for a service whose ring has 2^`ring_log2` slots from `ring_block` on.
-    pub const fn service(mode: Mode, ring_block: u32, ring_log2: u8, member_base: u32) -> Self {
+    pub const fn service(mode: Mode, choice: Choice, ring_block: u32, ring_log2: u8, member_base: u32) -> Self {
         Self(
             mode as u64
+                | (choice as u64) << 3
                 | (ring_log2 as u64 & 0x1f) << 8
                 | (ring_block as u64 & 0xff_ffff) << 16
                 | (member_base as u64 & 0x7f_ffff) << 40,
@@ -200,7 +316,19 @@ impl Decision {
             3 => Some(Mode::Nat),
             4 => Some(Mode::Backend),
             5 => Some(Mode::Source),
+            6 => Some(Mode::Tunnel),
             _ => None,
+        }
+    }
+
+    /// How a service chooses.
+    #[inline(always)]
+    pub const fn choice(self) -> Choice {
+        match self.0 >> 3 & 3 {
+            0 => Choice::Tuple,
+            1 => Choice::Source,
+            2 => Choice::Turn,
+            _ => Choice::Least,
         }
     }
 
@@ -312,19 +440,63 @@ mod tests {
 
     #[test]
     fn a_decision_keeps_its_fields_apart() {
-        let d = Decision::service(Mode::Dsr, 0xff_ffff, 20, 0x7f_ffff);
+        let d = Decision::service(Mode::Dsr, Choice::Tuple, 0xff_ffff, 20, 0x7f_ffff);
         assert_eq!(
             (d.ring_block(), d.ring_log2(), d.member_base()),
             (0xff_ffff, 20, 0x7f_ffff)
         );
         assert_eq!(d.mode(), Some(Mode::Dsr));
         assert!(d.exists() && !d.overflowed() && !d.has(Decision::ECHO));
-        let d = Decision::service(Mode::Dsr, 5, 14, 64);
+        let d = Decision::service(Mode::Tunnel, Choice::Least, 5, 14, 64);
         assert_eq!((d.ring_block(), d.ring_log2(), d.member_base()), (5, 14, 64));
         assert_eq!(d.member(MemberIndex(3)), MemberId(67));
+        assert_eq!((d.mode(), d.choice()), (Some(Mode::Tunnel), Choice::Least));
         assert!(!Decision(Decision::OVERFLOWED).exists());
         let vip = Decision::address(Decision::ECHO | Decision::OWNED | 1 << 60);
         assert_eq!(vip, Decision(0b101_001));
+        let vip = vip.with_blocks(1).with_blocks(16);
+        assert_eq!(vip.blocks(), 1 << 1 | 1 << 16);
+        assert!(vip.is_vip() && vip.has(Decision::ECHO | Decision::OWNED) && !vip.overflowed());
+    }
+
+    #[test]
+    fn blocks_cover_a_range_and_nothing_else() {
+        for (first, last) in [
+            (80, 80),
+            (8000, 8999),
+            (1, 65535),
+            (0, 65535),
+            (65535, 65535),
+            (1023, 1025),
+            (4096, 8191),
+        ] {
+            let mut next = u32::from(first);
+            let mut blocks = 0;
+            for block in PortBlock::cover(first, last) {
+                assert_eq!(u32::from(block.first()), next);
+                for port in [block.first(), block.first() + ((1u32 << block.free()) - 1) as u16] {
+                    assert_eq!(PortBlock::of(port, block.free()), block);
+                }
+                next += 1 << block.free();
+                blocks += 1;
+            }
+            assert_eq!(next, u32::from(last) + 1, "{first}-{last}");
+            assert!(blocks <= 30);
+        }
+        assert!(PortBlock::cover(0, 65535).eq([PortBlock::ALL]));
+    }
+
+    #[test]
+    fn a_block_is_no_port() {
+        let a = Ipv4Be::new([192, 0, 2, 1]);
+        let block = KeyV4::block(a, PortBlock::of(8080, 3), protocol::TCP);
+        assert_ne!(block, KeyV4::new(a, PortBe::new(8080), protocol::TCP));
+        assert_eq!(block, KeyV4::block(a, PortBlock::of(8087, 3), protocol::TCP));
+        assert_eq!(block.address(), a);
+        assert_eq!(
+            KeyV4::block(a, PortBlock::of(8080, 0), protocol::TCP),
+            KeyV4::new(a, PortBe::new(8080), protocol::TCP)
+        );
     }
 
     #[test]

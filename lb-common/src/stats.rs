@@ -57,7 +57,7 @@ drop_reasons! {
     MalformedTcp = 4 "malformed_tcp",
     /// To a VIP: UDP with an impossible length.
     MalformedUdp = 5 "malformed_udp",
-    /// To a VIP: a fragment, which this version cannot match with its flow.
+    /// To a VIP: a fragment whose packet's first fragment has not been seen.
     Fragment = 6 "fragment",
     /// To a VIP that Fulcrum put on the node: a port or protocol that no service declares.
     Undeclared = 7 "undeclared",
@@ -75,7 +75,28 @@ drop_reasons! {
     NatTable = 13 "nat_table",
     /// `nat`: a flow that is not known while the tables of an earlier version are being taken over.
     NatHeld = 14 "nat_held",
+    /// `tunnel`: too big for the way to the backend; its sender was told so, where the protocol lets it.
+    TooBig = 15 "too_big",
+    /// To a VIP: IPv6 with more extension headers than are followed.
+    ExtensionHeaders = 16 "extension_headers",
 }
+
+/// What happened to an entry of a flow: an index into `FLOW_EVENTS`, which is per CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum FlowEvent {
+    /// It was written to `FLOWS`.
+    Written = 0,
+    /// There was no room in `FLOWS`.
+    NoRoom = 1,
+    /// It was written to `TRACKED`.
+    TrackedWritten = 2,
+    /// There was no room in `TRACKED`.
+    TrackedNoRoom = 3,
+}
+
+/// Elements of `FLOW_EVENTS`. More than there are events, so that a new one does not change the layout of the map.
+pub const FLOW_EVENT_CODES: u32 = 16;
 
 /// Elements of `DROPS`: codes from 0 up to and without this. More than there are reasons, so that a new reason does
 /// not change the layout of the map.

@@ -1,16 +1,21 @@
 //! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout`.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
+use lb_common::fragment::{Fragment, FragmentKey};
 use lb_common::id::MemberId;
-use lb_common::limits::{FLOW_TABLE, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW};
+use lb_common::limits::{
+    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
+    STAGES as STAGE_PLACES,
+};
 use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::RingBlock;
 use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
-use lb_common::stats::{Counters, DROP_CODES};
+use lb_common::slot::Entry;
+use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
@@ -46,6 +51,30 @@ pub(crate) static NAT: HashMap<NatKey, Translation, { FLOW_TABLE as usize }, ON_
 /// The same flows, as their backends answer.
 #[btf_map]
 pub(crate) static NAT_REPLY: HashMap<NatKey, Translation, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
+
+/// Flows that have to be told apart while their slots move: see `lb_common::slot`.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<NatKey, Entry, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
+
+/// Every flow of the services that choose by turn or by load.
+#[btf_map]
+pub(crate) static TRACKED: HashMap<NatKey, Entry, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
+
+/// By member: flows that live, where load decides. At a service's member base, which is no member: whose turn it is.
+#[btf_map]
+pub(crate) static LOAD: Array<u64, { MEMBERS as usize }, MAPPED> = Array::new();
+
+/// By `lb_common::stats::FlowEvent`.
+#[btf_map]
+pub(crate) static FLOW_EVENTS: PerCpuArray<u64, { FLOW_EVENT_CODES as usize }> = PerCpuArray::new();
+
+/// What first fragments have taught.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { FRAGMENT_PLACES as usize }> = LruHashMap::new();
+
+/// The other programs that a packet may be handed to; filled by the loader, before the first one is attached.
+#[btf_map]
+pub(crate) static STAGES: ProgramArray<{ STAGE_PLACES as usize }> = ProgramArray::new();
 
 /// One word of `lb_common::service::feature`, so that what nobody uses costs nobody anything.
 #[btf_map]

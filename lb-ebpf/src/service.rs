@@ -33,7 +33,9 @@ pub(crate) fn serve(
             Ok(sent)
         }
         Some(Mode::Nat) => forward::nat::send(packet, service, hash, flow, headers, segment),
-        Some(Mode::Address | Mode::Backend | Mode::Source) | None => Err(Stop::Drop(DropReason::Inconsistent)),
+        Some(Mode::Address | Mode::Backend | Mode::Source | Mode::Tunnel) | None => {
+            Err(Stop::Drop(DropReason::Inconsistent))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
 use lb_common::backend::{MacFlags, Member};
-use lb_common::service::{Decision, Mode};
+use lb_common::service::{Choice, Decision, Mode};
 use lb_common::stats::{Counters, DropReason};
 use lb_tests::gate::{self, Gate};
 use lb_tests::nat;
@@ -489,7 +489,7 @@ async fn maps_that_do_not_fit_together_drop() {
         ..member
     };
     let elsewhere = Member { interface: 7, ..member };
-    let beyond = Decision::service(Mode::Dsr, 0xff_ffff, 14, 0);
+    let beyond = Decision::service(Mode::Dsr, Choice::Tuple, 0xff_ffff, 14, 0);
     let faults = [
         (vec![MapOp::PutMember(id, unresolved)], DropReason::Unresolved),
         (vec![MapOp::PutMember(id, elsewhere)], DropReason::NoEgress),

@@ -90,7 +90,7 @@ impl Front<'_> {
                 let hint = "its clients notice as they would with \"disabled\"; it is still probed";
                 Some(fault(span, message).hint(hint))
             }
-            (Mode::Nat, _) | (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
+            (Mode::Nat | Mode::Tunnel, _) | (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
         }
     }
 
@@ -106,6 +106,7 @@ impl Front<'_> {
             let hint = match self.mode {
                 Mode::Dsr => "in dsr a backend has an address of a VIP's family",
                 Mode::Nat => "nat translates within a family",
+                Mode::Tunnel => "",
             };
             let hint = format!("{hint}: give its {} address", family(vip));
             return Err(fault(span.clone(), message)

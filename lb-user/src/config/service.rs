@@ -12,7 +12,7 @@ use super::fault::{Checked, Span, fault};
 use super::nat::{self, Places};
 use super::raw::{Table, Value};
 use super::{Reader, Subject};
-use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared};
+use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Tunnel, Undeclared};
 
 /// Slots per backend below which shares and churn get coarse.
 const SLOTS_PER_BACKEND: u32 = 100;
@@ -76,7 +76,10 @@ impl Reader {
                 balance,
                 table_size: ring,
                 nat,
+                tunnel: Tunnel::default(),
                 idle_timeout,
+                drain_timeout: Some(DRAIN_TIMEOUT),
+                track: true,
                 undeclared: kept,
                 health,
                 backends,
@@ -161,6 +164,9 @@ impl Reader {
     }
 }
 
+/// How long a backend drains where the file does not say.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Ways to choose a backend that this version does not have.
 const BALANCE_LATER: &[&str] = &[
     "source-hash",
@@ -178,7 +184,7 @@ fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
     for (span, text) in value.string_or_strings()? {
         let vip = address::parse(&span, text, Role::Vip)?;
         match (mode, vips.first()) {
-            (Mode::Dsr, Some((first, other))) if other.port() != vip.port() => {
+            (Mode::Dsr | Mode::Tunnel, Some((first, other))) if other.port() != vip.port() => {
                 let message = format!(
                     "the VIPs of this service have different ports, {} and {}",
                     other.port(),
@@ -196,7 +202,7 @@ fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
                 let hint = "nat translates within a family: make it two services, one for each";
                 return Err(fault(span, message).other(first.clone(), "the other family").hint(hint));
             }
-            (Mode::Dsr | Mode::Nat, _) => vips.push((span, vip)),
+            (Mode::Dsr | Mode::Nat | Mode::Tunnel, _) => vips.push((span, vip)),
         }
     }
     if vips.is_empty() {

@@ -178,12 +178,12 @@ fn ports_of_one_bucket(wanted: usize) -> Vec<u16> {
 
 #[test]
 fn a_full_bucket_overflows_into_the_hash_and_comes_back() {
-    use lb_common::service::{Decision, Mode};
+    use lb_common::service::{Choice, Decision, Mode};
     let mut fake = Fake::default();
     let ports = ports_of_one_bucket(7);
     let vip: IpAddr = [192, 0, 2, 1].into();
     let key = |port: u16| ServiceKey::service(SocketAddr::new(vip, port), Protocol::Tcp);
-    let decision = |port: u16| Decision::service(Mode::Dsr, u32::from(port), 6, 16);
+    let decision = |port: u16| Decision::service(Mode::Dsr, Choice::Tuple, u32::from(port), 6, 16);
     let found = |fake: &Fake, port: u16| {
         select::find_v4(
             fake.tables(),
@@ -213,13 +213,16 @@ fn a_full_bucket_overflows_into_the_hash_and_comes_back() {
 
 #[test]
 fn a_full_hash_is_an_error_that_names_it() {
-    use lb_common::service::{Decision, Mode};
+    use lb_common::service::{Choice, Decision, Mode};
     let mut fake = Fake::default();
     let mut refused = None;
     // 65,535 ports in 16,384 buckets of four, and 16 more.
     for port in 1..=u16::MAX {
         let key = ServiceKey::service(SocketAddr::new([192, 0, 2, 1].into(), port), Protocol::Tcp);
-        if let Err(error) = fake.apply(&MapOp::PutEntry(key, Decision::service(Mode::Dsr, 0, 6, 16))) {
+        if let Err(error) = fake.apply(&MapOp::PutEntry(
+            key,
+            Decision::service(Mode::Dsr, Choice::Tuple, 0, 6, 16),
+        )) {
             refused = Some(error.to_string());
             break;
         }

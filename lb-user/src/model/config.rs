@@ -1,7 +1,7 @@
 //! The configuration after validation: a value of these types cannot be wrong.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,8 +75,14 @@ pub struct Service {
     pub table_size: RingSize,
     /// `[service.nat]`; said or not, it is of use in [`Mode::Nat`] only.
     pub nat: Nat,
-    /// A flow that is silent for longer is forgotten, where the mode keeps flows. At least 5 s.
+    /// `[service.tunnel]`; said or not, it is of use in [`Mode::Tunnel`] only.
+    pub tunnel: Tunnel,
+    /// A flow that is silent for longer is forgotten, where flows are kept. At least 5 s.
     pub idle_timeout: Duration,
+    /// A backend that drains for longer is cut off from its flows; `None`: it never is.
+    pub drain_timeout: Option<Duration>,
+    /// Do flows keep their backend when backends change? Always for TCP; for UDP as the file says.
+    pub track: bool,
     /// What becomes of ports that no service declares; `None`: as section 5.1 of the design says, by who put the VIP
     /// on the node.
     pub undeclared: Option<Undeclared>,
@@ -93,7 +99,7 @@ impl Service {
     pub fn nat_ports(&self) -> Option<PortRange> {
         match (self.mode, &self.nat.source) {
             (Mode::Nat, NatSource::Auto | NatSource::Floating(_)) => Some(self.nat.ports),
-            (Mode::Nat, NatSource::Client) | (Mode::Dsr, _) => None,
+            (Mode::Nat, NatSource::Client) | (Mode::Dsr | Mode::Tunnel, _) => None,
         }
     }
 }
@@ -141,6 +147,8 @@ pub enum Mode {
     Dsr,
     /// Network address translation: both directions pass the node.
     Nat,
+    /// IP in IP: the packet travels to the backend inside another one, the backend answers the client itself.
+    Tunnel,
 }
 
 impl Mode {
@@ -149,6 +157,7 @@ impl Mode {
         match self {
             Self::Dsr => "dsr",
             Self::Nat => "nat",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -168,6 +177,25 @@ impl Default for Nat {
         Self {
             source: NatSource::Auto,
             ports: PortRange::DEFAULT,
+        }
+    }
+}
+
+/// `[service.tunnel]`: what packets travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Sources of outer packets over IPv4: an address, and how many of its low bits vary with the flow, 0 to 32.
+    pub source_v4: (Ipv4Addr, u8),
+    /// The same over IPv6, 0 to 32.
+    pub source_v6: (Ipv6Addr, u8),
+}
+
+impl Default for Tunnel {
+    /// 172.16.0.0/16, and 100::/96, which is to be discarded (RFC 6666): nobody answers a tunnel.
+    fn default() -> Self {
+        Self {
+            source_v4: (Ipv4Addr::new(172, 16, 0, 0), 16),
+            source_v6: (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 32),
         }
     }
 }
@@ -245,6 +273,12 @@ impl fmt::Display for PortRange {
 pub enum Balance {
     /// Consistent hash of the 5-tuple over a Maglev ring.
     Maglev,
+    /// The same of the source address alone: a client keeps its backend.
+    SourceHash,
+    /// One backend after the other, smoothly by weight.
+    RoundRobin,
+    /// Of two backends chosen at random by weight, the one with fewer living flows for its weight.
+    LeastConnections,
 }
 
 impl Balance {
@@ -252,6 +286,9 @@ impl Balance {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Maglev => "maglev",
+            Self::SourceHash => "source-hash",
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod status;
 pub use chain::chain;
 pub use config::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
+    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, XdpMode,
 };
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;

@@ -330,6 +330,7 @@ const fn mode(mode: Mode) -> service::Mode {
     match mode {
         Mode::Dsr => service::Mode::Dsr,
         Mode::Nat => service::Mode::Nat,
+        Mode::Tunnel => service::Mode::Tunnel,
     }
 }
 
@@ -402,7 +403,7 @@ impl Space {
         let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
         let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
         Ok(Placed {
-            decision: Decision::service(mode(wanted.mode), block, log2, base),
+            decision: Decision::service(mode(wanted.mode), service::Choice::Tuple, block, log2, base),
             ring: (block, Ring { log2, slots }),
             members,
         })

@@ -211,9 +211,16 @@ fn what_does_not_fit_stays_as_it_is_and_gets_its_turn() {
         };
         let key = ServiceKey::service(format!("192.0.3.{i}:80").parse().unwrap(), Protocol::Tcp);
         let (block, base) = ((i << 14) + 8192, 1024 + i * 16);
-        crowded
-            .entries
-            .insert(key, Decision::service(lb_common::service::Mode::Dsr, block, 6, base));
+        crowded.entries.insert(
+            key,
+            Decision::service(
+                lb_common::service::Mode::Dsr,
+                lb_common::service::Choice::Tuple,
+                block,
+                6,
+                base,
+            ),
+        );
         crowded.rings.insert(block, ring);
     }
     larger.services[0].table_size = RingSize::new(1 << 20).unwrap();

@@ -31,6 +31,9 @@ fn defaults() {
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
+            tunnel: Default::default(),
+            drain_timeout: Some(std::time::Duration::from_secs(300)),
+            track: true,
             name: "web".into(),
             vips: vec!["192.0.2.10:80".parse().unwrap()],
             protocol: Protocol::Tcp,
