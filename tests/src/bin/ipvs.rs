@@ -83,7 +83,11 @@ impl Load {
         let payload = [0; 18];
         (0..count)
             .map(|number| match self {
-                Self::KnownFlows => packet::udp(SocketAddr::new(v4(10), 20_000 + (number % 64) as u16), to(UDP), &payload),
+                Self::KnownFlows => packet::udp(
+                    SocketAddr::new(v4(10), 20_000 + (number % 64) as u16),
+                    to(UDP),
+                    &payload,
+                ),
                 Self::NewFlows => packet::udp(from(number), to(UDP), &payload),
                 Self::Connections => {
                     let (flags, data) = match number % 4 {
@@ -118,14 +122,22 @@ async fn main() -> Result<()> {
     for (number, name) in (20u8..).zip(["native", "generic", "ipvs"]) {
         balancers.push(balancer(&segment, name, number).await.context(name)?);
     }
-    let client = segment
-        .client
-        .run_inside(|| socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw))??;
+    let client = segment.client.run_inside(|| {
+        socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Raw,
+        )
+    })??;
     for balancer in &balancers {
         until_it_balances(&segment, &client, balancer)?;
     }
     let mut serial = 0;
-    println!("{:30} {:8} {:>10} {:>10} {:>8}", "packets", "balancer", "minimum", "median", "ratio");
+    println!(
+        "{:30} {:8} {:>10} {:>10} {:>8}",
+        "packets", "balancer", "minimum", "median", "ratio"
+    );
     for (load, title) in Load::ALL {
         let mut samples = vec![Vec::new(); balancers.len()];
         for round in 0..=rounds {
@@ -152,7 +164,9 @@ async fn main() -> Result<()> {
             );
         }
     }
-    println!("ns of run time per packet of the thread that polls the node's interface, of {rounds} samples of {packets}");
+    println!(
+        "ns of run time per packet of the thread that polls the node's interface, of {rounds} samples of {packets}"
+    );
     println!("packets; ratio of the minimum to that of ipvs");
     Ok(())
 }
@@ -226,7 +240,9 @@ impl Daemon {
         }
         fs::write(folder.join("fulcrum.toml"), toml)?;
         let mut daemon = fulcrum();
-        daemon.args(["run", "-c", &path("fulcrum.toml")]).env("RUST_LOG", "warn");
+        daemon
+            .args(["run", "-c", &path("fulcrum.toml")])
+            .env("RUST_LOG", "warn");
         // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
         unsafe { daemon.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let child = namespace.confine(&mut daemon).spawn().context("fulcrum run")?;
@@ -259,7 +275,13 @@ fn threaded(namespace: &Namespace, interface: &str) -> Result<Vec<PathBuf>> {
     // A sysfs shows the interfaces of the namespace that has mounted it.
     let place = tempfile::tempdir()?;
     namespace.run_inside(|| -> Result<()> {
-        mount(Some("sysfs"), place.path(), Some("sysfs"), MsFlags::empty(), None::<&str>)?;
+        mount(
+            Some("sysfs"),
+            place.path(),
+            Some("sysfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )?;
         let file = place.path().join("class/net").join(interface).join("threaded");
         let written = fs::write(&file, "1").with_context(|| file.display().to_string());
         umount2(place.path(), MntFlags::MNT_DETACH)?;
@@ -272,7 +294,8 @@ fn threaded(namespace: &Namespace, interface: &str) -> Result<Vec<PathBuf>> {
 
 fn polling_threads() -> Result<BTreeSet<PathBuf>> {
     let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
-    let is_poller = |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.starts_with("napi/"));
+    let is_poller =
+        |folder: &PathBuf| fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.starts_with("napi/"));
     Ok(processes.filter(is_poller).collect())
 }
 
@@ -338,7 +361,11 @@ fn sample(segment: &Segment, client: &OwnedFd, balancer: &Balancer, packets: &[V
                 expected = there;
                 break;
             }
-            ensure!(Instant::now() < deadline, "{} packets of a burst are lost", expected - there);
+            ensure!(
+                Instant::now() < deadline,
+                "{} packets of a burst are lost",
+                expected - there
+            );
             sleep(Duration::from_millis(1));
         }
     }

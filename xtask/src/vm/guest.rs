@@ -16,70 +16,85 @@ use super::job::{self, Part};
 use super::kernel::Kernel;
 use crate::exec;
 
-/// What a VM has: two processors, since single ones hide races, and room for the program's maps beside the overlay.
-const PROCESSORS: &str = "2";
+/// Room for the program's maps beside what the overlay takes.
 const MEMORY: &str = "3G";
 
 /// How much of the kernel's log is shown after a failure.
 const LOG_LINES: usize = 30;
 
-/// Boots the kernel on an initramfs, prints what its parts print behind its name, and judges its report.
-pub(super) fn boot(kernel: &Kernel, initramfs: &[u8], parts: &[Part], folder: &Path, deadline: Duration) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let file = |name| folder.join(name);
-    let (archive, log, report) = (file("initramfs"), file("console.log"), file("report"));
-    fs::write(&archive, initramfs).with_context(|| archive.display().to_string())?;
-    // Not another run's.
-    for old in [&log, &report] {
-        fs::write(old, "").with_context(|| old.display().to_string())?;
-    }
-    let ended = run(qemu(kernel, &archive, &log, &report), &kernel.series, deadline);
-    let report = fs::read(&report).with_context(|| report.display().to_string())?;
-    let verdict = ended.and_then(|()| job::judge(&String::from_utf8_lossy(&report), parts));
-    verdict.map_err(|error| {
-        let text = fs::read(&log).unwrap_or_default();
-        let end = last_lines(&String::from_utf8_lossy(&text), LOG_LINES);
-        error.context(format!("{end}\nThat was the end of {}", log.display()))
-    })
+/// What time is in a VM.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Clock {
+    /// As outside. Two processors, since one would hide races.
+    Wall,
+    /// A nanosecond is an instruction, so that run times can be repeated whatever else this machine does. One processor,
+    /// since several would take turns and count each other's.
+    Instructions,
 }
 
-/// The command. Its standard output is what the parts print.
-fn qemu(kernel: &Kernel, archive: &Path, log: &Path, report: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-        .args([
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            PROCESSORS,
-            "-m",
-            MEMORY,
-        ])
-        .arg("-kernel")
-        .arg(kernel.image())
-        .arg("-initrd")
-        .arg(archive)
-        // A panic reboots at once, which ends qemu.
-        .args(["-append", "console=ttyS0 loglevel=5 panic=-1"])
-        .args([
-            "-virtfs",
-            "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-        ])
-        .args(["-device", "virtio-rng-pci"])
-        .args([
-            "-serial",
-            &file_backend(log),
-            "-serial",
-            "stdio",
-            "-serial",
-            &file_backend(report),
-        ])
-        .stdin(Stdio::null());
-    command
+impl Clock {
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Wall => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Instructions => &["-accel", "tcg,thread=single", "-icount", "shift=0", "-smp", "1"],
+        }
+    }
+}
+
+/// A VM to be.
+#[derive(Debug)]
+pub(super) struct Guest<'k> {
+    pub(super) kernel: &'k Kernel,
+    pub(super) clock: Clock,
+    /// Where its files are.
+    pub(super) folder: PathBuf,
+    pub(super) deadline: Duration,
+}
+
+impl Guest<'_> {
+    /// Boots an initramfs, prints what its parts print behind the kernel's name, and judges its report.
+    pub(super) fn run(&self, initramfs: &[u8], parts: &[Part]) -> Result<()> {
+        fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
+        let file = |name| self.folder.join(name);
+        let (archive, log, report) = (file("initramfs"), file("console.log"), file("report"));
+        fs::write(&archive, initramfs).with_context(|| archive.display().to_string())?;
+        // Not another run's.
+        for old in [&log, &report] {
+            fs::write(old, "").with_context(|| old.display().to_string())?;
+        }
+        let ended = run(self.qemu(&archive, &log, &report), &self.kernel.series, self.deadline);
+        let report = fs::read(&report).with_context(|| report.display().to_string())?;
+        let verdict = ended.and_then(|()| job::judge(&String::from_utf8_lossy(&report), parts));
+        verdict.map_err(|error| {
+            let text = fs::read(&log).unwrap_or_default();
+            let end = last_lines(&String::from_utf8_lossy(&text), LOG_LINES);
+            error.context(format!("{}:\n{end}\nWhat failed", log.display()))
+        })
+    }
+
+    /// The command. Its standard output is what the parts print.
+    fn qemu(&self, archive: &Path, log: &Path, report: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(self.clock.options())
+            .args(["-cpu", "max", "-m", MEMORY, "-kernel"])
+            .arg(self.kernel.image())
+            .arg("-initrd")
+            .arg(archive)
+            // A panic reboots at once, which ends qemu.
+            .args(["-append", "console=ttyS0 loglevel=5 panic=-1"])
+            .args([
+                "-virtfs",
+                "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+            ])
+            .args(["-device", "virtio-rng-pci"])
+            .args(["-serial", &file_backend(log), "-serial", "stdio"])
+            .args(["-serial", &file_backend(report)])
+            .stdin(Stdio::null());
+        command
+    }
 }
 
 /// A file as qemu's options take it, where a comma would end the name.
@@ -137,11 +152,6 @@ fn each_line(output: impl Read, mut each: impl FnMut(String) -> bool) -> std::io
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
-}
-
-/// Where a kernel's run keeps its files.
-pub(super) fn folder(vm: &Path, kernel: &Kernel) -> PathBuf {
-    vm.join(&kernel.series)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::guest::Clock;
 use self::job::Part;
 use self::kernel::Kernel;
 use crate::parts::Parts;
@@ -34,6 +35,9 @@ const TABLES: &str = "lb_tests::rig";
 /// The lab's part.
 const LAB: &str = "lab";
 
+/// The comparison's part, and its program in lb-tests.
+const IPVS: &str = "ipvs";
+
 /// Run the packet tables and the quickstart lab in VMs with Debian's kernels 6.1 and 6.12
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,6 +47,9 @@ pub(crate) struct Args {
     /// Every test program of tests/, not only the packet tables
     #[arg(long)]
     all: bool,
+    /// Instead, compare what a packet costs Fulcrum and the kernel's IPVS
+    #[arg(long, conflicts_with_all = ["all", "filters", "test_arguments"])]
+    ipvs: bool,
     /// Name the parts, and the kernels that apt offers, and run nothing
     #[arg(long)]
     list: bool,
@@ -60,9 +67,9 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = workspace::root();
-    let names = part_names(&root, args)?;
+    let job = Job::of(&root, args)?;
     if args.list {
-        println!("Parts: {}", names.join(", "));
+        println!("Parts: {}", job.names.join(", "));
         for series in &args.kernels {
             println!("Linux {series}: {}", kernel::find(series)?);
         }
@@ -81,18 +88,49 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .iter()
         .map(|series| Kernel::fetch(series, &vm.join("kernels")));
     let kernels = kernels.collect::<Result<Vec<_>>>()?;
-    let parts = build(&root, &names, &args.test_arguments)?;
-    let script = job::script(&variables(), &[], &parts);
+    let parts = build(&root, &job.names, &args.test_arguments)?;
+    let script = job::script(&variables(), job.modules, &parts);
     let busybox = exec::find("busybox").context("busybox was there")?;
     let mut verdicts = Parts::new("vm");
     for kernel in &kernels {
         verdicts.run(&format!("Linux {} ({})", kernel.series, kernel.package), || {
             let initramfs = initramfs::build(kernel, &busybox, &script)?;
-            let deadline = Duration::from_secs(args.deadline * 60);
-            guest::boot(kernel, &initramfs, &parts, &guest::folder(&vm, kernel), deadline)
+            guest::Guest {
+                kernel,
+                clock: job.clock,
+                folder: vm.join(&kernel.series),
+                deadline: Duration::from_secs(args.deadline * 60),
+            }
+            .run(&initramfs, &parts)
         });
     }
     verdicts.finish()
+}
+
+/// What VMs are started for.
+struct Job {
+    /// Names of the parts.
+    names: Vec<String>,
+    /// Modules that no program asks the kernel for.
+    modules: &'static [&'static str],
+    clock: Clock,
+}
+
+impl Job {
+    fn of(root: &Path, args: &Args) -> Result<Self> {
+        if args.ipvs {
+            return Ok(Self {
+                names: vec![IPVS.to_owned()],
+                modules: &["ip_vs", "ip_vs_rr"],
+                clock: Clock::Instructions,
+            });
+        }
+        Ok(Self {
+            names: part_names(root, args)?,
+            modules: &[],
+            clock: Clock::Wall,
+        })
+    }
 }
 
 /// Names of the parts that the arguments choose.
@@ -128,7 +166,11 @@ fn chosen(mut names: Vec<String>, filters: &[String]) -> Vec<String> {
 /// Builds what the parts run.
 fn build(root: &Path, names: &[String], test_arguments: &[OsString]) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    let tests: Vec<&String> = names.iter().filter(|name| *name != LAB).collect();
+    let has = |part: &str| names.iter().any(|name| name == part);
+    let tests: Vec<&String> = names
+        .iter()
+        .filter(|name| ![LAB, IPVS].contains(&name.as_str()))
+        .collect();
     if !tests.is_empty() {
         let fulcrum = workspace::build_fulcrum(false)?;
         let mut command = cargo(["test", "--package=lb-tests", "--no-run"]);
@@ -142,7 +184,13 @@ fn build(root: &Path, names: &[String], test_arguments: &[OsString]) -> Result<V
                 .map(|test| test_part(root, &fulcrum, test, test_arguments)),
         );
     }
-    if names.iter().any(|name| name == LAB) {
+    if has(IPVS) {
+        let fulcrum = workspace::build_fulcrum(false)?;
+        let mut built = workspace::build(&mut cargo(["build", "--package=lb-tests", "--bin", IPVS]))?;
+        built.retain(|built| built.name == IPVS);
+        parts.extend(built.into_iter().map(|program| test_part(root, &fulcrum, program, &[])));
+    }
+    if has(LAB) {
         parts.push(Part {
             name: LAB.to_owned(),
             folder: root.to_owned(),
@@ -178,11 +226,16 @@ fn test_part(root: &Path, fulcrum: &Path, test: Built, arguments: &[OsString]) -
     }
 }
 
-/// Of this environment, what programs and the project's own read.
+/// Of this environment, what programs and the project's own read; and where root's programs are.
 fn variables() -> Vec<(String, OsString)> {
     let passes = |name: &str| name == "PATH" || name.starts_with("FULCRUM_") || name.starts_with("RUST_");
     let all = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let mut variables: Vec<_> = all.filter(|(name, _)| passes(name)).collect();
+    for (name, path) in &mut variables {
+        if name == "PATH" {
+            path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+        }
+    }
     variables.push(("HOME".to_owned(), "/root".into()));
     variables
 }
@@ -210,6 +263,7 @@ mod tests {
         let args = Args {
             kernels: Vec::new(),
             all: false,
+            ipvs: false,
             list: true,
             deadline: 1,
             filters: Vec::new(),
