@@ -1,12 +1,12 @@
 //! What a packet costs the balancer: Fulcrum in `dsr`, natively and generically attached, against the kernel's own IPVS
-//! with direct routing. For `cargo xtask vm --ipvs`, since kernels of containers seldom have IPVS.
+//! with direct routing; and what it costs a router, which balances nothing. For `cargo xtask vm --ipvs`, since kernels of containers seldom have IPVS.
 //!
 //! ```text
-//!   client      native     generic     ipvs        web1, web2
-//!      └──────────┴───────────┴──────────┴──── switch ──┘
+//!   client      native     generic     ipvs      router      web1, web2
+//!      └──────────┴───────────┴──────────┴─────────┴── switch ──┘
 //! ```
 //!
-//! Three nodes on one switch, each with a VIP of its own for the same two backends. The client sends the same packets to
+//! Four nodes on one switch, each with a VIP of its own for the same two backends. The client sends the same packets to
 //! one node after the other, in turns. What counts is the run time of the thread that polls the node's only interface
 //! (threaded NAPI): taking a packet off the wire, deciding, and putting it on the wire again. Client, switch and backends
 //! run in other threads. The backends do not have the VIP, so they drop what arrives, and nothing comes back.
@@ -29,7 +29,7 @@ use lb_tests::netns::TestNamespace;
 use lb_tests::packet::{self, ACK, FIN, SYN};
 use lb_tests::segment::{Segment, plug, prepare, v4};
 use lb_user::api::Client;
-use lb_user::net::{LOOPBACK, Namespace, Net};
+use lb_user::net::{LOOPBACK, Namespace, Net, wire};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -50,6 +50,12 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Ports of the services.
 const UDP: u16 = 9000;
 const TCP: u16 = 8000;
+
+/// The reference.
+const IPVS: &str = "ipvs";
+
+/// The node that balances nothing.
+const ROUTER: &str = "router";
 
 /// The addresses of the backends of a segment.
 const BACKENDS: [IpAddr; 2] = [v4(11), v4(12)];
@@ -119,7 +125,7 @@ async fn main() -> Result<()> {
     let packets = arguments.next().map_or(Ok(PACKETS), |text| text.parse())?;
     let segment = Segment::new(2).await;
     let mut balancers = Vec::new();
-    for (number, name) in (20u8..).zip(["native", "generic", "ipvs"]) {
+    for (number, name) in (20u8..).zip(["native", "generic", IPVS, ROUTER]) {
         balancers.push(balancer(&segment, name, number).await.context(name)?);
     }
     let client = segment.client.run_inside(|| {
@@ -154,7 +160,11 @@ async fn main() -> Result<()> {
         for samples in &mut samples {
             samples.sort_unstable();
         }
-        let reference = samples.last().and_then(|ipvs| ipvs.first()).copied().unwrap_or(1);
+        let ipvs = balancers.iter().position(|balancer| balancer.name == IPVS);
+        let reference = ipvs
+            .and_then(|ipvs| samples[ipvs].first())
+            .copied()
+            .context("no samples")?;
         for (balancer, samples) in balancers.iter().zip(&samples) {
             let (minimum, median) = (samples[0], samples[samples.len() / 2]);
             println!(
@@ -178,9 +188,17 @@ async fn balancer(segment: &Segment, name: &'static str, number: u8) -> Result<B
     prepare(&segment.node.outside, name, &segment.node);
     run(namespace.confine(Command::new("ethtool").args(["-K", "eth0", "gro", "on"])))?;
     let vip = Ipv4Addr::new(10, 8, 0, 100 + number);
+    let net = Net::inside(&namespace)?;
     let mut daemon = None;
-    if name == "ipvs" {
-        let net = Net::inside(&namespace)?;
+    if name == ROUTER {
+        wire::sysctl(&namespace, "ipv4/ip_forward", "1")?;
+        // Its way in is its way out, of which it would tell the client.
+        wire::sysctl(&namespace, "ipv4/conf/all/send_redirects", "0")?;
+        wire::sysctl(&namespace, "ipv4/conf/eth0/send_redirects", "0")?;
+        net.add_route(vip.into(), 32, BACKENDS[0]).await?;
+        let client = Net::inside(&segment.client)?;
+        client.add_route(vip.into(), 32, v4(number)).await?;
+    } else if name == IPVS {
         net.add_address(LOOPBACK, vip.into(), 32).await?;
         for (kind, port) in [("-u", UDP), ("-t", TCP)] {
             let service = format!("{vip}:{port}");
@@ -242,7 +260,7 @@ impl Daemon {
         let mut daemon = fulcrum();
         daemon
             .args(["run", "-c", &path("fulcrum.toml")])
-            .env("RUST_LOG", "warn");
+            .env("FULCRUM_LOG", "warn");
         // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
         unsafe { daemon.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let child = namespace.confine(&mut daemon).spawn().context("fulcrum run")?;

@@ -3,7 +3,7 @@
 //! qemu emulates the processor (TCG), so neither KVM nor root is needed, and a minute in the VM is many outside. It is
 //! killed when it passes its deadline, and by the kernel when this process ends, however it does.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -56,6 +56,9 @@ impl Guest<'_> {
     pub(super) fn run(&self, initramfs: &[u8], parts: &[Part]) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| self.folder.display().to_string())?;
         let file = |name| self.folder.join(name);
+        // Another run's files stay until it has judged them.
+        let lock = File::create(file("lock")).context("target/vm")?;
+        lock.lock().context("waiting for another VM of this kernel")?;
         let (archive, log, report) = (file("initramfs"), file("console.log"), file("report"));
         fs::write(&archive, initramfs).with_context(|| archive.display().to_string())?;
         // Not another run's.

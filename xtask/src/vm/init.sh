@@ -10,6 +10,8 @@ export PATH=/bin
 stop() {
     echo "$*" >/dev/ttyS2
     poweroff -f
+    # Not on with the script, whatever keeps the power on; the deadline ends this.
+    while :; do sleep 60; done
 }
 
 must() {

@@ -1,5 +1,7 @@
 //! `cargo xtask vm`: the packet tables and the quickstart lab on other kernels, each in a VM of its own.
 //!
+//! `--ipvs` instead compares Fulcrum with the kernel's own balancer there, which hosts and containers seldom have.
+//!
 //! The kernels are Debian's packages, fetched below target/vm. A VM sees the host's files read-only, so it runs what was
 //! built here; what it writes is gone with it. Nothing here needs root, since in the VM everything is root's.
 
@@ -99,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 kernel,
                 clock: job.clock,
                 folder: vm.join(&kernel.series),
-                deadline: Duration::from_secs(args.deadline * 60),
+                deadline: Duration::from_secs(args.deadline.saturating_mul(60)),
             }
             .run(&initramfs, &parts)
         });
