@@ -10,6 +10,7 @@ mod parts;
 mod privilege;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ enum Verb {
     Setup(setup::Args),
     Lab(lab::Args),
     Test(test::Args),
+    Vm(vm::Args),
     Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&args),
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
