@@ -1,5 +1,6 @@
 //! The project's verbs, `cargo xtask VERB`: what people run and what CI runs are the same.
 
+mod bench;
 mod bpf;
 mod ebpf;
 mod exec;
@@ -31,6 +32,7 @@ enum Verb {
     Lab(lab::Args),
     Test(test::Args),
     Vm(vm::Args),
+    Bench(bench::Args),
     Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
