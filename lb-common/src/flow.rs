@@ -47,6 +47,12 @@ impl FlowV4 {
             ],
         )
     }
+
+    /// The hash of the source address alone, its 4 bytes.
+    #[inline(always)]
+    pub const fn hash_source(&self, seed: Seed) -> u64 {
+        siphash13(seed, [self.source.0 as u64 | 4 << 56])
+    }
 }
 
 impl From<FlowV4> for NatKey {
@@ -103,6 +109,13 @@ impl FlowV6 {
             ],
         )
     }
+
+    /// The hash of the source address alone, its 16 bytes.
+    #[inline(always)]
+    pub const fn hash_source(&self, seed: Seed) -> u64 {
+        let Ipv6Be([s0, s1]) = self.source;
+        siphash13(seed, [s0, s1, 16 << 56])
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +145,7 @@ mod tests {
             };
             let packed: Vec<u8> = s.into_iter().chain(d).chain(sp.to_be_bytes()).chain(dp.to_be_bytes()).chain([protocol]).collect();
             prop_assert_eq!(flow.hash(Seed(seed)), reference(seed, &packed));
+            prop_assert_eq!(flow.hash_source(Seed(seed)), reference(seed, &s));
         }
 
         #[test]
@@ -144,6 +158,7 @@ mod tests {
             };
             let packed: Vec<u8> = s.into_iter().chain(d).chain(sp.to_be_bytes()).chain(dp.to_be_bytes()).chain([protocol]).collect();
             prop_assert_eq!(flow.hash(Seed(seed)), reference(seed, &packed));
+            prop_assert_eq!(flow.hash_source(Seed(seed)), reference(seed, &s));
         }
     }
 }
