@@ -171,6 +171,8 @@ impl Facts {
             vips: service.vips.clone(),
             protocol: service.protocol,
             mode: service.mode,
+            balance: service.balance,
+            track: service.track,
             nat: service.nat.clone(),
             idle_timeout: service.idle_timeout,
             table_size: service.table_size,

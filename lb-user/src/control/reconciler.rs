@@ -23,11 +23,10 @@ use super::interfaces::{Interfaces, Move};
 use super::merge::Facts;
 use super::report;
 use super::sweep::{SWEEP, Sweep};
-use crate::balance::Rings;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
 use crate::model::{Config, Interface, NextHopState, Verdict, chain};
-use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
+use crate::plan::{Desired, DesiredAddress, Full, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -84,7 +83,7 @@ pub struct Reconciler<D, A> {
     pub(super) addresses: A,
     pub(super) facts: Facts,
     seed: Seed,
-    rings: Rings,
+    memory: Memory,
     /// What the maps hold; `None` when that has to be read.
     pub(super) installed: Option<Snapshot>,
     /// The last plan that was carried out.
@@ -116,7 +115,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             addresses,
             facts,
             seed,
-            rings: Rings::new(seed),
+            memory: Memory::new(seed),
             installed: None,
             interfaces: Interfaces::default(),
             reloads: Reloads::none(started),
@@ -376,7 +375,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn carry_out(&mut self, mut installed: Snapshot, desired: &mut Desired) -> Result<(), Failure> {
         let mut looked = false;
         loop {
-            let placement = place(&installed, desired, &mut self.rings);
+            let placement = place(&installed, desired, &mut self.memory);
             if !looked && installed.loses_answers(&placement.target) {
                 // Flows outlive what the file said when they were opened.
                 looked = true;

@@ -5,13 +5,15 @@ use std::time::SystemTime;
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
+use lb_common::ring::{Slot, State};
 use lb_common::service::Decision;
 
 use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, Status, VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus,
+    SlotStates, Status, VipStatus,
 };
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service};
 use crate::plan::ServiceKey;
@@ -65,7 +67,7 @@ impl<D: Dataplane> View<'_, D> {
             .entries
             .get(&ServiceKey::service(service.vips[0], service.protocol));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
-        let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
+        let (slots, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
         let ids = carried.ids(&service.name);
         let in_file = facts.file.services.iter().find(|s| s.name == service.name);
         let in_file = in_file.map_or(&[][..], |s| &s.backends);
@@ -118,6 +120,7 @@ impl<D: Dataplane> View<'_, D> {
             mode: service.mode,
             balance: service.balance,
             table_size: service.table_size.slots(),
+            slots: states,
             backends: service
                 .backends
                 .iter()
@@ -148,14 +151,20 @@ fn nat_status(service: &Service, member: &Member, flows: Option<&NatFlows>) -> O
     })
 }
 
-/// How many slots each member has. A node has up to 16 Mi of them, and everybody who asks waits for this: so it counts by
-/// index, and looks nothing up.
-fn slots(decision: Decision, ring: &[MemberIndex]) -> HashMap<MemberId, u32> {
-    let most = ring.iter().map(|index| index.0).max().unwrap_or(0);
+/// How many slots each member has, and how many are in each state. A node has up to 16 Mi of them, and everybody who asks
+/// waits for this: so it counts by index, and looks nothing up.
+fn slots(decision: Decision, ring: &[Slot]) -> (HashMap<MemberId, u32>, SlotStates) {
+    let most = ring.iter().map(|slot| slot.current().0).max().unwrap_or(0);
     let mut counts = vec![0_u32; usize::from(most) + 1];
-    for index in ring {
-        counts[usize::from(index.0)] += 1;
+    let mut states = SlotStates::default();
+    for slot in ring {
+        counts[usize::from(slot.current().0)] += 1;
+        *match slot.state() {
+            State::Stable => &mut states.stable,
+            State::Moving(_) => &mut states.moving,
+            State::Settled => &mut states.settled,
+        } += 1;
     }
     let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
-    members.zip(counts).collect()
+    (members.zip(counts).collect(), states)
 }

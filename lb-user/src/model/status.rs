@@ -119,8 +119,21 @@ pub struct ServiceStatus {
     pub balance: Balance,
     /// Slots of the ring.
     pub table_size: u32,
-    /// In file order.
+    /// Of these, by what is remembered of their flows.
+    pub slots: SlotStates,
+    /// In file order; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
+}
+
+/// How many slots of a ring are in each state (section 5.4 of the design).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotStates {
+    /// One backend serves all flows.
+    pub stable: u32,
+    /// They have changed, and flows that are older go where they went.
+    pub moving: u32,
+    /// Flows that are known go where they went.
+    pub settled: u32,
 }
 
 /// A VIP of a service.

@@ -7,11 +7,15 @@
 //! Nothing is remembered elsewhere: ids and regions are read back from the maps after a restart.
 
 mod diff;
+pub mod entries;
+mod memory;
 mod place;
 mod regions;
 mod snapshot;
 
 pub use diff::{MapOp, diff};
+pub use entries::{Forget, Table};
+pub use memory::Memory;
 pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
 

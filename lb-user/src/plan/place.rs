@@ -9,12 +9,14 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::nat;
-use lb_common::service::{self, Decision, feature};
+use lb_common::service::{self, Choice, Decision, feature};
 
+use super::entries::Table;
+use super::memory::Memory;
 use super::regions::Regions;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
-use crate::balance::{Candidate, Rings};
-use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
+use crate::balance::{Candidate, Order};
+use crate::model::{Balance, Mode, Nat, NatSource, NextHop, Protocol, RingSize};
 
 /// What the data plane shall do. Pairs of VIP and protocol are unique over all services, backends within a service.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,10 @@ pub struct DesiredService {
     pub protocol: Protocol,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// Do flows keep their backend when backends change?
+    pub track: bool,
     /// What backends see as the client, in [`Mode::Nat`].
     pub nat: Nat,
     /// How long a flow may be silent, where the mode keeps flows.
@@ -57,6 +63,27 @@ pub struct DesiredService {
     pub table_size: RingSize,
     /// Its backends.
     pub members: Vec<DesiredMember>,
+}
+
+impl DesiredService {
+    const fn choice(&self) -> Choice {
+        match self.balance {
+            Balance::Maglev => Choice::Tuple,
+            Balance::SourceHash => Choice::Source,
+            Balance::RoundRobin => Choice::Turn,
+            Balance::LeastConnections => Choice::Least,
+        }
+    }
+
+    /// Where a service that lies there chooses its backends.
+    const fn decision(&self, ring_block: u32, ring_log2: u8, member_base: u32) -> Decision {
+        Decision::service(mode(self.mode), self.choice(), ring_block, ring_log2, member_base)
+    }
+
+    /// Do its slots remember whom they had, so that flows keep their backend?
+    fn remembers(&self) -> bool {
+        self.track && Table::of(self.decision(0, 0, 0)) == Some(Table::Flows)
+    }
 }
 
 /// A backend of a service.
@@ -109,6 +136,17 @@ pub enum Full {
         /// What was asked for.
         members: usize,
     },
+    /// A ring cannot become smaller: its slots would have to agree on their backends first.
+    #[error(
+        "the service on {vip} keeps its {installed} slots: a ring whose flows are to stay cannot become smaller than it \
+         is; leave table-size at {installed}, or take the service out of the file first, which ends its flows"
+    )]
+    Smaller {
+        /// One of the service's addresses.
+        vip: SocketAddr,
+        /// What it has.
+        installed: u32,
+    },
 }
 
 /// The answer of [`place`].
@@ -118,8 +156,12 @@ pub struct Placement {
     pub target: Snapshot,
     /// Ids of the members of each service, by service in the order of [`Desired::services`].
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
+    /// What each service's entries say, in the same order; `None` for one that found no room.
+    pub decisions: Vec<Option<Decision>>,
     /// A service is not wholly as desired, for want of room.
     pub full: Option<Full>,
+    /// The rest follows by another plan, when this one has been carried out.
+    pub unfinished: bool,
 }
 
 /// Decides where `desired` goes, with `installed` staying where it is.
@@ -127,22 +169,34 @@ pub struct Placement {
 /// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
 /// change is enough. A service that finds no room keeps its ring's size or its backends, and [`Placement::full`] says so:
 /// carried out, the plan may free what the next one needs.
-pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Placement {
+///
+/// A ring that moves, because it becomes larger or because its members move, moves as it is, and changes by the plan after
+/// ([`Placement::unfinished`]): so while a service's keys are swapped one by one, its old ring and its new one say the same
+/// of every flow, and a crash in between leaves nothing that contradicts itself.
+pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
     let holders = Holders::of(installed, desired);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
-        let placed = space.place(installed, known, wanted, rings).or_else(|full| {
+        let smaller = known.and_then(|known| smaller(installed, known, wanted));
+        placement.full = placement.full.or(smaller.as_ref().map(|(full, _)| *full));
+        let wanted = smaller.as_ref().map_or(wanted, |(_, wanted)| wanted);
+        let placed = space.place(installed, known, wanted, memory).or_else(|full| {
             placement.full = Some(full);
             let known = known.filter(|known| known.own).ok_or(full)?;
             space.place(
                 installed,
                 Some(known),
                 &in_place(installed, known.decision, wanted, full),
-                rings,
+                memory,
             )
         });
+        let decision = match &placed {
+            Ok(placed) => Some(placed.decision),
+            Err(_) => keys(wanted).find_map(|key| installed_at(installed, key)),
+        };
+        placement.decisions.push(decision);
         let members = match placed {
             Ok(placed) => {
                 let keys = keys(wanted).map(|key| (key, placed.decision));
@@ -150,6 +204,8 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
                 placement.target.entries.extend(keys);
                 placement.target.rings.insert(block, ring);
                 placement.target.members.extend(placed.members.values().copied());
+                placement.target.members.extend(placed.others);
+                placement.unfinished |= placed.unfinished;
                 placed
                     .members
                     .into_iter()
@@ -160,7 +216,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
         };
         placement.members.push(members);
     }
-    rings.end_round();
+    memory.end_round();
     let addresses = desired
         .addresses
         .iter()
@@ -235,16 +291,38 @@ fn installed_at(installed: &Snapshot, key: ServiceKey) -> Option<Decision> {
 fn in_place(installed: &Snapshot, decision: Decision, wanted: &DesiredService, full: Full) -> DesiredService {
     let mut less = wanted.clone();
     match full {
-        Full::Ring { .. } => {
+        Full::Ring { .. } | Full::Smaller { .. } => {
             less.table_size = RingSize::new(1 << decision.ring_log2()).unwrap_or(less.table_size);
         }
         Full::Members { .. } => {
-            let there = members_of(installed, decision.member_base());
+            let there = installed.members_of(decision.member_base());
             less.members
                 .retain(|member| there.values().any(|m| socket_address(m) == member.address));
         }
     }
     less
+}
+
+/// The service with the ring that it has, where it should become smaller and remembers its flows.
+fn smaller(installed: &Snapshot, known: Known, wanted: &DesiredService) -> Option<(Full, DesiredService)> {
+    let log2 = known.decision.ring_log2();
+    let remembered = remembered(installed, known, wanted).is_some();
+    if !remembered || log2 <= wanted.table_size.log2() {
+        return None;
+    }
+    let full = Full::Smaller {
+        vip: *wanted.vips.first()?,
+        installed: 1 << log2,
+    };
+    Some((full, in_place(installed, known.decision, wanted, Full::Ring { slots: 0 })))
+}
+
+/// The installed ring, where its flows are to stay: as long as the same hash chooses the slot.
+fn remembered<'a>(installed: &'a Snapshot, known: Known, wanted: &DesiredService) -> Option<&'a Ring> {
+    let stays = wanted.remembers()
+        && Table::of(known.decision) == Some(Table::Flows)
+        && known.decision.choice() == wanted.choice();
+    installed.rings.get(&known.decision.ring_block()).filter(|_| stays)
 }
 
 /// Leaves what is installed of a service where it is.
@@ -259,7 +337,7 @@ fn keep(installed: &Snapshot, wanted: &DesiredService, target: &mut Snapshot) ->
         target
             .rings
             .extend(installed.rings.get(&block).map(|ring| (block, ring.clone())));
-        for (index, member) in members_of(installed, base) {
+        for (index, member) in installed.members_of(base) {
             let id = decision.member(MemberIndex(index));
             target.members.insert(id, member);
             ids.insert(socket_address(&member), id);
@@ -321,6 +399,10 @@ struct Placed {
     decision: Decision,
     ring: (u32, Ring),
     members: Members,
+    /// Members that nobody wants and that slots refer to until the next plan.
+    others: BTreeMap<MemberId, Member>,
+    /// The slots are not yet as they are wanted.
+    unfinished: bool,
 }
 
 /// Id and contents by address.
@@ -341,6 +423,11 @@ fn address_decision(policy: &DesiredAddress) -> Decision {
             | flag(policy.echo, Decision::ECHO)
             | flag(policy.drop_undeclared, Decision::DROP_UNDECLARED),
     )
+}
+
+/// Does health let this member serve?
+fn is_alive(member: &Member) -> bool {
+    member.next_hop.flags() & MacFlags::ALIVE != 0
 }
 
 /// Does this member take part in the ring?
@@ -384,12 +471,27 @@ impl Space {
         installed: &Snapshot,
         known: Option<Known>,
         wanted: &DesiredService,
-        rings: &mut Rings,
+        memory: &mut Memory,
     ) -> Result<Placed, Full> {
         let (base, members) = self.place_members(installed, known, wanted)?;
         // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
         let stays = known.filter(|k| k.own && k.decision.member_base() == base);
         let (block, log2) = self.place_ring(stays.map(|k| k.decision), wanted.table_size)?;
+        let decision = wanted.decision(block, log2, base);
+        // Members keep their indices wherever they move, so slots stay right.
+        let remembered = known.and_then(|known| remembered(installed, known, wanted));
+        if let (Some(known), Some(ring)) = (known, remembered)
+            && known.decision.ring_block() != block
+        {
+            return Ok(Placed {
+                decision,
+                ring: (block, ring.spread(log2)),
+                others: others(installed, known, decision, &members),
+                members,
+                unfinished: true,
+            });
+        }
+        let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
         let candidates: Vec<_> = wanted
             .members
             .iter()
@@ -397,15 +499,30 @@ impl Space {
             .map(|m| Candidate {
                 address: m.address,
                 weight: m.weight.into(),
-                index: MemberIndex((members[&m.address].0.0 - base) as u16),
+                index: index(members[&m.address].0),
             })
             .collect();
-        let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
-        let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
+        let order = match wanted.balance {
+            Balance::RoundRobin => Order::Smooth,
+            Balance::Maglev | Balance::SourceHash | Balance::LeastConnections => Order::Maglev,
+        };
+        let whom = memory.rings.ring(&candidates, wanted.table_size, order);
+        let alive = members.values().filter(|(_, member)| is_alive(member));
+        let alive = alive.map(|&(id, _)| index(id)).collect();
+        let there = installed.rings.get(&block).filter(|ring| ring.log2 == log2);
+        let slots = memory.slots(
+            block,
+            wanted.table_size.slots() as usize,
+            there.filter(|_| stays.is_some()).map(|ring| &ring.slots),
+            whom.as_ref(),
+            remembered.map(|_| alive),
+        );
         Ok(Placed {
-            decision: Decision::service(mode(wanted.mode), service::Choice::Tuple, block, log2, base),
+            decision,
             ring: (block, Ring { log2, slots }),
             members,
+            others: BTreeMap::new(),
+            unfinished: false,
         })
     }
 
@@ -420,7 +537,7 @@ impl Space {
             members: wanted.members.len(),
         };
         let old: BTreeMap<u16, Member> =
-            known.map_or_else(BTreeMap::new, |k| members_of(installed, k.decision.member_base()));
+            known.map_or_else(BTreeMap::new, |k| installed.members_of(k.decision.member_base()));
         let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();
         let mut free = (1..=MemberIndex::MAX.0).filter(|i| !old.contains_key(i));
         let mut indices = Vec::with_capacity(wanted.members.len());
@@ -439,7 +556,10 @@ impl Space {
             _ => self.members.allocate(len).ok_or_else(full)?,
         };
         let place = |(member, index): (&DesiredMember, u16)| {
-            let contents = contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]));
+            let contents = Member {
+                weight: if wanted.choice() == Choice::Least { member.weight } else { 0 },
+                ..contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]))
+            };
             (member.address, (MemberId(base + u32::from(index)), contents))
         };
         Ok((base, wanted.members.iter().zip(indices).map(place).collect()))
@@ -457,26 +577,23 @@ impl Space {
     }
 }
 
+/// The members that are installed and not among `members`, at the places that `decision` gives them, dead.
+fn others(installed: &Snapshot, known: Known, decision: Decision, members: &Members) -> BTreeMap<MemberId, Member> {
+    let old = installed.members_of(known.decision.member_base());
+    let unwanted = old
+        .into_iter()
+        .filter(|(_, member)| !members.contains_key(&socket_address(member)));
+    let dead = |(index, member): (u16, Member)| {
+        let flags = member.next_hop.flags() & !MacFlags::ALIVE;
+        let next_hop = MacFlags::new(member.next_hop.mac(), flags);
+        (decision.member(MemberIndex(index)), Member { next_hop, ..member })
+    };
+    unwanted.map(dead).collect()
+}
+
 /// Blocks of a ring.
 const fn blocks(log2: u8) -> u32 {
     (1 << log2) / SLOTS_PER_BLOCK
-}
-
-/// The installed members from `base` on, up to the next service's.
-fn members_of(installed: &Snapshot, base: u32) -> BTreeMap<u16, Member> {
-    let next = installed
-        .entries
-        .values()
-        .filter(|d| d.is_service())
-        .map(|d| d.member_base())
-        .filter(|&other| other > base)
-        .min()
-        .unwrap_or(MEMBERS)
-        .min(base + u32::from(u16::MAX));
-    let members = installed
-        .members
-        .range(MemberId(base + 1)..MemberId(next.max(base + 1)));
-    members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
 }
 
 /// Where a member listens.

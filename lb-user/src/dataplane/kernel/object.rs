@@ -25,6 +25,9 @@ pub(super) const SWEEP: &str = "fulcrum_sweep";
 /// Name of the entry point that lets everything pass.
 pub(super) const PASS: &str = "fulcrum_pass";
 
+/// The programs that the balancer hands packets on to, by their place in the map `STAGES`.
+pub(super) const STAGES: &[(u32, &str)] = &[];
+
 /// The program or its maps could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -96,7 +99,8 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
-    for entry in [BALANCER, SWEEP] {
+    let stages = STAGES.iter().map(|&(_, name)| name);
+    for entry in [BALANCER, SWEEP].into_iter().chain(stages) {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
     Ok(program)
