@@ -154,6 +154,11 @@ fn status() -> model::Status {
             mode: Mode::Nat,
             balance: Balance::Maglev,
             table_size: 16384,
+            slots: model::SlotStates {
+                stable: 16000,
+                moving: 284,
+                settled: 100,
+            },
             backends: vec![
                 backend("web1", "10.0.0.6:80", Health::Up, Ok(hop), counters),
                 backend(

@@ -122,6 +122,9 @@ mod tests {
         assert_eq!(rings.len(), 1, "what this round did not ask for is gone");
         rings.end_round();
         assert!(rings.is_empty());
-        assert!(!Arc::ptr_eq(&first, &rings.ring(&a, RingSize::DEFAULT, Order::Maglev).unwrap()));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &rings.ring(&a, RingSize::DEFAULT, Order::Maglev).unwrap()
+        ));
     }
 }

@@ -85,7 +85,11 @@ mod tests {
     #[test]
     fn the_heavy_do_not_come_in_a_row() {
         let order = order(&[1, 1, 2]);
-        assert!(order.chunks(4).all(|turn| turn.iter().filter(|&&i| i == 3).count() == 2));
+        assert!(
+            order
+                .chunks(4)
+                .all(|turn| turn.iter().filter(|&&i| i == 3).count() == 2)
+        );
         assert!(order.windows(3).all(|three| three != [3, 3, 3]), "{order:?}");
     }
 

@@ -12,8 +12,8 @@ use super::carried::Carried;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus,
-    SlotStates, Status, VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, SlotStates, Status,
+    VipStatus,
 };
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service};
 use crate::plan::ServiceKey;

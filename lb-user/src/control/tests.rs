@@ -15,6 +15,8 @@ use std::time::SystemTime;
 use lb_common::addr::Mac;
 use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
+use lb_common::id::MemberIndex;
+use lb_common::ring::Slot;
 use lb_common::service::Decision;
 
 use tokio::sync::{mpsc, watch};
@@ -364,7 +366,7 @@ async fn what_somebody_else_changes_is_repaired() {
     let (&key, _) = right.entries.iter().next().unwrap();
     let (&block, _) = right.rings.iter().next().unwrap();
     reconciler.dataplane.apply(&MapOp::DelEntry(key)).unwrap();
-    let slots = vec![(5, lb_common::id::MemberIndex::NONE)];
+    let slots = vec![(5, Slot::stable(MemberIndex::NONE))];
     reconciler.dataplane.apply(&MapOp::PutSlots { block, slots }).unwrap();
     reconciler.installed = None;
     assert!(reconciler.converge().await);

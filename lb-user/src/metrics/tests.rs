@@ -11,7 +11,7 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::*;
 use crate::model::status::{
-    AttachMode, BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus,
+    AttachMode, BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus, SlotStates,
 };
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
 
@@ -69,6 +69,11 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         mode: Mode::Nat,
         balance: Balance::Maglev,
         table_size: 16384,
+        slots: SlotStates {
+            stable: 16000,
+            moving: 284,
+            settled: 100,
+        },
         backends,
     }
 }

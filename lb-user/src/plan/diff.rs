@@ -132,7 +132,9 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         .keys()
         .filter(|&id| !target.members.contains_key(id))
         .collect();
-    if !(ops.is_empty() && gone.is_empty()) && ops.last() != Some(&MapOp::Grace) {
+    // What programs read has not changed since the last one.
+    let rests = matches!(ops.last(), Some(MapOp::Grace | MapOp::ForgetFlows(_)));
+    if !(ops.is_empty() && gone.is_empty()) && !rests {
         ops.push(MapOp::Grace);
     }
     if let Some(keys) = changed {
@@ -200,7 +202,10 @@ fn continues(installed: &Snapshot, target: &Snapshot, old: Decision, new: Decisi
             there.is_none_or(|there| (there.address, there.port) == (member.address, member.port))
         });
     let same_slots = || {
-        let rings = (installed.rings.get(&old.ring_block()), target.rings.get(&new.ring_block()));
+        let rings = (
+            installed.rings.get(&old.ring_block()),
+            target.rings.get(&new.ring_block()),
+        );
         old.ring_block() == new.ring_block() || matches!(rings, (Some(old), Some(new)) if is_spread(old, new))
     };
     same_rules && same_members && (table == Some(Table::Tracked) || same_slots())

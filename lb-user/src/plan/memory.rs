@@ -71,7 +71,9 @@ impl Memory {
             }
             _ => (0..size).map(|i| Slot::stable(target(i))).collect(),
         };
-        let slots = installed.filter(|installed| ***installed == *slots).map_or(slots, Arc::clone);
+        let slots = installed
+            .filter(|installed| ***installed == *slots)
+            .map_or(slots, Arc::clone);
         let made = Made {
             wanted: wanted.cloned(),
             keeps,

@@ -314,7 +314,10 @@ fn smaller(installed: &Snapshot, known: Known, wanted: &DesiredService) -> Optio
         vip: *wanted.vips.first()?,
         installed: 1 << log2,
     };
-    Some((full, in_place(installed, known.decision, wanted, Full::Ring { slots: 0 })))
+    Some((
+        full,
+        in_place(installed, known.decision, wanted, Full::Ring { slots: 0 }),
+    ))
 }
 
 /// The installed ring, where its flows are to stay: as long as the same hash chooses the slot.
@@ -557,7 +560,11 @@ impl Space {
         };
         let place = |(member, index): (&DesiredMember, u16)| {
             let contents = Member {
-                weight: if wanted.choice() == Choice::Least { member.weight } else { 0 },
+                weight: if wanted.choice() == Choice::Least {
+                    member.weight
+                } else {
+                    0
+                },
                 ..contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]))
             };
             (member.address, (MemberId(base + u32::from(index)), contents))

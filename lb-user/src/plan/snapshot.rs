@@ -127,9 +127,7 @@ impl Snapshot {
             .min()
             .unwrap_or(MEMBERS)
             .min(base + u32::from(u16::MAX));
-        let members = self
-            .members
-            .range(MemberId(base + 1)..MemberId(next.max(base + 1)));
+        let members = self.members.range(MemberId(base + 1)..MemberId(next.max(base + 1)));
         members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
     }
 

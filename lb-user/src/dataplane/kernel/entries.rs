@@ -35,7 +35,11 @@ pub(super) struct Entries {
 
 impl Known {
     pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
-        let mut take = |name| program.take_map(name).ok_or_else(|| LoadError::map(name, "it is not there"));
+        let mut take = |name| {
+            program
+                .take_map(name)
+                .ok_or_else(|| LoadError::map(name, "it is not there"))
+        };
         let mut entries = |table: Table| {
             let name = table.name();
             let Map::HashMap(data) = take(name)? else {

@@ -88,7 +88,10 @@ impl Carry {
                 self.flows.push(Flows::new(&source.folder, to)?);
             }
             // Those that were in use earlier belong to rings as they were then.
-            for table in Table::ALL.into_iter().filter(|_| source.folder == place.sources[0].folder) {
+            for table in Table::ALL
+                .into_iter()
+                .filter(|_| source.folder == place.sources[0].folder)
+            {
                 if old(table.name()).is_some() {
                     self.known.push(Known::new(&source.folder, to, table.name())?);
                 }
