@@ -75,6 +75,7 @@ pub(super) fn backends(
             address,
             weight,
             state,
+            leaving: false,
         };
         backends.push((span, backend));
     }

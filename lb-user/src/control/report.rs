@@ -1,6 +1,7 @@
 //! The node's state, for those who ask.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use lb_common::backend::Member;
@@ -9,6 +10,8 @@ use lb_common::ring::{Slot, State};
 use lb_common::service::Decision;
 
 use super::carried::Carried;
+use super::drains::Drains;
+use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
@@ -24,6 +27,8 @@ pub(super) struct View<'a, D> {
     pub(super) carried: &'a Carried,
     pub(super) dataplane: &'a D,
     pub(super) usage: &'a NatUsage,
+    pub(super) known: &'a Known,
+    pub(super) drains: &'a Drains,
 }
 
 impl<D: Dataplane> View<'_, D> {
@@ -37,6 +42,7 @@ impl<D: Dataplane> View<'_, D> {
             interfaces: said.interfaces,
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
+            flows: self.known.tables(dataplane)?,
             reloads: said.reloads,
             fault: said.fault,
             overrides_fault: said.overrides_fault,
@@ -61,6 +67,8 @@ impl<D: Dataplane> View<'_, D> {
             carried,
             dataplane,
             usage,
+            known,
+            drains,
         } = *self;
         let target = &carried.placement.target;
         let decision = target
@@ -73,7 +81,7 @@ impl<D: Dataplane> View<'_, D> {
         let in_file = in_file.map_or(&[][..], |s| &s.backends);
         let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
             // Overrides leave places and order as they are.
-            let file = in_file.get(i);
+            let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
             let verdict = facts.verdict(service, backend);
             let reason = match (verdict, backend.state) {
@@ -103,6 +111,12 @@ impl<D: Dataplane> View<'_, D> {
                 },
                 slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
                 counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
+                leaving: backend.leaving,
+                known_flows: id.map_or(0, |id| known.of(id)),
+                cut_flows: drains.cut_of(&MemberKey {
+                    service: Arc::clone(&service.name),
+                    backend: backend.address,
+                }),
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
             })
         };
