@@ -17,8 +17,17 @@ pub struct Ports {
 impl Ports {
     /// Both, as one word of a hash or a checksum.
     #[inline(always)]
-    pub(crate) const fn word(self) -> u64 {
+    pub const fn word(self) -> u64 {
         self.source.0 as u64 | (self.destination.0 as u64) << 16
+    }
+
+    /// From the low half of such a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            source: PortBe(word as u16),
+            destination: PortBe((word >> 16) as u16),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub trait Tuple: Copy + Into<NatKey> {
     /// The service that its packets are for, if it is on blocks of ports with `free` free bits.
     fn block<T: Tables + ?Sized>(&self, tables: &T, free: u8) -> Decision;
     /// What chooses the slot.
-    fn hash(&self, choice: Choice, seed: Seed) -> u64;
+    fn hash_for(&self, choice: Choice, seed: Seed) -> u64;
 
     /// The service that its packets are for. A port of its own comes first, then the narrowest block.
     fn find<T: Tables + ?Sized>(&self, tables: &T) -> Decision {
@@ -113,7 +113,7 @@ macro_rules! tuple {
             }
 
             #[inline(always)]
-            fn hash(&self, choice: Choice, seed: Seed) -> u64 {
+            fn hash_for(&self, choice: Choice, seed: Seed) -> u64 {
                 match choice {
                     Choice::Source => self.hash_source(seed),
                     Choice::Tuple | Choice::Turn | Choice::Least => self.hash(seed),
@@ -144,10 +144,9 @@ pub struct Chosen<'a> {
     pub next_hop: MacFlags,
 }
 
-/// Who serves a slot, and how that member is reached.
+/// A member of a service, and how it is reached.
 #[inline(always)]
-pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, slot: Slot) -> Result<Chosen<'_>, DropReason> {
-    let index = slot.current();
+pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, index: MemberIndex) -> Result<Chosen<'_>, DropReason> {
     if index == MemberIndex::NONE {
         return Err(DropReason::NoBackend);
     }
@@ -167,9 +166,15 @@ pub fn is_alive<T: Tables + ?Sized>(tables: &T, service: Decision, index: Member
     index != MemberIndex::NONE && member.is_some_and(|m| read_once(&m.next_hop).flags() & MacFlags::ALIVE != 0)
 }
 
-/// Where the member of a backend of `nat` lies, by the backend's address, port and protocol.
+/// Where the member of a backend of `nat` lies, by the backend's address, port and protocol. One whose packets keep their
+/// ports is there with port 0.
 #[inline(always)]
 pub fn backend_at<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Option<MemberId> {
+    member_at(tables, address, port, protocol).or_else(|| member_at(tables, address, PortBe(0), protocol))
+}
+
+#[inline(always)]
+fn member_at<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Option<MemberId> {
     let decision = if address.is_v4() {
         find_v4(tables, address.last_v4(), port, protocol)
     } else {
@@ -185,7 +190,11 @@ pub fn backend_of<'a, T: Tables + ?Sized>(
     flow: &Translation,
     protocol: u8,
 ) -> Option<(MemberId, &'a Member)> {
-    let is = |member: &&Member| member.address == flow.destination && member.port == flow.ports.destination;
+    let is = |member: &&Member| {
+        member.address == flow.destination
+            && (member.port == flow.ports.destination
+                || read_once(&member.next_hop).flags() & MacFlags::KEEPS_PORT != 0)
+    };
     let mut id = flow.member;
     let mut found = tables.member(id).filter(is);
     if found.is_none() {

@@ -140,7 +140,7 @@ fn service_text(service: &ServiceStatus) -> String {
         "PORTS",
         "HEALTH",
     ];
-    let SlotStates { moving, settled, .. } = service.slots;
+    let SlotStates { moving, settled, .. } = service.slot_states;
     if moving + settled > 0 {
         let _ = writeln!(text, "  {moving} slots are moving, {settled} are settled");
     }
@@ -287,7 +287,7 @@ mod tests {
                 mode: "dsr".to_owned(),
                 balance: "maglev".to_owned(),
                 table_size: 16384,
-                slots: SlotStates {
+                slot_states: SlotStates {
                     stable: 16100,
                     moving: 280,
                     settled: 4,

@@ -142,7 +142,7 @@ fn undeclared(tables: &dyn Tables, address: IpAddr) -> Explanation {
 }
 
 fn chosen(tables: &dyn Tables, service: Decision, member: MemberIndex) -> Result<Chosen<'_>, DropReason> {
-    select::member(tables, service, Slot::stable(member))
+    select::member(tables, service, member)
 }
 
 /// A packet in the middle of the flow: of one that has begun with the SYN of its entry, the next.

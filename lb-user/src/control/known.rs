@@ -261,9 +261,7 @@ fn set_loads(
         }
         for &id in ids.values() {
             let flows = if service.mode == Mode::Nat {
-                nat.flows
-                    .get(&id)
-                    .map_or(0, |flows| u64::from(flows.opening + flows.established))
+                nat.flows.get(&id).map_or(0, |flows| u64::from(flows.open()))
             } else {
                 living.get(&id).copied().unwrap_or(0)
             };

@@ -38,7 +38,7 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
         };
         for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
             let slot = select::slot(fake.tables(), *decision, hash).unwrap();
-            match select::member(fake.tables(), *decision, slot) {
+            match select::member(fake.tables(), *decision, slot.current()) {
                 Ok(Chosen { id, member, .. }) => {
                     let IpAddr::V4(ip) = member.address.to_ip() else {
                         unreachable!("IPv4 backends")

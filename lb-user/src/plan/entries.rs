@@ -11,7 +11,7 @@ use lb_common::flow::{FlowV4, FlowV6};
 use lb_common::hash::Seed;
 use lb_common::nat::NatKey;
 use lb_common::ring::{self, Slot};
-use lb_common::select::{self, Tables, Tuple as _};
+use lb_common::select::{self, Tables, Tuple};
 use lb_common::service::{Choice, Decision, KeyV4, KeyV6, Mode, PortBlock};
 use lb_common::slot::Entry;
 
@@ -103,8 +103,8 @@ impl Flow {
     #[must_use]
     pub fn hash(self, choice: Choice, seed: Seed) -> u64 {
         match self {
-            Self::V4(flow) => select::Tuple::hash(&flow, choice, seed),
-            Self::V6(flow) => select::Tuple::hash(&flow, choice, seed),
+            Self::V4(flow) => Tuple::hash(&flow, choice, seed),
+            Self::V6(flow) => Tuple::hash(&flow, choice, seed),
         }
     }
 

@@ -77,7 +77,7 @@ pub struct ServiceStatus {
     /// Slots of the ring.
     pub table_size: u32,
     /// Of these, by what they remember of their flows.
-    pub slots: SlotStates,
+    pub slot_states: SlotStates,
     /// In the order of the file; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
 }
@@ -302,7 +302,7 @@ impl From<from::ServiceStatus> for ServiceStatus {
             mode: service.mode.label().to_owned(),
             balance: service.balance.label().to_owned(),
             table_size: service.table_size,
-            slots: SlotStates {
+            slot_states: SlotStates {
                 stable: service.slots.stable,
                 moving: service.slots.moving,
                 settled: service.slots.settled,

@@ -26,7 +26,7 @@ pub(super) const SWEEP: &str = "fulcrum_sweep";
 pub(super) const PASS: &str = "fulcrum_pass";
 
 /// The programs that the balancer hands packets on to, by their place in the map `STAGES`.
-pub(super) const STAGES: &[(u32, &str)] = &[];
+pub(super) const STAGES: &[(u32, &str)] = &[(0, "fulcrum_full")];
 
 /// The program or its maps could not be made ready.
 #[derive(Debug, thiserror::Error)]
