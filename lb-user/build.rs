@@ -36,7 +36,7 @@ fn object() -> Result<Option<PathBuf>> {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     let sources = bpf::digest::of(root)?;
-    if let Some(committed) = bpf::committed_for(root, &sources)? {
+    if let Some(committed) = bpf::committed_for(root, bpf::BALANCER, &sources)? {
         return Ok(Some(committed));
     }
     match Tools::find(root) {
@@ -54,9 +54,9 @@ fn object() -> Result<Option<PathBuf>> {
 /// Builds the object, unless an earlier run did from the same sources.
 fn build(root: &Path, tools: &Tools, sources: &str) -> Result<PathBuf> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR")?);
-    let (object, stamp) = (out.join("fulcrum.bpf.o"), out.join("fulcrum.bpf.digest"));
+    let (object, stamp) = (out.join(bpf::file_name(bpf::BALANCER)), out.join("fulcrum.bpf.digest"));
     if !fs::read_to_string(&stamp).is_ok_and(|of| of == sources) {
-        bpf::build::object(root, &out.join("bpf"), tools, &object)
+        bpf::build::objects(root, &out.join("bpf"), tools, &out)
             .context("building the XDP program, since lb-ebpf/object does not belong to its sources")?;
         fs::write(&stamp, sources)?;
     }

@@ -1,5 +1,6 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod bench;
 pub mod capture;
 pub mod download;
 pub mod gate;

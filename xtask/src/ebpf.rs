@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: rebuilds the committed XDP object, or checks that it is what the sources give.
+//! `cargo xtask ebpf`: rebuilds the committed objects, or checks that they are what the sources give.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::bpf::tools::{LINKER_VERSION, Tools};
-use crate::bpf::{self, Note, build, digest};
+use crate::bpf::{self, FOLDER, Note, OBJECTS, build, digest, file_name};
 use crate::workspace;
 
-/// Build the XDP program into lb-ebpf/object, the same bytes in every folder
+/// Build the XDP programs into lb-ebpf/object, the same bytes in every folder
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Build in another folder and compare with what is committed, changing nothing
@@ -32,18 +32,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn rebuild(root: &Path, tools: &Tools) -> Result<()> {
     let sources = digest::of(root)?;
-    let object = bpf::object_path(root);
-    fs::create_dir_all(root.join(bpf::FOLDER)).context(bpf::FOLDER)?;
-    let before = fs::read(&object).ok();
-    build::object(root, &root.join("target/bpf"), tools, &object)?;
-    fs::write(bpf::note_path(root), note(sources, &object, tools)?.text())?;
-    let after = fs::read(&object)?;
-    let change = if before.as_ref() == Some(&after) {
-        "unchanged"
-    } else {
-        "changed: commit it"
-    };
-    println!("{}/fulcrum.bpf.o: {} bytes, {change}", bpf::FOLDER, after.len());
+    let folder = root.join(FOLDER);
+    fs::create_dir_all(&folder).context(FOLDER)?;
+    let before = OBJECTS.map(|object| fs::read(bpf::object_path(root, object)).ok());
+    build::objects(root, &root.join("target/bpf"), tools, &folder)?;
+    fs::write(bpf::note_path(root), note(sources, &folder, tools)?.text())?;
+    for (object, before) in OBJECTS.iter().zip(before) {
+        let after = fs::read(bpf::object_path(root, object))?;
+        let change = if before.as_ref() == Some(&after) {
+            "unchanged"
+        } else {
+            "changed: commit it"
+        };
+        println!("{FOLDER}/{}: {} bytes, {change}", file_name(object), after.len());
+    }
     Ok(())
 }
 
@@ -51,37 +53,47 @@ fn check(root: &Path, tools: &Tools) -> Result<()> {
     let sources = digest::of(root)?;
     let elsewhere = tempfile::Builder::new().prefix("fulcrum-ebpf-").tempdir()?;
     copy_workspace(root, elsewhere.path())?;
-    let object = elsewhere.path().join("fulcrum.bpf.o");
-    build::object(elsewhere.path(), &elsewhere.path().join("target"), tools, &object)?;
-    let built = note(sources, &object, tools)?;
+    build::objects(
+        elsewhere.path(),
+        &elsewhere.path().join("target"),
+        tools,
+        elsewhere.path(),
+    )?;
+    let built = note(sources, elsewhere.path(), tools)?;
     let committed = Note::committed(root);
-    let on_disk = bpf::file_digest(&bpf::object_path(root)).ok();
-    if let Some(difference) = difference(committed.as_ref(), on_disk.as_deref(), &built) {
+    let on_disk = OBJECTS.map(|object| bpf::file_digest(&bpf::object_path(root, object)).unwrap_or_default());
+    if let Some(difference) = difference(committed.as_ref(), &on_disk, &built) {
         bail!("{difference}");
     }
-    println!(
-        "{}/fulcrum.bpf.o is what the sources give: sha256 {}",
-        bpf::FOLDER,
-        built.object
-    );
+    for (object, digest) in OBJECTS.iter().zip(&built.objects) {
+        println!(
+            "{FOLDER}/{} is what the sources give: sha256 {digest}",
+            file_name(object)
+        );
+    }
     Ok(())
 }
 
-/// What is wrong with the committed object, and the remedy; `None` when it is what was just built.
-fn difference(committed: Option<&Note>, on_disk: Option<&str>, built: &Note) -> Option<String> {
+/// What is wrong with the committed objects, and the remedy; `None` when they are what was just built. `on_disk` are the
+/// digests of the files, empty for one that cannot be read.
+fn difference(committed: Option<&Note>, on_disk: &[String; OBJECTS.len()], built: &Note) -> Option<String> {
     const REMEDY: &str = "run `cargo xtask ebpf` and commit lb-ebpf/object";
     let Some(committed) = committed else {
         return Some(format!("lb-ebpf/object/digest is missing or damaged: {REMEDY}"));
     };
     if committed.sources != built.sources {
-        return Some(format!("the committed XDP object is older than its sources: {REMEDY}"));
+        return Some(format!(
+            "the committed XDP objects are older than their sources: {REMEDY}"
+        ));
     }
-    if on_disk == Some(&built.object) && committed.object == built.object {
+    if *on_disk == built.objects && committed.objects == built.objects {
         return None;
     }
-    if on_disk != Some(&committed.object) {
+    let noted = OBJECTS.iter().zip(on_disk.iter().zip(&committed.objects));
+    if let Some((object, _)) = noted.into_iter().find(|(_, (file, noted))| file != noted) {
         return Some(format!(
-            "lb-ebpf/object/fulcrum.bpf.o is not the file that its digest was written for: {REMEDY}"
+            "{FOLDER}/{} is not the file that its digest was written for: {REMEDY}",
+            file_name(object)
         ));
     }
     let tools = |note: &Note| format!("{} and {}", note.rustc, note.linker);
@@ -95,14 +107,19 @@ fn difference(committed: Option<&Note>, on_disk: Option<&str>, built: &Note) -> 
         ));
     }
     Some(format!(
-        "the sources and the tools are those of the committed XDP object, but its bytes are not: {REMEDY}"
+        "the sources and the tools are those of the committed XDP objects, but their bytes are not: {REMEDY}"
     ))
 }
 
-fn note(sources: String, object: &Path, tools: &Tools) -> Result<Note> {
+/// The note for the objects in `folder`.
+fn note(sources: String, folder: &Path, tools: &Tools) -> Result<Note> {
+    let mut objects = [const { String::new() }; OBJECTS.len()];
+    for (digest, object) in objects.iter_mut().zip(OBJECTS) {
+        *digest = bpf::file_digest(&folder.join(file_name(object)))?;
+    }
     Ok(Note {
         sources,
-        object: bpf::file_digest(object)?,
+        objects,
         rustc: tools.rustc_version.clone(),
         linker: format!("bpf-linker {LINKER_VERSION}"),
     })
@@ -145,10 +162,14 @@ fn copy(from: &Path, to: &Path, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn note(sources: &str, object: &str, rustc: &str) -> Note {
+    fn digests(fulcrum: &str, bench: &str) -> [String; OBJECTS.len()] {
+        [fulcrum.into(), bench.into()]
+    }
+
+    fn note(sources: &str, bench: &str, rustc: &str) -> Note {
         Note {
             sources: sources.into(),
-            object: object.into(),
+            objects: digests("o", bench),
             rustc: rustc.into(),
             linker: "bpf-linker 0.13.0".into(),
         }
@@ -189,19 +210,22 @@ mod tests {
 
     #[test]
     fn every_difference_has_its_own_message() {
-        let built = note("s", "o", "rustc 1.95.0 (x)");
+        let built = note("s", "b", "rustc 1.95.0 (x)");
+        let same = digests("o", "b");
         let message = |committed: &Note, on_disk| difference(Some(committed), on_disk, &built).unwrap_or_default();
-        assert_eq!(message(&built, Some("o")), "");
+        assert_eq!(message(&built, &same), "");
         assert_eq!(
-            difference(Some(&note("s", "o", "rustc 1.96.0 (y)")), Some("o"), &built),
+            difference(Some(&note("s", "b", "rustc 1.96.0 (y)")), &same, &built),
             None,
             "same bytes are fine"
         );
-        assert!(difference(None, None, &built).unwrap().contains("missing or damaged"));
-        assert!(message(&note("t", "o", "rustc 1.95.0 (x)"), Some("o")).contains("older than its sources"));
-        assert!(message(&built, Some("p")).contains("not the file"));
-        assert!(message(&built, None).contains("not the file"));
-        assert!(message(&note("s", "p", "rustc 1.94.0 (w)"), Some("p")).contains("`cargo +1.94.0 xtask ebpf --check`"));
-        assert!(message(&note("s", "p", "rustc 1.95.0 (x)"), Some("p")).contains("but its bytes are not"));
+        let missing = difference(None, &digests("", ""), &built).unwrap();
+        assert!(missing.contains("missing or damaged"));
+        assert!(message(&note("t", "b", "rustc 1.95.0 (x)"), &same).contains("older than their sources"));
+        assert!(message(&built, &digests("p", "b")).contains("fulcrum.bpf.o is not the file"));
+        assert!(message(&built, &digests("o", "")).contains("bench.bpf.o is not the file"));
+        let other = digests("o", "p");
+        assert!(message(&note("s", "p", "rustc 1.94.0 (w)"), &other).contains("`cargo +1.94.0 xtask ebpf --check`"));
+        assert!(message(&note("s", "p", "rustc 1.95.0 (x)"), &other).contains("but their bytes are not"));
     }
 }

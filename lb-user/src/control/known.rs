@@ -243,7 +243,11 @@ impl Rules {
             }
             look.slots.insert((block, belongs.index));
         })?;
-        dataplane.forget(table, &look.gone)?;
+        if !look.gone.is_empty() {
+            dataplane.forget(table, &look.gone)?;
+            // A packet may have seen one of them, and act on it after whatever is done next.
+            dataplane.apply(&MapOp::Grace)?;
+        }
         Ok(look)
     }
 }

@@ -175,7 +175,7 @@ impl Facts {
         let mut vips: BTreeMap<IpAddr, Option<Undeclared>> = BTreeMap::new();
         for service in &self.config.services {
             for vip in &service.vips {
-                let policy = vips.entry(vip.ip()).or_default();
+                let policy = vips.entry(vip.ip).or_default();
                 *policy = policy.or(service.undeclared);
             }
         }
@@ -201,6 +201,7 @@ impl Facts {
             balance: service.balance,
             track: service.track,
             nat: service.nat.clone(),
+            tunnel: service.tunnel,
             idle_timeout: service.idle_timeout,
             table_size: service.table_size,
             members: service

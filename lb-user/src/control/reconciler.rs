@@ -29,7 +29,9 @@ use super::sweep::{SWEEP, Sweep};
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
 use crate::model::{Config, Interface, MemberKey, NextHopState, Verdict, chain};
-use crate::plan::{Desired, DesiredAddress, Forget, Full, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place};
+use crate::plan::{
+    Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place,
+};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -356,11 +358,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Whoever serves flows of a service of the file without being in it leaves.
     fn adopt(&mut self, installed: &Snapshot) {
         let mut news = false;
+        let services = self.facts.file.services.iter();
+        let keys = Keys::of(services.map(|s| (&s.vips[..], s.protocol)));
         for service in &Arc::clone(&self.facts.file).services {
-            let mut keys = service
-                .vips
-                .iter()
-                .map(|&vip| ServiceKey::service(vip, service.protocol));
+            let mut keys = keys.service(&service.vips, service.protocol);
             let Some(decision) = keys.find_map(|key| installed.entries.get(&key).filter(|d| d.is_service())) else {
                 continue;
             };
@@ -588,8 +589,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let mut services = self.facts.config.services.iter();
-        let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
+        let service = self.facts.config.service_at(flow.protocol, flow.destination);
         let service = service.map(|s| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),

@@ -138,7 +138,8 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         ops.push(MapOp::Grace);
     }
     if let Some(keys) = changed {
-        ops.push(MapOp::ForgetFlows(Forget { keys }));
+        // What is written from now on is not to meet what was removed.
+        ops.extend([MapOp::ForgetFlows(Forget { keys }), MapOp::Grace]);
     }
     ops.extend(gone.into_iter().map(|&id| MapOp::DelMember(id)));
     ops

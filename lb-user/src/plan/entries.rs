@@ -103,8 +103,8 @@ impl Flow {
     #[must_use]
     pub fn hash(self, choice: Choice, seed: Seed) -> u64 {
         match self {
-            Self::V4(flow) => Tuple::hash(&flow, choice, seed),
-            Self::V6(flow) => Tuple::hash(&flow, choice, seed),
+            Self::V4(flow) => flow.hash_for(choice, seed),
+            Self::V6(flow) => flow.hash_for(choice, seed),
         }
     }
 

@@ -8,13 +8,16 @@
 
 mod diff;
 pub mod entries;
+mod keys;
 mod memory;
+mod outer;
 mod place;
 mod regions;
 mod snapshot;
 
 pub use diff::{MapOp, diff};
 pub use entries::{Forget, Table};
+pub use keys::Keys;
 pub use memory::Memory;
 pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
 pub use snapshot::{Ring, ServiceKey, Snapshot};

@@ -9,16 +9,20 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::nat;
+use lb_common::ring::State;
 use lb_common::service::{self, Choice, Decision, feature};
 
 use super::entries::Table;
+use super::keys::Keys;
 use super::memory::Memory;
+use super::outer::outer;
 use super::regions::Regions;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
 use crate::balance::{Candidate, Order};
-use crate::model::{Balance, Mode, Nat, NatSource, NextHop, Protocol, RingSize};
+use crate::model::{Balance, Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel, Vip};
 
-/// What the data plane shall do. Pairs of VIP and protocol are unique over all services, backends within a service.
+/// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
+/// backends are unique within a service.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// Every VIP.
@@ -45,8 +49,8 @@ pub struct DesiredAddress {
 /// A service.
 #[derive(Clone, Debug)]
 pub struct DesiredService {
-    /// Its VIPs; at least one.
-    pub vips: Vec<SocketAddr>,
+    /// Its VIPs; at least one, and either all with a single port, or none.
+    pub vips: Vec<Vip>,
     /// Of every VIP.
     pub protocol: Protocol,
     /// How packets reach the backends.
@@ -57,7 +61,9 @@ pub struct DesiredService {
     pub track: bool,
     /// What backends see as the client, in [`Mode::Nat`].
     pub nat: Nat,
-    /// How long a flow may be silent, where the mode keeps flows.
+    /// What packets travel in, in [`Mode::Tunnel`].
+    pub tunnel: Tunnel,
+    /// How long a flow may be silent, where flows are kept.
     pub idle_timeout: Duration,
     /// Slots of its ring.
     pub table_size: RingSize,
@@ -83,6 +89,11 @@ impl DesiredService {
     /// Do its slots remember whom they had, so that flows keep their backend?
     fn remembers(&self) -> bool {
         self.track && Table::of(self.decision(0, 0, 0)) == Some(Table::Flows)
+    }
+
+    /// Do packets keep their port, since the service has many?
+    fn keeps_ports(&self) -> bool {
+        self.vips.iter().any(|vip| !vip.ports.is_one())
     }
 }
 
@@ -143,7 +154,7 @@ pub enum Full {
     )]
     Smaller {
         /// One of the service's addresses.
-        vip: SocketAddr,
+        vip: Vip,
         /// What it has.
         installed: u32,
     },
@@ -176,7 +187,8 @@ pub struct Placement {
 pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
-    let holders = Holders::of(installed, desired);
+    let all = Keys::of(desired.services.iter().map(|s| (&s.vips[..], s.protocol)));
+    let holders = Holders::of(installed, desired, &all);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
         let smaller = known.and_then(|known| smaller(installed, known, wanted));
@@ -194,12 +206,12 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
         });
         let decision = match &placed {
             Ok(placed) => Some(placed.decision),
-            Err(_) => keys(wanted).find_map(|key| installed_at(installed, key)),
+            Err(_) => keys(wanted, &all).find_map(|key| installed_at(installed, key)),
         };
         placement.decisions.push(decision);
         let members = match placed {
             Ok(placed) => {
-                let keys = keys(wanted).map(|key| (key, placed.decision));
+                let keys = keys(wanted, &all).map(|key| (key, placed.decision));
                 let (block, ring) = placed.ring;
                 placement.target.entries.extend(keys);
                 placement.target.rings.insert(block, ring);
@@ -212,7 +224,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
                     .map(|(address, (id, _))| (address, id))
                     .collect()
             }
-            Err(_) => keep(installed, wanted, &mut placement.target),
+            Err(_) => keep(installed, wanted, &all, &mut placement.target),
         };
         placement.members.push(members);
     }
@@ -222,8 +234,11 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
+    for vip in desired.services.iter().flat_map(|service| &service.vips) {
+        announce(vip, &mut placement.target);
+    }
     for (wanted, ids) in desired.services.iter().zip(&placement.members) {
-        translate(wanted, ids, &mut placement.target);
+        translate(wanted, ids, &all, &mut placement.target);
     }
     for &source in &desired.sources {
         add_source(source, &mut placement.target);
@@ -234,6 +249,14 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
     placement
 }
 
+/// The VIP says which blocks its ranges are made of: the program looks no others up.
+fn announce(vip: &Vip, target: &mut Snapshot) {
+    if let Some(decision) = target.entries.get_mut(&ServiceKey::address(vip.ip)) {
+        let ranges = vip.ports.blocks().filter(|block| block.free() > 0);
+        *decision = ranges.fold(*decision, |decision, block| decision.with_blocks(block.free()));
+    }
+}
+
 /// Answers to flows of `nat` come to this address.
 fn add_source(source: IpAddr, target: &mut Snapshot) {
     let decision = target.entries.entry(ServiceKey::address(source)).or_default();
@@ -241,14 +264,14 @@ fn add_source(source: IpAddr, target: &mut Snapshot) {
 }
 
 /// What `nat` needs besides its service: the addresses where replies come in, and the members by backend.
-fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, target: &mut Snapshot) {
+fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, all: &Keys, target: &mut Snapshot) {
     let installs = |key: &ServiceKey| {
         target
             .entries
             .get(key)
             .is_some_and(|d| d.mode() == Some(service::Mode::Nat))
     };
-    if !keys(wanted).any(|key| installs(&key)) {
+    if !keys(wanted, all).any(|key| installs(&key)) {
         return;
     }
     for (&address, &id) in ids {
@@ -257,7 +280,9 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
             let member: Option<&Member> = target.members.get(&id);
             member.is_some_and(|member| member.next_hop.flags() & MacFlags::ALIVE != 0)
         };
-        let key = ServiceKey::service(address, wanted.protocol);
+        // Where packets keep their port, its flows have any.
+        let port = if wanted.keeps_ports() { 0 } else { address.port() };
+        let key = ServiceKey::service((address.ip(), port).into(), wanted.protocol);
         let decision = target.entries.entry(key).or_insert(Decision::backend(id));
         if decision.mode() == Some(service::Mode::Backend) && !alive(MemberId(decision.member_base())) && alive(id) {
             *decision = Decision::backend(id);
@@ -274,11 +299,8 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
 }
 
 /// The keys of a service.
-fn keys(service: &DesiredService) -> impl Iterator<Item = ServiceKey> {
-    service
-        .vips
-        .iter()
-        .map(|&vip| ServiceKey::service(vip, service.protocol))
+fn keys(service: &DesiredService, all: &Keys) -> impl Iterator<Item = ServiceKey> {
+    all.service(&service.vips, service.protocol)
 }
 
 /// The service that is installed at a key, which may be a backend's instead.
@@ -329,9 +351,14 @@ fn remembered<'a>(installed: &'a Snapshot, known: Known, wanted: &DesiredService
 }
 
 /// Leaves what is installed of a service where it is.
-fn keep(installed: &Snapshot, wanted: &DesiredService, target: &mut Snapshot) -> BTreeMap<SocketAddr, MemberId> {
+fn keep(
+    installed: &Snapshot,
+    wanted: &DesiredService,
+    all: &Keys,
+    target: &mut Snapshot,
+) -> BTreeMap<SocketAddr, MemberId> {
     let mut ids = BTreeMap::new();
-    for key in keys(wanted) {
+    for key in keys(wanted, all) {
         let Some(decision) = installed_at(installed, key) else {
             continue;
         };
@@ -358,20 +385,21 @@ struct Known {
 }
 
 /// Which services will hold the keys that lead to each installed region.
-struct Holders {
+struct Holders<'a> {
+    all: &'a Keys,
     /// By member base; keys that go lead nowhere.
     services: BTreeMap<u32, BTreeSet<usize>>,
 }
 
-impl Holders {
-    fn of(installed: &Snapshot, desired: &Desired) -> Self {
+impl<'a> Holders<'a> {
+    fn of(installed: &Snapshot, desired: &Desired, all: &'a Keys) -> Self {
         let mut services: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
         for (number, service) in desired.services.iter().enumerate() {
-            for decision in keys(service).filter_map(|key| installed_at(installed, key)) {
+            for decision in keys(service, all).filter_map(|key| installed_at(installed, key)) {
                 services.entry(decision.member_base()).or_default().insert(number);
             }
         }
-        Self { services }
+        Self { all, services }
     }
 
     /// What is installed of service `number`: a region that it holds alone, if there is one.
@@ -383,10 +411,12 @@ impl Holders {
             let holders = &self.services[&decision.member_base()];
             Known {
                 decision,
-                own: holders.len() == 1 && holders.contains(&number),
+                own: holders.len() == 1 && holders.contains(&number) && in_place_of(decision, wanted.mode),
             }
         };
-        let mut all = keys(wanted).filter_map(|key| installed_at(installed, key)).map(known);
+        let mut all = keys(wanted, self.all)
+            .filter_map(|key| installed_at(installed, key))
+            .map(known);
         let first = all.next()?;
         Some(
             std::iter::once(first)
@@ -416,6 +446,16 @@ const fn mode(mode: Mode) -> service::Mode {
         Mode::Dsr => service::Mode::Dsr,
         Mode::Nat => service::Mode::Nat,
         Mode::Tunnel => service::Mode::Tunnel,
+    }
+}
+
+/// May the members of an installed service become those of `mode` where they are? `nat` and `tunnel` read the same fields
+/// in different ways.
+fn in_place_of(installed: Decision, mode: Mode) -> bool {
+    match (installed.mode(), mode) {
+        (Some(service::Mode::Tunnel), Mode::Tunnel) => true,
+        (Some(service::Mode::Tunnel), Mode::Dsr | Mode::Nat) | (Some(service::Mode::Nat), Mode::Tunnel) => false,
+        (_, Mode::Dsr | Mode::Nat | Mode::Tunnel) => true,
     }
 }
 
@@ -476,7 +516,7 @@ impl Space {
         wanted: &DesiredService,
         memory: &mut Memory,
     ) -> Result<Placed, Full> {
-        let (base, members) = self.place_members(installed, known, wanted)?;
+        let (base, mut members) = self.place_members(installed, known, wanted)?;
         // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
         let stays = known.filter(|k| k.own && k.decision.member_base() == base);
         let (block, log2) = self.place_ring(stays.map(|k| k.decision), wanted.table_size)?;
@@ -495,6 +535,7 @@ impl Space {
             });
         }
         let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
+        let awaited = remembered.is_some_and(|ring| await_the_dead(installed, base, ring, &mut members));
         let candidates: Vec<_> = wanted
             .members
             .iter()
@@ -525,7 +566,7 @@ impl Space {
             ring: (block, Ring { log2, slots }),
             members,
             others: BTreeMap::new(),
-            unfinished: false,
+            unfinished: awaited,
         })
     }
 
@@ -539,8 +580,12 @@ impl Space {
         let full = || Full::Members {
             members: wanted.members.len(),
         };
-        let old: BTreeMap<u16, Member> =
+        let mut old: BTreeMap<u16, Member> =
             known.map_or_else(BTreeMap::new, |k| installed.members_of(k.decision.member_base()));
+        let tunnelled = known.is_some_and(|k| k.decision.mode() == Some(service::Mode::Tunnel));
+        if tunnelled != (wanted.mode == Mode::Tunnel) {
+            old.values_mut().for_each(forget_mode);
+        }
         let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();
         let mut free = (1..=MemberIndex::MAX.0).filter(|i| !old.contains_key(i));
         let mut indices = Vec::with_capacity(wanted.members.len());
@@ -559,14 +604,7 @@ impl Space {
             _ => self.members.allocate(len).ok_or_else(full)?,
         };
         let place = |(member, index): (&DesiredMember, u16)| {
-            let contents = Member {
-                weight: if wanted.choice() == Choice::Least {
-                    member.weight
-                } else {
-                    0
-                },
-                ..contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]))
-            };
+            let contents = contents(wanted, member, index_by_address.get(&member.address).map(|i| &old[i]));
             (member.address, (MemberId(base + u32::from(index)), contents))
         };
         Ok((base, wanted.members.iter().zip(indices).map(place).collect()))
@@ -582,6 +620,30 @@ impl Space {
             .map(|block| (block, size.log2()))
             .ok_or(Full::Ring { slots: size.slots() })
     }
+}
+
+/// Lets members that come alive stay dead for this plan, when a slot of `ring` still has them as its previous member: an
+/// interrupted plan has not told it of their death. True when there are such; see [`lb_common::slot::next`].
+fn await_the_dead(installed: &Snapshot, base: u32, ring: &Ring, members: &mut Members) -> bool {
+    let risen = |id: &MemberId, member: &Member| {
+        let was = installed.members.get(id).is_some_and(is_alive);
+        is_alive(member) && !was
+    };
+    let mut risen: Vec<&mut (MemberId, Member)> = members.values_mut().filter(|(id, m)| risen(id, m)).collect();
+    if risen.is_empty() {
+        return false;
+    }
+    let previous = ring.slots.iter().filter_map(|slot| match slot.state() {
+        State::Moving(previous) => Some(MemberId(base + u32::from(previous.0))),
+        State::Stable | State::Settled => None,
+    });
+    let previous: BTreeSet<MemberId> = previous.collect();
+    risen.retain(|(id, _)| previous.contains(id));
+    for (_, member) in &mut risen {
+        let flags = member.next_hop.flags() & !MacFlags::ALIVE;
+        member.next_hop = MacFlags::new(member.next_hop.mac(), flags);
+    }
+    !risen.is_empty()
 }
 
 /// The members that are installed and not among `members`, at the places that `decision` gives them, dead.
@@ -608,6 +670,12 @@ fn socket_address(member: &Member) -> SocketAddr {
     SocketAddr::new(member.address.to_ip(), member.port.host())
 }
 
+/// Forgets what means something else in another mode.
+fn forget_mode(member: &mut Member) {
+    member.source = Ipv6Be::default();
+    (member.first_port, member.ports, member.idle) = (0, 0, 0);
+}
+
 /// What a member's element shall hold.
 fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<&Member>) -> Member {
     let alive = match wanted.alive {
@@ -626,6 +694,7 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
                 interface: m.interface,
                 router: None,
                 source: (m.source != Ipv6Be::default()).then(|| m.source.to_ip()),
+                mtu: m.outer().mtu,
             }),
     };
     // It is there in every mode, so that `nat` may come and go by one word.
@@ -639,12 +708,16 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
     if hop.is_some() {
         flags |= MacFlags::RESOLVED;
     }
+    if service.keeps_ports() {
+        flags |= MacFlags::KEEPS_PORT;
+    }
     let hop = hop.unwrap_or(NextHop {
         mac: Mac::default(),
         local: Mac::default(),
         interface: 0,
         router: None,
         source: None,
+        mtu: installed.map_or(0, |m| m.outer().mtu),
     });
     let member = Member {
         address: Ipv6Be::mapped(wanted.address.ip()),
@@ -652,8 +725,13 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
         local: MacFlags::new(hop.local, 0),
         interface: hop.interface,
         port: PortBe::new(wanted.address.port()),
+        weight: wanted.weight,
         ..Member::default()
     };
+    if service.mode == Mode::Tunnel {
+        let (source, outer) = outer(&service.tunnel, wanted.address.ip(), hop.mtu);
+        return Member { source, ..member }.with_outer(outer);
+    }
     let Some(source) = source else {
         return member;
     };

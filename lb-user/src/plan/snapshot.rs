@@ -30,6 +30,15 @@ impl ServiceKey {
         Self::new(vip.ip(), PortBe::new(vip.port()), protocol.number())
     }
 
+    /// Key of the service on a block of ports of `vip`; of a block that is a single port the same as [`Self::service`].
+    #[must_use]
+    pub fn block(vip: IpAddr, block: PortBlock, protocol: Protocol) -> Self {
+        match vip {
+            IpAddr::V4(v4) => Self::V4(KeyV4::block(v4.into(), block, protocol.number())),
+            IpAddr::V6(v6) => Self::V6(KeyV6::block(v6.into(), block, protocol.number())),
+        }
+    }
+
     /// Key of the VIP itself.
     #[must_use]
     pub fn address(vip: IpAddr) -> Self {

@@ -1,4 +1,4 @@
-//! Builds the XDP program's object, the same bytes in every folder and for every user.
+//! Builds the objects of lb-ebpf, the same bytes in every folder and for every user.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::tools::Tools;
+use super::{OBJECTS, file_name};
 use crate::exec;
 
 /// The profile in the workspace's manifest.
@@ -29,19 +30,22 @@ pub(crate) fn flags() -> [&'static str; 4] {
     ]
 }
 
-/// Builds the object from the workspace at `root` and writes it to `object`.
+/// Builds the objects from the workspace at `root` and writes them to `folder`.
 ///
 /// `target` is a target folder of its own: the caller may run below a cargo that holds the lock of the usual one.
-pub(crate) fn object(root: &Path, target: &Path, tools: &Tools, object: &Path) -> Result<()> {
+pub(crate) fn objects(root: &Path, target: &Path, tools: &Tools, folder: &Path) -> Result<()> {
     exec::run(&mut cargo_build(root, target, tools)?)?;
-    let linked = target.join(TARGET).join(PROFILE).join("fulcrum");
-    // DWARF is nine tenths of the file; BTF, which the kernel reads, stays.
-    exec::run(
-        Command::new(&tools.objcopy)
-            .arg("--strip-debug")
-            .arg(linked)
-            .arg(object),
-    )
+    for object in OBJECTS {
+        let linked = target.join(TARGET).join(PROFILE).join(object);
+        // DWARF is nine tenths of the file; BTF, which the kernel reads, stays.
+        exec::run(
+            Command::new(&tools.objcopy)
+                .arg("--strip-debug")
+                .arg(linked)
+                .arg(folder.join(file_name(object))),
+        )?;
+    }
+    Ok(())
 }
 
 /// `cargo build` for lb-ebpf on its target, with `core` built from source, and nothing of the caller's environment that

@@ -1,4 +1,4 @@
-//! The digest of everything in this repository that the XDP program's object is built from.
+//! The digest of everything in this repository that the objects of lb-ebpf are built from.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::{build, hex, lock};
 
-/// The two packages that the object is built from.
+/// The two packages that the objects are built from.
 const PACKAGES: [&str; 2] = ["lb-ebpf", "lb-common"];
 
 /// Files and folders, relative to the root, on which the digest depends; for `cargo:rerun-if-changed`.

@@ -1,6 +1,7 @@
-//! The XDP program's object: what it is built from, how it is built, and the copy of it that is committed.
+//! The XDP program's object: what it is built from, how it is built, and the copy of it that is committed; and beside it
+//! that of the bench's programs, which comes from the same package.
 //!
-//! The object depends on its sources, the flags here, rustc, bpf-linker and LLVM, and on nothing else: neither the
+//! An object depends on its sources, the flags here, rustc, bpf-linker and LLVM, and on nothing else: neither the
 //! folder nor the user's environment changes a byte. A digest of the sources stands beside the committed object, so
 //! that whoever has no LLVM builds with the committed one as long as it belongs to the sources.
 //!
@@ -21,34 +22,46 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 
-/// The folder of the committed object and its digest.
+/// The folder of the committed objects and their digest.
 pub(crate) const FOLDER: &str = "lb-ebpf/object";
 
-/// The committed object.
-pub(crate) fn object_path(root: &Path) -> PathBuf {
-    root.join(FOLDER).join("fulcrum.bpf.o")
+/// The binaries of lb-ebpf, each of which becomes an object: the balancer, which the manager embeds, and what
+/// `cargo xtask bench` measures it with.
+pub(crate) const OBJECTS: [&str; 2] = [BALANCER, "bench"];
+
+/// The balancer's.
+pub(crate) const BALANCER: &str = "fulcrum";
+
+/// The file name of one of [`OBJECTS`].
+pub(crate) fn file_name(object: &str) -> String {
+    format!("{object}.bpf.o")
 }
 
-/// The note beside the committed object.
+/// One of the committed [`OBJECTS`].
+pub(crate) fn object_path(root: &Path, object: &str) -> PathBuf {
+    root.join(FOLDER).join(file_name(object))
+}
+
+/// The note beside the committed objects.
 pub(crate) fn note_path(root: &Path) -> PathBuf {
     root.join(FOLDER).join("digest")
 }
 
-/// What is written beside the committed object.
+/// What is written beside the committed objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// SHA-256 of everything that the object is built from, see [`digest::of`].
+    /// SHA-256 of everything that the objects are built from, see [`digest::of`].
     pub(crate) sources: String,
-    /// SHA-256 of the object: tells a merge that took one file from each side.
-    pub(crate) object: String,
-    /// `rustc -V` of the compiler that built it.
+    /// SHA-256 of each of [`OBJECTS`]: tells a merge that took one file from each side.
+    pub(crate) objects: [String; OBJECTS.len()],
+    /// `rustc -V` of the compiler that built them.
     pub(crate) rustc: String,
-    /// `bpf-linker --version` of the linker that built it.
+    /// `bpf-linker --version` of the linker that built them.
     pub(crate) linker: String,
 }
 
 impl Note {
-    /// The note of the committed object; `None` when there is none, or none that can be read.
+    /// The note of the committed objects; `None` when there is none, or none that can be read.
     pub(crate) fn committed(root: &Path) -> Option<Self> {
         Self::parse(&fs::read_to_string(note_path(root)).ok()?)
     }
@@ -62,9 +75,13 @@ impl Note {
                 .find(|(k, _)| *k == key)
                 .map(|(_, v)| v.trim().to_owned())
         };
+        let mut objects = [const { String::new() }; OBJECTS.len()];
+        for (digest, name) in objects.iter_mut().zip(OBJECTS) {
+            *digest = value(&file_name(name))?;
+        }
         Some(Self {
             sources: value("sources")?,
-            object: value("object")?,
+            objects,
             rustc: value("rustc")?,
             linker: value("linker")?,
         })
@@ -74,24 +91,33 @@ impl Note {
     pub(crate) fn text(&self) -> String {
         let Self {
             sources,
-            object,
+            objects,
             rustc,
             linker,
         } = self;
+        let lines = OBJECTS.iter().zip(objects);
+        let objects: String = lines
+            .map(|(name, digest)| format!("{}: {digest}\n", file_name(name)))
+            .collect();
         format!(
-            "# What fulcrum.bpf.o was built from, written by `cargo xtask ebpf`. The first two lines are compared;\n\
-             # the others say which tools built it, because the bytes depend on them too.\n\
-             sources: {sources}\nobject: {object}\nrustc: {rustc}\nlinker: {linker}\n"
+            "# What these objects were built from, written by `cargo xtask ebpf`. The first three lines are compared;\n\
+             # the others say which tools built them, because the bytes depend on them too.\n\
+             sources: {sources}\n{objects}rustc: {rustc}\nlinker: {linker}\n"
         )
     }
 }
 
-/// The committed object, when it belongs to sources with this digest and is whole.
-pub(crate) fn committed_for(root: &Path, sources: &str) -> Result<Option<PathBuf>> {
-    let path = object_path(root);
+/// One of the committed [`OBJECTS`], when it belongs to sources with this digest and is whole.
+pub(crate) fn committed_for(root: &Path, object: &str, sources: &str) -> Result<Option<PathBuf>> {
+    let path = object_path(root, object);
     match Note::committed(root) {
         Some(note) if note.sources == sources && path.is_file() => {
-            Ok((file_digest(&path)? == note.object).then_some(path))
+            let digest = file_digest(&path)?;
+            let is_noted = OBJECTS
+                .iter()
+                .zip(&note.objects)
+                .any(|(name, of)| *name == object && *of == digest);
+            Ok(is_noted.then_some(path))
         }
         _ => Ok(None),
     }
@@ -116,11 +142,13 @@ mod tests {
     fn a_note_reads_what_it_writes() {
         let note = Note {
             sources: "ab".into(),
-            object: "cd".into(),
+            objects: ["cd".into(), "ef".into()],
             rustc: "rustc 1.95.0 (5980 2026-04-14)".into(),
             linker: "bpf-linker 0.13.0".into(),
         };
         assert_eq!(Note::parse(&note.text()), Some(note.clone()));
         assert_eq!(Note::parse("<<<<<<< ours\nsources: ab\n"), None);
+        let old = note.text().replace("bench.bpf.o: ef\n", "");
+        assert_eq!(Note::parse(&old), None, "an object is missing");
     }
 }

@@ -2,6 +2,7 @@
 //! there what would take hours to come about.
 
 use aya::maps::MapError;
+use aya::programs::{ProgramFd, ProgramInfo};
 use lb_common::hash::Seed;
 use lb_common::layout;
 use lb_common::nat::{NatKey, Translation};
@@ -78,5 +79,38 @@ impl Kernel {
     /// Runs the sweep on these keys: how many it has ended.
     pub fn run_sweep(&mut self, keys: &[NatKey]) -> Result<u32, LoadError> {
         self.end(&flows::bytes(keys))
+    }
+}
+
+/// A program that the kernel has taken.
+#[doc(hidden)]
+pub struct Loaded {
+    /// Its entry point.
+    pub name: String,
+    /// To run it, or to call it from another.
+    pub fd: ProgramFd,
+    /// What the kernel says of it.
+    pub info: ProgramInfo,
+}
+
+#[doc(hidden)]
+impl Kernel {
+    /// Every program of the object that is loaded.
+    pub fn loaded(&self) -> Result<Vec<Loaded>, LoadError> {
+        let mut loaded = Vec::new();
+        for (name, program) in self.program.programs() {
+            let Ok(fd) = program.fd() else {
+                continue;
+            };
+            let fd = fd
+                .try_clone()
+                .map_err(|error| LoadError::program("use")(error.into()))?;
+            loaded.push(Loaded {
+                name: name.to_owned(),
+                fd,
+                info: program.info().map_err(LoadError::program("use"))?,
+            });
+        }
+        Ok(loaded)
     }
 }

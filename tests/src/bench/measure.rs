@@ -1,0 +1,180 @@
+//! Case by case, sample by sample: the balancer and the minimal one in turns, over several loads.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::Ebpf;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::case::{Case, Kind, NEW, all};
+use super::facts;
+use super::object::{Bench, Traffic};
+use super::report::{Figure, Report};
+use super::setting::Setting;
+use super::shared::{ADJUST, EMPTY, REFERENCE, SUBJECT};
+use crate::packet::{self, ACK, SYN};
+use crate::rig::{CLIENT, NODE};
+
+/// Actions of the program.
+const PASS: usize = 2;
+const TX: usize = 3;
+
+/// How long to measure, and what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only cases whose name contains one of these; all, where there are none.
+    pub filters: Vec<String>,
+    /// Loads of the object: where its code lies matters.
+    pub loads: u32,
+    /// Samples of each case and load.
+    pub samples: u32,
+    /// Packets of a sample.
+    pub packets: u32,
+}
+
+impl Options {
+    /// Says whether it works, and nothing of time.
+    #[must_use]
+    pub const fn quick(filters: Vec<String>) -> Self {
+        Self {
+            filters,
+            loads: 1,
+            samples: 2,
+            packets: 1000,
+        }
+    }
+
+    fn wants(&self, case: &Case) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| case.name.contains(filter))
+    }
+}
+
+/// Measures, and says what was seen.
+///
+/// # Errors
+/// When the kernel refuses a program, or when a packet came to another end than it should: then no figure counts.
+pub async fn run(options: &Options) -> Result<Report> {
+    stay_on_one_cpu()?;
+    let mut report = Report::default();
+    let mut groups: Vec<Vec<Case>> = Vec::new();
+    for case in all().into_iter().filter(|case| options.wants(case)) {
+        let is_last = |group: &&mut Vec<Case>| group[0].setting == case.setting && !case.is_alone();
+        match groups.last_mut().filter(is_last) {
+            Some(group) if !group[0].is_alone() => group.push(case),
+            _ => groups.push(vec![case]),
+        }
+    }
+    ensure!(!groups.is_empty(), "no case has such a name");
+    // Kept until the end, so that the next load comes to lie elsewhere.
+    let mut padding = Vec::new();
+    for load in 0..options.loads {
+        for group in &groups {
+            let setting = &group[0].setting;
+            if let Err(error) = setting.config() {
+                if load == 0 {
+                    eprintln!("skipped: {} {}: {error}", setting.mode, setting.balance);
+                }
+                continue;
+            }
+            eprintln!("load {} of {}: {}", load + 1, options.loads, group[0].name);
+            one_load(group, options, load, &mut report).await?;
+        }
+        padding.push(pad()?);
+    }
+    drop(padding);
+    Ok(report)
+}
+
+/// Measures cases on one load of the programs.
+async fn one_load(group: &[Case], options: &Options, load: u32, report: &mut Report) -> Result<()> {
+    let setting = &group[0].setting;
+    let (mut rig, loading) = setting.load().await?;
+    let mut bench = Bench::load()?;
+    bench.serve(setting)?;
+    let programs = rig.dataplane_mut().loaded()?;
+    let balancer = programs.iter().find(|program| program.name == "fulcrum");
+    bench.set_subject(&balancer.context("the object has no program fulcrum")?.fd)?;
+    for case in group {
+        let (subject, reference) = case_on(&mut bench, case, options).with_context(|| case.name.clone())?;
+        report.add(case, load, subject, reference);
+    }
+    facts::note(report, setting, &programs, &bench, &loading)
+}
+
+/// The samples of one case: nanoseconds of the program that it measures, and of the reference.
+fn case_on(bench: &mut Bench, case: &Case, options: &Options) -> Result<(Figure, Figure)> {
+    let setting = &case.setting;
+    let vips = if setting.services > 1 { setting.services } else { 0 };
+    let traffic = |kind| Traffic::new(frame(setting, kind), setting, case.flows, vips);
+    let mut mine = traffic(case.kind);
+    let mut theirs = traffic(case.kind);
+    let (action, reference_action) = match (case.target, case.kind) {
+        (EMPTY, _) => (PASS, TX),
+        (ADJUST, _) => (TX, TX),
+        (_, Kind::Nobody) => (PASS, PASS),
+        (_, Kind::Syn | Kind::Data | Kind::Datagram) => (TX, TX),
+    };
+    if case.target == SUBJECT && setting.remembers() && case.flows != NEW && case.kind != Kind::Nobody {
+        let mut opening = traffic(if setting.udp { Kind::Datagram } else { Kind::Syn });
+        // Flows and VIPs take turns each by itself, so all of them together come by after as many rounds.
+        let flows = case.flows.max(1) * vips.max(1);
+        let seen = bench.run(SUBJECT, &mut opening, flows)?;
+        ensure!(
+            seen.actions[action] == u64::from(flows),
+            "opening flows: {:?}",
+            seen.actions
+        );
+        mine.follow(&opening);
+    }
+    let (mut subject, mut reference) = (Figure::default(), Figure::default());
+    // The first round is not counted: caches and branches are cold.
+    for round in 0..=options.samples {
+        for (target, traffic, figure, action) in [
+            (case.target, &mut mine, &mut subject, action),
+            (REFERENCE, &mut theirs, &mut reference, reference_action),
+        ] {
+            let sample = bench.run(target, traffic, options.packets)?;
+            let mut expected = [0; 8];
+            expected[action] = u64::from(options.packets);
+            ensure!(
+                sample.actions == expected,
+                "target {target}: packets ended in {:?}, by action, and not in {expected:?}: the figure is void",
+                sample.actions
+            );
+            if round > 0 {
+                figure.add(sample.ns);
+            }
+        }
+    }
+    Ok((subject, reference))
+}
+
+/// A packet of the first flow, as a client sends it.
+fn frame(setting: &Setting, kind: Kind) -> Vec<u8> {
+    let source: IpAddr = if setting.v6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 7).into()
+    } else {
+        Ipv4Addr::new(198, 18, 0, 0).into()
+    };
+    let client = SocketAddr::new(source, 1024);
+    let data = [0x5a; 48];
+    let packet = match kind {
+        Kind::Syn => packet::tcp(client, setting.vip(0), SYN, &data),
+        Kind::Data => packet::tcp(client, setting.vip(0), ACK, &data),
+        Kind::Datagram => packet::udp(client, setting.vip(0), &data),
+        Kind::Nobody => packet::tcp(client, setting.nobody(), ACK, &data),
+    };
+    packet::frame(NODE, CLIENT, &packet)
+}
+
+/// A copy of the bench's programs, which takes room where the next load would have come to lie.
+fn pad() -> Result<Ebpf> {
+    Ok(Bench::load()?.object)
+}
+
+fn stay_on_one_cpu() -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one CPU")
+}

@@ -1,0 +1,21 @@
+//! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
+//! how it is measured and how to read it.
+//!
+//! [`case`] lists what is measured, [`setting`] loads the balancer with services, [`object`] the bench's own programs,
+//! [`measure`] runs the one within the other, [`facts`] asks the kernel what it thinks of them, [`report`] prints.
+//!
+//! A figure counts only when every packet came to the end that it should: the wrapper counts actions, and after each
+//! sample the packet has to be the one that went in.
+
+pub mod case;
+mod facts;
+mod measure;
+mod object;
+mod report;
+mod setting;
+#[allow(dead_code, reason = "shared with the programs, which use all of it")]
+#[path = "../../../lb-ebpf/bench/shared.rs"]
+mod shared;
+
+pub use measure::{Options, run};
+pub use report::{Report, Row};

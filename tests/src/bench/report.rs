@@ -1,0 +1,219 @@
+//! Figures, as a table for people and as rows for machines.
+
+use std::fmt;
+
+use serde_json::json;
+
+use super::case::Case;
+use super::shared::{ADJUST, EMPTY};
+
+/// The samples of one case on one load.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Figure(Vec<f64>);
+
+impl Figure {
+    pub(super) fn add(&mut self, ns: f64) {
+        self.0.push(ns);
+    }
+
+    fn min(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What was measured.
+    pub case: String,
+    /// The program that it was measured on.
+    pub subject: String,
+    /// The program beside it; none for what has no counterpart.
+    pub reference: Option<&'static str>,
+    /// Of `min` and `median`.
+    pub unit: &'static str,
+    /// The median, over loads, of the smallest sample of each.
+    pub min: f64,
+    /// The median of all samples.
+    pub median: f64,
+    /// `min` of the reference.
+    pub reference_min: Option<f64>,
+}
+
+impl Row {
+    /// `min` over that of the reference.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        self.reference_min.map(|reference| self.min / reference)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "bench": "dataplane",
+            "case": self.case,
+            "subject": self.subject,
+            "reference": self.reference,
+            "unit": self.unit,
+            "min": self.min,
+            "median": self.median,
+            "ratio": self.ratio(),
+        })
+    }
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    cases: Vec<Measured>,
+    facts: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct Measured {
+    name: String,
+    target: u32,
+    /// By load: the program, and the reference.
+    loads: Vec<(Figure, Figure)>,
+}
+
+#[derive(Debug)]
+struct Fact {
+    case: String,
+    subject: String,
+    unit: &'static str,
+    values: Vec<f64>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, case: &Case, load: u32, subject: Figure, reference: Figure) {
+        if load == 0 {
+            self.cases.push(Measured {
+                name: case.name.clone(),
+                target: case.target,
+                loads: Vec::new(),
+            });
+        }
+        if let Some(known) = self.cases.iter_mut().find(|known| known.name == case.name) {
+            known.loads.push((subject, reference));
+        }
+    }
+
+    /// Notes something else that was seen, such as a size.
+    pub(super) fn fact(&mut self, case: &str, subject: &str, unit: &'static str, value: f64) {
+        let known = self.facts.iter_mut();
+        match known
+            .into_iter()
+            .find(|fact| fact.case == case && fact.subject == subject)
+        {
+            Some(fact) => fact.values.push(value),
+            None => self.facts.push(Fact {
+                case: case.to_owned(),
+                subject: subject.to_owned(),
+                unit,
+                values: vec![value],
+            }),
+        }
+    }
+
+    /// All rows: first the figures of the cases, then what else there is.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        let figures = self.cases.iter().map(|case| {
+            let subjects = case.loads.iter().map(|(subject, _)| subject);
+            let references = case.loads.iter().map(|(_, reference)| reference.min());
+            Row {
+                case: case.name.clone(),
+                subject: match case.target {
+                    EMPTY => "empty",
+                    ADJUST => "adjust_head",
+                    _ => "fulcrum",
+                }
+                .to_owned(),
+                reference: Some("ipip"),
+                unit: "ns/packet",
+                min: median(subjects.clone().map(Figure::min).collect()),
+                median: median(subjects.flat_map(|figure| figure.0.iter().copied()).collect()),
+                reference_min: Some(median(references.collect())),
+            }
+        });
+        let facts = self.facts.iter().map(|fact| Row {
+            case: fact.case.clone(),
+            subject: fact.subject.clone(),
+            reference: None,
+            unit: fact.unit,
+            min: fact.values.iter().copied().fold(f64::INFINITY, f64::min),
+            median: median(fact.values.clone()),
+            reference_min: None,
+        });
+        figures.chain(facts).collect()
+    }
+
+    /// The rows, one JSON object a line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let lines = self.rows().into_iter().map(|row| format!("{}\n", row.json()));
+        lines.collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.rows();
+        let width = rows.iter().map(|row| row.case.len()).max().unwrap_or_default();
+        writeln!(f, "{:width$}     min  median    ipip  ratio", "ns per packet")?;
+        for row in &rows {
+            let (case, min, median) = (&row.case, row.min, row.median);
+            match (row.reference_min, row.ratio()) {
+                (Some(reference), Some(ratio)) => {
+                    writeln!(
+                        f,
+                        "{case:width$}  {min:6.1}  {median:6.1}  {reference:6.1}  {ratio:5.2}"
+                    )?;
+                }
+                _ => writeln!(f, "{case:width$}  {median:14.0} {}", row.unit)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The middle one; of an even number, the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
+        _ => values[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::case::all;
+
+    #[test]
+    fn a_figure_is_the_median_of_the_minima() {
+        let case = &all()[0];
+        let mut report = Report::default();
+        for (load, (mine, theirs)) in [([9.0, 3.0], 4.0), ([5.0, 8.0], 10.0), ([7.0, 7.0], 8.0)]
+            .into_iter()
+            .enumerate()
+        {
+            report.add(case, load as u32, Figure(mine.to_vec()), Figure(vec![theirs, 20.0]));
+        }
+        report.fact("size", "fulcrum", "bytes", 7.0);
+        let rows = report.rows();
+        assert_eq!(
+            (rows[0].min, rows[0].median, rows[0].reference_min),
+            (5.0, 7.0, Some(8.0))
+        );
+        assert_eq!(rows[0].ratio(), Some(0.625));
+        assert_eq!((rows[1].min, rows[1].ratio()), (7.0, None));
+        let first: serde_json::Value =
+            serde_json::from_str(report.json().lines().next().unwrap_or_default()).expect("JSON");
+        assert_eq!(first["ratio"], 0.625);
+        assert_eq!(first["reference"], "ipip");
+    }
+}

@@ -1,0 +1,141 @@
+//! A balancer with services: what a group of cases is measured on.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use lb_common::limits::FLOW_TABLE;
+use lb_user::dataplane::kernel::Kernel;
+use lb_user::model::Config;
+
+use crate::rig::{Rig, SEED, rig_of};
+
+/// Services that are all alike, one VIP each, with the same backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// `mode` of the file.
+    pub mode: &'static str,
+    /// `balance` of the file.
+    pub balance: &'static str,
+    /// IPv6, clients and backends.
+    pub v6: bool,
+    /// UDP.
+    pub udp: bool,
+    /// How many services.
+    pub services: u32,
+    /// How many backends each of them has.
+    pub backends: u32,
+    /// Flows that the tables have room for.
+    pub table: u32,
+}
+
+/// Port of every service and backend.
+pub(super) const PORT: u16 = 80;
+
+impl Setting {
+    /// One service of TCP over IPv4 with 16 backends, and tables as they are by default.
+    #[must_use]
+    pub const fn new(mode: &'static str, balance: &'static str) -> Self {
+        Self {
+            mode,
+            balance,
+            v6: false,
+            udp: false,
+            services: 1,
+            backends: 16,
+            table: FLOW_TABLE,
+        }
+    }
+
+    /// Is a flow written down when it opens?
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.mode == "nat" || matches!(self.balance, "round-robin" | "least-connections")
+    }
+
+    /// VIP of service `index`.
+    #[must_use]
+    pub fn vip(&self, index: u32) -> SocketAddr {
+        SocketAddr::new(self.address(Net::Vips, index + 1), PORT)
+    }
+
+    /// An address that is nobody's.
+    #[must_use]
+    pub fn nobody(&self) -> SocketAddr {
+        SocketAddr::new(self.address(Net::Vips, 250), PORT)
+    }
+
+    /// Address of backend `index`.
+    #[must_use]
+    pub fn backend(&self, index: u32) -> IpAddr {
+        self.address(Net::Backends, index + 1)
+    }
+
+    fn address(&self, net: Net, host: u32) -> IpAddr {
+        let last = host as u8;
+        match (net, self.v6) {
+            (Net::Vips, false) => Ipv4Addr::new(192, 0, 2, last).into(),
+            (Net::Vips, true) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).into(),
+            (Net::Backends, false) => Ipv4Addr::new(10, 0, 1, last).into(),
+            (Net::Backends, true) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 1, last.into()).into(),
+        }
+    }
+
+    fn toml(&self) -> String {
+        let mut toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n".to_owned();
+        let protocol = if self.udp { "udp" } else { "tcp" };
+        for service in 0..self.services {
+            let Self { mode, balance, .. } = self;
+            let vip = self.vip(service);
+            // As many ports as there are: a million flows want them.
+            let _ = write!(
+                toml,
+                "[[service]]\nname = \"s{service}\"\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\n\
+                 mode = \"{mode}\"\nbalance = \"{balance}\"\n[service.health]\nkind = \"none\"\n\
+                 [service.nat]\nports = \"1024-65535\"\n"
+            );
+            for backend in 0..self.backends {
+                let address = SocketAddr::new(self.backend(backend), PORT);
+                let _ = write!(toml, "[[service.backend]]\naddress = \"{address}\"\n");
+            }
+        }
+        toml
+    }
+
+    /// What a file with these services says.
+    ///
+    /// # Errors
+    /// When this version does not know the mode or the balance.
+    pub fn config(&self) -> Result<Config> {
+        let parsed = lb_user::config::parse("bench.toml", &self.toml());
+        Ok(parsed.map_err(|error| anyhow::anyhow!("{error}"))?.config)
+    }
+
+    /// Loads the balancer, and fills its maps.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub(super) async fn load(&self) -> Result<(Rig, Loading)> {
+        let config = self.config()?;
+        let start = Instant::now();
+        let kernel = Kernel::private_with(SEED, self.table).context("the balancer")?;
+        let loading = Loading {
+            took: start.elapsed(),
+            end: SystemTime::now(),
+        };
+        Ok((rig_of(kernel, config, &[]).await, loading))
+    }
+}
+
+/// How long a load took: programs and maps, without what is written into them.
+pub(super) struct Loading {
+    pub(super) took: Duration,
+    pub(super) end: SystemTime,
+}
+
+#[derive(Clone, Copy)]
+enum Net {
+    Vips,
+    Backends,
+}
