@@ -210,7 +210,7 @@ fn explain(flow: FlowQuery) -> model::Explanation {
             state: model::SlotState::Moving,
             tracked: true,
         },
-        83 => model::Explanation::Undecided {
+        84 => model::Explanation::Undecided {
             service: "web".into(),
             by: Choice::Least,
             otherwise: Some(model::Otherwise {

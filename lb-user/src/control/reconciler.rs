@@ -112,6 +112,8 @@ pub struct Reconciler<D, A> {
     adopted: bool,
     resync: Duration,
     started: SystemTime,
+    /// How far this is ahead of time, in tests.
+    pub(super) ahead: Duration,
     /// The first health round is over.
     settled: bool,
 }
@@ -141,6 +143,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             adopted: false,
             resync: RESYNC,
             started,
+            ahead: Duration::ZERO,
             settled: false,
         }
     }
@@ -250,7 +253,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 _ = sweep.tick() => self.sweep(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     // Whose drain is over is seen by the next round.
-                    self.sweep() | self.drains.next().is_some_and(|next| next <= Instant::now())
+                    self.sweep() | self.drains.next().is_some_and(|next| next <= self.now())
                 }
                 _ = resync.tick() => {
                     self.installed = None;
@@ -322,16 +325,20 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
+    fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
     /// When a window or a drain is over. What is over already and could not be ended waits for the next sweep.
     fn due(&self) -> Option<Instant> {
-        let now = Instant::now();
+        let now = self.now();
         let next = [self.known.next(), self.drains.next()].into_iter().flatten();
         next.filter(|next| *next > now).min()
     }
 
     /// Cuts off those whose drain is over.
     fn end_drains(&mut self) {
-        let ended = self.drains.observe(&self.facts.config, Instant::now());
+        let ended = self.drains.observe(&self.facts.config, Instant::now() + self.ahead);
         if !ended.is_empty() {
             // How many flows that are is known of this moment.
             tokio::task::block_in_place(|| self.look());
@@ -475,7 +482,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let (full, unfinished) = (placement.full, placement.unfinished);
             installed = placement.target.clone();
             self.carried = Carried::new(placement, Arc::clone(&self.facts.config));
-            self.known.observe(&installed, &self.carried, Instant::now());
+            let now = Instant::now() + self.ahead;
+            self.known.observe(&installed, &self.carried, now);
             if (full.is_some() || unfinished) && !ops.is_empty() {
                 continue;
             }
@@ -510,13 +518,14 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Some(installed) => installed,
             None => self.dataplane.installed()?,
         };
+        let now = self.now();
         self.known.tidy(
             &mut self.dataplane,
             self.seed,
             &mut installed,
             &self.carried,
             &self.sweep.usage,
-            Instant::now(),
+            now,
         )?;
         self.carried.placement.target.rings.clone_from(&installed.rings);
         self.installed = Some(installed);

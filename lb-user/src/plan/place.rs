@@ -9,8 +9,9 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::nat;
-use lb_common::ring::State;
+use lb_common::ring::{Slot, State};
 use lb_common::service::{self, Choice, Decision, feature};
+use lb_common::slot;
 
 use super::entries::Table;
 use super::keys::Keys;
@@ -216,7 +217,6 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
                 placement.target.entries.extend(keys);
                 placement.target.rings.insert(block, ring);
                 placement.target.members.extend(placed.members.values().copied());
-                placement.target.members.extend(placed.others);
                 placement.unfinished |= placed.unfinished;
                 placed
                     .members
@@ -432,8 +432,6 @@ struct Placed {
     decision: Decision,
     ring: (u32, Ring),
     members: Members,
-    /// Members that nobody wants and that slots refer to until the next plan.
-    others: BTreeMap<MemberId, Member>,
     /// The slots are not yet as they are wanted.
     unfinished: bool,
 }
@@ -523,17 +521,6 @@ impl Space {
         let decision = wanted.decision(block, log2, base);
         // Members keep their indices wherever they move, so slots stay right.
         let remembered = known.and_then(|known| remembered(installed, known, wanted));
-        if let (Some(known), Some(ring)) = (known, remembered)
-            && known.decision.ring_block() != block
-        {
-            return Ok(Placed {
-                decision,
-                ring: (block, ring.spread(log2)),
-                others: others(installed, known, decision, &members),
-                members,
-                unfinished: true,
-            });
-        }
         let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
         let awaited = remembered.is_some_and(|ring| await_the_dead(installed, base, ring, &mut members));
         let candidates: Vec<_> = wanted
@@ -551,6 +538,15 @@ impl Space {
             Balance::Maglev | Balance::SourceHash | Balance::LeastConnections => Order::Maglev,
         };
         let whom = memory.rings.ring(&candidates, wanted.table_size, order);
+        let moves = known.is_some_and(|known| known.decision.ring_block() != block);
+        if let Some(ring) = remembered.filter(|_| moves) {
+            return Ok(Placed {
+                decision,
+                ring: (block, as_it_is(&ring.spread(log2), whom.as_deref(), base, &members)),
+                members,
+                unfinished: true,
+            });
+        }
         let alive = members.values().filter(|(_, member)| is_alive(member));
         let alive = alive.map(|&(id, _)| index(id)).collect();
         let there = installed.rings.get(&block).filter(|ring| ring.log2 == log2);
@@ -565,7 +561,6 @@ impl Space {
             decision,
             ring: (block, Ring { log2, slots }),
             members,
-            others: BTreeMap::new(),
             unfinished: awaited,
         })
     }
@@ -646,18 +641,28 @@ fn await_the_dead(installed: &Snapshot, base: u32, ring: &Ring, members: &mut Me
     !risen.is_empty()
 }
 
-/// The members that are installed and not among `members`, at the places that `decision` gives them, dead.
-fn others(installed: &Snapshot, known: Known, decision: Decision, members: &Members) -> BTreeMap<MemberId, Member> {
-    let old = installed.members_of(known.decision.member_base());
-    let unwanted = old
-        .into_iter()
-        .filter(|(_, member)| !members.contains_key(&socket_address(member)));
-    let dead = |(index, member): (u16, Member)| {
-        let flags = member.next_hop.flags() & !MacFlags::ALIVE;
-        let next_hop = MacFlags::new(member.next_hop.mac(), flags);
-        (decision.member(MemberIndex(index)), Member { next_hop, ..member })
+/// A ring that moves: its slots stay as they are, except where they refer to members that the service has no more.
+fn as_it_is(ring: &Ring, whom: Option<&[MemberIndex]>, base: u32, members: &Members) -> Ring {
+    let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
+    let alive: BTreeMap<MemberIndex, bool> = members
+        .values()
+        .map(|(id, member)| (index(*id), is_alive(member)))
+        .collect();
+    let is_member = |member: MemberIndex| member == MemberIndex::NONE || alive.contains_key(&member);
+    let is_alive = |member: MemberIndex| alive.get(&member).copied().unwrap_or(false);
+    let slot = |(i, &slot): (usize, &Slot)| {
+        let current = slot.current();
+        let previous_stays = !matches!(slot.state(), State::Moving(previous) if !is_member(previous));
+        match (is_member(current), previous_stays) {
+            (true, true) => slot,
+            (true, false) => slot::next(slot, current, &is_alive),
+            (false, _) => slot::next(slot, whom.map_or(MemberIndex::NONE, |whom| whom[i]), &is_alive),
+        }
     };
-    unwanted.map(dead).collect()
+    Ring {
+        log2: ring.log2,
+        slots: ring.slots.iter().enumerate().map(slot).collect(),
+    }
 }
 
 /// Blocks of a ring.

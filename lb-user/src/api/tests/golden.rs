@@ -151,7 +151,7 @@ async fn explain() {
   }"#,
         ),
         (
-            83,
+            84,
             r#"  "verdict": "undecided",
   "service": "web",
   "by": "load",
@@ -246,6 +246,9 @@ async fn patch() {
     "new_flows": 4,
     "reply_packets": 11,
     "reply_bytes": 2305843009213693952,
+    "leaving": false,
+    "known_flows": 9,
+    "cut_flows": 2,
     "nat": {
       "source": "10.0.0.1",
       "first_port": 20000,
