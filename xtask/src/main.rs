@@ -1,5 +1,6 @@
 //! The project's verbs, `cargo xtask VERB`: what people run and what CI runs are the same.
 
+mod bench;
 mod bpf;
 mod ebpf;
 mod exec;
@@ -11,6 +12,7 @@ mod parts;
 mod privilege;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ enum Verb {
     Setup(setup::Args),
     Lab(lab::Args),
     Test(test::Args),
+    Vm(vm::Args),
+    Bench(bench::Args),
     Lint(lint::Args),
     Fuzz(fuzz::Args),
     Layers(layers::Args),
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&args),
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Layers(args) => layers::run(&args),

@@ -20,6 +20,9 @@ const TEST_PROGRAMS: [(&str, &str); 4] = [
     ("tshark", "tshark"),
 ];
 
+/// What `cargo xtask vm` runs here and in VMs.
+const VM_PACKAGES: [&str; 4] = ["qemu-system-x86", "busybox-static", "ethtool", "ipvsadm"];
+
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 
@@ -52,6 +55,8 @@ enum Purpose {
     Ebpf,
     /// Checking format and code
     Lint,
+    /// Running tests on other kernels, in VMs
+    Vm,
     /// Fuzzing; only when it is asked for
     Fuzz,
 }
@@ -63,6 +68,7 @@ impl Purpose {
             Self::Test => "--for test",
             Self::Ebpf => "--for ebpf",
             Self::Lint => "--for lint",
+            Self::Vm => "--for vm",
             Self::Fuzz => "--for fuzz",
         }
     }
@@ -138,6 +144,12 @@ impl Missing {
             missing.packages.extend(absent.map(|(_, package)| package));
             missing.packages.dedup();
         }
+        if wanted(Purpose::Vm) {
+            // Not by what PATH finds: a busybox may be there that needs libraries, and ipvsadm is in nobody's PATH but root's.
+            missing
+                .packages
+                .extend(VM_PACKAGES.iter().filter(|package| !apt::is_installed(package)));
+        }
         // Nothing that a change has to pass needs it.
         if purpose == Some(Purpose::Fuzz) {
             missing.cargo_fuzz = !fuzz::is_installed(root);
@@ -156,6 +168,7 @@ impl Missing {
                 OBJCOPY_PACKAGE => "llvm-objcopy, to strip the XDP program",
                 COMPILER_PACKAGE => "to build libFuzzer",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
+                package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
                 _ => "for the tests",
             };
             items.push(format!(
@@ -264,15 +277,16 @@ mod tests {
             components: vec!["rust-src", "clippy"],
             bpf_linker: true,
             cargo_fuzz: true,
-            packages: vec!["llvm-22", "llvm-22-dev", "g++", "curl"],
+            packages: vec!["llvm-22", "llvm-22-dev", "g++", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 9);
+        assert_eq!(items.len(), 10);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
             "to build libFuzzer: apt-get install g++",
             "for the tests: apt-get install curl",
+            "for cargo xtask vm: apt-get install busybox-static",
             "such as 1.95, to build the XDP program: rustup toolchain install 1.95",
             "rustup component add rust-src",
             "for cargo xtask lint: rustup component add clippy",
@@ -300,6 +314,14 @@ mod tests {
         let missing = |purpose| Missing::find(folder.path(), purpose).unwrap();
         assert!(missing(Some(Purpose::Fuzz)).cargo_fuzz);
         assert!(!missing(Some(Purpose::Test)).cargo_fuzz && !missing(None).cargo_fuzz);
+    }
+
+    #[test]
+    fn vms_need_packages_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Vm)).unwrap();
+        assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
+        assert!(missing.packages.iter().all(|package| VM_PACKAGES.contains(package)));
     }
 
     #[test]
