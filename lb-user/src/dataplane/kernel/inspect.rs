@@ -1,14 +1,19 @@
 //! The tables of flows, entry by entry, and what else only tests need: they look at what the program has written, and put
 //! there what would take hours to come about.
 
-use aya::maps::MapError;
-use aya::programs::{ProgramFd, ProgramInfo};
+use aya::maps::{Array, HashMap, MapError, PerCpuArray};
+use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::hash::Seed;
+use lb_common::id::MemberId;
 use lb_common::layout;
+use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::nat::{NatKey, Translation};
+use lb_common::ring::Slot;
+use lb_common::slot::Entry;
+use lb_common::stats::FlowEvent;
 
 use super::flows::{self, Table};
-use super::object::LoadError;
+use super::object::{self, LoadError};
 use super::{ApplyError, Kernel};
 
 impl Table {
@@ -79,6 +84,96 @@ impl Kernel {
     /// Runs the sweep on these keys: how many it has ended.
     pub fn run_sweep(&mut self, keys: &[NatKey]) -> Result<u32, LoadError> {
         self.end(&flows::bytes(keys))
+    }
+}
+
+/// A table of [`Entry`].
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Flows of slots that change hands.
+    Moving,
+    /// Flows of services that choose by turn or by load.
+    Tracked,
+}
+
+impl Known {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Moving => "FLOWS",
+            Self::Tracked => "TRACKED",
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Kernel {
+    /// What is known of a flow.
+    pub fn known(&self, table: Known, key: &NatKey) -> Result<Option<Entry>, LoadError> {
+        let map = self.program.map(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        match map.get(key, 0) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(LoadError::map(table.name(), error)),
+        }
+    }
+
+    /// Every flow that is known.
+    pub fn all_known(&self, table: Known) -> Result<Vec<(NatKey, Entry)>, LoadError> {
+        let map = self.program.map(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        let all: Result<_, MapError> = map.iter().collect();
+        all.map_err(|error| LoadError::map(table.name(), error))
+    }
+
+    /// Writes what is known of a flow, or removes it.
+    pub fn put_known(&mut self, table: Known, key: &NatKey, entry: Option<&Entry>) -> Result<(), LoadError> {
+        let map = self.program.map_mut(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let mut map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        let put = match entry {
+            Some(entry) => map.insert(key, entry, 0),
+            None => map.remove(key),
+        };
+        put.map_err(|error| LoadError::map(table.name(), error))
+    }
+
+    /// The element of `LOAD`: living flows of a member, or whose turn it is.
+    pub fn load_of(&self, id: MemberId) -> Result<u64, LoadError> {
+        let map = self.program.map("LOAD").ok_or_else(|| LoadError::map("LOAD", "missing"))?;
+        let map: Array<_, u64> = map.try_into().map_err(|error: MapError| LoadError::map("LOAD", error))?;
+        map.get(&id.0, 0).map_err(|error| LoadError::map("LOAD", error))
+    }
+
+    /// How often this has happened to an entry.
+    pub fn events(&self, event: FlowEvent) -> Result<u64, LoadError> {
+        let map = self.program.map("FLOW_EVENTS").ok_or_else(|| LoadError::map("FLOW_EVENTS", "missing"))?;
+        let map: PerCpuArray<_, u64> = map.try_into().map_err(|error: MapError| LoadError::map("FLOW_EVENTS", error))?;
+        let values = map.get(&(event as u32), 0).map_err(|error| LoadError::map("FLOW_EVENTS", error))?;
+        Ok(values.iter().sum())
+    }
+
+    /// Stores a slot of the ring that begins at `block`.
+    pub fn put_slot(&mut self, block: u32, slot: u32, value: Slot) {
+        let block = self.layout.ring.get_mut(block + slot / SLOTS_PER_BLOCK);
+        block.expect("a block").slots[(slot % SLOTS_PER_BLOCK) as usize] = value;
+    }
+
+    /// Runs the program of backends of `tunnel` on a frame, as [`Self::test_run`] does.
+    pub fn test_decap(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
+        let decap = object::xdp(&mut self.program, "fulcrum_decap")?;
+        if decap.fd().is_err() {
+            decap.load().map_err(LoadError::program("load"))?;
+        }
+        let mut output = vec![0; frame.len() + 512];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut output),
+            ..TestRunOptions::default()
+        };
+        let run = decap.test_run(options).map_err(LoadError::program("run"))?;
+        output.truncate(run.data_size_out as usize);
+        Ok((run.return_value, output))
     }
 }
 

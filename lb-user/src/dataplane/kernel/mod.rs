@@ -43,7 +43,7 @@ use carry::{Carry, Place};
 pub use attach::{AttachError, Attachment, attach_pass};
 pub use detach::PinnedAttachment;
 #[doc(hidden)]
-pub use inspect::Loaded;
+pub use inspect::{Known, Loaded};
 pub use object::LoadError;
 pub use pins::{Lock, PinError};
 
