@@ -406,9 +406,11 @@ fn one_family() -> Vec<Case> {
             to_node(&packet::icmp(client6.ip(), vip6.ip(), 135, 0, &[0; 20])),
         ),
         Case::passes("ARP", packet::ethernet(Mac([0xff; 6]), CLIENT, 0x0806, &[0; 28])),
-        Case::passes(
+        Case::forwards(
             "VLAN",
             packet::ethernet(NODE, CLIENT, 0x8100, &[&[0, 5, 8, 0], &syn[..]].concat()),
+            "10.0.0.1:80",
+            true,
         ),
         Case::passes(
             "IPv4 header in an IPv6 frame's clothes: not a VIP",
