@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::addr::Mac;
-use lb_common::backend::MacFlags;
+use lb_common::backend::{MacFlags, Member};
 use lb_common::flow::FlowV4;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::NatKey;
 use lb_common::ring::Slot;
-use lb_common::service::Decision;
+use lb_common::service::{Choice, Decision};
 use lb_common::slot::{Entry, Packet, Said, Write, decide};
 use lb_common::stats::{DropReason, FlowEvent};
 use lb_tests::gate::{self, Gate};
@@ -43,7 +43,29 @@ async fn node(balance: &str) -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    Some(Node::new(&toml(balance)).await)
+    let mut node = Node::new(&toml(balance)).await;
+    chooses(&mut node, balance);
+    Some(node)
+}
+
+/// Has the services choose so, and their members weigh the same.
+fn chooses(node: &mut Node, balance: &str) {
+    let choice = match balance {
+        "source-hash" => Choice::Source,
+        "round-robin" => Choice::Turn,
+        "least-connections" => Choice::Least,
+        _ => Choice::Tuple,
+    };
+    let installed = node.kernel().installed().unwrap();
+    for (id, member) in installed.members {
+        let op = MapOp::PutMember(id, Member { weight: 1, ..member });
+        node.kernel().apply(&op).unwrap();
+    }
+    for (key, old) in installed.entries.into_iter().filter(|(_, d)| d.is_service()) {
+        let mode = old.mode().unwrap();
+        let new = Decision::service(mode, choice, old.ring_block(), old.ring_log2(), old.member_base());
+        node.kernel().apply(&MapOp::PutEntry(key, new)).unwrap();
+    }
 }
 
 fn service(node: &mut Node, flow: Flow) -> Decision {
@@ -270,11 +292,11 @@ async fn flows_take_turns() {
     let Some(mut node) = node("round-robin").await else { return };
     for flow in [web, dns] {
         let backends: Vec<u8> = (1..=30).map(|port| sent(&mut node, &flow(port).frame(CLIENT, SYN, b"")).unwrap()).collect();
-        for turn in backends.chunks(3) {
-            let mut turn = turn.to_vec();
-            turn.sort_unstable();
-            assert_eq!(turn, [1, 2, 3], "{backends:?}");
-        }
+        let installed = node.kernel().installed().unwrap();
+        let decision = service(&mut node, flow(1));
+        let slots = installed.rings[&decision.ring_block()].slots[..30].iter();
+        let turns: Vec<u8> = slots.map(|&i| installed.members[&decision.member(i)].address.last_v4().octets()[3]).collect();
+        assert_eq!(backends, turns, "one slot after the other");
         for (port, &backend) in (1..=30).zip(&backends) {
             for flags in [SYN, ACK, ACK | FIN, RST] {
                 assert_eq!(sent(&mut node, &flow(port).frame(CLIENT, flags, b"data")), Some(backend));
@@ -369,6 +391,7 @@ async fn a_full_table_goes_by_hash() {
         let kernel = Kernel::private_with(SEED, 1024).unwrap();
         let rig = rig_of(kernel, config(&toml(balance)), &[]).await;
         let mut node = Node { rig };
+        chooses(&mut node, balance);
         for port in 1..2000 {
             sent(&mut node, &web(port).frame(CLIENT, SYN, b"")).unwrap();
         }
