@@ -7,6 +7,7 @@ pub mod gate;
 pub mod lab;
 pub mod leftovers;
 pub mod nat;
+pub mod model;
 pub mod modes;
 pub mod netns;
 pub mod node;
