@@ -77,7 +77,8 @@ impl Targets {
             _ => &[],
         };
         let mut frame = tagged(NODE, mac, tags, &packet);
-        if random.once_in(10) {
+        // Padding of its own in another buffer is not counted.
+        if frame.len() < 3000 && random.once_in(10) {
             frame.resize(frame.len() + random.below(40), random.number() as u8);
         }
         // What lies in several buffers is read as far as the first one goes, of which the model knows nothing.
