@@ -285,7 +285,11 @@ pub fn reaches(node: &mut Node, way: Way, tags: &[(u16, u16)], shape: impl Fn(Fl
         if way.how == How::Tunnel {
             let head = 14 + tags.len() * 4;
             let (_, inner) = inside(&output[head..], way.backend, packet.len());
-            assert_eq!(output[..head], tagged(mac, NODE, tags, &output[head..])[..head], "{way:?}");
+            assert_eq!(
+                output[..head],
+                tagged(mac, NODE, tags, &output[head..])[..head],
+                "{way:?}"
+            );
             assert_eq!(inner, *packet, "{way:?}");
         } else {
             assert_eq!(output, tagged(mac, NODE, tags, &shape(there)[i]), "{way:?}");

@@ -82,7 +82,7 @@ pub fn fragments(packet: &[u8], size: usize, id: u16) -> Vec<Vec<u8>> {
             let total = fragment.len() as u16;
             fragment[2..4].copy_from_slice(&total.to_be_bytes());
             fragment[4..6].copy_from_slice(&id.to_be_bytes());
-            fragment[6..8].copy_from_slice(&(place / 8 | more << 13).to_be_bytes());
+            fragment[6..8].copy_from_slice(&((place / 8) | (more << 13)).to_be_bytes());
             packet::fix_ipv4(&mut fragment);
             fragment
         } else {

@@ -123,11 +123,28 @@ impl After for Tables<'_> {
 }
 
 fn targets() -> Targets {
-    let mut vips: Vec<_> = ways().iter().map(|way| (way.flow.destination, way.flow.protocol)).collect();
+    let mut vips: Vec<_> = ways()
+        .iter()
+        .map(|way| (way.flow.destination, way.flow.protocol))
+        .collect();
     let more = [
-        "192.0.2.40:80", "[2001:db8::40]:80", "192.0.2.40:81", "192.0.2.40:82", "192.0.2.40:83", "192.0.2.40:84",
-        "192.0.2.40:85", "[2001:db8::40]:85", "192.0.2.20:80", "[2001:db8::20]:80", "192.0.2.20:22", "[2001:db8::20]:22",
-        "192.0.2.10:22", "[2001:db8::10]:22", "192.0.2.99:80", "[2001:db8::99]:80", "10.0.0.254:22",
+        "192.0.2.40:80",
+        "[2001:db8::40]:80",
+        "192.0.2.40:81",
+        "192.0.2.40:82",
+        "192.0.2.40:83",
+        "192.0.2.40:84",
+        "192.0.2.40:85",
+        "[2001:db8::40]:85",
+        "192.0.2.20:80",
+        "[2001:db8::20]:80",
+        "192.0.2.20:22",
+        "[2001:db8::20]:22",
+        "192.0.2.10:22",
+        "[2001:db8::10]:22",
+        "192.0.2.99:80",
+        "[2001:db8::99]:80",
+        "10.0.0.254:22",
     ];
     vips.extend(more.map(|vip| (vip.parse().unwrap(), Protocol::Tcp)));
     vips.extend(["192.0.2.40:81", "192.0.2.40:83"].map(|vip| (vip.parse().unwrap(), Protocol::Udp)));
@@ -154,7 +171,9 @@ async fn world(random: &mut Random) -> (Rig, Model) {
     // Not every host has one interface.
     let members = kernel.installed().unwrap().members;
     for (id, member) in members {
-        kernel.apply(&MapOp::PutMember(id, Member { weight: 1, ..member })).unwrap();
+        kernel
+            .apply(&MapOp::PutMember(id, Member { weight: 1, ..member }))
+            .unwrap();
     }
     let installed = kernel.installed().unwrap();
     let mut model = Model::new(&installed);
@@ -203,7 +222,11 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
         let frame = targets.frame(&mut random, &answers);
         let (action, output) = kernel.test_run(&frame).unwrap();
         let fate = model.judge(&frame, &Tables(kernel));
-        let what = || format!("FULCRUM_SEED={seed}, packet {number}: {frame:02x?}\nis to be {fate:02x?}\nand is {action} {output:02x?}");
+        let what = || {
+            format!(
+                "FULCRUM_SEED={seed}, packet {number}: {frame:02x?}\nis to be {fate:02x?}\nand is {action} {output:02x?}"
+            )
+        };
         let reason = match &fate {
             Fate::Drop(reason) => Some(*reason),
             Fate::TooBig(_) => Some(DropReason::TooBig),
@@ -235,12 +258,20 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
     let tables = [(Known::Moving, &model.moving), (Known::Tracked, &model.tracked)];
     for (table, known) in tables {
         let known = known.iter().map(|(key, entry)| (*key, *entry));
-        assert_eq!(timeless(kernel.all_known(table).unwrap()), timeless(known), "FULCRUM_SEED={seed}: {table:?}");
+        assert_eq!(
+            timeless(kernel.all_known(table).unwrap()),
+            timeless(known),
+            "FULCRUM_SEED={seed}: {table:?}"
+        );
     }
     for (&member, &[packets, bytes, opened, _]) in &model.counted {
         let counted = kernel.counters(lb_common::id::MemberId(member)).unwrap();
         let counted = [counted.packets, counted.bytes, counted.new_flows];
-        assert_eq!(counted, [packets, bytes, opened], "FULCRUM_SEED={seed}: member {member}");
+        assert_eq!(
+            counted,
+            [packets, bytes, opened],
+            "FULCRUM_SEED={seed}: member {member}"
+        );
     }
     fates
 }
@@ -265,5 +296,8 @@ async fn the_program_does_what_its_model_does() {
     }
     println!("passed, dropped, sent, too big: {fates:?}");
     let all: u64 = fates.iter().sum();
-    assert!(fates[..3].iter().all(|&n| n > all / 20) && fates[3] > all / 1000, "{fates:?}");
+    assert!(
+        fates[..3].iter().all(|&n| n > all / 20) && fates[3] > all / 1000,
+        "{fates:?}"
+    );
 }

@@ -112,7 +112,11 @@ async fn errors_from_the_backends_side_reach_the_client_of_nat() {
                     let about = |from, flow: Flow| error(from, kind, &flow.packet(ACK, b"data"), quoted);
                     let sent = tagged(NODE, mac(way), &[], &about(from, there));
                     let expected = tagged(CLIENT, NODE, &[], &about(way.flow.destination.ip(), way.flow));
-                    assert_eq!(node.send(&sent), (TX, expected), "{way:?}: {kind:?} from {from}, {quoted} bytes");
+                    assert_eq!(
+                        node.send(&sent),
+                        (TX, expected),
+                        "{way:?}: {kind:?} from {from}, {quoted} bytes"
+                    );
                 }
             }
         }
@@ -123,7 +127,9 @@ async fn errors_from_the_backends_side_reach_the_client_of_nat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_checksum_stays_none() {
     let Some(mut node) = node().await else { return };
-    let way = ways().into_iter().find(|way| way.how == How::Nat && way.flow == Flow::udp("198.51.100.7:40000", "192.0.2.10:84"));
+    let way = ways()
+        .into_iter()
+        .find(|way| way.how == How::Nat && way.flow == Flow::udp("198.51.100.7:40000", "192.0.2.10:84"));
     let way = way.unwrap();
     let without = |flow: Flow| {
         let mut packet = flow.packet(0, b"data");
@@ -139,7 +145,10 @@ async fn no_checksum_stays_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_about_nobodys_flow_pass() {
     let Some(mut node) = node().await else { return };
-    for (client, vip) in [("198.51.100.7:40000", "192.0.2.10"), ("[2001:db8:1::7]:40000", "[2001:db8::10]")] {
+    for (client, vip) in [
+        ("198.51.100.7:40000", "192.0.2.10"),
+        ("[2001:db8:1::7]:40000", "[2001:db8::10]"),
+    ] {
         let flow = |port: u16| Flow::tcp(client, &format!("{vip}:{port}"));
         let v4 = flow(1).source.is_ipv4();
         for &kind in kinds(v4) {
@@ -151,8 +160,20 @@ async fn errors_about_nobodys_flow_pass() {
             let other = Mac([2, 0, 0, 0, 0, 0xee]);
             node.passes(&tagged(other, CLIENT, &[], &about(flow(80))));
             // What is quoted has no ports: another protocol, a later fragment, too short.
-            let ip = |protocol| packet::ip(flow(80).destination.ip(), flow(80).source.ip(), protocol, &[0, 80, 156, 64, 0, 0, 0, 0]);
-            node.passes(&tagged(NODE, CLIENT, &[], &error(router(v4), kind, &ip(47), usize::MAX)));
+            let ip = |protocol| {
+                packet::ip(
+                    flow(80).destination.ip(),
+                    flow(80).source.ip(),
+                    protocol,
+                    &[0, 80, 156, 64, 0, 0, 0, 0],
+                )
+            };
+            node.passes(&tagged(
+                NODE,
+                CLIENT,
+                &[],
+                &error(router(v4), kind, &ip(47), usize::MAX),
+            ));
             let later = fragments(&flow(80).reversed().packet(ACK, &[0; 100]), 64, 1)[1].clone();
             node.passes(&tagged(NODE, CLIENT, &[], &error(router(v4), kind, &later, usize::MAX)));
             let short = error(router(v4), kind, &flow(80).reversed().packet(ACK, b""), 7);
@@ -187,7 +208,10 @@ async fn padding_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_behind_extension_headers_are_errors() {
     let Some(mut node) = node().await else { return };
-    for way in ways().into_iter().filter(|way| way.flow.source.is_ipv6() && way.how == How::Nat) {
+    for way in ways()
+        .into_iter()
+        .filter(|way| way.flow.source.is_ipv6() && way.how == How::Nat)
+    {
         let there = opened(&mut node, way);
         let about = |flow: Flow| {
             let error = error(router(false), (2, 0), &flow.reversed().packet(ACK, b"data"), usize::MAX);

@@ -133,7 +133,13 @@ fn packets(flow: Flow) -> Vec<(Packet, Said, Vec<u8>)> {
         tcp(Packet::Segment(1001), Said::Sends, ACK, 1001, b"data"),
         tcp(Packet::Segment(1001), Said::Ends, ACK | FIN, 1001, b""),
         tcp(Packet::Segment(999), Said::Nothing, ACK, 999, b""),
-        tcp(Packet::Segment(1001 + (64 << 10)), Said::Sends, ACK, 1001 + (64 << 10), b"data"),
+        tcp(
+            Packet::Segment(1001 + (64 << 10)),
+            Said::Sends,
+            ACK,
+            1001 + (64 << 10),
+            b"data",
+        ),
         tcp(Packet::Segment(5), Said::Nothing, SYN | ACK, 5, b""),
         tcp(Packet::Reset(1001), Said::Ends, RST, 1001, b""),
         tcp(Packet::Reset(5), Said::Ends, RST | ACK, 5, b""),
@@ -161,11 +167,20 @@ async fn slots_in_motion_follow_their_rules() {
             let ip = IpAddr::from([10, 0, 0, last]);
             let base = decision.member_base();
             let ours = |id: &MemberId| id.0 > base && id.0 <= base + 3;
-            let (id, _) = installed.members.iter().find(|(id, m)| ours(id) && m.address.to_ip() == ip).unwrap();
+            let (id, _) = installed
+                .members
+                .iter()
+                .find(|(id, m)| ours(id) && m.address.to_ip() == ip)
+                .unwrap();
             MemberIndex((id.0 - base) as u16)
         };
         let (a, b, dead) = (index(1), index(2), index(3));
-        let last = |member: MemberIndex| [(a, 1), (b, 2), (dead, 3)].into_iter().find(|(m, _)| *m == member).map(|(_, last)| last);
+        let last = |member: MemberIndex| {
+            [(a, 1), (b, 2), (dead, 3)]
+                .into_iter()
+                .find(|(m, _)| *m == member)
+                .map(|(_, last)| last)
+        };
         let id = decision.member(dead);
         let mut member = installed.members[&id];
         member.next_hop = MacFlags::new(member.next_hop.mac(), MacFlags::RESOLVED);
@@ -186,13 +201,19 @@ async fn slots_in_motion_follow_their_rules() {
             Slot::settled(none),
         ];
         let now = now();
-        let claimed = Entry { word: Entry::new(a, now).claimed(), ..Entry::new(a, now) };
+        let claimed = Entry {
+            word: Entry::new(a, now).claimed(),
+            ..Entry::new(a, now)
+        };
         let entries = [
             None,
             Some(Entry::new(a, now)),
             Some(Entry::new(b, now)),
             Some(Entry::new(dead, now)),
-            Some(Entry { word: Entry::new(a, now).heard(Said::Ends, now), ..Entry::new(a, now) }),
+            Some(Entry {
+                word: Entry::new(a, now).heard(Said::Ends, now),
+                ..Entry::new(a, now)
+            }),
             Some(Entry::opened(a, 1000, now)),
             Some(Entry::opened(b, 1000, now)),
             Some(Entry::opened(dead, 1000, now)),
@@ -218,20 +239,36 @@ async fn slots_in_motion_follow_their_rules() {
                         continue;
                     }
                     let verdict = decide(slot, entry, packet, &alive);
-                    let heard = |entry: Entry| Entry { word: entry.heard(said, now), ..entry };
+                    let heard = |entry: Entry| Entry {
+                        word: entry.heard(said, now),
+                        ..entry
+                    };
                     let expected = match verdict.write {
                         Write::Opened(number) => Some(Entry::opened(verdict.serve, number, now)),
                         Write::Known => Some(Entry::new(verdict.serve, now)),
-                        Write::Renumber(number) => entry.map(|entry| Entry { sequence: number, ..heard(entry) }),
+                        Write::Renumber(number) => entry.map(|entry| Entry {
+                            sequence: number,
+                            ..heard(entry)
+                        }),
                         Write::Confirm => entry.map(|entry| heard(entry.confirmed())),
-                        Write::Nothing if packet != Packet::Mention => {
-                            entry.map(|entry| if entry.member() == verdict.serve && !entry.is_claimed() { heard(entry) } else { entry })
-                        }
+                        Write::Nothing if packet != Packet::Mention => entry.map(|entry| {
+                            if entry.member() == verdict.serve && !entry.is_claimed() {
+                                heard(entry)
+                            } else {
+                                entry
+                            }
+                        }),
                         Write::Nothing | Write::Refused => entry,
                     };
                     written += u64::from(matches!(verdict.write, Write::Opened(_) | Write::Known));
-                    let after = after.map(|after| Entry { sequence: if after.is_syn_only() { after.sequence } else { 0 }, ..after });
-                    let expected = timeless(expected).map(|after| Entry { sequence: if after.is_syn_only() { after.sequence } else { 0 }, ..after });
+                    let after = after.map(|after| Entry {
+                        sequence: if after.is_syn_only() { after.sequence } else { 0 },
+                        ..after
+                    });
+                    let expected = timeless(expected).map(|after| Entry {
+                        sequence: if after.is_syn_only() { after.sequence } else { 0 },
+                        ..after
+                    });
                     assert_eq!((got, after), (last(verdict.serve), expected), "{what}: {verdict:?}");
                 }
             }
@@ -251,7 +288,11 @@ async fn what_is_not_for_this_node_leaves_nothing() {
             let decision = service(&mut node, flow);
             if balance == "maglev" {
                 let place = hash(flow) as u32 & ((1 << decision.ring_log2()) - 1);
-                node.kernel().put_slot(decision.ring_block(), place, Slot::moving(MemberIndex(1), MemberIndex(2)));
+                node.kernel().put_slot(
+                    decision.ring_block(),
+                    place,
+                    Slot::moving(MemberIndex(1), MemberIndex(2)),
+                );
             }
             let stray = packet::frame(Mac([2, 0, 0, 0, 0, 0xee]), CLIENT, &flow.packet(SYN, b""));
             node.passes(&stray);
@@ -268,7 +309,9 @@ async fn what_is_not_for_this_node_leaves_nothing() {
 /// A source has one backend, whatever its ports.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_stays_with_its_backend() {
-    let Some(mut node) = node("source-hash").await else { return };
+    let Some(mut node) = node("source-hash").await else {
+        return;
+    };
     let mut counts = BTreeMap::<u8, u32>::new();
     for host in 1..=200 {
         let from = |port: u16| {
@@ -289,17 +332,26 @@ async fn a_source_stays_with_its_backend() {
 /// New flows take turns; known ones stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn flows_take_turns() {
-    let Some(mut node) = node("round-robin").await else { return };
+    let Some(mut node) = node("round-robin").await else {
+        return;
+    };
     for flow in [web, dns] {
-        let backends: Vec<u8> = (1..=30).map(|port| sent(&mut node, &flow(port).frame(CLIENT, SYN, b"")).unwrap()).collect();
+        let backends: Vec<u8> = (1..=30)
+            .map(|port| sent(&mut node, &flow(port).frame(CLIENT, SYN, b"")).unwrap())
+            .collect();
         let installed = node.kernel().installed().unwrap();
         let decision = service(&mut node, flow(1));
         let slots = installed.rings[&decision.ring_block()].slots[..30].iter();
-        let turns: Vec<u8> = slots.map(|&i| installed.members[&decision.member(i)].address.last_v4().octets()[3]).collect();
+        let turns: Vec<u8> = slots
+            .map(|&i| installed.members[&decision.member(i)].address.last_v4().octets()[3])
+            .collect();
         assert_eq!(backends, turns, "one slot after the other");
         for (port, &backend) in (1..=30).zip(&backends) {
             for flags in [SYN, ACK, ACK | FIN, RST] {
-                assert_eq!(sent(&mut node, &flow(port).frame(CLIENT, flags, b"data")), Some(backend));
+                assert_eq!(
+                    sent(&mut node, &flow(port).frame(CLIENT, flags, b"data")),
+                    Some(backend)
+                );
             }
         }
     }
@@ -317,15 +369,20 @@ fn loads(node: &mut Node, flow: Flow) -> BTreeMap<u8, u64> {
     let base = service(node, flow).member_base();
     let members = node.kernel().installed().unwrap().members;
     let ours = members.iter().filter(|(id, _)| id.0 > base && id.0 <= base + 3);
-    ours.map(|(id, m)| (m.address.last_v4().octets()[3], node.kernel().load_of(*id).unwrap())).collect()
+    ours.map(|(id, m)| (m.address.last_v4().octets()[3], node.kernel().load_of(*id).unwrap()))
+        .collect()
 }
 
 /// Those with few living flows get more; what ends is not counted, what goes on after all is again.
 #[tokio::test(flavor = "multi_thread")]
 async fn load_decides() {
-    let Some(mut node) = node("least-connections").await else { return };
+    let Some(mut node) = node("least-connections").await else {
+        return;
+    };
     let of = |node: &mut Node, ports: std::ops::Range<u16>| -> BTreeMap<u16, u8> {
-        ports.map(|port| (port, sent(node, &web(port).frame(CLIENT, SYN, b"")).unwrap())).collect()
+        ports
+            .map(|port| (port, sent(node, &web(port).frame(CLIENT, SYN, b"")).unwrap()))
+            .collect()
     };
     let flows = of(&mut node, 1..301);
     let count = |flows: &BTreeMap<u16, u8>, backend: u8| flows.values().filter(|&&b| b == backend).count() as u64;
@@ -342,7 +399,10 @@ async fn load_decides() {
         }
         sent(&mut node, &web(port).frame(CLIENT, ACK, b""));
     }
-    assert_eq!(loads(&mut node, web(1)), BTreeMap::from([(1, 0), (2, before[&2]), (3, before[&3])]));
+    assert_eq!(
+        loads(&mut node, web(1)),
+        BTreeMap::from([(1, 0), (2, before[&2]), (3, before[&3])])
+    );
     // Data from one of them: it goes on.
     sent(&mut node, &web(firsts[0]).frame(CLIENT, ACK, b"data"));
     assert_eq!(loads(&mut node, web(1))[&1], 1);
@@ -361,7 +421,9 @@ async fn load_decides() {
 /// A flow whose backend has died gets another one; a mention changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn flows_of_the_dead_are_chosen_anew() {
-    let Some(mut node) = node("round-robin").await else { return };
+    let Some(mut node) = node("round-robin").await else {
+        return;
+    };
     for flow in [web(5), dns(5)] {
         let backend = sent(&mut node, &flow.frame(CLIENT, SYN, b"")).unwrap();
         let before = node.kernel().known(Known::Tracked, &flow.key()).unwrap().unwrap();
@@ -373,7 +435,9 @@ async fn flows_of_the_dead_are_chosen_anew() {
         let mut others = Vec::new();
         for _ in 0..3 {
             // The ring still leads to it, as it does for a moment.
-            node.kernel().put_known(Known::Tracked, &flow.key(), Some(&before)).unwrap();
+            node.kernel()
+                .put_known(Known::Tracked, &flow.key(), Some(&before))
+                .unwrap();
             others.push(sent(&mut node, &flow.frame(CLIENT, SYN, b"")).unwrap());
         }
         assert!(others.iter().any(|other| *other != backend), "{others:?}");
@@ -397,7 +461,11 @@ async fn a_full_table_goes_by_hash() {
         }
         let full = node.kernel().events(FlowEvent::TrackedNoRoom).unwrap();
         let known = node.kernel().all_known(Known::Tracked).unwrap();
-        assert!(full > 0 && full as usize + known.len() == 1999, "{full} {}", known.len());
+        assert!(
+            full > 0 && full as usize + known.len() == 1999,
+            "{full} {}",
+            known.len()
+        );
         let known: std::collections::HashSet<NatKey> = known.into_iter().map(|(key, _)| key).collect();
         let decision = service(&mut node, web(1));
         let ring = node.kernel().installed().unwrap().rings[&decision.ring_block()].clone();

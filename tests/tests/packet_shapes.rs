@@ -52,14 +52,22 @@ async fn tags_are_kept() {
         }
     }
     let way = ways()[0];
-    let three = tagged(NODE, CLIENT, &[(VLAN, 1), (VLAN, 2), (VLAN, 3)], &way.flow.packet(SYN, b""));
+    let three = tagged(
+        NODE,
+        CLIENT,
+        &[(VLAN, 1), (VLAN, 2), (VLAN, 3)],
+        &way.flow.packet(SYN, b""),
+    );
     node.passes(&three);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn echo_is_answered_behind_tags_options_and_extension_headers() {
     let Some(mut node) = node().await else { return };
-    for (client, vip, request) in [("198.51.100.7", "192.0.2.10", 8), ("2001:db8:1::7", "2001:db8::10", 128)] {
+    for (client, vip, request) in [
+        ("198.51.100.7", "192.0.2.10", 8),
+        ("2001:db8:1::7", "2001:db8::10", 128),
+    ] {
         let (client, vip): (std::net::IpAddr, std::net::IpAddr) = (client.parse().unwrap(), vip.parse().unwrap());
         let v4 = client.is_ipv4();
         let shapes: [Vec<u8>; 2] = if v4 { [vec![], vec![1; 8]] } else { [vec![], vec![60]] };
@@ -115,7 +123,14 @@ async fn extension_headers_are_walked() {
         vec![authentication(1)],
         vec![authentication(4)],
         vec![atomic.clone()],
-        vec![extension(0, 0), extension(60, 1), extension(43, 0), atomic, authentication(2), extension(60, 0)],
+        vec![
+            extension(0, 0),
+            extension(60, 1),
+            extension(43, 0),
+            atomic,
+            authentication(2),
+            extension(60, 0),
+        ],
     ];
     for way in ways().into_iter().filter(|way| way.flow.source.is_ipv6()) {
         for tags in TAGS {
@@ -129,7 +144,8 @@ async fn extension_headers_are_walked() {
             }
         }
         let many = vec![extension(60, 0); 7];
-        let frame = |chain: &[_], flow: Flow| tagged(NODE, CLIENT, &[], &with_extensions(&flow.packet(SYN, b""), chain));
+        let frame =
+            |chain: &[_], flow: Flow| tagged(NODE, CLIENT, &[], &with_extensions(&flow.packet(SYN, b""), chain));
         node.drops(&frame(&many, way.flow), DropReason::ExtensionHeaders);
         // Longer than is gone, though few.
         let long = vec![extension(60, 255), extension(60, 255)];
@@ -146,7 +162,12 @@ async fn extension_headers_are_walked() {
         node.drops(&cut, DropReason::Truncated);
     }
     let nobody = Flow::tcp("[2001:db8:1::7]:40000", "[2001:db8::99]:80").packet(SYN, b"");
-    node.passes(&tagged(NODE, CLIENT, &[], &with_extensions(&nobody, &vec![extension(60, 0); 7])));
+    node.passes(&tagged(
+        NODE,
+        CLIENT,
+        &[],
+        &with_extensions(&nobody, &vec![extension(60, 0); 7]),
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,10 +187,16 @@ async fn later_fragments_follow_the_first() {
     let way = ways()[0];
     let known = fragments(&way.flow.packet(ACK, &[7; 100]), 64, 0)[1].clone();
     assert_eq!(node.send(&tagged(NODE, CLIENT, &[], &known)).0, TX);
-    let elsewhere = Flow { source: "198.51.100.8:40000".parse().unwrap(), ..way.flow };
+    let elsewhere = Flow {
+        source: "198.51.100.8:40000".parse().unwrap(),
+        ..way.flow
+    };
     let other = fragments(&elsewhere.packet(ACK, &[7; 100]), 64, 0)[1].clone();
     node.drops(&tagged(NODE, CLIENT, &[], &other), DropReason::Fragment);
-    let udp = Flow { protocol: Protocol::Udp, ..way.flow };
+    let udp = Flow {
+        protocol: Protocol::Udp,
+        ..way.flow
+    };
     let other = fragments(&udp.packet(0, &[7; 100]), 64, 0)[1].clone();
     node.drops(&tagged(NODE, CLIENT, &[], &other), DropReason::Fragment);
 }
@@ -204,7 +231,11 @@ async fn jumbo_frames_travel() {
         let service = |node: &Node| {
             let status = node.rig.status();
             let backends = status.services.iter().flat_map(|s| s.backends.clone());
-            backends.filter(|b| b.address.ip() == way.backend).map(|b| b.counters).next().unwrap()
+            backends
+                .filter(|b| b.address.ip() == way.backend)
+                .map(|b| b.counters)
+                .next()
+                .unwrap()
         };
         let before = service(&node);
         travels(&mut node, way, &[], |flow| vec![flow.packet(ACK, &data)]);

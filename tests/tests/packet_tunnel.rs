@@ -45,7 +45,9 @@ async fn class_is_copied_outwards() {
     let Some(mut node) = node().await else { return };
     for way in tunnels() {
         for class in 0..=255 {
-            reaches(&mut node, way, &[], |flow| vec![with_class(&flow.packet(SYN, b""), class)]);
+            reaches(&mut node, way, &[], |flow| {
+                vec![with_class(&flow.packet(SYN, b""), class)]
+            });
         }
     }
 }
@@ -96,7 +98,11 @@ async fn what_does_not_fit_is_answered() {
                 let sized = |total: usize| {
                     let data: Vec<u8> = (0..total - empty).map(|i| i as u8).collect();
                     let packet = way.flow.packet(ACK, &data);
-                    if options > 0 { with_options(&packet, &[1; 8]) } else { packet }
+                    if options > 0 {
+                        with_options(&packet, &[1; 8])
+                    } else {
+                        packet
+                    }
                 };
                 reaches(&mut node, way, tags, |_| vec![sized(room)]);
                 for total in [room + 1, 3000] {
@@ -166,13 +172,21 @@ async fn the_other_end_takes_out_what_went_in() {
                 assert_eq!(action, TX);
                 let (action, inner) = node.kernel().test_decap(&outer).unwrap();
                 assert_eq!(action, PASS);
-                assert_eq!(inner, tagged(mac(way), NODE, tags, &packet), "{way:?} {tags:?} {class:#x}");
+                assert_eq!(
+                    inner,
+                    tagged(mac(way), NODE, tags, &packet),
+                    "{way:?} {tags:?} {class:#x}"
+                );
                 // Marked on the way (RFC 6040).
                 let head = 14 + tags.len() * 4;
                 let marked = [&outer[..head], &with_class(&outer[head..], class | 3)].concat();
                 let (_, inner) = node.kernel().test_decap(&marked).unwrap();
                 let told = if class & 3 == 0 { class } else { class | 3 };
-                assert_eq!(inner, tagged(mac(way), NODE, tags, &with_class(&packet, told)), "{way:?} {class:#x}");
+                assert_eq!(
+                    inner,
+                    tagged(mac(way), NODE, tags, &with_class(&packet, told)),
+                    "{way:?} {class:#x}"
+                );
             }
         }
         // What travels in nothing is left alone, and so are fragments of an outer packet.

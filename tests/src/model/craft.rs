@@ -102,7 +102,11 @@ impl Targets {
             [0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)].into()
         };
         let source = SocketAddr::new(ip, 40_000 + random.below(24) as u16);
-        Flow { protocol, source, destination }
+        Flow {
+            protocol,
+            source,
+            destination,
+        }
     }
 }
 
@@ -147,7 +151,11 @@ fn segment(random: &mut Random, flow: Flow) -> Vec<u8> {
 fn error(random: &mut Random, flow: Flow) -> Vec<u8> {
     let v4 = flow.source.is_ipv4();
     let about = segment(random, flow.reversed());
-    let about = if random.once_in(4) { shaped(random, about) } else { about };
+    let about = if random.once_in(4) {
+        shaped(random, about)
+    } else {
+        about
+    };
     let header = if v4 { 20 } else { 40 };
     let length = header + random.of(&[7, 8, 16, 18, 20, 24, 100, 1400]);
     let quote = &about[..about.len().min(length)];
@@ -161,7 +169,13 @@ fn error(random: &mut Random, flow: Flow) -> Vec<u8> {
         (true, false) => [0x2001, 0xdb8, 9, 0, 0, 0, 0, 9].into(),
         _ => flow.source.ip(),
     };
-    packet::icmp(from, flow.destination.ip(), kind, code, &[&[0, 0, 5, 0], quote].concat())
+    packet::icmp(
+        from,
+        flow.destination.ip(),
+        kind,
+        code,
+        &[&[0, 0, 5, 0], quote].concat(),
+    )
 }
 
 /// Echo, and what is neither of TCP nor of UDP.
@@ -190,7 +204,11 @@ fn shaped(random: &mut Random, packet: Vec<u8>) -> Vec<u8> {
                 1 => (44, vec![0, 0, random.of(&[0, 0, 0, 1]), 0, 0, 0, random.below(8) as u8]),
                 _ => {
                     let kind = random.of(&[0, 43, 60]);
-                    let more = if random.once_in(20) { random.below(200) } else { random.below(3) };
+                    let more = if random.once_in(20) {
+                        random.below(200)
+                    } else {
+                        random.below(3)
+                    };
                     extension(kind, more as u8)
                 }
             };
@@ -210,7 +228,11 @@ fn shaped(random: &mut Random, packet: Vec<u8>) -> Vec<u8> {
 /// Wrong bytes, mostly where headers are, or fewer.
 fn mangle(random: &mut Random, frame: &mut Vec<u8>) {
     for _ in 0..=random.below(3) {
-        let end = if random.once_in(4) { frame.len() } else { frame.len().min(90) };
+        let end = if random.once_in(4) {
+            frame.len()
+        } else {
+            frame.len().min(90)
+        };
         let at = random.below(end);
         frame[at] = match random.below(3) {
             0 => frame[at] ^ 1 << random.below(8),

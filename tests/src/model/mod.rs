@@ -111,7 +111,11 @@ impl Model {
         Self {
             entries: installed.entries.iter().map(|(k, d)| (key(k), *d)).collect(),
             members: installed.members.iter().map(|(id, m)| (id.0, *m)).collect(),
-            rings: installed.rings.iter().map(|(block, ring)| (*block, slots(&ring.slots))).collect(),
+            rings: installed
+                .rings
+                .iter()
+                .map(|(block, ring)| (*block, slots(&ring.slots)))
+                .collect(),
             fragments: HashMap::new(),
             moving: HashMap::new(),
             tracked: HashMap::new(),
@@ -276,7 +280,11 @@ impl Model {
                 ports: key.ports,
                 protocol,
             };
-            if source { flow.hash_source(SEED) } else { flow.hash(SEED) }
+            if source {
+                flow.hash_source(SEED)
+            } else {
+                flow.hash(SEED)
+            }
         } else {
             let flow = FlowV6 {
                 source: key.source,
@@ -284,7 +292,11 @@ impl Model {
                 ports: key.ports,
                 protocol,
             };
-            if source { flow.hash_source(SEED) } else { flow.hash(SEED) }
+            if source {
+                flow.hash_source(SEED)
+            } else {
+                flow.hash(SEED)
+            }
         }
     }
 
@@ -302,7 +314,11 @@ impl Model {
         let hash = self.hash(service, key);
         let index = if service.choice().is_hash() {
             let slot = self.slot(service, hash);
-            if slot.is_stable() { slot.current() } else { self.in_motion(service, slot, key, segment) }
+            if slot.is_stable() {
+                slot.current()
+            } else {
+                self.in_motion(service, slot, key, segment)
+            }
         } else {
             self.known(service, hash, key, segment)
         };
@@ -347,8 +363,13 @@ impl Model {
             (Write::Opened(number), _) => Some(Entry::opened(verdict.serve, number, 0)),
             (Write::Known, _) => Some(Entry::new(verdict.serve, 0)),
             (Write::Confirm, Some(entry)) => Some(heard(entry.confirmed())),
-            (Write::Renumber(sequence), Some(entry)) => Some(Entry { sequence, ..heard(entry) }),
-            (Write::Nothing, Some(entry)) if entry.member() == verdict.serve && segment.packet != slot::Packet::Mention => {
+            (Write::Renumber(sequence), Some(entry)) => Some(Entry {
+                sequence,
+                ..heard(entry)
+            }),
+            (Write::Nothing, Some(entry))
+                if entry.member() == verdict.serve && segment.packet != slot::Packet::Mention =>
+            {
                 Some(heard(entry))
             }
             _ => entry,
@@ -393,7 +414,11 @@ impl Model {
         let icmp = packet.part == Part::Whole && packet.protocol == protocol;
         let head = frame.get(packet.l4..packet.l4 + 8).filter(|_| icmp);
         if let Some(head) = head {
-            let error = if packet.v4 { [3, 11, 12].contains(&head[0]) } else { (1..=4).contains(&head[0]) };
+            let error = if packet.v4 {
+                [3, 11, 12].contains(&head[0])
+            } else {
+                (1..=4).contains(&head[0])
+            };
             if error {
                 return self.error(frame, packet, after);
             }
@@ -431,7 +456,14 @@ impl Model {
                     return Fate::Pass;
                 };
                 let mac = self.backend(&known.there).next_hop.mac().0;
-                Fate::Send(rewrite::error(frame, packet, &quote, &reversed(&known.there), mac, false))
+                Fate::Send(rewrite::error(
+                    frame,
+                    packet,
+                    &quote,
+                    &reversed(&known.there),
+                    mac,
+                    false,
+                ))
             }
             Some(service) => self.forward(frame, packet, service, &key, Segment::MENTION),
             None => {

@@ -171,7 +171,11 @@ impl Packet {
             self.protocol = next;
             self.l4 += length;
         }
-        if self.l4 > FARTHEST { Err(DropReason::ExtensionHeaders) } else { Ok(()) }
+        if self.l4 > FARTHEST {
+            Err(DropReason::ExtensionHeaders)
+        } else {
+            Ok(())
+        }
     }
 
     fn read_ports(&mut self, frame: &[u8]) {
@@ -205,13 +209,21 @@ impl Packet {
         }
         let header = frame.get(self.l4..self.l4 + shortest).ok_or(DropReason::Truncated)?;
         // Of a first fragment, how long the whole is is not known.
-        let length = if self.part == Part::First { 65_535 } else { self.length() };
+        let length = if self.part == Part::First {
+            65_535
+        } else {
+            self.length()
+        };
         if !tcp {
             let said = usize::from(word(header, 4).expect("in the header"));
             if said < 8 || said > length {
                 return Err(DropReason::MalformedUdp);
             }
-            return Ok(Segment { packet: slot::Packet::Datagram, said: Said::Sends, opens: false });
+            return Ok(Segment {
+                packet: slot::Packet::Datagram,
+                said: Said::Sends,
+                opens: false,
+            });
         }
         let data = usize::from(header[12] >> 4) * 4;
         if data < 20 || data > length {
@@ -274,6 +286,13 @@ impl Quote {
             return None;
         }
         let ports = (word(frame, l4)?, word(frame, l4 + 2)?);
-        Some(Self { l3, l4, source, destination, protocol, ports })
+        Some(Self {
+            l3,
+            l4,
+            source,
+            destination,
+            protocol,
+            ports,
+        })
     }
 }

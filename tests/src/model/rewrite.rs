@@ -21,7 +21,13 @@ pub struct Sent {
 
 impl PartialEq for Sent {
     fn eq(&self, other: &Self) -> bool {
-        self.frame.len() == other.frame.len() && self.settled() == Self { checksums: self.checksums.clone(), ..other.clone() }.settled()
+        self.frame.len() == other.frame.len()
+            && self.settled()
+                == Self {
+                    checksums: self.checksums.clone(),
+                    ..other.clone()
+                }
+                .settled()
     }
 }
 
@@ -41,7 +47,9 @@ impl Sent {
 
 fn sum(parts: &[&[u8]]) -> u32 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
-    let total: u64 = words.map(|w| u64::from(w[0]) << 8 | u64::from(w.get(1).copied().unwrap_or(0))).sum();
+    let total: u64 = words
+        .map(|w| u64::from(w[0]) << 8 | u64::from(w.get(1).copied().unwrap_or(0)))
+        .sum();
     (total % 65_535) as u32
 }
 
@@ -113,7 +121,11 @@ pub(super) fn translated(frame: &[u8], packet: &Packet, to: &NatKey, mac: [u8; 6
         }
     }
     // Options are part of the header.
-    let end = if packet.v4 { packet.l3 + usize::from(frame[packet.l3] & 15) * 4 } else { 0 };
+    let end = if packet.v4 {
+        packet.l3 + usize::from(frame[packet.l3] & 15) * 4
+    } else {
+        0
+    };
     readdress(&mut sent.frame, packet.v4, packet.l3, end, &new, &mut sent.checksums);
     sent
 }
@@ -125,7 +137,10 @@ pub(super) fn error(frame: &[u8], packet: &Packet, quote: &Quote, was: &NatKey, 
     // What is quoted goes the other way.
     let (from, to) = (was.source, was.destination);
     let end = packet.l3 + packet.total;
-    let message_before = sum(&[&frame[packet.l4..], if v4 { &[] } else { &frame[addresses(v4, packet.l3)] }]);
+    let message_before = sum(&[
+        &frame[packet.l4..],
+        if v4 { &[] } else { &frame[addresses(v4, packet.l3)] },
+    ]);
     let new = pair(v4, was);
     let at = quote.l4 + if quote.protocol == 6 { 16 } else { 6 };
     let old = frame[addresses(v4, quote.l3)].to_vec();
@@ -141,7 +156,13 @@ pub(super) fn error(frame: &[u8], packet: &Packet, quote: &Quote, was: &NatKey, 
     // The error itself goes to who has sent what it quotes.
     let mut outer = frame[addresses(v4, packet.l3)].to_vec();
     let half = outer.len() / 2;
-    let short = |ip: lb_common::addr::Ipv6Be| if v4 { ip.last_v4().octets().to_vec() } else { ip.octets().to_vec() };
+    let short = |ip: lb_common::addr::Ipv6Be| {
+        if v4 {
+            ip.last_v4().octets().to_vec()
+        } else {
+            ip.octets().to_vec()
+        }
+    };
     outer[half..].copy_from_slice(&short(from));
     if hides {
         outer[..half].copy_from_slice(&short(to));
@@ -221,7 +242,10 @@ pub(super) fn outer(frame: &[u8], packet: &Packet, member: &Member, hash: u64) -
     let ethernet = ethernet(&member.next_hop.mac().0, &NODE.0, frame, packet.l3, v4);
     // What lies behind the packet stays there.
     let sent = [&ethernet, &header, &frame[packet.l3..]].concat();
-    Sent { frame: sent, checksums: Vec::new() }
+    Sent {
+        frame: sent,
+        checksums: Vec::new(),
+    }
 }
 
 /// "Fragmentation needed", or "packet too big".

@@ -110,8 +110,13 @@ impl Known {
 impl Kernel {
     /// What is known of a flow.
     pub fn known(&self, table: Known, key: &NatKey) -> Result<Option<Entry>, LoadError> {
-        let map = self.program.map(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        let map = self
+            .program
+            .map(table.name())
+            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let map: HashMap<_, NatKey, Entry> = map
+            .try_into()
+            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
         match map.get(key, 0) {
             Ok(entry) => Ok(Some(entry)),
             Err(MapError::KeyNotFound) => Ok(None),
@@ -121,16 +126,26 @@ impl Kernel {
 
     /// Every flow that is known.
     pub fn all_known(&self, table: Known) -> Result<Vec<(NatKey, Entry)>, LoadError> {
-        let map = self.program.map(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        let map = self
+            .program
+            .map(table.name())
+            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let map: HashMap<_, NatKey, Entry> = map
+            .try_into()
+            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
         let all: Result<_, MapError> = map.iter().collect();
         all.map_err(|error| LoadError::map(table.name(), error))
     }
 
     /// Writes what is known of a flow, or removes it.
     pub fn put_known(&mut self, table: Known, key: &NatKey, entry: Option<&Entry>) -> Result<(), LoadError> {
-        let map = self.program.map_mut(table.name()).ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let mut map: HashMap<_, NatKey, Entry> = map.try_into().map_err(|error: MapError| LoadError::map(table.name(), error))?;
+        let map = self
+            .program
+            .map_mut(table.name())
+            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
+        let mut map: HashMap<_, NatKey, Entry> = map
+            .try_into()
+            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
         let put = match entry {
             Some(entry) => map.insert(key, entry, 0),
             None => map.remove(key),
@@ -140,16 +155,28 @@ impl Kernel {
 
     /// The element of `LOAD`: living flows of a member, or whose turn it is.
     pub fn load_of(&self, id: MemberId) -> Result<u64, LoadError> {
-        let map = self.program.map("LOAD").ok_or_else(|| LoadError::map("LOAD", "missing"))?;
-        let map: Array<_, u64> = map.try_into().map_err(|error: MapError| LoadError::map("LOAD", error))?;
+        let map = self
+            .program
+            .map("LOAD")
+            .ok_or_else(|| LoadError::map("LOAD", "missing"))?;
+        let map: Array<_, u64> = map
+            .try_into()
+            .map_err(|error: MapError| LoadError::map("LOAD", error))?;
         map.get(&id.0, 0).map_err(|error| LoadError::map("LOAD", error))
     }
 
     /// How often this has happened to an entry.
     pub fn events(&self, event: FlowEvent) -> Result<u64, LoadError> {
-        let map = self.program.map("FLOW_EVENTS").ok_or_else(|| LoadError::map("FLOW_EVENTS", "missing"))?;
-        let map: PerCpuArray<_, u64> = map.try_into().map_err(|error: MapError| LoadError::map("FLOW_EVENTS", error))?;
-        let values = map.get(&(event as u32), 0).map_err(|error| LoadError::map("FLOW_EVENTS", error))?;
+        let map = self
+            .program
+            .map("FLOW_EVENTS")
+            .ok_or_else(|| LoadError::map("FLOW_EVENTS", "missing"))?;
+        let map: PerCpuArray<_, u64> = map
+            .try_into()
+            .map_err(|error: MapError| LoadError::map("FLOW_EVENTS", error))?;
+        let values = map
+            .get(&(event as u32), 0)
+            .map_err(|error| LoadError::map("FLOW_EVENTS", error))?;
         Ok(values.iter().sum())
     }
 
@@ -197,7 +224,9 @@ impl Kernel {
             let Ok(fd) = program.fd() else {
                 continue;
             };
-            let fd = fd.try_clone().map_err(|error| LoadError::program("use")(error.into()))?;
+            let fd = fd
+                .try_clone()
+                .map_err(|error| LoadError::program("use")(error.into()))?;
             loaded.push(Loaded {
                 name: name.to_owned(),
                 fd,
