@@ -6,11 +6,9 @@
 
 use std::env;
 
-use lb_common::backend::Member;
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::Slot;
-use lb_common::service::{Choice, Decision, Mode};
 use lb_common::slot::Entry;
 use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
@@ -20,9 +18,9 @@ use lb_tests::modes::{TOML, ways};
 use lb_tests::nat::{DROP, PASS, TX};
 use lb_tests::rig::{Rig, SEED, config, rig_of};
 use lb_user::dataplane::Dataplane as _;
-use lb_user::dataplane::kernel::{Kernel, Known};
+use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::Protocol;
-use lb_user::plan::{MapOp, ServiceKey};
+use lb_user::plan::{ServiceKey, Table};
 
 /// Besides those of [`TOML`]: several backends, chosen in every way; no backend; a VIP that was there before.
 const MORE: &str = r#"
@@ -64,6 +62,7 @@ address = "10.0.1.5:81"
 name = "source"
 address = "192.0.2.40:82"
 mode = "dsr"
+balance = "source-hash"
 [[service.backend]]
 address = "10.0.1.7:82"
 [[service.backend]]
@@ -73,6 +72,7 @@ address = "10.0.1.8:82"
 name = "turns"
 address = "192.0.2.40:83"
 mode = "dsr"
+balance = "round-robin"
 [[service.backend]]
 address = "10.0.1.9:83"
 [[service.backend]]
@@ -83,6 +83,7 @@ name = "turns-udp"
 address = "192.0.2.40:83"
 protocol = "udp"
 mode = "dsr"
+balance = "round-robin"
 [service.health]
 kind = "none"
 [[service.backend]]
@@ -158,23 +159,6 @@ async fn world(random: &mut Random) -> (Rig, Model) {
     let mut rig = rig_of(kernel, config, &["192.0.2.20", "2001:db8::20"]).await;
     let kernel = rig.dataplane_mut();
     let key = |vip: &str, protocol| ServiceKey::service(vip.parse().unwrap(), protocol);
-    let choices = [
-        ("192.0.2.40:82", Protocol::Tcp, Choice::Source),
-        ("192.0.2.40:83", Protocol::Tcp, Choice::Turn),
-        ("192.0.2.40:83", Protocol::Udp, Choice::Turn),
-    ];
-    for (vip, protocol, choice) in choices {
-        let old = kernel.installed().unwrap().entries[&key(vip, protocol)];
-        let new = Decision::service(Mode::Dsr, choice, old.ring_block(), old.ring_log2(), old.member_base());
-        kernel.apply(&MapOp::PutEntry(key(vip, protocol), new)).unwrap();
-    }
-    // Not every host has one interface.
-    let members = kernel.installed().unwrap().members;
-    for (id, member) in members {
-        kernel
-            .apply(&MapOp::PutMember(id, Member { weight: 1, ..member }))
-            .unwrap();
-    }
     let installed = kernel.installed().unwrap();
     let mut model = Model::new(&installed);
     for (protocol, backends) in [(Protocol::Tcp, 3), (Protocol::Udp, 2)] {
@@ -255,7 +239,7 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
         }] += 1;
     }
     assert_eq!(kernel.drops().unwrap(), drops, "FULCRUM_SEED={seed}");
-    let tables = [(Known::Moving, &model.moving), (Known::Tracked, &model.tracked)];
+    let tables = [(Table::Flows, &model.moving), (Table::Tracked, &model.tracked)];
     for (table, known) in tables {
         let known = known.iter().map(|(key, entry)| (*key, *entry));
         assert_eq!(

@@ -12,7 +12,7 @@ use lb_tests::gate::{self, Gate};
 use lb_tests::nat::{DNS, FIRST, Flow, Node, REASONS, TCP_IDLE, TX, UDP_IDLE, WEB, WEB6, now, with_ports};
 use lb_tests::packet::{ACK, FIN, RST, SYN};
 use lb_tests::rig::{CLIENT, mac_of};
-use lb_user::model::{NatSource, Vip};
+use lb_user::model::NatSource;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reason_of_nat_comes_about() {
@@ -273,7 +273,7 @@ async fn ports_beside_clients_own_run_out_too() {
     let service = &mut config.services[0];
     service.nat.source = NatSource::Client;
     service.vips.push(other);
-    service.vips.extend(more.map(Vip::from));
+    service.vips.extend(more.map(lb_user::model::Vip::from));
     let mut node = Node::with(config).await;
     let to = |port: u16| {
         let mut flow = WEB(4000);

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lb_common::addr::Mac;
-use lb_common::backend::{MacFlags, Member};
+use lb_common::backend::MacFlags;
 use lb_common::flow::FlowV4;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::NatKey;
 use lb_common::ring::Slot;
-use lb_common::service::{Choice, Decision};
+use lb_common::service::Decision;
 use lb_common::slot::{Entry, Packet, Said, Write, decide};
 use lb_common::stats::{DropReason, FlowEvent};
 use lb_tests::gate::{self, Gate};
@@ -21,8 +21,8 @@ use lb_tests::packet::{self, ACK, FIN, RST, SYN};
 use lb_tests::rig::{CLIENT, NODE, SEED, config, mac_of, rig_of};
 use lb_tests::shape::{fragments, tagged};
 use lb_user::dataplane::Dataplane as _;
-use lb_user::dataplane::kernel::{Kernel, Known};
-use lb_user::plan::{MapOp, ServiceKey};
+use lb_user::dataplane::kernel::Kernel;
+use lb_user::plan::{MapOp, ServiceKey, Table};
 
 fn toml(balance: &str) -> String {
     let service = |name: &str, port: u16, protocol: &str| {
@@ -43,29 +43,7 @@ async fn node(balance: &str) -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    let mut node = Node::new(&toml(balance)).await;
-    chooses(&mut node, balance);
-    Some(node)
-}
-
-/// Has the services choose so, and their members weigh the same.
-fn chooses(node: &mut Node, balance: &str) {
-    let choice = match balance {
-        "source-hash" => Choice::Source,
-        "round-robin" => Choice::Turn,
-        "least-connections" => Choice::Least,
-        _ => Choice::Tuple,
-    };
-    let installed = node.kernel().installed().unwrap();
-    for (id, member) in installed.members {
-        let op = MapOp::PutMember(id, Member { weight: 1, ..member });
-        node.kernel().apply(&op).unwrap();
-    }
-    for (key, old) in installed.entries.into_iter().filter(|(_, d)| d.is_service()) {
-        let mode = old.mode().unwrap();
-        let new = Decision::service(mode, choice, old.ring_block(), old.ring_log2(), old.member_base());
-        node.kernel().apply(&MapOp::PutEntry(key, new)).unwrap();
-    }
+    Some(Node::new(&toml(balance)).await)
 }
 
 fn service(node: &mut Node, flow: Flow) -> Decision {
@@ -225,15 +203,15 @@ async fn slots_in_motion_follow_their_rules() {
             for entry in entries {
                 for (packet, said, frame) in packets(flow) {
                     let kernel = node.kernel();
-                    if kernel.known(Known::Moving, &flow.key()).unwrap().is_some() {
-                        kernel.put_known(Known::Moving, &flow.key(), None).unwrap();
+                    if kernel.known(Table::Flows, &flow.key()).unwrap().is_some() {
+                        kernel.put_known(Table::Flows, &flow.key(), None).unwrap();
                     }
                     if entry.is_some() {
-                        kernel.put_known(Known::Moving, &flow.key(), entry.as_ref()).unwrap();
+                        kernel.put_known(Table::Flows, &flow.key(), entry.as_ref()).unwrap();
                     }
                     let what = format!("{slot:?} {entry:?} {packet:?} {said:?}");
                     let got = sent(&mut node, &frame);
-                    let after = timeless(node.kernel().known(Known::Moving, &flow.key()).unwrap());
+                    let after = timeless(node.kernel().known(Table::Flows, &flow.key()).unwrap());
                     if slot.is_stable() {
                         assert_eq!((got, after), (last(slot.current()), timeless(entry)), "{what}");
                         continue;
@@ -299,9 +277,9 @@ async fn what_is_not_for_this_node_leaves_nothing() {
             let mut malformed = packet::frame(Mac([2, 0, 0, 0, 0, 0xee]), CLIENT, &web(1).packet(SYN, b""));
             malformed[14 + 32] = 0x10;
             node.passes(&malformed);
-            assert_eq!(node.kernel().all_known(Known::Moving).unwrap(), []);
-            assert_eq!(node.kernel().all_known(Known::Tracked).unwrap(), []);
-            assert_eq!(node.kernel().load_of(MemberId(decision.member_base())).unwrap(), 0);
+            assert_eq!(node.kernel().all_known(Table::Flows).unwrap(), []);
+            assert_eq!(node.kernel().all_known(Table::Tracked).unwrap(), []);
+            assert_eq!(node.kernel().load_of(MemberId(decision.member_base())), 0);
         }
     }
 }
@@ -326,7 +304,7 @@ async fn a_source_stays_with_its_backend() {
         }
     }
     assert!(counts.len() == 3 && counts.values().all(|&n| n > 40), "{counts:?}");
-    assert_eq!(node.kernel().all_known(Known::Tracked).unwrap(), []);
+    assert_eq!(node.kernel().all_known(Table::Tracked).unwrap(), []);
 }
 
 /// New flows take turns; known ones stay.
@@ -343,7 +321,12 @@ async fn flows_take_turns() {
         let decision = service(&mut node, flow(1));
         let slots = installed.rings[&decision.ring_block()].slots[..30].iter();
         let turns: Vec<u8> = slots
-            .map(|&i| installed.members[&decision.member(i)].address.last_v4().octets()[3])
+            .map(|&i| {
+                installed.members[&decision.member(i.current())]
+                    .address
+                    .last_v4()
+                    .octets()[3]
+            })
             .collect();
         assert_eq!(backends, turns, "one slot after the other");
         for (port, &backend) in (1..=30).zip(&backends) {
@@ -356,12 +339,12 @@ async fn flows_take_turns() {
         }
     }
     // A segment of a flow that is not known goes by its hash, each time, and is not written down.
-    let known = node.kernel().all_known(Known::Tracked).unwrap().len();
+    let known = node.kernel().all_known(Table::Tracked).unwrap().len();
     let unknown = web(999).frame(CLIENT, ACK, b"data");
     let backend = sent(&mut node, &unknown);
     assert!(backend.is_some());
     assert_eq!(sent(&mut node, &unknown), backend);
-    assert_eq!(node.kernel().all_known(Known::Tracked).unwrap().len(), known);
+    assert_eq!(node.kernel().all_known(Table::Tracked).unwrap().len(), known);
 }
 
 /// The load of each backend of a flow's service, by last octet.
@@ -369,7 +352,7 @@ fn loads(node: &mut Node, flow: Flow) -> BTreeMap<u8, u64> {
     let base = service(node, flow).member_base();
     let members = node.kernel().installed().unwrap().members;
     let ours = members.iter().filter(|(id, _)| id.0 > base && id.0 <= base + 3);
-    ours.map(|(id, m)| (m.address.last_v4().octets()[3], node.kernel().load_of(*id).unwrap()))
+    ours.map(|(id, m)| (m.address.last_v4().octets()[3], node.kernel().load_of(*id)))
         .collect()
 }
 
@@ -426,7 +409,7 @@ async fn flows_of_the_dead_are_chosen_anew() {
     };
     for flow in [web(5), dns(5)] {
         let backend = sent(&mut node, &flow.frame(CLIENT, SYN, b"")).unwrap();
-        let before = node.kernel().known(Known::Tracked, &flow.key()).unwrap().unwrap();
+        let before = node.kernel().known(Table::Tracked, &flow.key()).unwrap().unwrap();
         let id = service(&mut node, flow).member(before.member());
         let member = node.kernel().installed().unwrap().members[&id];
         let mut dead = member;
@@ -436,7 +419,7 @@ async fn flows_of_the_dead_are_chosen_anew() {
         for _ in 0..3 {
             // The ring still leads to it, as it does for a moment.
             node.kernel()
-                .put_known(Known::Tracked, &flow.key(), Some(&before))
+                .put_known(Table::Tracked, &flow.key(), Some(&before))
                 .unwrap();
             others.push(sent(&mut node, &flow.frame(CLIENT, SYN, b"")).unwrap());
         }
@@ -455,12 +438,11 @@ async fn a_full_table_goes_by_hash() {
         let kernel = Kernel::private_with(SEED, 1024).unwrap();
         let rig = rig_of(kernel, config(&toml(balance)), &[]).await;
         let mut node = Node { rig };
-        chooses(&mut node, balance);
         for port in 1..2000 {
             sent(&mut node, &web(port).frame(CLIENT, SYN, b"")).unwrap();
         }
-        let full = node.kernel().events(FlowEvent::TrackedNoRoom).unwrap();
-        let known = node.kernel().all_known(Known::Tracked).unwrap();
+        let full = node.kernel().flow_events(FlowEvent::TrackedNoRoom).unwrap();
+        let known = node.kernel().all_known(Table::Tracked).unwrap();
         assert!(
             full > 0 && full as usize + known.len() == 1999,
             "{full} {}",
@@ -471,7 +453,7 @@ async fn a_full_table_goes_by_hash() {
         let ring = node.kernel().installed().unwrap().rings[&decision.ring_block()].clone();
         let members = node.kernel().installed().unwrap().members;
         for port in (1..2000).filter(|&port| !known.contains(&web(port).key())) {
-            let index = ring.slots[hash(web(port)) as usize & (ring.slots.len() - 1)];
+            let index = ring.slots[hash(web(port)) as usize & (ring.slots.len() - 1)].current();
             let ip = members[&decision.member(index)].address.to_ip();
             for flags in [SYN, ACK, FIN | ACK] {
                 let (action, output) = node.send(&web(port).frame(CLIENT, flags, b""));

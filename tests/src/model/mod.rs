@@ -107,14 +107,13 @@ impl Model {
             let port = u16::from_be((rest >> 32) as u16);
             (key.ip(), port, (rest >> 56) as u8, (rest >> 48) as u8)
         };
-        let slots = |slots: &[MemberIndex]| slots.iter().map(|&index| Slot::stable(index)).collect();
         Self {
             entries: installed.entries.iter().map(|(k, d)| (key(k), *d)).collect(),
             members: installed.members.iter().map(|(id, m)| (id.0, *m)).collect(),
             rings: installed
                 .rings
                 .iter()
-                .map(|(block, ring)| (*block, slots(&ring.slots)))
+                .map(|(block, ring)| (*block, ring.slots.to_vec()))
                 .collect(),
             fragments: HashMap::new(),
             moving: HashMap::new(),

@@ -1,7 +1,7 @@
 //! The tables of flows, entry by entry, and what else only tests need: they look at what the program has written, and put
 //! there what would take hours to come about.
 
-use aya::maps::{Array, HashMap, MapError, PerCpuArray};
+use aya::maps::MapError;
 use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
@@ -10,11 +10,10 @@ use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::Slot;
 use lb_common::slot::Entry;
-use lb_common::stats::FlowEvent;
 
 use super::flows::{self, Table};
 use super::object::{self, LoadError};
-use super::{ApplyError, Kernel};
+use super::{ApplyError, Kernel, Table as Written};
 
 impl Table {
     fn refused(&self, verb: &'static str, error: MapError) -> ApplyError {
@@ -87,65 +86,25 @@ impl Kernel {
     }
 }
 
-/// A table of [`Entry`].
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// Flows of slots that change hands.
-    Moving,
-    /// Flows of services that choose by turn or by load.
-    Tracked,
-}
-
-impl Known {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Moving => "FLOWS",
-            Self::Tracked => "TRACKED",
-        }
-    }
-}
-
 #[doc(hidden)]
 impl Kernel {
     /// What is known of a flow.
-    pub fn known(&self, table: Known, key: &NatKey) -> Result<Option<Entry>, LoadError> {
-        let map = self
-            .program
-            .map(table.name())
-            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let map: HashMap<_, NatKey, Entry> = map
-            .try_into()
-            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
-        match map.get(key, 0) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(LoadError::map(table.name(), error)),
-        }
+    pub fn known(&self, table: Written, key: &NatKey) -> Result<Option<Entry>, ApplyError> {
+        self.known.table(table).get(key)
     }
 
     /// Every flow that is known.
-    pub fn all_known(&self, table: Known) -> Result<Vec<(NatKey, Entry)>, LoadError> {
-        let map = self
-            .program
-            .map(table.name())
-            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let map: HashMap<_, NatKey, Entry> = map
-            .try_into()
-            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
-        let all: Result<_, MapError> = map.iter().collect();
-        all.map_err(|error| LoadError::map(table.name(), error))
+    pub fn all_known(&self, table: Written) -> Result<Vec<(NatKey, Entry)>, ApplyError> {
+        let mut all = Vec::new();
+        self.known
+            .table(table)
+            .visit(&mut |key, entry| all.push((*key, entry)))?;
+        Ok(all)
     }
 
     /// Writes what is known of a flow, or removes it.
-    pub fn put_known(&mut self, table: Known, key: &NatKey, entry: Option<&Entry>) -> Result<(), LoadError> {
-        let map = self
-            .program
-            .map_mut(table.name())
-            .ok_or_else(|| LoadError::map(table.name(), "missing"))?;
-        let mut map: HashMap<_, NatKey, Entry> = map
-            .try_into()
-            .map_err(|error: MapError| LoadError::map(table.name(), error))?;
+    pub fn put_known(&mut self, table: Written, key: &NatKey, entry: Option<&Entry>) -> Result<(), LoadError> {
+        let map = &mut self.known.table_mut(table).map;
         let put = match entry {
             Some(entry) => map.insert(key, entry, 0),
             None => map.remove(key),
@@ -154,30 +113,8 @@ impl Kernel {
     }
 
     /// The element of `LOAD`: living flows of a member, or whose turn it is.
-    pub fn load_of(&self, id: MemberId) -> Result<u64, LoadError> {
-        let map = self
-            .program
-            .map("LOAD")
-            .ok_or_else(|| LoadError::map("LOAD", "missing"))?;
-        let map: Array<_, u64> = map
-            .try_into()
-            .map_err(|error: MapError| LoadError::map("LOAD", error))?;
-        map.get(&id.0, 0).map_err(|error| LoadError::map("LOAD", error))
-    }
-
-    /// How often this has happened to an entry.
-    pub fn events(&self, event: FlowEvent) -> Result<u64, LoadError> {
-        let map = self
-            .program
-            .map("FLOW_EVENTS")
-            .ok_or_else(|| LoadError::map("FLOW_EVENTS", "missing"))?;
-        let map: PerCpuArray<_, u64> = map
-            .try_into()
-            .map_err(|error: MapError| LoadError::map("FLOW_EVENTS", error))?;
-        let values = map
-            .get(&(event as u32), 0)
-            .map_err(|error| LoadError::map("FLOW_EVENTS", error))?;
-        Ok(values.iter().sum())
+    pub fn load_of(&self, id: MemberId) -> u64 {
+        self.layout.load.get(id.0).copied().unwrap_or_default()
     }
 
     /// Stores a slot of the ring that begins at `block`.
