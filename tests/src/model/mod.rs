@@ -3,6 +3,8 @@
 //!
 //! Not modelled: time, the choice of a port in `nat` and of a backend by load, which are read back; and backends on
 //! another interface.
+//!
+//! Past 500 lines: one packet is followed from top to bottom.
 
 pub mod craft;
 mod parse;
