@@ -216,9 +216,7 @@ async fn the_last_port_is_found() {
         let mut config = with_ports(PORTS);
         config.services[0].nat.source = source.clone();
         // Where the client's address is kept, its port is taken already, by a flow to another VIP.
-        config.services[0]
-            .vips
-            .push("192.0.2.10:81".parse::<lb_user::model::Vip>().unwrap());
+        config.services[0].vips.push("192.0.2.10:81".parse().unwrap());
         let mut node = Node::with(config).await;
         if source == NatSource::Client {
             for port in 1..200 {
@@ -271,7 +269,7 @@ async fn ports_beside_clients_own_run_out_too() {
     }
     let mut config = with_ports(2);
     let other = "192.0.2.10:81".parse().unwrap();
-    let more = (82..85).map(|port| format!("192.0.2.10:{port}").parse::<lb_user::model::Vip>().unwrap());
+    let more = (82..85).map(|port| std::net::SocketAddr::new([192, 0, 2, 10].into(), port));
     let service = &mut config.services[0];
     service.nat.source = NatSource::Client;
     service.vips.push(other);
