@@ -1,12 +1,14 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
 pub mod bench;
+pub mod bulk;
 pub mod capture;
 pub mod download;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
 pub mod nat;
+pub mod modes;
 pub mod netns;
 pub mod node;
 pub mod packet;
