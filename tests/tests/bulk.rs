@@ -11,7 +11,7 @@ use lb_tests::modes::{VIPS, decap, hold};
 use lb_tests::node::Daemon;
 use lb_tests::segment::{Segment, v4, v6};
 use lb_user::api::types::{Status, XdpMode};
-use lb_user::net::{Net, wire};
+use lb_user::net::Net;
 
 const GIGABYTE: u64 = 1 << 30;
 
@@ -97,21 +97,21 @@ async fn every_byte_arrives_through_every_mode() {
         return;
     }
     let segment = segment().await;
-    let daemon = start(&segment, "native").await;
-    let opened = decap(&segment.backends[0], &[], "native");
-    for (port, overhead) in [(DSR, 0), (NAT, 0), (TUNNEL, 20), (TUNNEL_V6, 40)] {
-        carry(&segment, port, GIGABYTE, overhead, 1500).await;
+    // A client remembers how long a packet to a VIP may be, so the longer outer headers come later.
+    for (mode, ports, length) in [
+        (XdpMode::Native, &[(DSR, 0), (NAT, 0), (TUNNEL, 20)][..], GIGABYTE),
+        (XdpMode::Generic, &[(TUNNEL_V6, 40)], GIGABYTE / 4),
+        (XdpMode::Native, &[(TUNNEL_V6, 40)], GIGABYTE),
+    ] {
+        let name = if mode == XdpMode::Native { "native" } else { "generic" };
+        let _daemon = start(&segment, name).await;
+        let status = segment.node.client().status().await.unwrap();
+        assert_eq!(status.interfaces[0].mode, mode);
+        let _opened = decap(&segment.backends[0], &["--mode", name], name);
+        for &(port, overhead) in ports {
+            carry(&segment, port, length, overhead, 1500).await;
+        }
     }
-    drop((daemon, opened));
-    let _daemon = start(&segment, "generic").await;
-    let status = segment.node.client().status().await.unwrap();
-    assert_eq!(status.interfaces[0].mode, XdpMode::Generic);
-    let _opened = decap(&segment.backends[0], &["--mode", "generic"], "generic");
-    // What the client has learnt of the way, in the longer tunnel.
-    for family in ["ipv4", "ipv6"] {
-        wire::sysctl(&segment.client, &format!("{family}/route/flush"), "1").unwrap();
-    }
-    carry(&segment, TUNNEL, GIGABYTE / 4, 20, 1500).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
