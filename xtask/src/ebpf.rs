@@ -82,7 +82,9 @@ fn difference(committed: Option<&Note>, on_disk: &[String; OBJECTS.len()], built
         return Some(format!("lb-ebpf/object/digest is missing or damaged: {REMEDY}"));
     };
     if committed.sources != built.sources {
-        return Some(format!("the committed XDP objects are older than their sources: {REMEDY}"));
+        return Some(format!(
+            "the committed XDP objects are older than their sources: {REMEDY}"
+        ));
     }
     if *on_disk == built.objects && committed.objects == built.objects {
         return None;

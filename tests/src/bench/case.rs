@@ -105,7 +105,12 @@ pub fn all() -> Vec<Case> {
         let setting = Setting::new(mode, balance);
         established(&mut cases, setting);
         opening(&mut cases, setting);
-        cases.push(Case::new("established, 1 flow", Setting { v6: true, ..setting }, Kind::Data, 1));
+        cases.push(Case::new(
+            "established, 1 flow",
+            Setting { v6: true, ..setting },
+            Kind::Data,
+            1,
+        ));
     }
     cases
 }

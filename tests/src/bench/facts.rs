@@ -35,7 +35,12 @@ pub(super) fn note(
     if *setting == Setting::new(setting.mode, setting.balance) {
         times(report, programs, loading);
         let maps = maps(programs)?;
-        report.fact("memory, all maps", "fulcrum", "bytes", maps.values().sum::<u64>() as f64);
+        report.fact(
+            "memory, all maps",
+            "fulcrum",
+            "bytes",
+            maps.values().sum::<u64>() as f64,
+        );
         for (name, bytes) in maps {
             report.fact(&format!("memory, {name}"), "fulcrum", "bytes", bytes as f64);
         }

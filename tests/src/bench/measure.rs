@@ -120,7 +120,11 @@ fn case_on(bench: &mut Bench, case: &Case, options: &Options) -> Result<(Figure,
         // Flows and VIPs take turns each by itself, so all of them together come by after as many rounds.
         let flows = case.flows.max(1) * vips.max(1);
         let seen = bench.run(SUBJECT, &mut opening, flows)?;
-        ensure!(seen.actions[action] == u64::from(flows), "opening flows: {:?}", seen.actions);
+        ensure!(
+            seen.actions[action] == u64::from(flows),
+            "opening flows: {:?}",
+            seen.actions
+        );
         mine.follow(&opening);
     }
     let (mut subject, mut reference) = (Figure::default(), Figure::default());

@@ -165,7 +165,10 @@ impl fmt::Display for Report {
             let (case, min, median) = (&row.case, row.min, row.median);
             match (row.reference_min, row.ratio()) {
                 (Some(reference), Some(ratio)) => {
-                    writeln!(f, "{case:width$}  {min:6.1}  {median:6.1}  {reference:6.1}  {ratio:5.2}")?;
+                    writeln!(
+                        f,
+                        "{case:width$}  {min:6.1}  {median:6.1}  {reference:6.1}  {ratio:5.2}"
+                    )?;
                 }
                 _ => writeln!(f, "{case:width$}  {median:14.0} {}", row.unit)?,
             }
@@ -194,15 +197,22 @@ mod tests {
     fn a_figure_is_the_median_of_the_minima() {
         let case = &all()[0];
         let mut report = Report::default();
-        for (load, (mine, theirs)) in [([9.0, 3.0], 4.0), ([5.0, 8.0], 10.0), ([7.0, 7.0], 8.0)].into_iter().enumerate() {
+        for (load, (mine, theirs)) in [([9.0, 3.0], 4.0), ([5.0, 8.0], 10.0), ([7.0, 7.0], 8.0)]
+            .into_iter()
+            .enumerate()
+        {
             report.add(case, load as u32, Figure(mine.to_vec()), Figure(vec![theirs, 20.0]));
         }
         report.fact("size", "fulcrum", "bytes", 7.0);
         let rows = report.rows();
-        assert_eq!((rows[0].min, rows[0].median, rows[0].reference_min), (5.0, 7.0, Some(8.0)));
+        assert_eq!(
+            (rows[0].min, rows[0].median, rows[0].reference_min),
+            (5.0, 7.0, Some(8.0))
+        );
         assert_eq!(rows[0].ratio(), Some(0.625));
         assert_eq!((rows[1].min, rows[1].ratio()), (7.0, None));
-        let first: serde_json::Value = serde_json::from_str(report.json().lines().next().unwrap_or_default()).expect("JSON");
+        let first: serde_json::Value =
+            serde_json::from_str(report.json().lines().next().unwrap_or_default()).expect("JSON");
         assert_eq!(first["ratio"], 0.625);
         assert_eq!(first["reference"], "ipip");
     }

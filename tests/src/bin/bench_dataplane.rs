@@ -30,7 +30,10 @@ struct Cli {
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    ensure!(cli.loads > 0 && cli.samples > 0 && cli.packets > 0, "there is nothing to measure");
+    ensure!(
+        cli.loads > 0 && cli.samples > 0 && cli.packets > 0,
+        "there is nothing to measure"
+    );
     let options = if cli.quick {
         Options::quick(cli.filters)
     } else {

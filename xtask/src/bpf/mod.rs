@@ -96,7 +96,9 @@ impl Note {
             linker,
         } = self;
         let lines = OBJECTS.iter().zip(objects);
-        let objects: String = lines.map(|(name, digest)| format!("{}: {digest}\n", file_name(name))).collect();
+        let objects: String = lines
+            .map(|(name, digest)| format!("{}: {digest}\n", file_name(name)))
+            .collect();
         format!(
             "# What these objects were built from, written by `cargo xtask ebpf`. The first three lines are compared;\n\
              # the others say which tools built them, because the bytes depend on them too.\n\
@@ -111,7 +113,10 @@ pub(crate) fn committed_for(root: &Path, object: &str, sources: &str) -> Result<
     match Note::committed(root) {
         Some(note) if note.sources == sources && path.is_file() => {
             let digest = file_digest(&path)?;
-            let is_noted = OBJECTS.iter().zip(&note.objects).any(|(name, of)| *name == object && *of == digest);
+            let is_noted = OBJECTS
+                .iter()
+                .zip(&note.objects)
+                .any(|(name, of)| *name == object && *of == digest);
             Ok(is_noted.then_some(path))
         }
         _ => Ok(None),

@@ -238,6 +238,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                     address,
                                     weight,
                                     state,
+                                    leaving: false,
                                 }
                             })
                             .collect();

@@ -102,7 +102,9 @@ impl Kernel {
             let Ok(fd) = program.fd() else {
                 continue;
             };
-            let fd = fd.try_clone().map_err(|error| LoadError::program("use")(error.into()))?;
+            let fd = fd
+                .try_clone()
+                .map_err(|error| LoadError::program("use")(error.into()))?;
             loaded.push(Loaded {
                 name: name.to_owned(),
                 fd,
