@@ -1,5 +1,6 @@
 //! The project's verbs, `cargo xtask VERB`: what people run and what CI runs are the same.
 
+mod bench;
 mod bpf;
 mod ebpf;
 mod exec;
@@ -10,6 +11,7 @@ mod parts;
 mod privilege;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ enum Verb {
     Setup(setup::Args),
     Lab(lab::Args),
     Test(test::Args),
+    Vm(vm::Args),
+    Bench(bench::Args),
     Lint(lint::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&args),
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),

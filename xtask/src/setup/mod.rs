@@ -20,6 +20,9 @@ const TEST_PROGRAMS: [(&str, &str); 4] = [
     ("tshark", "tshark"),
 ];
 
+/// What `cargo xtask vm` runs here and in VMs.
+const VM_PACKAGES: [&str; 4] = ["qemu-system-x86", "busybox-static", "ethtool", "ipvsadm"];
+
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 
@@ -49,6 +52,8 @@ enum Purpose {
     Ebpf,
     /// Checking format and code
     Lint,
+    /// Running tests on other kernels, in VMs
+    Vm,
 }
 
 impl Purpose {
@@ -58,6 +63,7 @@ impl Purpose {
             Self::Test => "--for test",
             Self::Ebpf => "--for ebpf",
             Self::Lint => "--for lint",
+            Self::Vm => "--for vm",
         }
     }
 }
@@ -131,6 +137,12 @@ impl Missing {
             missing.packages.extend(absent.map(|(_, package)| package));
             missing.packages.dedup();
         }
+        if wanted(Purpose::Vm) {
+            // Not by what PATH finds: a busybox may be there that needs libraries, and ipvsadm is in nobody's PATH but root's.
+            missing
+                .packages
+                .extend(VM_PACKAGES.iter().filter(|package| !apt::is_installed(package)));
+        }
         Ok(missing)
     }
 
@@ -141,6 +153,7 @@ impl Missing {
             let purpose = match *package {
                 OBJCOPY_PACKAGE => "llvm-objcopy, to strip the XDP program",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
+                package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
                 _ => "for the tests",
             };
             items.push(format!(
@@ -220,14 +233,15 @@ mod tests {
             toolchain: true,
             components: vec!["rust-src", "clippy"],
             bpf_linker: true,
-            packages: vec!["llvm-22", "llvm-22-dev", "curl"],
+            packages: vec!["llvm-22", "llvm-22-dev", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 7);
+        assert_eq!(items.len(), 8);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
             "for the tests: apt-get install curl",
+            "for cargo xtask vm: apt-get install busybox-static",
             "such as 1.95, to build the XDP program: rustup toolchain install 1.95",
             "rustup component add rust-src",
             "for cargo xtask lint: rustup component add clippy",
@@ -246,6 +260,14 @@ mod tests {
         let missing = Missing::find(folder.path(), Some(Purpose::Lint)).unwrap();
         assert!(!missing.toolchain && !missing.bpf_linker && missing.packages.is_empty());
         assert!(missing.components.iter().all(|c| LINTERS.iter().any(|(l, _)| l == c)));
+    }
+
+    #[test]
+    fn vms_need_packages_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Vm)).unwrap();
+        assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
+        assert!(missing.packages.iter().all(|package| VM_PACKAGES.contains(package)));
     }
 
     #[test]
