@@ -76,15 +76,15 @@ fn raw() -> io::Result<UdpSocket> {
 }
 
 fn run(socket: &UdpSocket, to: SocketAddrV4, shared: &Shared) {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    // Sources and sequence numbers of a flow that comes again would make it look alive.
+    let mut number = 0_u32;
     while !shared.ended.load(Ordering::Relaxed) {
         for _ in 0..BURST {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let [a, b, c, d, e, f, g, h] = state.to_le_bytes();
-            let from = SocketAddrV4::new([10, 66, a, b].into(), u16::from_le_bytes([c, d]) | 1024);
-            let packet = syn(from, to, u32::from_le_bytes([e, f, g, h]));
+            number += 1;
+            // An odd factor: each of 2^31 comes once.
+            let [a, b, c, d] = number.wrapping_mul(0x9e37_79b1).to_le_bytes();
+            let from = SocketAddrV4::new([10, 66, a, b].into(), u16::from_le_bytes([c, d]) | 0x8000);
+            let packet = syn(from, to, number);
             // A full queue is no reason to end.
             if socket.send_to(&packet, (*to.ip(), 0)).is_ok() {
                 shared.sent.fetch_add(1, Ordering::Relaxed);
