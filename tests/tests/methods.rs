@@ -20,10 +20,10 @@ const CLIENT: IpAddr = v4(10);
 
 /// Three backends, of which the first has twice the weight where they are chosen by turns.
 struct Setting {
-    segment: Segment,
+    _daemon: Daemon,
     _servers: Vec<Server>,
     _opened: Vec<Process>,
-    _daemon: Daemon,
+    segment: Segment,
 }
 
 impl Setting {
