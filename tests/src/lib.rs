@@ -1,5 +1,6 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod backing;
 pub mod bench;
 pub mod bulk;
 pub mod capture;
@@ -8,6 +9,8 @@ pub mod flood;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
+pub mod model;
+pub mod modes;
 pub mod nat;
 pub mod modes;
 pub mod netns;
@@ -17,4 +20,5 @@ pub mod packet;
 pub mod release_1;
 pub mod rig;
 pub mod segment;
+pub mod shape;
 pub mod two_nics;

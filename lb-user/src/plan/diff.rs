@@ -134,7 +134,7 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         .collect();
     // What programs read has not changed since the last one.
     let rests = matches!(ops.last(), Some(MapOp::Grace | MapOp::ForgetFlows(_)));
-    if !(ops.is_empty() && gone.is_empty()) && !rests {
+    if !(rests || ops.is_empty() && gone.is_empty()) {
         ops.push(MapOp::Grace);
     }
     if let Some(keys) = changed {
