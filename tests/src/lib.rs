@@ -12,7 +12,6 @@ pub mod leftovers;
 pub mod model;
 pub mod modes;
 pub mod nat;
-pub mod modes;
 pub mod netns;
 pub mod node;
 pub mod open;
