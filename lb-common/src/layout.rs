@@ -1,6 +1,7 @@
 //! Sizes of everything that lies in a map, and the number that names the whole layout.
 
 use crate::backend::{MacFlags, Member, Nic};
+use crate::decap::Sources;
 use crate::fragment::{Fragment, FragmentKey};
 use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
 use crate::nat::{NatKey, Translation};
@@ -35,6 +36,7 @@ shared! {
     Entry = 16,
     FragmentKey = 40,
     Fragment = 8,
+    Sources = 32,
 }
 
 /// What sort of map it is.

@@ -11,6 +11,7 @@
 pub mod addr;
 pub mod backend;
 pub mod csum;
+pub mod decap;
 pub mod flow;
 pub mod fragment;
 pub mod hash;

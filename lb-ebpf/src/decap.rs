@@ -1,8 +1,10 @@
 //! The other end of a tunnel: takes the outer header off, for backends without tunnel drivers.
 
+use lb_common::addr::Ipv6Be;
+use lb_common::decap::SOURCES;
 use lb_common::parse::{Ethernet, Frame as _, Ipv4, Ipv6, ether_type};
 
-use crate::maps::DECAPPED;
+use crate::maps::{DECAP_FROM, DECAPPED};
 use crate::packet::Packet;
 
 /// IP protocol numbers of what is inside.
@@ -15,17 +17,17 @@ const IPV6: u8 = 41;
 #[inline(always)]
 pub(crate) fn decap(packet: Packet) -> Option<()> {
     let Ethernet { ether_type, l3 } = Ethernet::read(&packet)?;
-    let (bytes, next, tos) = match ether_type {
+    let (bytes, next, tos, source) = match ether_type {
         ether_type::IPV4 => {
             let ip = Ipv4::read(&packet, l3)?;
             if !ip.is_sound() || ip.header() != Ipv4::SHORTEST || !ip.part().is_whole() {
                 return None;
             }
-            (Ipv4::SHORTEST, ip.protocol, ip.tos)
+            (Ipv4::SHORTEST, ip.protocol, ip.tos, Ipv6Be::mapped_v4(ip.source))
         }
         ether_type::IPV6 => {
             let ip = Ipv6::read(&packet, l3)?;
-            (Ipv6::LEN, ip.next, ip.tos())
+            (Ipv6::LEN, ip.next, ip.tos(), ip.source)
         }
         _ => return None,
     };
@@ -34,6 +36,9 @@ pub(crate) fn decap(packet: Packet) -> Option<()> {
         IPV6 => ether_type::IPV6,
         _ => return None,
     };
+    if !is_expected(source) {
+        return None;
+    }
     congestion(&packet, l3 + bytes, next, tos)?;
     let addresses = packet.read::<u64>(0)?;
     let rest = packet.read::<u32>(8)?;
@@ -67,6 +72,19 @@ pub(crate) fn decap(packet: Packet) -> Option<()> {
         unsafe { *count += 1 };
     }
     Some(())
+}
+
+/// Are packets from this source to be opened?
+#[inline(always)]
+fn is_expected(source: Ipv6Be) -> bool {
+    let mut i = 0;
+    while i < SOURCES {
+        if DECAP_FROM.get(i).is_some_and(|sources| sources.holds(source)) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// ECN codepoint: congestion experienced.

@@ -16,6 +16,7 @@ use crate::maps::{LOAD, Maps};
 #[inline(always)]
 fn add(id: MemberId, count: u64) -> u64 {
     match LOAD.get_ptr_mut(id.0) {
+        // Not relaxed: of such an addition LLVM 22 makes the instruction that leaves no result, and takes `count` for it.
         // SAFETY: the element lies in the map, aligned.
         Some(load) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(load, count) },
         None => 0,

@@ -4,6 +4,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
+use lb_common::decap::Sources;
 use lb_common::fragment::{Fragment, FragmentKey};
 use lb_common::id::MemberId;
 use lb_common::limits::{
@@ -94,6 +95,10 @@ pub(crate) static PORTS: DevMap<{ lb_common::limits::NICS as usize }> = DevMap::
 /// Packets that [`crate::decap`] has taken out of others; of no use to the balancer.
 #[btf_map]
 pub(crate) static DECAPPED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Whose outer packets [`crate::decap`] opens; what is left as it is made is everybody's. Of no use to the balancer.
+#[btf_map]
+pub(crate) static DECAP_FROM: Array<Sources, { lb_common::decap::SOURCES as usize }> = Array::new();
 
 /// What is known of the packet that this CPU is at. Not on the stack: functions that are called would have less of it, and
 /// not every kernel takes a pointer into the caller's stack for a map's key.

@@ -1,8 +1,11 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod backing;
 pub mod bench;
+pub mod bulk;
 pub mod capture;
 pub mod download;
+pub mod flood;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
@@ -11,6 +14,7 @@ pub mod modes;
 pub mod nat;
 pub mod netns;
 pub mod node;
+pub mod open;
 pub mod packet;
 pub mod release_1;
 pub mod rig;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::command::Target;
+use super::decap::Prefix;
 use crate::lab::args::LabCommand;
 use crate::model;
 
@@ -54,6 +55,12 @@ pub(super) enum Command {
     Explain(Explain),
     /// Take the program off the interfaces, and remove its maps and the VIPs that Fulcrum put on the node
     Detach(Detach),
+    /// On a backend of `mode = "tunnel"`: take packets out of the outer ones that the balancer sends
+    ///
+    /// An XDP program removes the outer IPv4 or IPv6 header (IP protocols 4 and 41), and the kernel goes on with the packet
+    /// inside, whose VIP it has to hold. No tunnel device is needed, the MTU stays as it is, and everything else passes.
+    /// Runs in the foreground; SIGTERM and SIGINT end it, and the program goes with it, however it ends.
+    Decap(Decap),
     /// Build networks of namespaces to try Fulcrum in
     Lab {
         #[command(subcommand)]
@@ -158,4 +165,38 @@ pub(super) struct Detach {
     /// The folder of pins, where the configuration is lost
     #[arg(long, value_name = "FOLDER")]
     pub(super) pin_dir: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Decap {
+    /// An interface that the balancer's packets come in on; may be given several times
+    #[arg(short, long = "interface", value_name = "IFACE", required = true)]
+    pub(super) interfaces: Vec<String>,
+    /// Where on the receive path the program sits
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(super) mode: Mode,
+    /// Open only outer packets from these addresses, as in 172.16.0.0/16 or 100::/96 (what the balancer sends from unless
+    /// `[service.tunnel]` says otherwise); may be given several times, 16 at most
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) from: Vec<Prefix>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Mode {
+    /// Native, else generic with a warning
+    Auto,
+    /// In the driver, or not at all
+    Native,
+    /// In the kernel's receive path: slower, works with every driver
+    Generic,
+}
+
+impl From<Mode> for model::XdpMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto => Self::Auto,
+            Mode::Native => Self::Native,
+            Mode::Generic => Self::Generic,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod command;
+mod decap;
 mod detach;
 mod explain;
 mod reload;
@@ -58,6 +59,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
+        Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Lab { command } => lab::run(command).await,
     }

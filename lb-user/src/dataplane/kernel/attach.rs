@@ -196,7 +196,7 @@ fn link_index(fdinfo: &str, id: u32) -> Option<u32> {
 }
 
 /// Attaches `entry` to `interface`, and pins the link at `path`; without a path, the link lives as long as `program`.
-fn link(
+pub(super) fn link(
     program: &mut Ebpf,
     entry: &'static str,
     interface: &str,
@@ -236,7 +236,7 @@ pub fn attach_pass(interface: &str, pin: &Path) -> Result<(), AttachError> {
         fs::create_dir_all(folder).map_err(|error| PinError::at("create", folder, error))?;
     }
     link(
-        &mut object::load_pass()?,
+        &mut object::load_alone(object::PASS)?,
         object::PASS,
         interface,
         |xdp, mode| xdp.attach(interface, mode),
@@ -247,12 +247,12 @@ pub fn attach_pass(interface: &str, pin: &Path) -> Result<(), AttachError> {
 
 impl AttachError {
     /// Another program is there: another mode would not help.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Refused { hint, .. } if *hint == BUSY)
     }
 
     /// What the kernel said, with its causes.
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         std::error::Error::source(self).map_or_else(|| chain(self), chain)
     }
 }

@@ -14,6 +14,7 @@
 mod attach;
 mod batch;
 mod carry;
+mod decap;
 mod detach;
 mod entries;
 mod flows;
@@ -44,6 +45,7 @@ use crate::plan::{MapOp, Snapshot, Table};
 use carry::{Carry, Place};
 
 pub use attach::{AttachError, Attachment, attach_pass};
+pub use decap::Decap;
 pub use detach::PinnedAttachment;
 #[doc(hidden)]
 pub use inspect::Loaded;

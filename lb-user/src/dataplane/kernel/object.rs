@@ -25,6 +25,9 @@ pub(super) const SWEEP: &str = "fulcrum_sweep";
 /// Name of the entry point that lets everything pass.
 pub(super) const PASS: &str = "fulcrum_pass";
 
+/// Name of the entry point that opens tunnels.
+pub(super) const DECAP: &str = "fulcrum_decap";
+
 /// The programs that the balancer hands packets on to, by their place in the map `STAGES`.
 pub(super) const STAGES: &[(u32, &str)] = &[(0, "fulcrum_full")];
 
@@ -121,14 +124,14 @@ fn check_types(program: &Ebpf, maps: &[MapLayout], folder: &Path) -> Result<(), 
     Ok(())
 }
 
-/// Loads only the program that lets everything pass, with the balancer's maps as small as can be.
-pub(super) fn load_pass() -> Result<Ebpf, LoadError> {
+/// Loads only the program `entry`, with the balancer's maps as small as can be.
+pub(super) fn load_alone(entry: &'static str) -> Result<Ebpf, LoadError> {
     let mut loader = EbpfLoader::new();
     for map in layout::maps(FLOW_TABLE) {
         loader.map_max_entries(map.name, 1);
     }
     let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
-    xdp(&mut program, PASS)?.load().map_err(LoadError::program("load"))?;
+    xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     Ok(program)
 }
 

@@ -1,0 +1,224 @@
+//! Many TCP connections that stay open, each of which says something in each period and is answered; and the servers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lb_user::net::Namespace;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+/// Connections that are opened at the same time.
+const OPENING: usize = 64;
+
+/// A server that answers each token with it and its own number. Its connections end with it.
+pub struct Server(JoinHandle<()>);
+
+impl Server {
+    /// Serves an address of a namespace.
+    ///
+    /// # Panics
+    /// When it cannot be listened to.
+    #[must_use]
+    pub fn start(host: &Namespace, address: SocketAddr, number: u8) -> Self {
+        let runtime = Handle::current();
+        let listener = host.run_inside(|| {
+            let _runtime = runtime.enter();
+            let socket = socket(address)?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(4096)
+        });
+        let listener = listener.expect("a namespace").expect("a listener");
+        Self(tokio::spawn(async move {
+            let mut all = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                all.spawn(answer(stream, number));
+            }
+        }))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, number: u8) -> std::io::Result<()> {
+    loop {
+        let token = stream.read_u64().await?;
+        let [a, b, c, d, e, f, g, h] = token.to_be_bytes();
+        stream.write_all(&[number, a, b, c, d, e, f, g, h]).await?;
+    }
+}
+
+fn socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }
+}
+
+/// One of them.
+#[derive(Default)]
+struct Connection {
+    /// Who answers; 0 before the first answer.
+    backend: AtomicU32,
+    /// Tokens that were answered.
+    rounds: AtomicU64,
+    /// Why it is over.
+    lost: Mutex<Option<String>>,
+}
+
+/// Connections from one address to one service. They are closed on drop.
+pub struct Open {
+    all: Vec<Arc<Connection>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Open {
+    /// Opens them, each of which then speaks once in each period.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered, or has no sockets left.
+    #[must_use]
+    pub fn start(client: &Namespace, server: SocketAddr, count: usize, period: Duration) -> Self {
+        let sockets: std::io::Result<Vec<_>> = client
+            .run_inside(|| (0..count).map(|_| socket(server)).collect())
+            .expect("a namespace");
+        let opening = Arc::new(Semaphore::new(OPENING));
+        let (mut all, mut tasks) = (Vec::new(), JoinSet::new());
+        for (number, socket) in (0..).zip(sockets.expect("sockets")) {
+            let connection = Arc::new(Connection::default());
+            all.push(Arc::clone(&connection));
+            let opening = Arc::clone(&opening);
+            // They do not all speak at the same time.
+            let phase = period * number / count as u32;
+            tasks.spawn(async move {
+                let error = converse(socket, server, &connection, &opening, period, phase).await;
+                *connection.lost.lock().expect("nobody panics with it") = Some(error.to_string());
+            });
+        }
+        Self { all, _tasks: tasks }
+    }
+
+    /// Rounds that the slowest of those has made that are not lost.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        let living = self.all.iter().filter(|c| c.is_open());
+        living.map(|c| c.rounds.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    /// Those that are not lost.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        self.all.iter().filter(|c| c.is_open()).count()
+    }
+
+    /// How many of the living ones a backend answers.
+    #[must_use]
+    pub fn of(&self, backend: u8) -> usize {
+        let is_of = |c: &&Arc<Connection>| c.is_open() && c.backend.load(Ordering::Relaxed) == u32::from(backend);
+        self.all.iter().filter(is_of).count()
+    }
+
+    /// Those that are lost: who answered them, and what has happened.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(u32, String)> {
+        let lost = |c: &Arc<Connection>| {
+            let why = c.lost.lock().expect("nobody panics with it").clone()?;
+            Some((c.backend.load(Ordering::Relaxed), why))
+        };
+        self.all.iter().filter_map(lost).collect()
+    }
+
+    /// Waits until every living connection has been answered so many times more.
+    ///
+    /// # Panics
+    /// When that takes longer than `patience`.
+    pub async fn go_on(&self, rounds: u64, patience: Duration, what: &str) {
+        let before: Vec<_> = self.all.iter().map(|c| c.rounds.load(Ordering::Relaxed)).collect();
+        let deadline = Instant::now() + patience;
+        loop {
+            let silent = self
+                .all
+                .iter()
+                .zip(&before)
+                .filter(|(c, before)| c.is_open() && c.rounds.load(Ordering::Relaxed) < *before + rounds);
+            let silent: Vec<_> = silent.map(|(c, _)| c.backend.load(Ordering::Relaxed)).collect();
+            if silent.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {} connections have no answer, the first of backend {}",
+                silent.len(),
+                silent[0]
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Connection {
+    fn is_open(&self) -> bool {
+        self.lost.lock().expect("nobody panics with it").is_none()
+    }
+}
+
+/// Speaks and is answered until that fails, and says how.
+async fn converse(
+    socket: TcpSocket,
+    server: SocketAddr,
+    connection: &Connection,
+    opening: &Semaphore,
+    period: Duration,
+    phase: Duration,
+) -> std::io::Error {
+    let ever = async {
+        let turn = opening.acquire().await.map_err(std::io::Error::other)?;
+        let mut stream = socket.connect(server).await?;
+        stream.set_nodelay(true)?;
+        let mut token = u64::from(stream.local_addr()?.port()) << 32;
+        let backend = speak(&mut stream, token).await?;
+        connection.backend.store(backend.into(), Ordering::Relaxed);
+        drop(turn);
+        let mut next = Instant::now() + phase;
+        loop {
+            connection.rounds.fetch_add(1, Ordering::Relaxed);
+            sleep_until(next).await;
+            next = Instant::now() + period;
+            token += 1;
+            let now = speak(&mut stream, token).await?;
+            if now != backend {
+                return Err(std::io::Error::other(format!("{now} answers in place of {backend}")));
+            }
+        }
+    };
+    let ended: std::io::Result<std::convert::Infallible> = ever.await;
+    match ended {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+/// Sends a token; who sends it back.
+async fn speak(stream: &mut TcpStream, token: u64) -> std::io::Result<u8> {
+    stream.write_u64(token).await?;
+    let backend = stream.read_u8().await?;
+    if stream.read_u64().await? != token {
+        return Err(std::io::Error::other("this answer is for another"));
+    }
+    Ok(backend)
+}
