@@ -17,8 +17,17 @@ pub struct Ports {
 impl Ports {
     /// Both, as one word of a hash or a checksum.
     #[inline(always)]
-    pub(crate) const fn word(self) -> u64 {
+    pub const fn word(self) -> u64 {
         self.source.0 as u64 | (self.destination.0 as u64) << 16
+    }
+
+    /// From the low half of such a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            source: PortBe(word as u16),
+            destination: PortBe((word >> 16) as u16),
+        }
     }
 }
 
@@ -46,6 +55,12 @@ impl FlowV4 {
                 self.ports.word() | (self.protocol as u64) << 32 | 13 << 56,
             ],
         )
+    }
+
+    /// The hash of the source address alone, its 4 bytes.
+    #[inline(always)]
+    pub const fn hash_source(&self, seed: Seed) -> u64 {
+        siphash13(seed, [self.source.0 as u64 | 4 << 56])
     }
 }
 
@@ -103,6 +118,13 @@ impl FlowV6 {
             ],
         )
     }
+
+    /// The hash of the source address alone, its 16 bytes.
+    #[inline(always)]
+    pub const fn hash_source(&self, seed: Seed) -> u64 {
+        let Ipv6Be([s0, s1]) = self.source;
+        siphash13(seed, [s0, s1, 16 << 56])
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +154,7 @@ mod tests {
             };
             let packed: Vec<u8> = s.into_iter().chain(d).chain(sp.to_be_bytes()).chain(dp.to_be_bytes()).chain([protocol]).collect();
             prop_assert_eq!(flow.hash(Seed(seed)), reference(seed, &packed));
+            prop_assert_eq!(flow.hash_source(Seed(seed)), reference(seed, &s));
         }
 
         #[test]
@@ -144,6 +167,7 @@ mod tests {
             };
             let packed: Vec<u8> = s.into_iter().chain(d).chain(sp.to_be_bytes()).chain(dp.to_be_bytes()).chain([protocol]).collect();
             prop_assert_eq!(flow.hash(Seed(seed)), reference(seed, &packed));
+            prop_assert_eq!(flow.hash_source(Seed(seed)), reference(seed, &s));
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod id;
 pub mod layout;
 pub mod limits;
 pub mod nat;
+pub mod parse;
 pub mod ring;
 pub mod select;
 pub mod service;

@@ -47,5 +47,8 @@ pub const FRAGMENTS: u32 = 1 << 14;
 /// Programs that the first one hands packets on to: places of `STAGES`.
 pub const STAGES: u32 = 8;
 
+/// Place in `STAGES` of the program that decides what the first one does not.
+pub const STAGE_FULL: u32 = 0;
+
 /// IPv6 extension headers that are followed.
 pub const EXTENSION_HEADERS: u32 = 6;

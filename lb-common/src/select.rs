@@ -2,10 +2,12 @@
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
 use crate::backend::{MacFlags, Member};
+use crate::flow::{FlowV4, FlowV6};
+use crate::hash::Seed;
 use crate::id::{MemberId, MemberIndex};
-use crate::nat::Translation;
+use crate::nat::{NatKey, Translation};
 use crate::ring::{RingBlock, Slot, position};
-use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6, Mode};
+use crate::service::{BucketV4, BucketV6, Choice, Decision, KeyV4, KeyV6, Mode, PortBlock, protocol};
 use crate::stats::DropReason;
 
 /// Read access to the maps: those of the running program, or the manager's view of the very same memory.
@@ -65,6 +67,65 @@ pub fn find_v6<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, pr
     find!(tables, key, bucket_v6, overflow_v6)
 }
 
+/// A flow of either family, as far as it leads to a service.
+pub trait Tuple: Copy + Into<NatKey> {
+    /// The service that its packets are for, if it is on a port of its own.
+    fn service<T: Tables + ?Sized>(&self, tables: &T) -> Decision;
+    /// What is known of the address that its packets are sent to.
+    fn address<T: Tables + ?Sized>(&self, tables: &T) -> Decision;
+    /// The service that its packets are for, if it is on blocks of ports with `free` free bits.
+    fn block<T: Tables + ?Sized>(&self, tables: &T, free: u8) -> Decision;
+    /// What chooses the slot.
+    fn hash_for(&self, choice: Choice, seed: Seed) -> u64;
+
+    /// The service that its packets are for. A port of its own comes first, then the narrowest block.
+    fn find<T: Tables + ?Sized>(&self, tables: &T) -> Decision {
+        let own = self.service(tables);
+        if own.is_service() {
+            return own;
+        }
+        let blocks = self.address(tables).blocks();
+        let each = (1..=16).filter(|free| blocks >> free & 1 != 0);
+        each.map(|free| self.block(tables, free))
+            .find(|decision| decision.is_service())
+            .unwrap_or(Decision::NONE)
+    }
+}
+
+macro_rules! tuple {
+    ($flow:ident, $find:ident, $key:ident, $bucket:ident, $overflow:ident) => {
+        impl Tuple for $flow {
+            #[inline(always)]
+            fn service<T: Tables + ?Sized>(&self, tables: &T) -> Decision {
+                $find(tables, self.destination, self.ports.destination, self.protocol)
+            }
+
+            #[inline(always)]
+            fn address<T: Tables + ?Sized>(&self, tables: &T) -> Decision {
+                $find(tables, self.destination, PortBe(0), protocol::ANY)
+            }
+
+            #[inline(always)]
+            fn block<T: Tables + ?Sized>(&self, tables: &T, free: u8) -> Decision {
+                let block = PortBlock::of(self.ports.destination.host(), free);
+                let key = $key::block(self.destination, block, self.protocol);
+                find!(tables, key, $bucket, $overflow)
+            }
+
+            #[inline(always)]
+            fn hash_for(&self, choice: Choice, seed: Seed) -> u64 {
+                match choice {
+                    Choice::Source => self.hash_source(seed),
+                    Choice::Tuple | Choice::Turn | Choice::Least => self.hash(seed),
+                }
+            }
+        }
+    };
+}
+
+tuple!(FlowV4, find_v4, KeyV4, bucket_v4, overflow_v4);
+tuple!(FlowV6, find_v6, KeyV6, bucket_v6, overflow_v6);
+
 /// The slot of a service's ring that `hash` falls on.
 #[inline(always)]
 pub fn slot<T: Tables + ?Sized>(tables: &T, service: Decision, hash: u64) -> Result<Slot, DropReason> {
@@ -83,10 +144,9 @@ pub struct Chosen<'a> {
     pub next_hop: MacFlags,
 }
 
-/// Who serves a slot, and how that member is reached.
+/// A member of a service, and how it is reached.
 #[inline(always)]
-pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, slot: Slot) -> Result<Chosen<'_>, DropReason> {
-    let index = slot.current();
+pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, index: MemberIndex) -> Result<Chosen<'_>, DropReason> {
     if index == MemberIndex::NONE {
         return Err(DropReason::NoBackend);
     }
@@ -99,9 +159,22 @@ pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, slot: Slot) -> 
     Ok(Chosen { id, member, next_hop })
 }
 
-/// Where the member of a backend of `nat` lies, by the backend's address, port and protocol.
+/// Is this member alive?
+#[inline(always)]
+pub fn is_alive<T: Tables + ?Sized>(tables: &T, service: Decision, index: MemberIndex) -> bool {
+    let member = tables.member(service.member(index));
+    index != MemberIndex::NONE && member.is_some_and(|m| read_once(&m.next_hop).flags() & MacFlags::ALIVE != 0)
+}
+
+/// Where the member of a backend of `nat` lies, by the backend's address, port and protocol. One whose packets keep their
+/// ports is there with port 0.
 #[inline(always)]
 pub fn backend_at<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Option<MemberId> {
+    member_at(tables, address, port, protocol).or_else(|| member_at(tables, address, PortBe(0), protocol))
+}
+
+#[inline(always)]
+fn member_at<T: Tables + ?Sized>(tables: &T, address: Ipv6Be, port: PortBe, protocol: u8) -> Option<MemberId> {
     let decision = if address.is_v4() {
         find_v4(tables, address.last_v4(), port, protocol)
     } else {
@@ -117,7 +190,11 @@ pub fn backend_of<'a, T: Tables + ?Sized>(
     flow: &Translation,
     protocol: u8,
 ) -> Option<(MemberId, &'a Member)> {
-    let is = |member: &&Member| member.address == flow.destination && member.port == flow.ports.destination;
+    let is = |member: &&Member| {
+        member.address == flow.destination
+            && (member.port == flow.ports.destination
+                || read_once(&member.next_hop).flags() & MacFlags::KEEPS_PORT != 0)
+    };
     let mut id = flow.member;
     let mut found = tables.member(id).filter(is);
     if found.is_none() {

@@ -8,7 +8,7 @@
 //!
 //! Both sides use these functions, the program [`decide`] and the manager [`next`], [`settle`] and [`Entry::is_over`]; a
 //! model of one slot under every interleaving of packets, changes, deaths and crashes checks them
-//! (`lb-common/tests/model.rs`). Change none of them without it.
+//! (`lb-common/tests/model`), and the order of the manager's writes. Change none of them without it.
 
 use crate::id::MemberIndex;
 use crate::nat::Ticks;
@@ -28,25 +28,29 @@ impl<F: Fn(MemberIndex) -> bool> Alive for F {
 }
 
 /// What becomes of a slot that `to` shall serve from now on. Deaths are told by `alive` alone: call it for every slot of
-/// the service when a member has died.
+/// the service when a member has died. A window begins whenever the slot moves and had another `previous` before, or none.
+///
+/// Before a member comes alive that a slot still has as its `previous`, from before its death, the slot is to be given to
+/// its current member by this, and packets that saw it so are to have ended.
 #[must_use]
 pub fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
     let current = slot.current();
     match slot.state() {
         State::Stable | State::Settled if current == to => slot,
-        State::Stable if alive.is_alive(current) => Slot::moving(to, current),
-        State::Stable => Slot::stable(to),
-        State::Settled if alive.is_alive(current) => Slot::moving(to, current),
-        State::Settled => Slot::settled(to),
-        State::Moving(previous) if current == to => {
-            if alive.is_alive(previous) {
+        State::Stable if !alive.is_alive(current) => Slot::stable(to),
+        State::Moving(previous) if alive.is_alive(previous) => {
+            if current == to {
                 slot
-            } else {
+            } else if previous == to {
                 Slot::settled(to)
+            } else {
+                Slot::moving(to, previous)
             }
         }
-        State::Moving(previous) if previous != to && alive.is_alive(previous) => Slot::moving(to, previous),
-        State::Moving(_) => Slot::settled(to),
+        // What the dead had is lost. Those that found no room since are with the current member and not written down, so
+        // it is remembered, as it is in a settled slot.
+        State::Moving(_) | State::Settled if current == to || !alive.is_alive(current) => Slot::settled(to),
+        State::Stable | State::Moving(_) | State::Settled => Slot::moving(to, current),
     }
 }
 
@@ -87,6 +91,9 @@ pub enum Write {
     Renumber(u32),
     /// The entry's flow has been confirmed.
     Confirm,
+    /// Something should be written, but the entry is claimed: somebody removes or replaces it at this moment. To be counted
+    /// as a write that found no room.
+    Refused,
 }
 
 /// The answer of [`decide`].
@@ -113,9 +120,33 @@ impl Verdict {
 
 /// Who serves a packet of a flow whose entry is `entry`, in a slot that is not stable. (Of stable slots no entry is looked
 /// up: [`Slot::current`] serves.)
+///
+/// Entries are written without locks, so that one packet may look one up that another one or the manager is about to
+/// change:
+///
+/// - A new entry is written only where there is none (`BPF_NOEXIST`).
+/// - Whoever removes an entry, or puts another one in its place, claims it first: exchanges the word that it has seen for
+///   [`Entry::claimed`]. Nobody else touches it then. Where no entry is read any more, in stable slots, and in settled
+///   slots those that agree with the slot, an entry may be removed without.
+/// - Who comes too late with either decides again by what is there now; one that had to write even then takes it for a
+///   table without room, as it does [`Write::Refused`].
 #[inline(always)]
 #[must_use]
 pub fn decide(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {
+    let verdict = wish(slot, entry, packet, alive);
+    let writes = matches!(verdict.write, Write::Opened(_) | Write::Known);
+    if writes && entry.is_some_and(Entry::is_claimed) {
+        return Verdict {
+            write: Write::Refused,
+            ..Verdict::only(verdict.otherwise)
+        };
+    }
+    verdict
+}
+
+/// [`decide`], as if nobody else were about to write.
+#[inline(always)]
+fn wish(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {
     let current = slot.current();
     if let Some(entry) = entry
         && alive.is_alive(entry.member())
@@ -142,6 +173,7 @@ pub fn decide(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Ali
     };
     let is_alive = alive.is_alive(previous);
     match packet {
+        Packet::Syn(_) if current.0 == MemberIndex::NONE.0 => Verdict::only(current),
         Packet::Syn(number) => Verdict {
             serve: current,
             otherwise: if is_alive { previous } else { current },
@@ -171,7 +203,7 @@ const CLOSING: Ticks = 56;
 ///
 /// | bits of `word` | meaning |
 /// | --- | --- |
-/// | 0 to 15 | the member, as its index within the service |
+/// | 0 to 15 | the member, as its index within the service; 0 in an entry that is claimed, see [`decide`] |
 /// | 16 | only a SYN was seen, whose sequence number is in `sequence` |
 /// | 17 | FIN or RST was seen, and no data since |
 /// | 32 to 63 | when it was last heard of |
@@ -268,6 +300,20 @@ impl Entry {
         }
     }
 
+    /// The word of an entry that is about to be removed or replaced: nobody's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn claimed(self) -> u64 {
+        self.word & !0xffff
+    }
+
+    /// Is somebody about to remove or to replace it?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_claimed(self) -> bool {
+        self.member().0 == MemberIndex::NONE.0
+    }
+
     /// Ticks since it was last heard of. Clocks of two CPUs may be read in another order than they write.
     #[inline(always)]
     #[must_use]
@@ -333,7 +379,7 @@ mod tests {
         assert_eq!(next(Slot::stable(A), B, &without(A)), Slot::stable(B));
         assert_eq!(next(Slot::settled(A), B, &without(A)), Slot::settled(B));
         assert_eq!(next(Slot::moving(B, A), B, &without(A)), Slot::settled(B));
-        assert_eq!(next(Slot::moving(B, A), C, &without(A)), Slot::settled(C));
+        assert_eq!(next(Slot::moving(B, A), C, &without(A)), Slot::moving(C, B));
         assert_eq!(next(Slot::moving(B, A), C, &without(B)), Slot::moving(C, A));
         assert_eq!(next(Slot::stable(MemberIndex::NONE), A, &all), Slot::stable(A));
         assert_eq!(
@@ -356,6 +402,40 @@ mod tests {
         assert_eq!(decided(Packet::Syn(7)).write, Write::Renumber(7));
         let dead = decide(slot, entry, Packet::Syn(7), &without(B));
         assert_eq!((dead.serve, dead.write), (B, Write::Opened(7)));
+    }
+
+    #[test]
+    fn a_claimed_entry_is_left_alone() {
+        let slot = Slot::moving(B, A);
+        let known = Entry::new(C, 7);
+        let claimed = Entry {
+            word: known.claimed(),
+            ..known
+        };
+        assert!(claimed.is_claimed() && !known.is_claimed() && claimed.seen() == 7);
+        let refused = |packet, alive: &dyn Fn(MemberIndex) -> bool| {
+            let verdict = decide(slot, Some(claimed), packet, &alive);
+            assert_eq!((verdict.write, verdict.otherwise), (Write::Refused, verdict.serve));
+            verdict.serve
+        };
+        assert_eq!(refused(Packet::Syn(7), &all), A);
+        assert_eq!(refused(Packet::Syn(7), &without(A)), B);
+        assert_eq!(refused(Packet::Segment(7), &all), A);
+        assert_eq!(decide(slot, Some(claimed), Packet::Reset(7), &all), Verdict::only(A));
+        assert_eq!(
+            decide(Slot::settled(B), Some(claimed), Packet::Syn(7), &all),
+            Verdict::only(B)
+        );
+    }
+
+    #[test]
+    fn nobody_is_not_written_down() {
+        let slot = Slot::moving(MemberIndex::NONE, A);
+        assert_eq!(
+            decide(slot, None, Packet::Syn(7), &all),
+            Verdict::only(MemberIndex::NONE)
+        );
+        assert_eq!(decide(slot, None, Packet::Segment(7), &all).serve, A);
     }
 
     #[test]

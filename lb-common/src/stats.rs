@@ -79,6 +79,8 @@ drop_reasons! {
     TooBig = 15 "too_big",
     /// To a VIP: IPv6 with more extension headers than are followed.
     ExtensionHeaders = 16 "extension_headers",
+    /// `tunnel`: the driver leaves no room in front of the packet.
+    NoHeadroom = 17 "no_headroom",
 }
 
 /// What happened to an entry of a flow: an index into `FLOW_EVENTS`, which is per CPU.

@@ -25,25 +25,25 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
 /// Runs the program that `PLAN` says, and makes the packet what it was.
-#[xdp]
+#[xdp(frags)]
 fn bench_wrapper(ctx: XdpContext) -> u32 {
     wrapper::run(&ctx)
 }
 
 /// The minimal balancer.
-#[xdp]
+#[xdp(frags)]
 fn bench_reference(ctx: XdpContext) -> u32 {
     reference::balance(&ctx).unwrap_or(xdp_action::XDP_PASS)
 }
 
 /// Passes every packet.
-#[xdp]
+#[xdp(frags)]
 fn bench_empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
 /// Makes room for an IPv4 header.
-#[xdp]
+#[xdp(frags)]
 fn bench_adjust(ctx: XdpContext) -> u32 {
     // SAFETY: the helper checks its arguments.
     match unsafe { bpf_xdp_adjust_head(ctx.ctx, -20) } {

@@ -5,21 +5,25 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
 use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::flow::Ports;
 use lb_common::id::MemberId;
-use lb_common::limits::PORT_TRIES;
+use lb_common::limits::{PORT_TRIES, SWEEP_KEYS};
 use lb_common::nat::{self, Event, NatKey, Phase, Side, Stamp, Ticks, Translation};
+use lb_common::parse::Frame as _;
 use lb_common::select::read_once;
 use lb_common::stats::DropReason;
 
+use crate::load;
 use crate::maps::{NAT, NAT_REPLY};
+use crate::packet::Packet;
 
 /// The kernel's "it is there already".
-const EEXIST: i32 = -17;
+pub(crate) const EEXIST: i32 = -17;
 
 /// Now.
 #[inline(always)]
@@ -30,7 +34,7 @@ pub(crate) fn now() -> Ticks {
 
 /// A packet of a client, as far as its flow is concerned.
 pub(crate) struct Heard {
-    pub(crate) key: NatKey,
+    pub(crate) key: &'static NatKey,
     /// Where it came from on the wire: its source MAC, its destination MAC, and the interface.
     pub(crate) client: MacFlags,
     pub(crate) local: MacFlags,
@@ -90,9 +94,45 @@ fn claim(key: &NatKey, lease: *mut Translation, judged: Stamp) -> bool {
     true
 }
 
-/// Ends a flow if its lease is over, for the manager; says whether it did.
+/// Ends the flows that are over among those whose keys are listed where a packet's bytes would be; how many they were.
 #[inline(always)]
-pub(crate) fn sweep(key: &NatKey, now: Ticks) -> bool {
+pub(crate) fn sweep(list: &Packet) -> u32 {
+    let mut sweep = Sweep {
+        ctx: list.ctx(),
+        now: now(),
+        ended: 0,
+    };
+    // SAFETY: the callback takes what it is given here.
+    unsafe { bpf_loop(SWEEP_KEYS, sweep_one as *mut c_void, (&raw mut sweep).cast(), 0) };
+    sweep.ended
+}
+
+/// What [`sweep_one`] goes by.
+#[repr(C)]
+struct Sweep {
+    ctx: *mut xdp_md,
+    now: Ticks,
+    ended: u32,
+}
+
+/// The flow whose key stands at this place of the list; 1 at its end.
+unsafe extern "C" fn sweep_one(place: u32, sweep: *mut Sweep) -> u64 {
+    // SAFETY: `sweep` hands over its own.
+    let sweep = unsafe { &mut *sweep };
+    let list = Packet::of(sweep.ctx);
+    let at = (place & (SWEEP_KEYS.next_power_of_two() - 1)) as usize * size_of::<NatKey>();
+    let Some(key) = list.peek::<NatKey>(at) else {
+        return 1;
+    };
+    // SAFETY: `peek` checked it.
+    let key = unsafe { key.read_unaligned() };
+    sweep.ended += u32::from(end_if_over(&key, sweep.now));
+    0
+}
+
+/// Ends a flow if its lease is over; says whether it did.
+#[inline(always)]
+fn end_if_over(key: &NatKey, now: Ticks) -> bool {
     let Some(lease) = NAT_REPLY.get_ptr_mut(key) else {
         return false;
     };
@@ -124,7 +164,7 @@ pub(crate) fn end(flow: &NatKey, entry: *mut Translation) {
 /// removed.
 #[inline(never)]
 pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
-    let flow = &heard.key;
+    let flow = heard.key;
     // SAFETY: the entry lies in a map.
     let key = unsafe { (*entry).other(flow.protocol) };
     let Some(lease) = NAT_REPLY.get_ptr_mut(&key) else {
@@ -146,7 +186,10 @@ pub(crate) fn confirm(heard: &Heard, entry: *mut Translation) -> bool {
         return false;
     }
     let told = known.heard(Side::Client, heard.event, heard.now);
-    if !exchange(lease, known, told) {
+    if exchange(lease, known, told) {
+        // SAFETY: as above.
+        count(unsafe { (*lease).member }, known, told);
+    } else {
         // Either the backend answers on another CPU at this moment, and the next packet tells the lease; or somebody has
         // just ended the flow.
         return !stamp(lease).is_claimed();
@@ -189,9 +232,21 @@ pub(crate) fn follow(flow: &NatKey, entry: *mut Translation, member: MemberId) {
 pub(crate) fn answered(lease: *mut Translation, event: Event, now: Ticks) {
     let known = stamp(lease);
     let told = known.heard(Side::Backend, event, now);
-    if told != known && !known.is_claimed() {
-        // When the client's packet was faster, the next answer tells it.
-        let _ = exchange(lease, known, told);
+    // When the client's packet was faster, the next answer tells it.
+    if told != known && !known.is_claimed() && exchange(lease, known, told) {
+        // SAFETY: the entry lies in a map.
+        count(unsafe { (*lease).member }, known, told);
+    }
+}
+
+/// Counts that a flow has closed, or goes on after all. A sweep puts right what is not seen here.
+#[inline(always)]
+fn count(member: MemberId, before: Stamp, after: Stamp) {
+    match (before.phase(), after.phase()) {
+        (Phase::Closed, Phase::Closed) => {}
+        (_, Phase::Closed) => load::ends(member),
+        (Phase::Closed, _) => load::begins(member),
+        _ => {}
     }
 }
 
@@ -231,7 +286,11 @@ impl Opening<'_> {
                 address(&self.member.source)
             },
             ports: Ports {
-                source: self.member.port,
+                source: if read_once(&self.member.next_hop).flags() & MacFlags::KEEPS_PORT != 0 {
+                    self.heard.key.ports.destination
+                } else {
+                    self.member.port
+                },
                 destination: port,
             },
             protocol: self.heard.key.protocol,
@@ -276,37 +335,35 @@ const OLDEST_TRIES: u32 = WARY_TRIES * 3 / 4;
 /// So many ports are all tried before a flow is dropped, also for those that may yield.
 const FEW_PORTS: u32 = PORT_TRIES - PATIENT_TRIES;
 
-/// No port: 0 is none.
-const NO_PORT: PortBe = PortBe(0);
-
 /// Gives a new flow a port and both its entries. When another CPU has just done the same, that stands.
 #[inline(always)]
 pub(crate) fn open(opening: &Opening<'_>) -> Result<(), DropReason> {
     let member = opening.member;
+    let own = opening.heard.key.ports.source;
     let mut search = Search {
-        key: opening.lease(opening.heard.key.ports.source),
+        key: opening.lease(own),
         now: opening.heard.now,
         turn: opening.turn,
-        first_port: member.first_port,
-        ports: member.ports,
+        first_port: member.first_port.into(),
+        ports: member.ports.into(),
         own: u32::from(opening.keeps_client()),
+        found: 0,
     };
     for _ in 0..2 {
-        let mut port = PortBe(fulcrum_pick(&search) as u16);
-        if port == NO_PORT {
+        if !pick(&mut search) {
             if search.own == 0 {
                 break;
             }
             // The client's own port again: `take` says whether its flow yields.
-            port = opening.heard.key.ports.source;
+            search.key.ports.destination = own;
         }
-        search.key.ports.destination = port;
         match take(opening, &search.key) {
             Taken::Yes if enter(opening, &search.key) => return Ok(()),
             Taken::Yes | Taken::NoRoom => return Err(DropReason::NatTable),
             // Somebody was faster.
             Taken::No => {}
         }
+        search.key.ports.destination = own;
     }
     Err(DropReason::NatPorts)
 }
@@ -321,67 +378,66 @@ enum Taken {
     NoRoom,
 }
 
-/// What [`fulcrum_pick`] goes by. Copied from the opening, since the verifier looks at a global function alone and has to
-/// know what its argument points to.
+/// What [`pick`] goes by, and what it finds.
 #[repr(C)]
 struct Search {
-    /// The key of the answers, with the client's own port.
+    /// The key of the answers, with the port that was tried last.
     key: NatKey,
     now: Ticks,
     turn: u32,
-    first_port: u16,
-    ports: u16,
+    first_port: u32,
+    ports: u32,
     /// How many tries the client's own port takes: 1 where its address is kept, else 0.
     own: u32,
+    /// Was the last port free?
+    found: u32,
 }
 
-/// A port that can be had: one that is free, or whose flow is over; after some tries also one whose flow may yield.
-/// 0 when there is none.
-///
-/// A global function: the verifier walks through its loop once, and not once for each way that leads here.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fulcrum_pick(search: *const Search) -> u32 {
-    // SAFETY: the caller's own, or the verifier has refused it.
-    let Some(search) = (unsafe { search.as_ref() }) else {
-        return 0;
-    };
+/// A port that can be had: one that is free, or whose flow is over; after some tries also one whose flow may yield. It is
+/// in the key then; false when there is none.
+#[inline(always)]
+fn pick(search: &mut Search) -> bool {
+    search.found = 0;
+    // SAFETY: the callback takes what it is given here.
+    unsafe { bpf_loop(PORT_TRIES, try_port as *mut c_void, (&raw mut *search).cast(), 0) };
+    search.found != 0
+}
+
+/// One try; 1 ends the loop. The verifier walks through a callback once, and through a loop of our own once for each round.
+unsafe extern "C" fn try_port(tried: u32, search: *mut Search) -> u64 {
+    // SAFETY: `pick` hands over its own.
+    let search = unsafe { &mut *search };
     let count = u64::from(search.ports);
-    let mut key = search.key;
-    for tried in 0..PORT_TRIES {
-        // The client's own port where its address is kept; then the one whose turn it is, so that a port rests long before
-        // it is used again; then any that is free; in need the oldest ones, and again any. Of few ports all are tried, one
-        // after the other.
-        if tried >= search.own {
-            let by_turn = if tried == search.own || count <= u64::from(FEW_PORTS) {
-                Some(tried - search.own)
-            } else if (PATIENT_TRIES..PATIENT_TRIES + OLDEST_TRIES).contains(&tried) {
-                Some(tried - PATIENT_TRIES)
-            } else {
-                None
-            };
-            let index = match by_turn {
-                Some(ahead) => (u64::from(search.turn) + u64::from(ahead))
-                    .checked_rem(count)
-                    .unwrap_or(0),
-                // SAFETY: the helper has no preconditions.
-                None => (u64::from(unsafe { bpf_get_prandom_u32() }) * count) >> 32,
-            };
-            key.ports.destination = PortBe::new(search.first_port.wrapping_add(index as u16));
-        }
-        let free = match NAT_REPLY.get_ptr_mut(&key) {
-            None => true,
-            Some(lease) => {
-                let wary = tried < PATIENT_TRIES + WARY_TRIES && count > u64::from(FEW_PORTS);
-                let need = tried >= PATIENT_TRIES && !(wary && stamp(lease).is_in_time_wait());
-                has_ended(lease, &key, search.now, need)
-            }
+    // The client's own port where its address is kept; then the one whose turn it is, so that a port rests long before
+    // it is used again; then any that is free; in need the oldest ones, and again any. Of few ports all are tried, one
+    // after the other.
+    if tried >= search.own {
+        let by_turn = if tried == search.own || count <= u64::from(FEW_PORTS) {
+            Some(tried - search.own)
+        } else if (PATIENT_TRIES..PATIENT_TRIES + OLDEST_TRIES).contains(&tried) {
+            Some(tried - PATIENT_TRIES)
+        } else {
+            None
         };
-        if free {
-            return u32::from(key.ports.destination.0);
-        }
+        let index = match by_turn {
+            Some(ahead) => (u64::from(search.turn) + u64::from(ahead))
+                .checked_rem(count)
+                .unwrap_or(0),
+            // SAFETY: the helper has no preconditions.
+            None => (u64::from(unsafe { bpf_get_prandom_u32() }) * count) >> 32,
+        };
+        search.key.ports.destination = PortBe::new((search.first_port as u16).wrapping_add(index as u16));
     }
-    0
+    let free = match NAT_REPLY.get_ptr_mut(&search.key) {
+        None => true,
+        Some(lease) => {
+            let wary = tried < PATIENT_TRIES + WARY_TRIES && count > u64::from(FEW_PORTS);
+            let need = tried >= PATIENT_TRIES && !(wary && stamp(lease).is_in_time_wait());
+            has_ended(lease, &search.key, search.now, need)
+        }
+    };
+    search.found = u32::from(free);
+    u64::from(free)
 }
 
 /// May the port of this lease be had?
@@ -394,7 +450,7 @@ fn has_ended(lease: *mut Translation, key: &NatKey, now: Ticks, need: bool) -> b
     ended && !known.is_claimed()
 }
 
-/// Makes the lease of a port that [`fulcrum_pick`] has found, unless somebody else has it by now.
+/// Makes the lease of a port that [`pick`] has found, unless somebody else has it by now.
 #[inline(never)]
 fn take(opening: &Opening<'_>, key: &NatKey) -> Taken {
     let mut flags = u64::from(BPF_NOEXIST);
@@ -406,7 +462,7 @@ fn take(opening: &Opening<'_>, key: &NatKey) -> Taken {
         // Nobody else replaces what is claimed.
         flags = 0;
     }
-    let answer = opening.translation(key, &opening.heard.key);
+    let answer = opening.translation(key, opening.heard.key);
     match NAT_REPLY.insert(key, &answer, flags) {
         Ok(()) => Taken::Yes,
         Err(EEXIST) => Taken::No,
@@ -423,7 +479,7 @@ fn take(opening: &Opening<'_>, key: &NatKey) -> Taken {
 /// Makes the entry of a flow that has its lease; false when there is no room for it.
 #[inline(never)]
 fn enter(opening: &Opening<'_>, key: &NatKey) -> bool {
-    let flow = &opening.heard.key;
+    let flow = opening.heard.key;
     let there = opening.translation(flow, key);
     let result = NAT.insert(flow, &there, u64::from(BPF_NOEXIST));
     if result.is_err() {

@@ -1,8 +1,8 @@
-//! Fulcrum's XDP program: which packets are for a VIP, which backend each gets, and how it is sent there.
+//! Fulcrum's XDP programs: which packets are for a VIP, which backend each gets, and how it is sent there.
 //!
-//! The files follow a packet: [`parse`] reads headers, `lb_common::select` finds the service, the slot and the member,
-//! [`forward`] rewrites, [`transmit`] sends. Everything is inlined into one function: a call between BPF functions on
-//! the common path costs 11 to 14 ns.
+//! [`fast`] does what nearly every packet needs, in one function: a call between BPF functions on the common path costs 11
+//! to 14 ns. What it does not decide, [`full`] does, a program of its own. Both follow a packet: `lb_common::parse` reads headers,
+//! `lb_common::select` finds the service, the slot and the member, [`forward`] rewrites, [`transmit`] sends.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -20,56 +20,88 @@
 )]
 
 mod config;
+mod decap;
+mod fast;
 mod flows;
 mod forward;
+mod full;
 mod icmp;
+mod load;
 mod maps;
 mod packet;
-mod parse;
-mod service;
 mod stats;
+mod track;
 mod transmit;
 mod verdict;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
 
-use lb_common::limits::SWEEP_KEYS;
-use lb_common::nat::NatKey;
+use lb_common::limits::STAGE_FULL;
+use lb_common::stats::DropReason;
 
 use crate::packet::Packet;
 use crate::verdict::Stop;
 
 /// The balancer.
-#[xdp]
+#[xdp(frags)]
 fn fulcrum(ctx: XdpContext) -> u32 {
-    match parse::ingress(&Packet::new(&ctx)) {
+    match fast::ingress(Packet::new(&ctx)) {
         Ok(sent) => sent.action(),
         Err(Stop::Pass) => xdp_action::XDP_PASS,
-        Err(Stop::Drop(reason)) => stats::dropped(&ctx, reason),
+        Err(Stop::Drop(reason)) => stats::dropped(reason as u32),
+        Err(Stop::More | Stop::TooBig(_)) => {
+            // SAFETY: it does not return, but where the place is empty.
+            unsafe { maps::STAGES.tail_call(&ctx, STAGE_FULL) };
+            stats::dropped(DropReason::Inconsistent as u32)
+        }
     }
+}
+
+/// The rest of the balancer, at [`STAGE_FULL`].
+#[xdp(frags)]
+fn fulcrum_full(ctx: XdpContext) -> u32 {
+    match full::outcome(full::ingress(&Packet::new(&ctx))).action() {
+        Ok(action) => action,
+        Err(reason) => {
+            if reason == DropReason::Inconsistent as u32 {
+                fulcrum_report();
+            }
+            stats::dropped(reason)
+        }
+    }
+}
+
+/// A global function, for its stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_report() -> u32 {
+    // The context is not looked at.
+    aya_log_ebpf::error!(
+        &XdpContext::new(core::ptr::null_mut()),
+        "the maps contradict each other; please report this"
+    );
+    0
 }
 
 /// Not attached anywhere: the manager runs it on a list of keys of `NAT_REPLY`, to end the flows among them that are over.
 /// Returns how many it has ended.
 #[xdp]
 fn fulcrum_sweep(ctx: XdpContext) -> u32 {
-    let list = Packet::new(&ctx);
-    let now = flows::now();
-    let mut ended = 0;
-    for i in 0..SWEEP_KEYS as usize {
-        let Some(key) = list.peek::<NatKey>(i * size_of::<NatKey>()) else {
-            break;
-        };
-        // SAFETY: `peek` checked it.
-        let key = unsafe { key.read_unaligned() };
-        ended += u32::from(flows::sweep(&key, now));
-    }
-    ended
+    flows::sweep(&Packet::new(&ctx))
+}
+
+/// For backends of `tunnel`: takes the outer header off, and lets every packet pass.
+#[xdp(frags)]
+fn fulcrum_decap(ctx: XdpContext) -> u32 {
+    decap::decap(Packet::new(&ctx));
+    xdp_action::XDP_PASS
 }
 
 /// Lets every packet pass. A veth pair delivers what the balancer sends natively only when its other end has a
 /// program of its own; this is the one that labs put there.
-#[xdp]
+#[xdp(frags)]
 fn fulcrum_pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }

@@ -17,6 +17,8 @@ use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
+use crate::full::Seen;
+
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -88,6 +90,15 @@ pub(crate) static NICS: Array<Nic, { lb_common::limits::NICS as usize }> = Array
 /// kernel empties the place of an interface that goes.
 #[btf_map]
 pub(crate) static PORTS: DevMap<{ lb_common::limits::NICS as usize }> = DevMap::new();
+
+/// Packets that [`crate::decap`] has taken out of others; of no use to the balancer.
+#[btf_map]
+pub(crate) static DECAPPED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// What is known of the packet that this CPU is at. Not on the stack: functions that are called would have less of it, and
+/// not every kernel takes a pointer into the caller's stack for a map's key.
+#[btf_map]
+pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]

@@ -2,11 +2,10 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use aya_ebpf::programs::XdpContext;
 use lb_common::id::MemberId;
-use lb_common::stats::DropReason;
+use lb_common::stats::FlowEvent;
 
-use crate::maps::{COUNTERS, DROPS};
+use crate::maps::{COUNTERS, DROPS, FLOW_EVENTS};
 
 /// Counts a packet of `bytes` for a member. Elements are per CPU and an XDP program is not interrupted by another on
 /// its CPU, so plain additions do.
@@ -46,15 +45,21 @@ pub(crate) fn turn(member: MemberId) -> u32 {
     (cpu >> 8).wrapping_add(flows as u32)
 }
 
-/// Counts a drop.
+/// Counts what happened to an entry of a flow.
 #[inline(always)]
-pub(crate) fn dropped(ctx: &XdpContext, reason: DropReason) -> u32 {
-    if let Some(count) = DROPS.get_ptr_mut(reason as u32) {
+pub(crate) fn flow_event(event: FlowEvent) {
+    if let Some(count) = FLOW_EVENTS.get_ptr_mut(event as u32) {
         // SAFETY: as above.
         unsafe { *count += 1 };
     }
-    if matches!(reason, DropReason::Inconsistent) {
-        aya_log_ebpf::error!(ctx, "the maps contradict each other; please report this");
+}
+
+/// Counts a drop, for the reason with this code.
+#[inline(always)]
+pub(crate) fn dropped(code: u32) -> u32 {
+    if let Some(count) = DROPS.get_ptr_mut(code) {
+        // SAFETY: as above.
+        unsafe { *count += 1 };
     }
     xdp_action::XDP_DROP
 }

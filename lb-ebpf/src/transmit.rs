@@ -6,8 +6,9 @@ use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use crate::maps::{NICS, PORTS};
-use crate::packet::{Packet, load};
+use crate::packet::Packet;
 use crate::verdict::{Sent, Step, Stop};
+use lb_common::parse::field;
 
 const MAC_BITS: u64 = 0xffff_ffff_ffff;
 
@@ -16,7 +17,7 @@ const MAC_BITS: u64 = 0xffff_ffff_ffff;
 /// One that was not, such as one that a switch flooded or that is for everybody, is somebody else's: it passes, and the
 /// kernel does with it what it does without Fulcrum. Otherwise two nodes on one segment would both answer it.
 #[inline(always)]
-pub(crate) fn for_this_node(packet: &Packet<'_>) -> Step<*mut EthHdr> {
+pub(crate) fn for_this_node(packet: &Packet) -> Step<*mut EthHdr> {
     let eth = packet.at::<EthHdr>(0)?;
     let interface = packet.interface();
     // SAFETY: 8 of the 14 bytes that `at` checked.
@@ -27,27 +28,34 @@ pub(crate) fn for_this_node(packet: &Packet<'_>) -> Step<*mut EthHdr> {
     }
 }
 
-/// Sends the packet to a member's next hop, if it was sent to this node.
+/// Was the packet sent to this node? As [`for_this_node`], for one that goes to a member.
 #[inline(always)]
-pub(crate) fn to_member(packet: &Packet<'_>, chosen: &Chosen<'_>) -> Step<Sent> {
-    let local = select::read_once(&chosen.member.local);
-    let out = chosen.member.interface;
-    if out == packet.interface() {
-        // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
-        let addresses = packet.at::<[u32; 3]>(0)?;
-        // SAFETY: 8 of the 12 bytes that `at` checked.
-        if unsafe { addresses.cast::<u64>().read_unaligned() } & MAC_BITS != local.0 & MAC_BITS {
-            return Err(Stop::Pass);
-        }
-    } else {
-        for_this_node(packet)?;
+pub(crate) fn towards(packet: &Packet, chosen: &Chosen<'_>) -> Step<()> {
+    if chosen.member.interface != packet.interface() {
+        return for_this_node(packet).map(|_| ());
     }
-    depart(packet, chosen.next_hop, local, out)
+    // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
+    let local = select::read_once(&chosen.member.local);
+    let addresses = packet.at::<[u32; 3]>(0)?;
+    // SAFETY: 8 of the 12 bytes that `at` checked.
+    let head = unsafe { addresses.cast::<u64>().read_unaligned() };
+    if head & MAC_BITS == local.0 & MAC_BITS {
+        Ok(())
+    } else {
+        Err(Stop::Pass)
+    }
+}
+
+/// Sends the packet to a member's next hop.
+#[inline(always)]
+pub(crate) fn to_member(packet: &Packet, chosen: &Chosen<'_>) -> Step<Sent> {
+    let local = select::read_once(&chosen.member.local);
+    depart(packet, chosen.next_hop, local, chosen.member.interface)
 }
 
 /// Sends the packet to `next_hop` from `local`, which is the node's own MAC on the interface `out`.
 #[inline(always)]
-pub(crate) fn depart(packet: &Packet<'_>, next_hop: MacFlags, local: MacFlags, out: u32) -> Step<Sent> {
+pub(crate) fn depart(packet: &Packet, next_hop: MacFlags, local: MacFlags, out: u32) -> Step<Sent> {
     let addresses = packet.at::<[u32; 3]>(0)?;
     let sent = if out == packet.interface() {
         Sent::back()
@@ -73,7 +81,7 @@ pub(crate) fn depart(packet: &Packet<'_>, next_hop: MacFlags, local: MacFlags, o
 pub(crate) fn back(eth: *mut EthHdr) -> Sent {
     // SAFETY: the caller got `eth` from `Packet::at`.
     unsafe {
-        let destination: [u8; 6] = load(&raw const (*eth).dst_addr);
+        let destination: [u8; 6] = field(&raw const (*eth).dst_addr);
         (*eth).dst_addr = (*eth).src_addr;
         (*eth).src_addr = destination;
     }

@@ -9,6 +9,10 @@ pub(crate) enum Stop {
     Pass,
     /// Dropped, and counted under its reason.
     Drop(DropReason),
+    /// Not for the short way: [`crate::full`] decides.
+    More,
+    /// It does not fit into a tunnel: so many bytes would.
+    TooBig(u32),
 }
 
 impl From<DropReason> for Stop {
@@ -41,5 +45,59 @@ impl Sent {
     #[inline(always)]
     pub(crate) const fn action(self) -> u32 {
         self.0
+    }
+}
+
+/// What became of a packet, as the number that a function of its own returns.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome(u32);
+
+impl Outcome {
+    /// More than any action.
+    const DROPS: u32 = 0x100;
+
+    /// Not decided yet: the packet is to be forwarded.
+    pub(crate) const FORWARD: Self = Self(0xfe);
+
+    /// Not decided yet: nothing is known of the packet.
+    pub(crate) const UNKNOWN: Self = Self(0xff);
+
+    #[inline(always)]
+    pub(crate) fn of(step: Step<Sent>) -> Self {
+        Self(match step {
+            Ok(sent) => sent.action(),
+            Err(Stop::Pass) => xdp_action::XDP_PASS,
+            Err(Stop::Drop(reason)) => Self::DROPS + reason as u32,
+            Err(Stop::More) => Self::DROPS + DropReason::Inconsistent as u32,
+            Err(Stop::TooBig(_)) => Self::DROPS + DropReason::TooBig as u32,
+        })
+    }
+
+    /// Dropped for the reason with this code.
+    #[inline(always)]
+    pub(crate) const fn dropped(code: u32) -> Self {
+        Self(Self::DROPS + code)
+    }
+
+    /// From what such a function returned.
+    #[inline(always)]
+    pub(crate) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// For the caller of such a function.
+    #[inline(always)]
+    pub(crate) const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The program's return value, or the code of a drop reason.
+    #[inline(always)]
+    pub(crate) const fn action(self) -> Result<u32, u32> {
+        if self.0 >= Self::DROPS {
+            Err(self.0 - Self::DROPS)
+        } else {
+            Ok(self.0)
+        }
     }
 }

@@ -102,6 +102,7 @@ pub async fn reconfigure(rig: &mut Rig, config: Config) {
                 interface: 1,
                 router: None,
                 source: Some(own_address(backend.address.ip())),
+                mtu: 1500,
             };
             rig.facts_mut().route(backend.address.ip(), NextHopState::Resolved(hop));
             judge(rig, service, backend, Health::Up);

@@ -314,6 +314,7 @@ async fn next_hops_are_found_and_followed() {
             interface: eth0,
             router: router.map(ip),
             source: Some(ip(source)),
+            mtu: 1500,
         })
     };
     let hop = |mac| by(mac, None, "10.99.0.1");

@@ -1,9 +1,10 @@
-//! Addresses, with a port and without, and what makes one useless.
+//! Addresses, with a port, with many and without, and what makes one useless.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::excerpt;
+use crate::model::{PortRange, Ports, Vip};
 
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,20 +16,73 @@ pub(super) enum Role {
 
 /// Reads `192.0.2.10:80` or `[2001:db8::10]:80`.
 pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> {
-    let wrong = |message: String| fault(span.clone(), message);
     let Ok(address) = text.parse::<SocketAddr>() else {
         return Err(unreadable(span, text, role));
     };
+    if address.port() == 0 {
+        return Err(fault(span.clone(), "port 0 is not a port").hint("ports are 1 to 65535"));
+    }
+    usable(span, address, text, role)?;
+    Ok(address)
+}
+
+/// Reads a VIP: what [`parse`] does, or with ports as in `192.0.2.10:8000-8999`, or with all of them, `192.0.2.10:*`.
+pub(super) fn vip(span: &Span, text: &str) -> Checked<Vip> {
+    let many = text
+        .rsplit_once(':')
+        .filter(|(_, ports)| *ports == "*" || ports.contains('-'));
+    let Some((host, ports)) = many else {
+        return parse(span, text, Role::Vip).map(Vip::from);
+    };
+    let Ok(address) = format!("{host}:1").parse::<SocketAddr>() else {
+        return Err(unreadable(span, text, Role::Vip));
+    };
+    usable(span, address, text, Role::Vip)?;
+    let ports = match ports {
+        "*" => Ports::All,
+        _ => Ports::Range(range(span, host, ports)?),
+    };
+    Ok(Vip {
+        ip: address.ip(),
+        ports,
+    })
+}
+
+/// Reads `20000-29999`, which may follow a `host` and a colon.
+pub(super) fn range(span: &Span, host: &str, text: &str) -> Checked<PortRange> {
+    let wrong = |message: String| fault(span.clone(), message);
+    let whole = |range: String| match host {
+        "" => range,
+        _ => format!("{}:{range}", excerpt(host)),
+    };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let Some((first, last)) = text.split_once('-').filter(|(a, b)| number(a) && number(b)) else {
+        let form = whole("20000-29999".to_owned());
+        let hint = format!("write FIRST-LAST in quotes, as in \"{form}\"");
+        return Err(wrong(format!("\"{}\" is not a range of ports", excerpt(text))).hint(hint));
+    };
+    let port = |text: &str| {
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| wrong(format!("port {} is not a port", excerpt(text))).hint("ports are 1 to 65535"))
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    PortRange::new(first, last).ok_or_else(|| {
+        let turned = whole(format!("{last}-{first}"));
+        wrong(format!("the range {first}-{last} ends before it begins")).hint(format!("write \"{turned}\""))
+    })
+}
+
+/// Is this, which stands as `text`, an address that is of use for its role?
+fn usable(span: &Span, address: SocketAddr, text: &str, role: Role) -> Checked<()> {
+    let wrong = |message: String| fault(span.clone(), message);
+    let ports = excerpt(text.rsplit_once(':').map_or("", |(_, ports)| ports));
     if let (SocketAddr::V6(v6), true) = (address, text.contains('%')) {
-        let hint = format!("write \"[{}]:{}\"", v6.ip(), v6.port());
+        let hint = format!("write \"[{}]:{ports}\"", v6.ip());
         return Err(wrong("an address with a zone is not available in this version".to_owned()).hint(hint));
     }
     if let Some(v4) = mapped(address.ip()) {
-        let hint = format!("write it as IPv4: \"{v4}:{}\"", address.port());
+        let hint = format!("write it as IPv4: \"{v4}:{ports}\"");
         return Err(wrong(format!("{} is an IPv4 address in IPv6 clothes", address.ip())).hint(hint));
-    }
-    if address.port() == 0 {
-        return Err(wrong("port 0 is not a port".to_owned()).hint("ports are 1 to 65535"));
     }
     let here = role == Role::Listen && (address.ip().is_unspecified() || address.ip().is_loopback());
     if let Some(kind) = unusable(address.ip()).filter(|_| !here) {
@@ -39,7 +93,7 @@ pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> 
         };
         return Err(wrong(format!("{} is {kind} address", address.ip())).hint(hint));
     }
-    Ok(address)
+    Ok(())
 }
 
 /// Reads `10.0.0.250`: a unicast address without a port.
@@ -62,6 +116,14 @@ pub(super) fn alone(span: &Span, text: &str) -> Checked<IpAddr> {
     match unusable(ip) {
         Some(kind) => Err(wrong(format!("{ip} is {kind} address")).hint("name a unicast address that others reach")),
         None => Ok(ip),
+    }
+}
+
+/// What makes an address one that no packet may come from.
+pub(super) fn never_a_source(ip: IpAddr) -> Option<String> {
+    match mapped(ip) {
+        Some(_) => Some(format!("{ip}, an IPv4 address in IPv6 clothes")),
+        None => unusable(ip).map(|kind| format!("{ip}, {kind} address")),
     }
 }
 

@@ -1,30 +1,25 @@
 //! `[[service.backend]]`, within one service.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use lb_common::id::MemberIndex;
 
 use super::address::{self, Role};
-use super::fault::{Checked, Fault, Span, fault};
+use super::fault::{Checked, Span, fault};
 use super::raw::{Table, excerpt};
 use super::schema;
-use crate::model::{AdminState, Backend, Mode};
+use crate::model::{AdminState, Backend, Mode, Ports, Vip};
 
 /// What a service's backends must agree with.
 pub(super) struct Front<'a> {
     pub(super) mode: Mode,
-    pub(super) vips: &'a [(Span, SocketAddr)],
+    pub(super) vips: &'a [(Span, Vip)],
 }
 
-/// The backends, each with the place of its address. What is probably not meant goes to `warnings`.
-#[expect(clippy::vec_box, reason = "faults come boxed, and go boxed into warnings")]
-pub(super) fn backends(
-    service: &Table<'_>,
-    front: &Front<'_>,
-    warnings: &mut Vec<Box<Fault>>,
-) -> Checked<Vec<(Span, Backend)>> {
+/// The backends, each with the place of its address.
+pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(Span, Backend)>> {
     let tables = service.tables("backend", &schema::BACKEND)?;
     let most = usize::from(MemberIndex::MAX.0);
     if let Some(beyond) = tables.get(most) {
@@ -33,6 +28,7 @@ pub(super) fn backends(
     }
     let mut names: HashMap<Arc<str>, Span> = HashMap::new();
     let mut addresses: HashMap<SocketAddr, Span> = HashMap::new();
+    let mut hosts: HashMap<IpAddr, Span> = HashMap::new();
     let mut backends = Vec::with_capacity(tables.len());
     for table in &tables {
         let value = table.require("address", "\"10.0.0.6:80\"")?;
@@ -44,6 +40,14 @@ pub(super) fn backends(
             return Err(fault
                 .other(first, "first here")
                 .hint("to give it a larger share, raise its weight"));
+        }
+        if !front.has_one_port()
+            && let Some(first) = hosts.insert(address.ip(), span.clone())
+        {
+            let fault = fault(span, format!("two backends of this service are on {}", address.ip()));
+            return Err(fault
+                .other(first, "first here")
+                .hint("packets keep their ports, so it is one server: its port is only where it is probed"));
         }
         let (name_span, name): (Span, Arc<str>) = match table.get("name") {
             Some(name) => (name.span(), name.name()?.into()),
@@ -63,11 +67,7 @@ pub(super) fn backends(
             None => 1,
         };
         let state = match table.get("state") {
-            Some(state) => {
-                let chosen = state.choice(&AdminState::ALL.map(|s| (s.label(), s)), &[])?;
-                warnings.extend(front.cut(state.span(), chosen));
-                chosen
-            }
+            Some(state) => state.choice(&AdminState::ALL.map(|s| (s.label(), s)), &[])?,
             None => AdminState::Active,
         };
         let backend = Backend {
@@ -82,51 +82,63 @@ pub(super) fn backends(
 }
 
 impl Front<'_> {
-    /// A warning where draining does not keep what is asked of it.
-    fn cut(&self, span: Span, state: AdminState) -> Option<Box<Fault>> {
-        match (self.mode, state) {
-            (Mode::Dsr, AdminState::Drain) => {
-                let message = "in this version dsr cannot tell old connections from new ones: they are cut";
-                let hint = "its clients notice as they would with \"disabled\"; it is still probed";
-                Some(fault(span, message).hint(hint))
-            }
-            (Mode::Nat | Mode::Tunnel, _) | (Mode::Dsr, AdminState::Active | AdminState::Disabled) => None,
-        }
-    }
-
-    /// In `dsr` only the destination MAC is rewritten: the backend sees the VIP's own port, in the VIP's family. `nat`
-    /// rewrites ports too.
     fn check(&self, span: &Span, address: SocketAddr) -> Checked<()> {
         let Some((vip_span, vip)) = self.vips.first() else {
             return Ok(());
         };
-        if !self.vips.iter().any(|(_, vip)| vip.is_ipv4() == address.is_ipv4()) {
-            let family = |address: &SocketAddr| address::family(address.ip());
-            let message = format!("an {} backend behind {} VIPs only", family(&address), family(vip));
-            let hint = match self.mode {
-                Mode::Dsr => "in dsr a backend has an address of a VIP's family",
-                Mode::Nat => "nat translates within a family",
-                Mode::Tunnel => "",
-            };
-            let hint = format!("{hint}: give its {} address", family(vip));
-            return Err(fault(span.clone(), message)
-                .other(vip_span.clone(), "the VIP")
-                .hint(hint));
+        self.check_family(span, address, vip_span, vip)?;
+        match vip.ports {
+            Ports::One(port) => self.check_port(span, address, vip_span, port),
+            Ports::Range(_) | Ports::All => self.check_among(span, address, vip_span, vip),
         }
-        if self.mode == Mode::Dsr && vip.port() != address.port() {
-            let message = format!(
-                "the backend's port {} is not the VIP's port {}",
-                address.port(),
-                vip.port()
-            );
-            let hint = format!(
-                "dsr does not change ports: write \"{}\"",
-                SocketAddr::new(address.ip(), vip.port())
-            );
-            return Err(fault(span.clone(), message)
-                .other(vip_span.clone(), "the VIP")
-                .hint(hint));
+    }
+
+    /// The packets of `dsr` go as they are, those of `nat` within their family; `tunnel` puts either into either.
+    fn check_family(&self, span: &Span, address: SocketAddr, vip_span: &Span, vip: &Vip) -> Checked<()> {
+        let hint = match self.mode {
+            Mode::Dsr => "in dsr a backend has an address of a VIP's family",
+            Mode::Nat => "nat translates within a family",
+            Mode::Tunnel => return Ok(()),
+        };
+        if self.vips.iter().any(|(_, vip)| vip.ip.is_ipv4() == address.is_ipv4()) {
+            return Ok(());
         }
-        Ok(())
+        let (own, wanted) = (address::family(address.ip()), address::family(vip.ip));
+        Err(
+            fault(span.clone(), format!("an {own} backend behind {wanted} VIPs only"))
+                .other(vip_span.clone(), "the VIP")
+                .hint(format!("{hint}: give its {wanted} address")),
+        )
+    }
+
+    /// In `dsr` and `tunnel` the backend sees the VIP's own port. `nat` rewrites ports too.
+    fn check_port(&self, span: &Span, address: SocketAddr, vip_span: &Span, port: u16) -> Checked<()> {
+        if self.mode == Mode::Nat || port == address.port() {
+            return Ok(());
+        }
+        let message = format!("the backend's port {} is not the VIP's port {port}", address.port());
+        let right = SocketAddr::new(address.ip(), port);
+        let hint = format!("{} does not change ports: write \"{right}\"", self.mode.label());
+        Err(fault(span.clone(), message)
+            .other(vip_span.clone(), "the VIP")
+            .hint(hint))
+    }
+
+    /// Where a service has many ports, the backend sees the one that the client has asked for, in every mode.
+    fn check_among(&self, span: &Span, address: SocketAddr, vip_span: &Span, vip: &Vip) -> Checked<()> {
+        if self.vips.iter().any(|(_, vip)| vip.ports.contains(address.port())) {
+            return Ok(());
+        }
+        let message = format!("the backend's port {} is none of the service's ports", address.port());
+        let right = SocketAddr::new(address.ip(), vip.ports.first());
+        let hint = format!("packets keep their ports, and a backend is probed at one of them: write \"{right}\"");
+        Err(fault(span.clone(), message)
+            .other(vip_span.clone(), "the ports")
+            .hint(hint))
+    }
+
+    /// Does the service have one port, so that backends may be told apart by theirs?
+    fn has_one_port(&self) -> bool {
+        self.vips.iter().all(|(_, vip)| vip.ports.is_one())
     }
 }

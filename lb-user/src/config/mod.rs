@@ -20,6 +20,8 @@ mod raw;
 mod schema;
 mod service;
 mod source;
+mod tunnel;
+mod vips;
 mod whole;
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::address;
 use super::fault::{Checked, Fault, Span, fault};
-use super::raw::{Table, Value, excerpt};
+use super::raw::{Table, Value};
 use super::schema;
 use super::service::Draft;
 use crate::model::{Mode, Nat, NatSource, PortRange};
@@ -42,10 +42,10 @@ pub(super) fn source_of_family(draft: &Draft) -> Checked<()> {
     let (Some(vip), Some(span)) = (service.vips.first(), draft.vips.first()) else {
         return Ok(());
     };
-    if addresses.iter().any(|ip| ip.is_ipv4() == vip.is_ipv4()) {
+    if addresses.iter().any(|ip| ip.is_ipv4() == vip.ip.is_ipv4()) {
         return Ok(());
     }
-    let family = address::family(vip.ip());
+    let family = address::family(vip.ip);
     let message = format!("`source` has no {family} address, and this service is {family}");
     Err(fault(draft.nat.source.clone(), message)
         .other(span.clone(), "its VIP")
@@ -101,21 +101,5 @@ fn source(value: &Value<'_>) -> Checked<NatSource> {
 fn ports(value: &Value<'_>) -> Checked<PortRange> {
     const FORM: &str = "write FIRST-LAST in quotes, as in \"20000-29999\"";
     let text = value.string().map_err(|fault| fault.hint(FORM))?;
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let Some((first, last)) = text.split_once('-').filter(|(a, b)| number(a) && number(b)) else {
-        let message = format!("\"{}\" is not a range of ports", excerpt(text));
-        return Err(value.fault(message).hint(FORM));
-    };
-    let port = |text: &str| {
-        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-        port.ok_or_else(|| {
-            let message = format!("port {} is not a port", excerpt(text));
-            value.fault(message).hint("ports are 1 to 65535")
-        })
-    };
-    let (first, last) = (port(first)?, port(last)?);
-    PortRange::new(first, last).ok_or_else(|| {
-        let message = format!("the range {first}-{last} ends before it begins");
-        value.fault(message).hint(format!("write \"{last}-{first}\""))
-    })
+    address::range(&value.span(), "", text)
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::fault::{Checked, fault};
 use super::service::Draft;
 use super::{Reader, Subject};
-use crate::model::{NatSource, PortRange, Protocol};
+use crate::model::{NatSource, PortRange, Ports, Protocol};
 
 impl Reader {
     /// Do ranges, VIPs, backends and `listen` keep apart?
@@ -90,7 +90,7 @@ fn requests_elsewhere(drafts: &[Draft], ranges: &BTreeMap<u16, PortRange>) -> Ch
             continue;
         };
         let sources = match &draft.service.nat.source {
-            NatSource::Auto => vec![own_of_family(vip.ip())],
+            NatSource::Auto => vec![own_of_family(vip.ip)],
             NatSource::Client => Vec::new(),
             NatSource::Floating(addresses) => addresses.clone(),
         };
@@ -103,20 +103,32 @@ fn requests_elsewhere(drafts: &[Draft], ranges: &BTreeMap<u16, PortRange>) -> Ch
     for draft in drafts {
         let protocol = draft.service.protocol;
         for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
-            let Some((_, &range)) = ranges.range(..=vip.port()).next_back() else {
-                continue;
-            };
-            let taker = |source| takers_of.get(&(range, protocol, source));
-            let taker = taker(own_of_family(vip.ip())).or_else(|| taker(vip.ip()));
-            if let Some(taker) = taker.filter(|_| range.contains(vip.port())) {
+            let (first, last) = (vip.ports.first(), vip.ports.last());
+            // No two overlap: of those that begin before the VIP's ports end, all that reach into them are the last ones.
+            let begun = ranges.range(..=last).rev().map(|(_, &range)| range);
+            for range in begun.take_while(|range| range.last() >= first) {
+                let taker = |source| takers_of.get(&(range, protocol, source));
+                let Some(taker) = taker(own_of_family(vip.ip)).or_else(|| taker(vip.ip)) else {
+                    continue;
+                };
+                let lies = if vip.ports.is_one() { "lies in" } else { "has some of" };
                 let message = format!(
-                    "VIP {vip}/{} lies in the ports {range} that nat of \"{}\" takes",
+                    "VIP {vip}/{} {lies} the ports {range} that nat of \"{}\" takes",
                     protocol.label(),
                     taker.service.name
                 );
+                let hint = match vip.ports {
+                    Ports::All => {
+                        "answers of backends arrive there: set `source` in [service.nat] to an address of the node that \
+                         is no VIP"
+                    }
+                    Ports::One(_) | Ports::Range(_) => {
+                        "answers of backends arrive there: choose other `ports` in [service.nat]"
+                    }
+                };
                 return Err(fault(span.clone(), message)
                     .other(taker.nat.ports.clone(), "taken here")
-                    .hint("answers of backends arrive there: choose other `ports` in [service.nat]"));
+                    .hint(hint));
             }
         }
     }

@@ -224,6 +224,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// True or false.
+    pub(super) fn boolean(&self) -> Checked<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(boolean) => Ok(*boolean),
+            DeValue::String(text) if ["true", "false"].contains(&text.as_ref()) => {
+                let hint = format!("write it without quotes: {} = {text}", self.key);
+                Err(self.mistyped("true or false").hint(hint))
+            }
+            _ => Err(self.mistyped("true or false")),
+        }
+    }
+
     /// One of several words; `later` are words that this version does not have yet.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Checked<T> {
         let text = self.string()?;
@@ -265,6 +277,20 @@ impl<'a> Value<'a> {
             return Err(self.fault(format!("`{}` must be from {least} to {most}", self.key)));
         }
         Ok(duration)
+    }
+
+    /// A duration, or `never`.
+    pub(super) fn duration_or_never(&self, limits: RangeInclusive<Duration>) -> Checked<Option<Duration>> {
+        match self.value.get_ref() {
+            DeValue::String(text) if text == "never" => Ok(None),
+            _ => self
+                .duration(limits)
+                .map(Some)
+                .map_err(|fault| match fault.hint.clone() {
+                    Some(hint) => fault.hint(format!("{hint}, or \"never\"")),
+                    None => fault,
+                }),
+        }
     }
 
     /// A name of a node, service or backend.

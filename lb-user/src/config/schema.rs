@@ -47,18 +47,27 @@ pub(super) static SERVICE: Shape = Shape {
         "mode",
         "balance",
         "table-size",
+        "drain-timeout",
         "idle-timeout",
+        "track",
         "undeclared",
         "nat",
+        "tunnel",
         "health",
         "backend",
     ],
-    later: &["drain-timeout", "track", "tls", "http", "route", "protection"],
+    later: &["tls", "http", "route", "protection"],
 };
 
 pub(super) static NAT: Shape = Shape {
     name: "[service.nat]",
     keys: &["source", "ports"],
+    later: &[],
+};
+
+pub(super) static TUNNEL: Shape = Shape {
+    name: "[service.tunnel]",
+    keys: &["source"],
     later: &[],
 };
 
@@ -75,4 +84,4 @@ pub(super) static BACKEND: Shape = Shape {
 };
 
 /// All of them; a key that is unknown in one may have been meant for another.
-pub(super) static ALL: [&Shape; 7] = [&ROOT, &NODE, &ADMIN, &SERVICE, &NAT, &HEALTH, &BACKEND];
+pub(super) static ALL: [&Shape; 8] = [&ROOT, &NODE, &ADMIN, &SERVICE, &NAT, &TUNNEL, &HEALTH, &BACKEND];

@@ -1,21 +1,26 @@
 //! `[[service]]`, one at a time.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lb_common::limits::{RING_MAX_LOG2, RING_MIN_LOG2};
 
-use super::address::{self, Role};
+use super::address;
 use super::backend::{self, Front};
 use super::fault::{Checked, Span, fault};
 use super::nat::{self, Places};
 use super::raw::{Table, Value};
-use super::{Reader, Subject};
-use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Tunnel, Undeclared};
+use super::{Reader, Subject, tunnel};
+use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared, Vip};
 
 /// Slots per backend below which shares and churn get coarse.
 const SLOTS_PER_BACKEND: u32 = 100;
+
+/// How long a backend drains where the file does not say.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Limits of `drain-timeout`; for none at all there is a word.
+const DRAIN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 /// Limits of `idle-timeout`: what the data plane measures in seconds, and what no connection needs.
 const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 24 * 3600);
@@ -40,9 +45,10 @@ impl Reader {
         let name = table.require("name", "\"web\"")?;
         self.places
             .insert(Subject::Service(name.name()?.to_owned()), table.span.clone());
-        let mode = table
-            .require("mode", "\"dsr\"")?
-            .choice(&[("dsr", Mode::Dsr), ("nat", Mode::Nat)], &["tunnel", "proxy"])?;
+        let mode = table.require("mode", "\"dsr\"")?.choice(
+            &[Mode::Dsr, Mode::Tunnel, Mode::Nat].map(|mode| (mode.label(), mode)),
+            &["proxy"],
+        )?;
         let vips = vips(&table.require("address", "\"192.0.2.10:80\"")?, mode)?;
         let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
         let protocol = match table.get("protocol") {
@@ -50,7 +56,7 @@ impl Reader {
             None => Protocol::Tcp,
         };
         let balance = match table.get("balance") {
-            Some(balance) => balance.choice(&[("maglev", Balance::Maglev)], BALANCE_LATER)?,
+            Some(balance) => balance.choice(&BALANCE.map(|balance| (balance.label(), balance)), BALANCE_LATER)?,
             None => Balance::Maglev,
         };
         let table_size = table.get("table-size");
@@ -60,10 +66,18 @@ impl Reader {
             Some(timeout) => timeout.duration(IDLE_TIMEOUT)?,
             None => protocol.idle_timeout(),
         };
+        let drain_timeout = match table.get("drain-timeout") {
+            Some(timeout) => timeout.duration_or_never(DRAIN_TIMEOUT)?,
+            None => Some(DEFAULT_DRAIN_TIMEOUT),
+        };
+        let track = table
+            .get("track")
+            .map_or(Ok(true), |value| track(&value, table, protocol, balance))?;
         let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
         let (nat, nat_places) = nat::nat(table)?;
+        let tunnel = tunnel::tunnel(table)?;
         let health = self.health(table.get("health"), protocol, &table.span)?;
-        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips }, &mut self.warnings)?
+        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips })?
             .into_iter()
             .unzip();
         let (vip_spans, vips) = vips.into_iter().unzip();
@@ -76,10 +90,10 @@ impl Reader {
                 balance,
                 table_size: ring,
                 nat,
-                tunnel: Tunnel::default(),
+                tunnel,
                 idle_timeout,
-                drain_timeout: Some(DRAIN_TIMEOUT),
-                track: true,
+                drain_timeout,
+                track,
                 undeclared: kept,
                 health,
                 backends,
@@ -164,52 +178,99 @@ impl Reader {
     }
 }
 
-/// How long a backend drains where the file does not say.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Ways to choose a backend that this version does not have.
-const BALANCE_LATER: &[&str] = &[
-    "source-hash",
-    "round-robin",
-    "least-connections",
-    "by-requests",
-    "by-traffic",
-    "by-busyness",
-    "heartbeat",
-    "peak-ewma",
+/// Ways to choose a backend.
+const BALANCE: [Balance; 4] = [
+    Balance::Maglev,
+    Balance::SourceHash,
+    Balance::RoundRobin,
+    Balance::LeastConnections,
 ];
 
-fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, SocketAddr)>> {
-    let mut vips: Vec<(Span, SocketAddr)> = Vec::new();
+/// Those that this version does not have.
+const BALANCE_LATER: &[&str] = &["by-requests", "by-traffic", "by-busyness", "heartbeat", "peak-ewma"];
+
+/// `track`, which contradicts what keeps track in any case.
+fn track(value: &Value<'_>, service: &Table<'_>, protocol: Protocol, balance: Balance) -> Checked<bool> {
+    let track = value.boolean()?;
+    if protocol == Protocol::Tcp {
+        let fault = value.fault("`track` is for UDP services");
+        let fault = match service.get("protocol") {
+            Some(protocol) => fault.other(protocol.span(), "the protocol"),
+            None => fault,
+        };
+        return Err(fault.hint("TCP connections always keep their backend: remove it"));
+    }
+    let by_turns = matches!(balance, Balance::RoundRobin | Balance::LeastConnections);
+    if by_turns && !track {
+        let message = format!("{} keeps track of every flow", balance.label());
+        let fault = value.fault(message);
+        let fault = match service.get("balance") {
+            Some(balance) => fault.other(balance.span(), "the balance"),
+            None => fault,
+        };
+        let hint = "it could not tell which backend a flow's next packet goes to: remove `track`, or set balance = \
+                    \"maglev\" or \"source-hash\"";
+        return Err(fault.hint(hint));
+    }
+    Ok(track)
+}
+
+fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, Vip)>> {
+    let mut vips: Vec<(Span, Vip)> = Vec::new();
     for (span, text) in value.string_or_strings()? {
-        let vip = address::parse(&span, text, Role::Vip)?;
-        match (mode, vips.first()) {
-            (Mode::Dsr | Mode::Tunnel, Some((first, other))) if other.port() != vip.port() => {
-                let message = format!(
-                    "the VIPs of this service have different ports, {} and {}",
-                    other.port(),
-                    vip.port()
-                );
-                let hint = "dsr does not change ports, so no backend could serve both: make it two services";
-                return Err(fault(span, message).other(first.clone(), "the other port").hint(hint));
-            }
-            (Mode::Nat, Some((first, other))) if other.is_ipv4() != vip.is_ipv4() => {
-                let message = format!(
-                    "the VIPs of this service have different families, {} and {}",
-                    address::family(other.ip()),
-                    address::family(vip.ip())
-                );
-                let hint = "nat translates within a family: make it two services, one for each";
-                return Err(fault(span, message).other(first.clone(), "the other family").hint(hint));
-            }
-            (Mode::Dsr | Mode::Nat | Mode::Tunnel, _) => vips.push((span, vip)),
+        let vip = address::vip(&span, text)?;
+        if let Some((first, other)) = vips.first() {
+            agree(&span, &vip, first, other, mode)?;
         }
+        vips.push((span, vip));
     }
     if vips.is_empty() {
         let hint = "a service has at least one VIP: address = \"192.0.2.10:80\"";
         return Err(value.fault("no address is given").hint(hint));
     }
     Ok(vips)
+}
+
+/// Can the same backends serve another VIP besides the first one?
+fn agree(span: &Span, vip: &Vip, first: &Span, other: &Vip, mode: Mode) -> Checked<()> {
+    if vip.ports.is_one() != other.ports.is_one() {
+        let message = format!(
+            "one VIP of this service has a single port and another has many, {} and {}",
+            other.ports, vip.ports
+        );
+        let hint = "what comes to many ports keeps its own, and a backend's port means something else there: make it \
+                    two services";
+        return Err(fault(span.clone(), message)
+            .other(first.clone(), "the other")
+            .hint(hint));
+    }
+    match mode {
+        Mode::Dsr | Mode::Tunnel if vip.ports.is_one() && vip.ports != other.ports => {
+            let message = format!(
+                "the VIPs of this service have different ports, {} and {}",
+                other.ports, vip.ports
+            );
+            let hint = format!(
+                "{} does not change ports, so no backend could serve both: make it two services",
+                mode.label()
+            );
+            Err(fault(span.clone(), message)
+                .other(first.clone(), "the other port")
+                .hint(hint))
+        }
+        Mode::Nat if other.ip.is_ipv4() != vip.ip.is_ipv4() => {
+            let message = format!(
+                "the VIPs of this service have different families, {} and {}",
+                address::family(other.ip),
+                address::family(vip.ip)
+            );
+            let hint = "nat translates within a family: make it two services, one for each";
+            Err(fault(span.clone(), message)
+                .other(first.clone(), "the other family")
+                .hint(hint))
+        }
+        Mode::Dsr | Mode::Tunnel | Mode::Nat => Ok(()),
+    }
 }
 
 fn ring_size(value: &Value<'_>) -> Checked<RingSize> {

@@ -7,13 +7,13 @@ use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLO
 
 use super::fault::{Checked, Span, fault};
 use super::service::Draft;
-use super::{Reader, Subject};
+use super::{Reader, Subject, vips};
 use crate::model::{Protocol, Undeclared};
 
 impl Reader {
     pub(super) fn whole(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
         unique_names(drafts)?;
-        let vips = unique_vips(drafts)?;
+        let vips = vips::apart(drafts)?;
         self.listens_elsewhere(drafts, listen)?;
         backends_elsewhere(drafts, &vips)?;
         one_policy_per_vip(drafts)?;
@@ -25,7 +25,7 @@ impl Reader {
     fn listens_elsewhere(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
         let tcp = drafts.iter().filter(|draft| draft.service.protocol == Protocol::Tcp);
         let mut vips = tcp.flat_map(|draft| draft.vips.iter().zip(&draft.service.vips));
-        let Some((span, vip)) = vips.find(|&(_, &vip)| Some(vip) == listen) else {
+        let Some((span, vip)) = vips.find(|(_, vip)| listen.is_some_and(|listen| vip.contains(listen))) else {
             return Ok(());
         };
         let fault = fault(
@@ -51,26 +51,6 @@ fn unique_names(drafts: &[Draft]) -> Checked<()> {
     Ok(())
 }
 
-/// The place of every VIP.
-fn unique_vips(drafts: &[Draft]) -> Checked<HashMap<IpAddr, (&Span, &Draft)>> {
-    let mut keys: HashMap<(SocketAddr, Protocol), &Span> = HashMap::new();
-    let mut vips = HashMap::new();
-    for draft in drafts {
-        let protocol = draft.service.protocol;
-        for (span, &vip) in draft.vips.iter().zip(&draft.service.vips) {
-            if let Some(first) = keys.insert((vip, protocol), span) {
-                let message = format!("VIP {vip}/{} is used twice", protocol.label());
-                let hint = "one address, port and protocol belongs to one service";
-                return Err(fault(span.clone(), message)
-                    .other(first.clone(), "first here")
-                    .hint(hint));
-            }
-            vips.entry(vip.ip()).or_insert((span, draft));
-        }
-    }
-    Ok(vips)
-}
-
 /// The node itself holds every VIP, so packets for a backend with such an address would never leave it.
 fn backends_elsewhere(drafts: &[Draft], vips: &HashMap<IpAddr, (&Span, &Draft)>) -> Checked<()> {
     for draft in drafts {
@@ -93,11 +73,11 @@ fn one_policy_per_vip(drafts: &[Draft]) -> Checked<()> {
             continue;
         };
         for vip in &draft.service.vips {
-            match policies.insert(vip.ip(), (policy, span)) {
+            match policies.insert(vip.ip, (policy, span)) {
                 Some((other, first)) if other != policy => {
                     let message = format!(
                         "two services contradict each other about undeclared ports of {}",
-                        vip.ip()
+                        vip.ip
                     );
                     let hint = "`undeclared` holds for the whole address: say it once, or the same in both";
                     return Err(fault(span.clone(), message)

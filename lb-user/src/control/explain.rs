@@ -50,7 +50,7 @@ pub(super) fn explain(
     let hash = tuple.hash(seed);
     let slots = 1u32 << (decision.ring_log2() & 31);
     let index = ring::index(decision.ring_log2(), hash);
-    let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot));
+    let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot.current()));
     let service = name.unwrap_or_else(|| flow.destination.to_string().into());
     if decision.mode() == Some(service::Mode::Nat)
         && let Some((translation, id)) =

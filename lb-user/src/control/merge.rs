@@ -148,7 +148,7 @@ impl Facts {
         let mut vips: BTreeMap<IpAddr, Option<Undeclared>> = BTreeMap::new();
         for service in &self.config.services {
             for vip in &service.vips {
-                let policy = vips.entry(vip.ip()).or_default();
+                let policy = vips.entry(vip.ip).or_default();
                 *policy = policy.or(service.undeclared);
             }
         }
@@ -172,6 +172,7 @@ impl Facts {
             protocol: service.protocol,
             mode: service.mode,
             nat: service.nat.clone(),
+            tunnel: service.tunnel,
             idle_timeout: service.idle_timeout,
             table_size: service.table_size,
             members: service

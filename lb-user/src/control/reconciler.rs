@@ -443,8 +443,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let mut services = self.facts.config.services.iter();
-        let service = services.find(|s| s.protocol == flow.protocol && s.vips.contains(&flow.destination));
+        let service = self.facts.config.service_at(flow.protocol, flow.destination);
         let service = service.map(|s| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),

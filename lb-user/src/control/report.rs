@@ -13,8 +13,8 @@ use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, Status, VipStatus,
 };
-use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service};
-use crate::plan::ServiceKey;
+use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
+use crate::plan::{Keys, ServiceKey};
 
 /// What is known, what is installed, and what has been counted.
 pub(super) struct View<'a, D> {
@@ -28,8 +28,9 @@ impl<D: Dataplane> View<'_, D> {
     /// The state of every service.
     pub(super) fn status(&self, said: Said) -> Result<Status, ApplyError> {
         let Self { facts, dataplane, .. } = *self;
+        let keys = self.keys();
         let services = facts.config.services.iter();
-        let services = services.map(|service| self.service(service));
+        let services = services.map(|service| self.service(service, &keys));
         Ok(Status {
             node: facts.config.node.name.clone(),
             interfaces: said.interfaces,
@@ -49,11 +50,16 @@ impl<D: Dataplane> View<'_, D> {
         let Some(service) = services.find(|service| service.name == member.service) else {
             return Ok(None);
         };
-        let status = self.service(service)?;
+        let status = self.service(service, &self.keys())?;
         Ok(status.backends.into_iter().find(|b| b.address == member.backend))
     }
 
-    fn service(&self, service: &Service) -> Result<ServiceStatus, ApplyError> {
+    fn keys(&self) -> Keys {
+        let services = self.facts.config.services.iter();
+        Keys::of(services.map(|service| (&service.vips[..], service.protocol)))
+    }
+
+    fn service(&self, service: &Service, keys: &Keys) -> Result<ServiceStatus, ApplyError> {
         let Self {
             facts,
             carried,
@@ -61,9 +67,9 @@ impl<D: Dataplane> View<'_, D> {
             usage,
         } = *self;
         let target = &carried.placement.target;
-        let decision = target
-            .entries
-            .get(&ServiceKey::service(service.vips[0], service.protocol));
+        let decision = keys
+            .service(&service.vips, service.protocol)
+            .find_map(|key| target.entries.get(&key));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
         let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
         let ids = carried.ids(&service.name);
@@ -104,11 +110,11 @@ impl<D: Dataplane> View<'_, D> {
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
             })
         };
-        let vip = |&address: &std::net::SocketAddr| VipStatus {
+        let vip = |&address: &Vip| VipStatus {
             address,
             exclusive: target
                 .entries
-                .get(&ServiceKey::address(address.ip()))
+                .get(&ServiceKey::address(address.ip))
                 .is_some_and(|d| d.has(Decision::OWNED)),
         };
         Ok(ServiceStatus {

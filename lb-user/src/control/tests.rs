@@ -4,6 +4,7 @@
 
 mod commands;
 mod interfaces;
+mod modes;
 mod nat;
 
 use std::collections::BTreeSet;
@@ -126,6 +127,7 @@ fn hop(last: u8, interface: u32) -> NextHopState {
         interface,
         router: None,
         source: Some([10, 0, 0, 254].into()),
+        mtu: 1500,
     })
 }
 

@@ -7,12 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
 use crate::config::{ConfigError, Parsed, Subject};
-use crate::model::{Config, NatSource, PortRange, Service};
+use crate::model::{Config, NatSource, PortRange, Ports, Service};
 use crate::net::{Net, ReservedPorts, ports};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -56,12 +56,7 @@ fn translating(config: &Config) -> impl Iterator<Item = (&Service, PortRange)> {
 
 fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
     let config = &parsed.config;
-    let vips: BTreeSet<IpAddr> = config
-        .services
-        .iter()
-        .flat_map(|s| &s.vips)
-        .map(SocketAddr::ip)
-        .collect();
+    let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(|s| &s.vips).map(|vip| vip.ip).collect();
     for (service, range) in translating(config) {
         let name = service.name.to_string();
         if range.overlaps(facts.ephemeral) {
@@ -111,9 +106,12 @@ fn remedy(config: &Config, range: PortRange, ephemeral: PortRange) -> String {
 /// The highest range of `count` ports that nobody has.
 fn free(config: &Config, count: u16, ephemeral: PortRange) -> Option<PortRange> {
     let mut taken: Vec<PortRange> = translating(config).map(|(_, range)| range).collect();
-    let vips = config.services.iter().flat_map(|s| &s.vips).map(SocketAddr::port);
-    let asked = vips.chain(config.admin.listen.map(|listen| listen.port()));
-    taken.extend(asked.filter_map(|port| PortRange::new(port, port)));
+    let vips = config.services.iter().flat_map(|s| &s.vips);
+    // A service on all ports lies in the way of every range alike, or of none.
+    let vips = vips.filter(|vip| vip.ports != Ports::All);
+    let vips = vips.map(|vip| (vip.ports.first(), vip.ports.last()));
+    let asked = vips.chain(config.admin.listen.map(|listen| (listen.port(), listen.port())));
+    taken.extend(asked.filter_map(|(first, last)| PortRange::new(first, last)));
     taken.retain(|range| !range.overlaps(ephemeral));
     taken.push(ephemeral);
     let mut last = u16::MAX;

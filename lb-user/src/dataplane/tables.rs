@@ -277,6 +277,7 @@ impl Layout {
         store_u32(&mut place.idle, member.idle);
         place.first_port = member.first_port;
         place.ports = member.ports;
+        place.weight = member.weight;
         store_u64(&mut place.local.0, member.local.0);
         store_u32(&mut place.interface, member.interface);
         if resolved {

@@ -7,20 +7,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use lb_common::addr::{Mac, PortBe};
 use lb_common::hash::Seed;
 use lb_common::select::{self, Chosen};
-use lb_common::service::{KeyV4, protocol};
+use lb_common::service::{self, KeyV4, protocol};
 use proptest::prelude::*;
 
 use super::fake::Fake;
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, Nat, NextHop, Protocol, RingSize};
-use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, ServiceKey, diff, place};
+use crate::model::{Mode, Nat, NextHop, PortRange, Ports, Protocol, RingSize, Tunnel, Vip};
+use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, Keys, ServiceKey, diff, place};
 
-/// Which services a port may lead to: before a change, and while it is made, those before and after.
-type Owners = BTreeMap<u16, BTreeSet<u8>>;
+/// Which services a key may lead to: before a change, and while it is made, those before and after.
+type Owners = BTreeMap<ServiceKey, BTreeSet<u8>>;
 
 /// What a packet of every service would meet now: any slot leads nowhere or to a resolved member of a service that the
-/// port belongs to.
+/// key belongs to, and that holds what the mode reads.
 fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
     if matches!(op, MapOp::ResetCounters(_) | MapOp::Grace) {
         return;
@@ -30,10 +30,6 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
         if !decision.is_service() {
             continue;
         }
-        let port = match key {
-            ServiceKey::V4(key) => u16::from_be((key.0 >> 32) as u16),
-            ServiceKey::V6(key) => u16::from_be((key.rest >> 32) as u16),
-        };
         for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
             let slot = select::slot(fake.tables(), *decision, hash).unwrap();
             match select::member(fake.tables(), *decision, slot) {
@@ -43,9 +39,16 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
                     };
                     let service = ip.octets()[2];
                     assert!(
-                        owners[&port].contains(&service),
-                        "{id:?} {ip} serves port {port} after {op:?}"
+                        owners[key].contains(&service),
+                        "{id:?} {ip} serves {key:?} after {op:?}"
                     );
+                    match decision.mode() {
+                        Some(service::Mode::Tunnel) => {
+                            assert_eq!((member.ports, member.outer().mtu), (0, 1500), "after {op:?}");
+                        }
+                        Some(service::Mode::Nat) => assert!(member.ports > 0, "after {op:?}"),
+                        _ => {}
+                    }
                 }
                 Err(reason) => assert_eq!(reason, DropReason::NoBackend),
             }
@@ -65,6 +68,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
             interface: 3,
             router: None,
             source: Some([10, 0, 255, 1].into()),
+            mtu: 1500,
         }),
     }
 }
@@ -72,12 +76,21 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
 /// Weight, and whether it is alive, by the last byte of the address.
 type Backends = BTreeMap<u8, (u16, bool)>;
 
+/// Ports of a service: seven, or the first of the seven before, which may lie in another's range.
+fn ports_at(place: u16, many: bool) -> Ports {
+    if many {
+        Ports::Range(PortRange::new(place * 8 + 1, place * 8 + 7).unwrap())
+    } else {
+        Ports::One(place * 8 - 7)
+    }
+}
+
 /// Ports, in both families, spread over services that have backends of their own: from one state to the next, ports
 /// move between services, services come and go, and so do backends.
 fn desired() -> impl Strategy<Value = (Owners, Desired)> {
     let backends = proptest::collection::btree_map(0u8..20, (0u16..4, any::<bool>()), 0..20);
-    let mode = prop_oneof![Just(Mode::Dsr), Just(Mode::Nat)];
-    let services = proptest::collection::vec((backends, 6u8..9, mode), 4);
+    let mode = prop_oneof![Just(Mode::Dsr), Just(Mode::Nat), Just(Mode::Tunnel)];
+    let services = proptest::collection::vec((backends, 6u8..9, mode, any::<bool>()), 4);
     let ports = proptest::collection::btree_map(1u16..9, 0u8..4, 0..8);
     (services, ports).prop_map(|(services, ports)| {
         let vips = [
@@ -89,15 +102,21 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             echo: true,
             drop_undeclared: true,
         };
-        let service = |(number, (backends, log2, mode)): (u8, (Backends, u8, Mode))| DesiredService {
+        let service = |(number, (backends, log2, mode, many)): (u8, (Backends, u8, Mode, bool))| DesiredService {
             vips: ports
                 .iter()
                 .filter(|&(_, &owner)| owner == number)
-                .flat_map(|(&port, _)| vips.map(|vip| SocketAddr::new(vip, port)))
+                .flat_map(|(&place, _)| {
+                    vips.map(|ip| Vip {
+                        ip,
+                        ports: ports_at(place, many),
+                    })
+                })
                 .collect(),
             protocol: Protocol::Tcp,
             mode,
             nat: Nat::default(),
+            tunnel: Tunnel::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
             table_size: RingSize::new(1 << log2).unwrap(),
             members: backends
@@ -105,20 +124,24 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
                 .map(|(last, (weight, alive))| member(number, last, weight, alive))
                 .collect(),
         };
-        let services = (0..)
+        let services: Vec<(u8, DesiredService)> = (0..)
             .zip(services)
-            .map(service)
-            .filter(|service| !service.vips.is_empty());
+            .map(|(number, drawn)| (number, service((number, drawn))))
+            .filter(|(_, service)| !service.vips.is_empty())
+            .collect();
+        let keys = Keys::of(services.iter().map(|(_, s)| (&s.vips[..], s.protocol)));
+        let owned = |(number, s): &(u8, DesiredService)| {
+            let number = *number;
+            let keys = keys.service(&s.vips, s.protocol);
+            keys.map(move |key| (key, BTreeSet::from([number]))).collect::<Vec<_>>()
+        };
+        let owners = services.iter().flat_map(owned).collect();
         let desired = Desired {
             addresses: vips.map(|vip| (vip, policy)).into(),
-            services: services.collect(),
+            services: services.into_iter().map(|(_, service)| service).collect(),
             sources: BTreeSet::new(),
             clients: false,
         };
-        let owners = ports
-            .iter()
-            .map(|(&port, &owner)| (port, BTreeSet::from([owner])))
-            .collect();
         (owners, desired)
     })
 }
@@ -133,8 +156,8 @@ proptest! {
         let mut before = Owners::new();
         for ((after, want), crash) in steps {
             let mut owners = after.clone();
-            for (&port, services) in &before {
-                owners.entry(port).or_default().extend(services);
+            for (&key, services) in &before {
+                owners.entry(key).or_default().extend(services);
             }
             let installed = fake.installed().unwrap();
             let target = place(&installed, &want, &mut rings).target;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Vip;
+
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -14,8 +16,20 @@ pub struct Config {
     pub node: Node,
     /// `[admin]`
     pub admin: Admin,
-    /// `[[service]]`, in file order; names and VIP:port/protocol are unique.
+    /// `[[service]]`, in file order; names are unique, and so are VIP, protocol and a single port. Ranges do not overlap.
     pub services: Vec<Service>,
+}
+
+impl Config {
+    /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.
+    #[must_use]
+    pub fn service_at(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Service> {
+        let services = self.services.iter().filter(|service| service.protocol == protocol);
+        let vips = services.flat_map(|service| service.vips.iter().map(move |vip| (vip, service)));
+        vips.filter(|(vip, _)| vip.contains(destination))
+            .min_by_key(|(vip, _)| vip.ports)
+            .map(|(_, service)| service)
+    }
 }
 
 /// `[node]`: this machine. Fixed while the daemon runs.
@@ -63,8 +77,8 @@ pub struct Admin {
 pub struct Service {
     /// Unique.
     pub name: Arc<str>,
-    /// The VIP:port pairs; at least one.
-    pub vips: Vec<SocketAddr>,
+    /// Where it is reached; at least one, and either all with a single port, or none.
+    pub vips: Vec<Vip>,
     /// Of every VIP.
     pub protocol: Protocol,
     /// How packets reach the backends.
@@ -184,7 +198,8 @@ impl Default for Nat {
 /// `[service.tunnel]`: what packets travel in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// Sources of outer packets over IPv4: an address, and how many of its low bits vary with the flow, 0 to 32.
+    /// Sources of outer packets over IPv4: an address, and how many of its low bits vary with the flow, 0 to 32. In the
+    /// address they are zero.
     pub source_v4: (Ipv4Addr, u8),
     /// The same over IPv6, 0 to 32.
     pub source_v6: (Ipv6Addr, u8),
@@ -372,7 +387,7 @@ pub struct HttpProbe {
 pub struct Backend {
     /// Unique within the service; its address where the file gives none.
     pub name: Arc<str>,
-    /// Where it listens.
+    /// Where it listens. Where the service has many ports, packets keep theirs, and this one is where it is probed.
     pub address: SocketAddr,
     /// Share of new flows in proportion to the other weights; 0 receives nothing new.
     pub weight: u16,
@@ -386,7 +401,7 @@ pub enum AdminState {
     /// Serves while it is healthy.
     #[default]
     Active,
-    /// Gets no new flows, and finishes the old ones where the mode can tell them from new ones. Still probed.
+    /// Gets no new flows, and finishes the old ones. Still probed.
     Drain,
     /// Serves nothing, and is not probed.
     Disabled,

@@ -6,6 +6,7 @@ pub mod health;
 pub mod interface;
 pub mod next_hop;
 pub mod status;
+pub mod vip;
 
 pub use chain::chain;
 pub use config::{
@@ -15,3 +16,4 @@ pub use config::{
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};
+pub use vip::{Ports, Vip};

@@ -17,6 +17,8 @@ pub struct NextHop {
     pub router: Option<IpAddr>,
     /// The address that the node itself sends from on this way; `None` where it has none.
     pub source: Option<IpAddr>,
+    /// Largest IP packet on this way, in bytes; 65,535 where it could be larger.
+    pub mtu: u16,
 }
 
 /// What is known of a backend's next hop.

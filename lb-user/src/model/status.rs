@@ -10,7 +10,7 @@ use lb_common::id::MemberId;
 use lb_common::nat::Phase;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
+use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Vip};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -126,8 +126,8 @@ pub struct ServiceStatus {
 /// A VIP of a service.
 #[derive(Clone, Copy, Debug)]
 pub struct VipStatus {
-    /// Address and port.
-    pub address: SocketAddr,
+    /// Address and ports.
+    pub address: Vip,
     /// Fulcrum put the address on the node: undeclared ports drop, echo is answered, unless the file says otherwise.
     pub exclusive: bool,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::watch;
@@ -266,8 +266,8 @@ impl Resolver {
 
     async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
         let unresolved = |reason: String| Ok(NextHopState::Unresolved(reason));
-        let (key, source) = match self.net.route(ip).await? {
-            Route::Towards { hop, source } => (hop, source),
+        let (key, source, route_mtu) = match self.net.route(ip).await? {
+            Route::Towards { hop, source, mtu } => (hop, source, mtu),
             Route::Local => return unresolved(format!("{ip} is this node itself")),
             Route::None => return unresolved(format!("no route to {ip}")),
         };
@@ -300,6 +300,7 @@ impl Resolver {
             interface: key.interface,
             router: (key.ip != ip).then_some(key.ip),
             source,
+            mtu: mtu(route_mtu, link.mtu),
         }))
     }
 
@@ -355,10 +356,11 @@ fn care(entry: Option<Neighbour>, asked: Option<Ask>) -> Care {
 
 /// What a route lookup says.
 enum Route {
-    /// Out of an interface, to a router or to the target itself; from this address of the node.
+    /// Out of an interface, to a router or to the target itself; from this address of the node, in packets of this size.
     Towards {
         hop: Key,
         source: Option<IpAddr>,
+        mtu: Option<u32>,
     },
     Local,
     None,
@@ -409,6 +411,7 @@ fn read(route: &RouteMessage, ip: IpAddr) -> Route {
     let mut interface = None;
     let mut gateway = ip;
     let mut source = None;
+    let mut mtu = None;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
@@ -417,18 +420,48 @@ fn read(route: &RouteMessage, ip: IpAddr) -> Route {
             RouteAttribute::Via(RouteVia::Inet6(router)) => gateway = (*router).into(),
             RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some((*own).into()),
             RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some((*own).into()),
+            RouteAttribute::Metrics(metrics) => {
+                let of = |metric: &RouteMetric| match *metric {
+                    RouteMetric::Mtu(mtu) => Some(mtu),
+                    _ => None,
+                };
+                mtu = metrics.iter().find_map(of).filter(|&mtu| mtu > 0);
+            }
             _ => {}
         }
     }
     interface.map_or(Route::None, |interface| Route::Towards {
         hop: Key { interface, ip: gateway },
         source,
+        mtu,
     })
+}
+
+/// The largest packet on a way: what the route says, if it says so, but not more than the interface takes.
+fn mtu(route: Option<u32>, link: u32) -> u16 {
+    let mtu = route.map_or(link, |route| route.min(link));
+    mtu.try_into().unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_may_take_less_than_its_interface() {
+        assert_eq!(mtu(None, 1500), 1500);
+        assert_eq!(mtu(Some(1400), 1500), 1400);
+        assert_eq!(mtu(Some(9000), 1500), 1500);
+        assert_eq!(mtu(None, 65_536), u16::MAX);
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        let metrics = vec![RouteMetric::Window(7), RouteMetric::Mtu(1400)];
+        route.attributes = vec![RouteAttribute::Oif(3), RouteAttribute::Metrics(metrics)];
+        let Route::Towards { mtu, .. } = read(&route, [10, 0, 0, 6].into()) else {
+            panic!("it has an interface");
+        };
+        assert_eq!(mtu, Some(1400));
+    }
 
     #[test]
     fn an_entry_is_asked_for_until_somebody_keeps_it() {

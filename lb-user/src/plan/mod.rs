@@ -7,11 +7,14 @@
 //! Nothing is remembered elsewhere: ids and regions are read back from the maps after a restart.
 
 mod diff;
+mod keys;
+mod outer;
 mod place;
 mod regions;
 mod snapshot;
 
 pub use diff::{MapOp, diff};
+pub use keys::Keys;
 pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
 

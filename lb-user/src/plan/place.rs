@@ -11,12 +11,15 @@ use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLO
 use lb_common::nat;
 use lb_common::service::{self, Decision, feature};
 
+use super::keys::Keys;
+use super::outer::outer;
 use super::regions::Regions;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
 use crate::balance::{Candidate, Rings};
-use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel, Vip};
 
-/// What the data plane shall do. Pairs of VIP and protocol are unique over all services, backends within a service.
+/// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
+/// backends are unique within a service.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// Every VIP.
@@ -43,20 +46,29 @@ pub struct DesiredAddress {
 /// A service.
 #[derive(Clone, Debug)]
 pub struct DesiredService {
-    /// Its VIPs; at least one.
-    pub vips: Vec<SocketAddr>,
+    /// Its VIPs; at least one, and either all with a single port, or none.
+    pub vips: Vec<Vip>,
     /// Of every VIP.
     pub protocol: Protocol,
     /// How packets reach the backends.
     pub mode: Mode,
     /// What backends see as the client, in [`Mode::Nat`].
     pub nat: Nat,
-    /// How long a flow may be silent, where the mode keeps flows.
+    /// What packets travel in, in [`Mode::Tunnel`].
+    pub tunnel: Tunnel,
+    /// How long a flow may be silent, where flows are kept.
     pub idle_timeout: Duration,
     /// Slots of its ring.
     pub table_size: RingSize,
     /// Its backends.
     pub members: Vec<DesiredMember>,
+}
+
+impl DesiredService {
+    /// Do packets keep their port, since the service has many?
+    fn keeps_ports(&self) -> bool {
+        self.vips.iter().any(|vip| !vip.ports.is_one())
+    }
 }
 
 /// A backend of a service.
@@ -130,7 +142,8 @@ pub struct Placement {
 pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
-    let holders = Holders::of(installed, desired);
+    let all = Keys::of(desired.services.iter().map(|s| (&s.vips[..], s.protocol)));
+    let holders = Holders::of(installed, desired, &all);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
         let placed = space.place(installed, known, wanted, rings).or_else(|full| {
@@ -145,7 +158,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
         });
         let members = match placed {
             Ok(placed) => {
-                let keys = keys(wanted).map(|key| (key, placed.decision));
+                let keys = keys(wanted, &all).map(|key| (key, placed.decision));
                 let (block, ring) = placed.ring;
                 placement.target.entries.extend(keys);
                 placement.target.rings.insert(block, ring);
@@ -156,7 +169,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
                     .map(|(address, (id, _))| (address, id))
                     .collect()
             }
-            Err(_) => keep(installed, wanted, &mut placement.target),
+            Err(_) => keep(installed, wanted, &all, &mut placement.target),
         };
         placement.members.push(members);
     }
@@ -166,8 +179,11 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
+    for vip in desired.services.iter().flat_map(|service| &service.vips) {
+        announce(vip, &mut placement.target);
+    }
     for (wanted, ids) in desired.services.iter().zip(&placement.members) {
-        translate(wanted, ids, &mut placement.target);
+        translate(wanted, ids, &all, &mut placement.target);
     }
     for &source in &desired.sources {
         add_source(source, &mut placement.target);
@@ -178,6 +194,14 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
     placement
 }
 
+/// The VIP says which blocks its ranges are made of: the program looks no others up.
+fn announce(vip: &Vip, target: &mut Snapshot) {
+    if let Some(decision) = target.entries.get_mut(&ServiceKey::address(vip.ip)) {
+        let ranges = vip.ports.blocks().filter(|block| block.free() > 0);
+        *decision = ranges.fold(*decision, |decision, block| decision.with_blocks(block.free()));
+    }
+}
+
 /// Answers to flows of `nat` come to this address.
 fn add_source(source: IpAddr, target: &mut Snapshot) {
     let decision = target.entries.entry(ServiceKey::address(source)).or_default();
@@ -185,14 +209,14 @@ fn add_source(source: IpAddr, target: &mut Snapshot) {
 }
 
 /// What `nat` needs besides its service: the addresses where replies come in, and the members by backend.
-fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, target: &mut Snapshot) {
+fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, all: &Keys, target: &mut Snapshot) {
     let installs = |key: &ServiceKey| {
         target
             .entries
             .get(key)
             .is_some_and(|d| d.mode() == Some(service::Mode::Nat))
     };
-    if !keys(wanted).any(|key| installs(&key)) {
+    if !keys(wanted, all).any(|key| installs(&key)) {
         return;
     }
     for (&address, &id) in ids {
@@ -201,7 +225,9 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
             let member: Option<&Member> = target.members.get(&id);
             member.is_some_and(|member| member.next_hop.flags() & MacFlags::ALIVE != 0)
         };
-        let key = ServiceKey::service(address, wanted.protocol);
+        // Where packets keep their port, its flows have any.
+        let port = if wanted.keeps_ports() { 0 } else { address.port() };
+        let key = ServiceKey::service((address.ip(), port).into(), wanted.protocol);
         let decision = target.entries.entry(key).or_insert(Decision::backend(id));
         if decision.mode() == Some(service::Mode::Backend) && !alive(MemberId(decision.member_base())) && alive(id) {
             *decision = Decision::backend(id);
@@ -218,11 +244,8 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, targ
 }
 
 /// The keys of a service.
-fn keys(service: &DesiredService) -> impl Iterator<Item = ServiceKey> {
-    service
-        .vips
-        .iter()
-        .map(|&vip| ServiceKey::service(vip, service.protocol))
+fn keys(service: &DesiredService, all: &Keys) -> impl Iterator<Item = ServiceKey> {
+    all.service(&service.vips, service.protocol)
 }
 
 /// The service that is installed at a key, which may be a backend's instead.
@@ -248,9 +271,14 @@ fn in_place(installed: &Snapshot, decision: Decision, wanted: &DesiredService, f
 }
 
 /// Leaves what is installed of a service where it is.
-fn keep(installed: &Snapshot, wanted: &DesiredService, target: &mut Snapshot) -> BTreeMap<SocketAddr, MemberId> {
+fn keep(
+    installed: &Snapshot,
+    wanted: &DesiredService,
+    all: &Keys,
+    target: &mut Snapshot,
+) -> BTreeMap<SocketAddr, MemberId> {
     let mut ids = BTreeMap::new();
-    for key in keys(wanted) {
+    for key in keys(wanted, all) {
         let Some(decision) = installed_at(installed, key) else {
             continue;
         };
@@ -277,20 +305,21 @@ struct Known {
 }
 
 /// Which services will hold the keys that lead to each installed region.
-struct Holders {
+struct Holders<'a> {
+    all: &'a Keys,
     /// By member base; keys that go lead nowhere.
     services: BTreeMap<u32, BTreeSet<usize>>,
 }
 
-impl Holders {
-    fn of(installed: &Snapshot, desired: &Desired) -> Self {
+impl<'a> Holders<'a> {
+    fn of(installed: &Snapshot, desired: &Desired, all: &'a Keys) -> Self {
         let mut services: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
         for (number, service) in desired.services.iter().enumerate() {
-            for decision in keys(service).filter_map(|key| installed_at(installed, key)) {
+            for decision in keys(service, all).filter_map(|key| installed_at(installed, key)) {
                 services.entry(decision.member_base()).or_default().insert(number);
             }
         }
-        Self { services }
+        Self { all, services }
     }
 
     /// What is installed of service `number`: a region that it holds alone, if there is one.
@@ -302,10 +331,12 @@ impl Holders {
             let holders = &self.services[&decision.member_base()];
             Known {
                 decision,
-                own: holders.len() == 1 && holders.contains(&number),
+                own: holders.len() == 1 && holders.contains(&number) && in_place_of(decision, wanted.mode),
             }
         };
-        let mut all = keys(wanted).filter_map(|key| installed_at(installed, key)).map(known);
+        let mut all = keys(wanted, self.all)
+            .filter_map(|key| installed_at(installed, key))
+            .map(known);
         let first = all.next()?;
         Some(
             std::iter::once(first)
@@ -331,6 +362,16 @@ const fn mode(mode: Mode) -> service::Mode {
         Mode::Dsr => service::Mode::Dsr,
         Mode::Nat => service::Mode::Nat,
         Mode::Tunnel => service::Mode::Tunnel,
+    }
+}
+
+/// May the members of an installed service become those of `mode` where they are? `nat` and `tunnel` read the same fields
+/// in different ways.
+fn in_place_of(installed: Decision, mode: Mode) -> bool {
+    match (installed.mode(), mode) {
+        (Some(service::Mode::Tunnel), Mode::Tunnel) => true,
+        (Some(service::Mode::Tunnel), Mode::Dsr | Mode::Nat) | (Some(service::Mode::Nat), Mode::Tunnel) => false,
+        (_, Mode::Dsr | Mode::Nat | Mode::Tunnel) => true,
     }
 }
 
@@ -419,8 +460,12 @@ impl Space {
         let full = || Full::Members {
             members: wanted.members.len(),
         };
-        let old: BTreeMap<u16, Member> =
+        let mut old: BTreeMap<u16, Member> =
             known.map_or_else(BTreeMap::new, |k| members_of(installed, k.decision.member_base()));
+        let tunnelled = known.is_some_and(|k| k.decision.mode() == Some(service::Mode::Tunnel));
+        if tunnelled != (wanted.mode == Mode::Tunnel) {
+            old.values_mut().for_each(forget_mode);
+        }
         let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();
         let mut free = (1..=MemberIndex::MAX.0).filter(|i| !old.contains_key(i));
         let mut indices = Vec::with_capacity(wanted.members.len());
@@ -484,6 +529,12 @@ fn socket_address(member: &Member) -> SocketAddr {
     SocketAddr::new(member.address.to_ip(), member.port.host())
 }
 
+/// Forgets what means something else in another mode.
+fn forget_mode(member: &mut Member) {
+    member.source = Ipv6Be::default();
+    (member.first_port, member.ports, member.idle) = (0, 0, 0);
+}
+
 /// What a member's element shall hold.
 fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<&Member>) -> Member {
     let alive = match wanted.alive {
@@ -502,6 +553,7 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
                 interface: m.interface,
                 router: None,
                 source: (m.source != Ipv6Be::default()).then(|| m.source.to_ip()),
+                mtu: m.outer().mtu,
             }),
     };
     // It is there in every mode, so that `nat` may come and go by one word.
@@ -515,12 +567,16 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
     if hop.is_some() {
         flags |= MacFlags::RESOLVED;
     }
+    if service.keeps_ports() {
+        flags |= MacFlags::KEEPS_PORT;
+    }
     let hop = hop.unwrap_or(NextHop {
         mac: Mac::default(),
         local: Mac::default(),
         interface: 0,
         router: None,
         source: None,
+        mtu: installed.map_or(0, |m| m.outer().mtu),
     });
     let member = Member {
         address: Ipv6Be::mapped(wanted.address.ip()),
@@ -528,8 +584,13 @@ fn contents(service: &DesiredService, wanted: &DesiredMember, installed: Option<
         local: MacFlags::new(hop.local, 0),
         interface: hop.interface,
         port: PortBe::new(wanted.address.port()),
+        weight: wanted.weight,
         ..Member::default()
     };
+    if service.mode == Mode::Tunnel {
+        let (source, outer) = outer(&service.tunnel, wanted.address.ip(), hop.mtu);
+        return Member { source, ..member }.with_outer(outer);
+    }
     let Some(source) = source else {
         return member;
     };

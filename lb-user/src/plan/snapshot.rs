@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lb_common::addr::PortBe;
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::service::{Decision, KeyV4, KeyV6, protocol};
+use lb_common::service::{Decision, KeyV4, KeyV6, PortBlock, protocol};
 
 use crate::model::Protocol;
 
@@ -25,6 +25,15 @@ impl ServiceKey {
     #[must_use]
     pub fn service(vip: SocketAddr, protocol: Protocol) -> Self {
         Self::new(vip.ip(), PortBe::new(vip.port()), protocol.number())
+    }
+
+    /// Key of the service on a block of ports of `vip`; of a block that is a single port the same as [`Self::service`].
+    #[must_use]
+    pub fn block(vip: IpAddr, block: PortBlock, protocol: Protocol) -> Self {
+        match vip {
+            IpAddr::V4(v4) => Self::V4(KeyV4::block(v4.into(), block, protocol.number())),
+            IpAddr::V6(v6) => Self::V6(KeyV6::block(v6.into(), block, protocol.number())),
+        }
     }
 
     /// Key of the VIP itself.

@@ -1,16 +1,17 @@
 //! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
+use lb_common::backend::{MacFlags, Member};
 use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
-use lb_common::service::{Decision, feature};
+use lb_common::service::{Decision, PortBlock, feature};
 
 use super::*;
 use crate::balance::Rings;
-use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize};
+use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel};
 
 fn member(last: u8) -> DesiredMember {
     DesiredMember {
@@ -23,6 +24,7 @@ fn member(last: u8) -> DesiredMember {
             interface: 3,
             router: None,
             source: Some([10, 0, 255, 1].into()),
+            mtu: 1500,
         }),
     }
 }
@@ -33,6 +35,7 @@ fn service(vip: &str, members: &[u8]) -> DesiredService {
         protocol: Protocol::Tcp,
         mode: Mode::Dsr,
         nat: Nat::default(),
+        tunnel: Tunnel::default(),
         idle_timeout: Protocol::Tcp.idle_timeout(),
         table_size: RingSize::new(256).unwrap(),
         members: members.iter().map(|&last| member(last)).collect(),
@@ -48,7 +51,7 @@ fn desired(services: Vec<DesiredService>) -> Desired {
     let addresses = services
         .iter()
         .flat_map(|s| &s.vips)
-        .map(|vip| (vip.ip(), address))
+        .map(|vip| (vip.ip, address))
         .collect();
     Desired {
         addresses,
@@ -340,4 +343,134 @@ fn a_backend_without_a_source_does_not_serve_in_nat() {
     let ring = placement.target.rings.values().next().unwrap();
     let decision = placement.target.entries.values().find(|d| d.is_service()).unwrap();
     assert!(ring.slots.iter().all(|&index| decision.member(index) == serving));
+}
+
+#[test]
+fn many_ports_have_keys_of_their_blocks() {
+    let range = DesiredService {
+        mode: Mode::Nat,
+        ..service("192.0.2.1:1023-1026", &[1, 2])
+    };
+    let want = desired(vec![
+        range.clone(),
+        service("192.0.2.1:1023", &[3]),
+        service("192.0.2.1:*", &[4]),
+    ]);
+    let placement = place_on(&Snapshot::default(), &want);
+    let target = &placement.target;
+    let ip: IpAddr = [192, 0, 2, 1].into();
+    let leads_to = |port, free, last: u8| {
+        let decision = target.entries[&ServiceKey::block(ip, PortBlock::of(port, free), Protocol::Tcp)];
+        let ids: Vec<&BTreeMap<_, _>> = placement.members.iter().collect();
+        let owner = ids.iter().find(|ids| ids.contains_key(&member(last).address)).unwrap();
+        owner
+            .values()
+            .all(|id| id.0 > decision.member_base() && id.0 <= decision.member_base() + 15)
+    };
+    assert!(leads_to(1023, 0, 3), "a port of its own goes before a range");
+    assert!(leads_to(1024, 1, 1) && leads_to(1026, 0, 1));
+    assert!(leads_to(9, 16, 4));
+    assert_eq!(target.entries.values().filter(|d| d.is_service()).count(), 4);
+    assert_eq!(target.entries[&ServiceKey::address(ip)].blocks(), 1 << 1 | 1 << 16);
+    // Packets keep their ports: the members say so, and those of `nat` are found by any port.
+    let flags = |service: usize, last: u8| {
+        let id = placement.members[service][&member(last).address];
+        target.members[&id].next_hop.flags() & MacFlags::KEEPS_PORT
+    };
+    assert_eq!(
+        [flags(0, 1), flags(1, 3), flags(2, 4)],
+        [MacFlags::KEEPS_PORT, 0, MacFlags::KEEPS_PORT]
+    );
+    let backend = |port| ServiceKey::service(([10, 0, 0, 1], port).into(), Protocol::Tcp);
+    let id = placement.members[0][&member(1).address];
+    assert_eq!(target.entries.get(&backend(0)), Some(&Decision::backend(id)));
+    assert!(!target.entries.contains_key(&backend(80)));
+    assert_eq!(place_on(target, &want).target, *target);
+    // The port that is given back falls to the range.
+    let without = place_on(target, &desired(vec![range]));
+    let decision =
+        |port, free| without.target.entries[&ServiceKey::block(ip, PortBlock::of(port, free), Protocol::Tcp)];
+    assert_eq!(decision(1023, 0), decision(1024, 1));
+    assert_eq!(without.target.entries[&ServiceKey::address(ip)].blocks(), 1 << 1);
+    // Addresses come before the services on new blocks.
+    let ops = diff(&Snapshot::default(), target);
+    let puts = |wanted: fn(Decision) -> bool| {
+        let is = move |op: &MapOp| matches!(op, MapOp::PutEntry(_, d) if wanted(*d));
+        (ops.iter().position(is).unwrap(), ops.iter().rposition(is).unwrap())
+    };
+    assert!(puts(Decision::is_vip).1 < puts(Decision::is_service).0);
+}
+
+fn tunnel(members: &[u8]) -> DesiredService {
+    DesiredService {
+        mode: Mode::Tunnel,
+        ..service("192.0.2.1:80", members)
+    }
+}
+
+fn member_at(placement: &Placement, last: u8) -> Member {
+    placement.target.members[&placement.members[0][&member(last).address]]
+}
+
+#[test]
+fn members_of_a_tunnel_say_what_goes_around_packets() {
+    let mut want = tunnel(&[1, 2]);
+    want.tunnel.source_v4 = ([10, 9, 0, 0].into(), 16);
+    want.members[1].weight = 0;
+    if let Hop::Known(hop) = &mut want.members[0].hop {
+        hop.mtu = 1400;
+        hop.router = Some([10, 0, 255, 7].into());
+    }
+    let placement = place_on(&Snapshot::default(), &desired(vec![want.clone()]));
+    let first = member_at(&placement, 1);
+    assert_eq!(first.source.to_ip(), IpAddr::from([10, 9, 0, 0]));
+    assert_eq!(
+        (first.outer().mtu, first.outer().varied, first.ports, first.weight),
+        (1400, 16, 0, 1)
+    );
+    assert_eq!(member_at(&placement, 2).weight, 0);
+    // Nothing is known yet after a restart: all stays.
+    for member in &mut want.members {
+        (member.alive, member.hop) = (Alive::AsInstalled, Hop::AsInstalled);
+    }
+    let after = place_on(&placement.target, &desired(vec![want.clone()]));
+    assert_eq!(after.target, placement.target);
+    // A backend that is not reached any more keeps what goes around its packets, too.
+    want.members[0].hop = Hop::Unknown;
+    let after = place_on(&placement.target, &desired(vec![want]));
+    assert_eq!(member_at(&after, 1).outer(), first.outer());
+}
+
+#[test]
+fn a_tunnel_shares_no_member_with_what_reads_it_otherwise() {
+    let base = |placement: &Placement| {
+        placement
+            .target
+            .entries
+            .values()
+            .find(|d| d.is_service())
+            .unwrap()
+            .member_base()
+    };
+    let dsr = place_on(&Snapshot::default(), &desired(vec![service("192.0.2.1:80", &[1, 2])]));
+    let from_dsr = place_on(&dsr.target, &desired(vec![tunnel(&[1, 2])]));
+    assert_eq!(base(&from_dsr), base(&dsr), "dsr reads none of it");
+    for other in [service("192.0.2.1:80", &[1, 2]), nat("192.0.2.1:80", &[1, 2])] {
+        let other = place_on(&from_dsr.target, &desired(vec![other]));
+        assert_ne!(base(&other), base(&from_dsr));
+    }
+    // What `nat` holds is no MTU, what a tunnel holds no source.
+    let unknown = |mut service: DesiredService| {
+        for member in &mut service.members {
+            member.hop = Hop::AsInstalled;
+        }
+        desired(vec![service])
+    };
+    let nat_first = place_on(&Snapshot::default(), &desired(vec![nat("192.0.2.1:80", &[1])]));
+    let tunnel_next = place_on(&nat_first.target, &unknown(tunnel(&[1])));
+    assert_ne!(base(&tunnel_next), base(&nat_first));
+    assert_eq!(member_at(&tunnel_next, 1).outer().mtu, 1500);
+    let nat_again = place_on(&tunnel_next.target, &unknown(nat("192.0.2.1:80", &[1])));
+    let member = member_at(&nat_again, 1);
+    assert_eq!((member.ports, member.next_hop.flags() & MacFlags::RESOLVED), (0, 0));
 }

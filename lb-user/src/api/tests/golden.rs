@@ -264,6 +264,18 @@ fn names_of_values_are_those_of_the_file() {
 }
 
 #[test]
+fn vips_have_one_port_or_many() {
+    for text in ["192.0.2.10:80", "[2001:db8::10]:8000-8999", "192.0.2.10:*"] {
+        let json = format!(r#"{{"address":"{text}","exclusive":true}}"#);
+        let vip: types::VipStatus = serde_json::from_str(&json).unwrap();
+        assert_eq!(vip.address.to_string(), text);
+        assert_eq!(serde_json::to_string(&vip).unwrap(), json);
+    }
+    let wrong = serde_json::from_str::<types::VipStatus>(r#"{"address":"192.0.2.10:9-8","exclusive":true}"#);
+    assert!(wrong.unwrap_err().to_string().contains("not an IP address with a port"));
+}
+
+#[test]
 fn fields_that_a_later_version_adds_are_ignored() {
     let json = r#"{ "flow": { "protocol": "udp", "source": "[::1]:1", "destination": "[::2]:2", "new": 1 },
         "verdict": "undeclared", "dropped": false, "why": {} }"#;

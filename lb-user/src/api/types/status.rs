@@ -81,8 +81,9 @@ pub struct ServiceStatus {
 /// A VIP of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VipStatus {
-    /// Address and port.
-    pub address: SocketAddr,
+    /// Address and ports: one, as in `192.0.2.10:80`, a range, as in `192.0.2.10:8000-8999`, or all, `192.0.2.10:*`.
+    #[serde(with = "text")]
+    pub address: model::Vip,
     /// The daemon put the address on the node, so nothing else uses it.
     pub exclusive: bool,
 }
@@ -186,6 +187,26 @@ pub struct NextHop {
     pub mac: String,
     /// Name of the node's interface on that link.
     pub interface: String,
+}
+
+/// A value as its text.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl From<from::Status> for Status {

@@ -8,7 +8,7 @@ use super::super::{load, parse};
 use super::{NODE, SERVICE, read};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
+    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 #[test]
@@ -31,8 +31,11 @@ fn defaults() {
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
-            tunnel: Default::default(),
-            drain_timeout: Some(std::time::Duration::from_secs(300)),
+            tunnel: Tunnel {
+                source_v4: ([172, 16, 0, 0].into(), 16),
+                source_v6: ("100::".parse().unwrap(), 32),
+            },
+            drain_timeout: Some(Duration::from_secs(300)),
             track: true,
             name: "web".into(),
             vips: vec!["192.0.2.10:80".parse().unwrap()],
@@ -90,6 +93,90 @@ fn how_long_a_flow_may_be_silent() {
 }
 
 #[test]
+fn how_a_backend_is_chosen_and_left() {
+    let service = |text: &str| {
+        read(&format!("{NODE}{SERVICE}{text}"))
+            .unwrap()
+            .config
+            .services
+            .remove(0)
+    };
+    for balance in [
+        Balance::Maglev,
+        Balance::SourceHash,
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+    ] {
+        assert_eq!(
+            service(&format!("balance = \"{}\"\n", balance.label())).balance,
+            balance
+        );
+    }
+    let drain = |text: &str| service(&format!("drain-timeout = \"{text}\"\n")).drain_timeout;
+    assert_eq!(drain("never"), None);
+    assert_eq!(drain("1m30s"), Some(Duration::from_secs(90)));
+    let track = |text: &str| service(&format!("protocol = \"udp\"\n{text}")).track;
+    assert!(track("") && track("track = true\n") && !track("track = false\n"));
+    assert!(!track("balance = \"source-hash\"\ntrack = false\n"));
+    assert!(track("balance = \"round-robin\"\ntrack = true\n"));
+}
+
+#[test]
+fn sources_of_tunnels() {
+    let tunnel = |source: &str| {
+        let text = format!("{NODE}{SERVICE}[service.tunnel]\nsource = {source}\n");
+        read(&text).unwrap_or_else(|error| panic!("{error}")).config.services[0].tunnel
+    };
+    let v4 = |source: &str| tunnel(&format!("\"{source}\"")).source_v4;
+    let v6 = |source: &str| tunnel(&format!("\"{source}\"")).source_v6;
+    assert_eq!(v4("10.0.0.7/32"), ([10, 0, 0, 7].into(), 0));
+    assert_eq!(v4("10.0.0.0/8"), ([10, 0, 0, 0].into(), 24));
+    assert_eq!(v4("10.0.0.6/31"), ([10, 0, 0, 6].into(), 1));
+    assert_eq!(v6("2001:db8::/96"), ("2001:db8::".parse().unwrap(), 32));
+    assert_eq!(v6("2001:db8::7/128"), ("2001:db8::7".parse().unwrap(), 0));
+    // The other family keeps its own.
+    assert_eq!(v4("2001:db8::/96"), Tunnel::default().source_v4);
+    assert_eq!(v6("10.0.0.0/8"), Tunnel::default().source_v6);
+    let both = tunnel("[\"2001:db8::/112\", \"10.1.0.0/16\"]");
+    assert_eq!(both.source_v4, ([10, 1, 0, 0].into(), 16));
+    assert_eq!(both.source_v6, ("2001:db8::".parse().unwrap(), 16));
+}
+
+#[test]
+fn tunnels_lead_to_either_family() {
+    let tunnel = SERVICE.replace("dsr", "tunnel");
+    let backend = |address: &str| format!("[[service.backend]]\naddress = \"{address}\"\n");
+    let backends = backend("10.0.0.6:80") + &backend("[2001:db8::6]:80");
+    for vips in [
+        "\"192.0.2.10:80\"",
+        "\"[2001:db8::10]:80\"",
+        "[\"192.0.2.10:80\", \"[2001:db8::10]:80\"]",
+    ] {
+        let text = format!("{NODE}{}{backends}", tunnel.replace("\"192.0.2.10:80\"", vips));
+        let config = read(&text).unwrap_or_else(|error| panic!("{error}")).config;
+        assert_eq!(
+            (config.services[0].mode, config.services[0].backends.len()),
+            (Mode::Tunnel, 2)
+        );
+    }
+}
+
+#[test]
+fn ports_of_vips() {
+    let vips = |address: &str| -> Vec<String> {
+        let text = format!("{NODE}{}", SERVICE.replace("\"192.0.2.10:80\"", address));
+        let config = read(&text).unwrap_or_else(|error| panic!("{error}")).config;
+        config.services[0].vips.iter().map(Vip::to_string).collect()
+    };
+    assert_eq!(vips("\"192.0.2.10:8000-8999\""), ["192.0.2.10:8000-8999"]);
+    assert_eq!(vips("\"[2001:DB8:0::10]:80-80\""), ["[2001:db8::10]:80-80"]);
+    assert_eq!(
+        vips("[\"192.0.2.10:*\", \"[2001:db8::10]:1-65535\"]"),
+        ["192.0.2.10:*", "[2001:db8::10]:1-65535"]
+    );
+}
+
+#[test]
 fn sources_and_ports_of_nat() {
     let nat = |text: &str| {
         read(&format!("{NODE}{SERVICE}[service.nat]\n{text}"))
@@ -120,7 +207,13 @@ fn one_word_switches_between_modes() {
         [[service.backend]]\naddress = \"10.0.0.6:80\"\n{}",
         SERVICE.replace("web", "other").replace(".10:80", ".11:90")
     );
-    for modes in [["dsr", "dsr"], ["dsr", "nat"], ["nat", "dsr"]] {
+    for modes in [
+        ["dsr", "dsr"],
+        ["dsr", "nat"],
+        ["nat", "dsr"],
+        ["tunnel", "nat"],
+        ["nat", "tunnel"],
+    ] {
         let mut parts = text.splitn(3, "\"dsr\"");
         let text = format!(
             "{}\"{}\"{}\"{}\"{}",
@@ -240,7 +333,7 @@ fn every_key_is_documented() {
         for key in shape
             .keys
             .iter()
-            .filter(|&&key| !(shape.name == "[[service]]" && ["health", "nat", "backend"].contains(&key)))
+            .filter(|&&key| !(shape.name == "[[service]]" && ["health", "nat", "tunnel", "backend"].contains(&key)))
         {
             assert!(
                 section.contains(&format!("\n| `{key}` |")),

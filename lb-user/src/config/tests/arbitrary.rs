@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::super::{duration, load};
 use super::read;
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Undeclared, XdpMode,
+    PortRange, Ports, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -83,7 +83,7 @@ struct Translation {
 }
 
 fn translation() -> impl Strategy<Value = Translation> {
-    let mode = select(vec![Mode::Dsr, Mode::Nat]);
+    let mode = select(vec![Mode::Dsr, Mode::Nat, Mode::Tunnel]);
     (mode, any::<bool>(), 0u8..5, 0..POOLS.len()).prop_map(|(mode, v6, source, pool)| Translation {
         mode,
         v6,
@@ -102,10 +102,67 @@ const POOLS: [PortRange; 3] = [
 /// A port that no pool has, out of any.
 fn outside_pools(port: u16) -> u16 {
     if POOLS.iter().any(|pool| pool.contains(port)) {
-        port % 20_000 + 1
+        port % 19_999 + 1
     } else {
         port.max(1)
     }
+}
+
+/// What a service says of flows, of ports and of packets that go through a tunnel.
+#[derive(Clone, Debug)]
+struct Flows {
+    balance: Balance,
+    track: bool,
+    drain_timeout: Option<Duration>,
+    tunnel: Tunnel,
+    /// Single ports, ranges, or all ports and ranges.
+    ports: u8,
+}
+
+fn flows() -> impl Strategy<Value = Flows> {
+    let balance = select(vec![
+        Balance::Maglev,
+        Balance::SourceHash,
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+    ]);
+    let drain = prop::option::of((1_000u64..=2_592_000_000).prop_map(Duration::from_millis));
+    let source_v4 = (any::<u32>(), 0u8..=24).prop_map(|(bits, varied)| {
+        let ip = 10 << 24 | bits & 0x00ff_ffff;
+        (Ipv4Addr::from(ip >> varied << varied), varied)
+    });
+    let source_v6 = (any::<u128>(), 0u8..=32).prop_map(|(bits, varied)| {
+        let ip = 0x2001_0db8 << 96 | bits >> 32;
+        (Ipv6Addr::from(ip >> varied << varied), varied)
+    });
+    (balance, any::<bool>(), drain, source_v4, source_v6, 0u8..3).prop_map(
+        |(balance, track, drain_timeout, source_v4, source_v6, ports)| Flows {
+            balance,
+            track,
+            drain_timeout,
+            tunnel: Tunnel { source_v4, source_v6 },
+            ports,
+        },
+    )
+}
+
+/// A range below all pools.
+fn below_pools(port: u16) -> PortRange {
+    let first = port % 10_000 + 1;
+    PortRange::new(first, first + port % 7_919).unwrap()
+}
+
+/// Services on all ports are in the way of `nat` that has any source: they get fewer.
+fn make_room(mut services: Vec<Service>) -> Vec<Service> {
+    let auto = |service: &Service| service.mode == Mode::Nat && service.nat.source == NatSource::Auto;
+    if services.iter().any(auto) {
+        for vip in services.iter_mut().flat_map(|service| &mut service.vips) {
+            if vip.ports == Ports::All {
+                vip.ports = Ports::Range(PortRange::new(1, 19_999).unwrap());
+            }
+        }
+    }
+    services
 }
 
 /// Addresses of a service: VIPs from `index` on, so that services never share one; backends out of two prefixes.
@@ -123,81 +180,99 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
         health(),
         backends,
         translation(),
-        5_000u64..=2_592_000_000,
+        (5_000u64..=2_592_000_000, flows()),
     );
-    prop::collection::vec(service, 0..6).prop_map(|services| {
-        let mut names = BTreeSet::new();
-        let unique = services.into_iter().filter(|service| names.insert(service.0.clone()));
-        unique
-            .enumerate()
-            .map(
-                |(index, (name, port, vips, protocol, log2, undeclared, health, backends, translation, idle))| {
-                    let Translation { mode, v6, source, pool } = translation;
-                    let nat = mode == Mode::Nat;
-                    let ip = |v6: bool, net: u16, host: u16| -> IpAddr {
-                        if v6 {
-                            [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into()
-                        } else {
-                            [10, net as u8, (host >> 8) as u8, host as u8].into()
+    prop::collection::vec(service, 0..6)
+        .prop_map(|services| {
+            let mut names = BTreeSet::new();
+            let unique = services.into_iter().filter(|service| names.insert(service.0.clone()));
+            unique
+                .enumerate()
+                .map(
+                    |(
+                        index,
+                        (name, port, vips, protocol, log2, undeclared, health, backends, translation, (idle, flows)),
+                    )| {
+                        let Translation { mode, v6, source, pool } = translation;
+                        let nat = mode == Mode::Nat;
+                        let ip = |v6: bool, net: u16, host: u16| -> IpAddr {
+                            if v6 {
+                                [0x2001, 0xdb8, net, 0, 0, 0, 0, host].into()
+                            } else {
+                                [10, net as u8, (host >> 8) as u8, host as u8].into()
+                            }
+                        };
+                        let vips = (0..vips)
+                            .map(|i| {
+                                let ports = match flows.ports {
+                                    0 if nat => Ports::One(outside_pools(port.wrapping_add(i))),
+                                    0 => Ports::One(outside_pools(port)),
+                                    2 if i == 0 => Ports::All,
+                                    _ => Ports::Range(below_pools(port.wrapping_add(i))),
+                                };
+                                let v6 = if nat { v6 } else { i % 2 == 1 };
+                                Vip {
+                                    ip: ip(v6, 1 + index as u16, i),
+                                    ports,
+                                }
+                            })
+                            .collect::<Vec<_>>();
+                        let backends = backends
+                            .into_iter()
+                            .filter(|((own, _), _)| match mode {
+                                Mode::Nat => *own == v6,
+                                Mode::Dsr => vips.len() > 1 || !own,
+                                Mode::Tunnel => true,
+                            })
+                            .map(|((v6, host), (named, weight, state, own))| {
+                                let free = nat && flows.ports == 0;
+                                let address =
+                                    SocketAddr::new(ip(v6, 0, host), if free { own } else { vips[0].ports.first() });
+                                let name = if named {
+                                    format!("b{}-{host}", u8::from(v6))
+                                } else {
+                                    address.to_string()
+                                };
+                                Backend {
+                                    name: name.into(),
+                                    address,
+                                    weight,
+                                    state,
+                                }
+                            })
+                            .collect();
+                        let floating = |v6| ip(v6, 100 + index as u16, 1);
+                        let source = match source {
+                            0 => NatSource::Auto,
+                            1 => NatSource::Client,
+                            2 => NatSource::Floating(vec![floating(v6)]),
+                            _ => NatSource::Floating(vec![floating(source == 3), floating(source != 3)]),
+                        };
+                        let by_turns = matches!(flows.balance, Balance::RoundRobin | Balance::LeastConnections);
+                        Service {
+                            nat: Nat {
+                                source,
+                                ports: POOLS[pool],
+                            },
+                            idle_timeout: Duration::from_millis(idle),
+                            tunnel: flows.tunnel,
+                            drain_timeout: flows.drain_timeout,
+                            track: flows.track || protocol == Protocol::Tcp || by_turns,
+                            name: name.into(),
+                            vips,
+                            protocol,
+                            mode,
+                            balance: flows.balance,
+                            table_size: RingSize::new(1 << log2).unwrap(),
+                            undeclared,
+                            health,
+                            backends,
                         }
-                    };
-                    let vips = (0..vips)
-                        .map(|i| {
-                            if nat {
-                                SocketAddr::new(ip(v6, 1 + index as u16, i), outside_pools(port.wrapping_add(i)))
-                            } else {
-                                SocketAddr::new(ip(i % 2 == 1, 1 + index as u16, i), outside_pools(port))
-                            }
-                        })
-                        .collect::<Vec<_>>();
-                    let backends = backends
-                        .into_iter()
-                        .filter(|((own, _), _)| if nat { *own == v6 } else { vips.len() > 1 || !own })
-                        .map(|((v6, host), (named, weight, state, own))| {
-                            let address = SocketAddr::new(ip(v6, 0, host), if nat { own } else { vips[0].port() });
-                            let name = if named {
-                                format!("b{}-{host}", u8::from(v6))
-                            } else {
-                                address.to_string()
-                            };
-                            Backend {
-                                name: name.into(),
-                                address,
-                                weight,
-                                state,
-                            }
-                        })
-                        .collect();
-                    let floating = |v6| ip(v6, 100 + index as u16, 1);
-                    let source = match source {
-                        0 => NatSource::Auto,
-                        1 => NatSource::Client,
-                        2 => NatSource::Floating(vec![floating(v6)]),
-                        _ => NatSource::Floating(vec![floating(source == 3), floating(source != 3)]),
-                    };
-                    Service {
-                        nat: Nat {
-                            source,
-                            ports: POOLS[pool],
-                        },
-                        idle_timeout: Duration::from_millis(idle),
-                        tunnel: Default::default(),
-                        drain_timeout: Some(std::time::Duration::from_secs(300)),
-                        track: true,
-                        name: name.into(),
-                        vips,
-                        protocol,
-                        mode,
-                        balance: Balance::Maglev,
-                        table_size: RingSize::new(1 << log2).unwrap(),
-                        undeclared,
-                        health,
-                        backends,
-                    }
-                },
-            )
-            .collect()
-    })
+                    },
+                )
+                .collect()
+        })
+        .prop_map(make_room)
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -296,6 +371,11 @@ fn write_service(text: &mut String, service: &Service) {
         Some(Undeclared::Pass) => writeln!(text, "undeclared = \"pass\"").unwrap(),
         None => {}
     }
+    let drain = service.drain_timeout.map_or("never".to_owned(), duration::format);
+    writeln!(text, "drain-timeout = \"{drain}\"").unwrap();
+    if service.protocol == Protocol::Udp {
+        writeln!(text, "track = {}", service.track).unwrap();
+    }
     writeln!(text, "idle-timeout = \"{}\"", duration::format(service.idle_timeout)).unwrap();
     let source = match &service.nat.source {
         NatSource::Auto => "\"auto\"".to_owned(),
@@ -310,6 +390,14 @@ fn write_service(text: &mut String, service: &Service) {
         text,
         "[service.nat]\nsource = {source}\nports = \"{}\"",
         service.nat.ports
+    )
+    .unwrap();
+    let ((v4, free_v4), (v6, free_v6)) = (service.tunnel.source_v4, service.tunnel.source_v6);
+    writeln!(
+        text,
+        "[service.tunnel]\nsource = [\"{v4}/{}\", \"{v6}/{}\"]",
+        32 - free_v4,
+        128 - free_v6
     )
     .unwrap();
     let health = &service.health;
@@ -462,6 +550,13 @@ const TOKENS: &[&str] = &[
     "[node]\n",
     "mode = \"dsr\"\n",
     "mode = \"nat\"\n",
+    "mode = \"tunnel\"\n",
+    "tunnel",
+    "track",
+    "drain-timeout",
+    "\"192.0.2.1:80-90\"",
+    "\"192.0.2.1:*\"",
+    "\"10.0.0.0/8\"",
     "nat",
     "source",
     "ports",
@@ -493,6 +588,14 @@ const VALUES: &[&str] = &[
     "\"-\"",
     "\"70000-80000\"",
     "\"nat\"",
+    "\"tunnel\"",
+    "\"never\"",
+    "\"0.0.0.0/0\"",
+    "\"::/0\"",
+    "\"10.0.0.0/33\"",
+    "\"192.0.2.10:*\"",
+    "\"[2001:db8::10]:1-65535\"",
+    "\"192.0.2.10:9-8\"",
     "\"fe80::1%2\"",
     "[\"10.0.0.250\", \"10.0.0.251\"]",
     "0xffffffff",

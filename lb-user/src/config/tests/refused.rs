@@ -1,6 +1,8 @@
 //! Every refusal: its place, its message, its hint. Long, as it is one table: a case says more than a rule about cases.
 
+mod many_ports;
 mod nat;
+mod tunnel;
 
 use super::{NODE, SERVICE, read};
 
@@ -202,12 +204,6 @@ fn what_later_versions_have() {
             "`vrrp` is not available in this version",
             "takes: node, admin, service",
         ),
-        in_service(
-            "drain-timeout = \"5m\"\n",
-            (7, 1),
-            "`drain-timeout` is not available in this version",
-            "",
-        ),
         in_health(
             "via = \"service\"\n",
             (8, 1),
@@ -230,13 +226,13 @@ fn what_later_versions_have() {
             "[[service]]\nname = \"web\"\nmode = \"proxy\"\n",
             (5, 8),
             "mode = \"proxy\" is not available in this version",
-            "this version has mode = \"dsr\" or \"nat\"",
+            "this version has mode = \"dsr\" or \"tunnel\" or \"nat\"",
         ),
         in_service(
-            "balance = \"least-connections\"\n",
+            "balance = \"by-requests\"\n",
             (7, 11),
-            "balance = \"least-connections\" is not available in this version",
-            "balance = \"maglev\"",
+            "balance = \"by-requests\" is not available in this version",
+            "balance = \"maglev\" or \"source-hash\" or \"round-robin\" or \"least-connections\"",
         ),
         in_health(
             "kind = \"https\"\n",
@@ -325,6 +321,13 @@ fn wrong_types() {
             "weight = 5",
         ),
         in_backend("state = false\n", (9, 9), "`state` must be a string, not false", ""),
+        in_service(
+            "track = \"false\"\n",
+            (7, 9),
+            "`track` must be true or false, not \"false\"",
+            "track = false",
+        ),
+        in_service("track = 0\n", (7, 9), "`track` must be true or false, not 0", ""),
     ]);
 }
 
@@ -568,6 +571,48 @@ fn services() {
             (7, 16),
             "`idle-timeout` must be a duration in quotes, not 120",
             "idle-timeout = \"120s\"",
+        ),
+        in_service(
+            "drain-timeout = \"999ms\"\n",
+            (7, 17),
+            "`drain-timeout` must be from 1s to 720h",
+            "",
+        ),
+        in_service(
+            "drain-timeout = \"Never\"\n",
+            (7, 17),
+            "\"Never\" is not a duration",
+            "\"never\"",
+        ),
+        in_service(
+            "track = false\n",
+            (7, 9),
+            "`track` is for UDP services",
+            "always keep their backend",
+        ),
+        in_service(
+            "protocol = \"tcp\"\ntrack = true\n",
+            (8, 9),
+            "`track` is for UDP services",
+            "remove it",
+        ),
+        in_service(
+            "protocol = \"udp\"\nbalance = \"round-robin\"\ntrack = false\n",
+            (9, 9),
+            "round-robin keeps track of every flow",
+            "\"source-hash\"",
+        ),
+        in_service(
+            "protocol = \"udp\"\nbalance = \"least-connections\"\ntrack = false\n",
+            (9, 9),
+            "least-connections keeps track of every flow",
+            "remove `track`",
+        ),
+        in_service(
+            "balance = \"source-hsah\"\n",
+            (7, 11),
+            "\"source-hsah\" is not a value of `balance`",
+            "did you mean \"source-hash\"?",
         ),
         in_service(
             &format!("name2 = 1\n{SERVICE}"),

@@ -25,7 +25,7 @@ error: unknown key `tabel-size` in [[service]]
 7 | tabel-size = 64
   | ^^^^^^^^^^
   |
-  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, idle-timeout, undeclared, nat, health, backend
+  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, drain-timeout, idle-timeout, track, undeclared, nat, tunnel, health, backend
 "#,
     );
 }
@@ -68,6 +68,45 @@ error: the ports 25000-34999 of "other" overlap with the ports 20000-29999 of "w
    |         ^^^^^^^^^^^^^
    |
    = help: nat services share their ports, where all name the same, or have ports of their own: set `ports` in [service.nat]
+"#,
+    );
+}
+
+#[test]
+fn ranges_that_overlap_show_both_places() {
+    let first = SERVICE.replace(":80", ":8000-8999");
+    refused(
+        &format!(
+            "{NODE}{first}{}",
+            SERVICE.replace("web", "other").replace(":80", ":8900-9000")
+        ),
+        r#"
+error: VIP 192.0.2.10:8900-9000/tcp overlaps with the ports 8000-8999
+ --> test.toml:9:11
+  |
+5 | address = "192.0.2.10:8000-8999"
+  |           ---------------------- the other ports
+...
+9 | address = "192.0.2.10:8900-9000"
+  |           ^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: one address, port and protocol belongs to one service; a single port of another may lie in a range
+"#,
+    );
+}
+
+#[test]
+fn a_prefix_that_is_too_short_is_told_which_part_to_take() {
+    refused(
+        &format!("{NODE}{SERVICE}[service.tunnel]\nsource = [\"2001:db8::/64\"]\n"),
+        r#"
+error: 2001:db8::/64 leaves 64 bits to the flow, and at most 32 vary
+ --> test.toml:8:11
+  |
+8 | source = ["2001:db8::/64"]
+  |           ^^^^^^^^^^^^^^^
+  |
+  = help: take a part of it: "2001:db8::/96"
 "#,
     );
 }

@@ -31,27 +31,15 @@ fn nobody_to_serve() {
 }
 
 #[test]
-fn draining_cuts_in_dsr() {
-    let text = format!(
-        "{NODE}{SERVICE}{BACKEND}{}state = \"drain\"\n",
-        BACKEND.replace(".6", ".7")
-    );
-    one(
-        &text,
-        11,
-        9,
-        "in this version dsr cannot tell old connections from new ones: they are cut",
-    );
-}
-
-#[test]
-fn draining_in_nat_cuts_nobody() {
-    let nat = SERVICE.replace("dsr", "nat");
-    let text = format!(
-        "{NODE}{nat}{BACKEND}{}state = \"drain\"\n",
-        BACKEND.replace(".6:80", ".7:8080")
-    );
-    assert_eq!(warnings(&text), []);
+fn draining_cuts_nobody() {
+    for mode in ["dsr", "tunnel", "nat"] {
+        let text = format!(
+            "{NODE}{}{BACKEND}{}state = \"drain\"\n",
+            SERVICE.replace("dsr", mode),
+            BACKEND.replace(".6", ".7")
+        );
+        assert_eq!(warnings(&text), []);
+    }
 }
 
 #[test]

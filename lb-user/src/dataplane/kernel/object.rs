@@ -96,8 +96,22 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
-    for entry in [BALANCER, SWEEP] {
+    for entry in [BALANCER, SWEEP, "fulcrum_full"] {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
+    }
+    {
+        let full = xdp(&mut program, "fulcrum_full")?
+            .fd()
+            .map_err(LoadError::program("load"))?
+            .try_clone()
+            .map_err(|e| LoadError::map("STAGES", e))?;
+        let mut stages: aya::maps::ProgramArray<MapData> = program
+            .take_map("STAGES")
+            .ok_or_else(|| LoadError::map("STAGES", "missing"))?
+            .try_into()
+            .map_err(|e: aya::maps::MapError| LoadError::map("STAGES", e))?;
+        stages.set(0, &full, 0).map_err(|e| LoadError::map("STAGES", e))?;
+        std::mem::forget(stages);
     }
     Ok(program)
 }

@@ -198,7 +198,10 @@ mod tests {
                     |interface: &Interface| interface.addresses.iter().any(|(ip, _)| *ip == backend.address.ip());
                 assert!(host.interfaces.iter().any(owns), "{}", backend.address);
                 assert!(
-                    service.vips.iter().all(|vip| listens(index).contains(vip)),
+                    service
+                        .vips
+                        .iter()
+                        .all(|vip| listens(index).iter().any(|&listens| vip.contains(listens))),
                     "{:?}",
                     service.vips
                 );
