@@ -37,16 +37,19 @@ pub(crate) fn decap(packet: Packet) -> Option<()> {
     congestion(&packet, l3 + bytes, next, tos)?;
     let addresses = packet.read::<u64>(0)?;
     let rest = packet.read::<u32>(8)?;
-    let tags = if l3 > 14 { packet.read::<u64>(12)? } else { 0 };
+    // Not a word of 8 bytes where there is one tag: the header inside lies behind it.
+    let tags = [packet.read::<u32>(12)?, packet.read::<u32>(16)?];
     let packet = if bytes == Ipv4::SHORTEST {
         packet.grow(-(Ipv4::SHORTEST as i32)).ok()?
     } else {
         packet.grow(-(Ipv6::LEN as i32)).ok()?
     };
-    if l3 > 14 {
-        let place = packet.peek_mut::<u64>(12)?;
-        // SAFETY: `peek` checked it.
-        unsafe { place.write_unaligned(tags) };
+    for (i, tag) in tags.into_iter().enumerate() {
+        if l3 >= 18 + i * 4 {
+            let place = packet.peek_mut::<u32>(12 + i * 4)?;
+            // SAFETY: `peek` checked it.
+            unsafe { place.write_unaligned(tag) };
+        }
     }
     let (a, b, c) = (
         packet.peek_mut::<u64>(0)?,

@@ -148,6 +148,9 @@ impl Seen {
         }
         // Of a first fragment, TCP and UDP say how long all of the packet is.
         let length = if self.part == 1 {
+            if self.length() < l4::shortest(self.protocol()) {
+                return Err(Stop::Drop(DropReason::Truncated));
+            }
             usize::from(u16::MAX)
         } else {
             self.length()
@@ -489,7 +492,8 @@ extern "C" fn fulcrum_forward(ctx: *mut xdp_md) -> u32 {
         )
     });
     match sent {
-        Err(Stop::TooBig(mtu)) if seen.mentions == 0 => icmp::too_big(ctx, mtu),
+        // Nobody is told of what only belongs to something else (RFC 1122 §3.2.2).
+        Err(Stop::TooBig(mtu)) if seen.mentions == 0 && !seen.is_later() => icmp::too_big(ctx, mtu),
         sent => Outcome::of(sent).raw(),
     }
 }

@@ -50,7 +50,7 @@ fn fulcrum(ctx: XdpContext) -> u32 {
     match fast::ingress(Packet::new(&ctx)) {
         Ok(sent) => sent.action(),
         Err(Stop::Pass) => xdp_action::XDP_PASS,
-        Err(Stop::Drop(reason)) => stats::dropped(reason as u32),
+        Err(Stop::Drop(reason)) => transmit::refuse(&Packet::new(&ctx), reason as u32),
         Err(Stop::More | Stop::TooBig(_)) => {
             // SAFETY: it does not return, but where the place is empty.
             unsafe { maps::STAGES.tail_call(&ctx, STAGE_FULL) };
@@ -68,7 +68,7 @@ fn fulcrum_full(ctx: XdpContext) -> u32 {
             if reason == DropReason::Inconsistent as u32 {
                 fulcrum_report();
             }
-            stats::dropped(reason)
+            transmit::refuse(&Packet::new(&ctx), reason)
         }
     }
 }

@@ -146,7 +146,7 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let now = now();
     match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
-            if entry.member() == verdict.serve && !matches!(ask.packet(), Packet::Mention) =>
+            if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.packet(), Packet::Mention) =>
         {
             hear(place, entry, ask.said(), now);
         }

@@ -1,5 +1,6 @@
 //! Sending: the Ethernet header, and the way out.
 
+use aya_ebpf::bindings::xdp_action;
 use lb_common::backend::{MacFlags, Nic};
 use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
@@ -7,6 +8,7 @@ use network_types::eth::EthHdr;
 
 use crate::maps::{NICS, PORTS};
 use crate::packet::Packet;
+use crate::stats;
 use crate::verdict::{Sent, Step, Stop};
 use lb_common::parse::field;
 
@@ -26,6 +28,17 @@ pub(crate) fn for_this_node(packet: &Packet) -> Step<*mut EthHdr> {
         Some(nic) if nic.is_addressed(interface, head) => Ok(eth),
         _ => Err(Stop::Pass),
     }
+}
+
+/// The action for a packet that is dropped for the reason with this code: one that was not sent to this node passes.
+#[inline(always)]
+pub(crate) fn refuse(packet: &Packet, code: u32) -> u32 {
+    // By then it may have another header already.
+    let late = code == DropReason::NoEgress as u32;
+    if !late && matches!(for_this_node(packet), Err(Stop::Pass)) {
+        return xdp_action::XDP_PASS;
+    }
+    stats::dropped(code)
 }
 
 /// Was the packet sent to this node? As [`for_this_node`], for one that goes to a member.

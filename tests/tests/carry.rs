@@ -15,11 +15,12 @@ use lb_common::addr::{Ipv4Be, Ipv6Be, Mac, PortBe};
 use lb_common::backend::MacFlags;
 use lb_common::flow::Ports;
 use lb_common::hash::Seed;
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::layout;
 use lb_common::limits::FLOW_TABLE;
 use lb_common::nat::{Event, NatKey, Side, Stamp, Ticks, Translation, ticks};
 use lb_common::service::feature;
+use lb_common::slot::Entry;
 use lb_tests::gate::{self, Gate};
 use lb_tests::lab::{LabTurn, fulcrum};
 use lb_tests::node::{DEADLINE, Node, refused};
@@ -358,6 +359,11 @@ impl Tables {
     }
 }
 
+/// `FLOWS` or `TRACKED`.
+fn entries(folder: &Path, name: &str) -> aya::maps::HashMap<MapData, NatKey, Entry> {
+    pinned(folder, name).try_into().unwrap()
+}
+
 /// Every lease has its flow, and every flow its lease.
 fn whole([flows, leases]: &[HashMap<NatKey, Translation>; 2]) -> bool {
     let turned = |a: &HashMap<NatKey, Translation>, b: &HashMap<NatKey, Translation>| {
@@ -380,6 +386,13 @@ async fn tables_of_flows_change_their_size() {
     let mut small = Tables::of(&folder(&node, 4096));
     for number in 0..3000 {
         small.put(number, established(10));
+    }
+    // What is known of other flows.
+    let known = ["FLOWS", "TRACKED"].map(|name| (name, pinned(&folder(&node, 4096), name)));
+    for (number, (name, _)) in known.iter().enumerate() {
+        let mut entries = entries(&folder(&node, 4096), name);
+        let entry = Entry::new(MemberIndex(number as u16 + 1), now());
+        entries.insert(keys(number as u32).0, entry, 0).unwrap();
     }
     // Flows that are over, or being ended, are not worth the way.
     small.put(5000, Stamp::opened(now() - 100));
@@ -423,6 +436,13 @@ async fn tables_of_flows_change_their_size() {
         expected[1].len()
     );
     assert!(whole(&large.contents()));
+    for (number, (name, _)) in known.iter().enumerate() {
+        let there: Vec<_> = entries(&folder(&node, 8192), name).iter().map(Result::unwrap).collect();
+        let [(key, entry)] = there[..] else {
+            panic!("{name}: {there:?}");
+        };
+        assert_eq!((key, entry.member().0), (keys(number as u32).0, number as u16 + 1));
+    }
     assert_eq!(folders(&pin_dir), [folder(&node, 8192)]);
     assert_eq!(lock.attachments().unwrap(), links, "the program was swapped in place");
     assert!(!held(&pin_dir));
@@ -447,9 +467,12 @@ async fn tables_of_flows_change_their_size() {
     fs::create_dir(&again).unwrap();
     for map in layout::maps(8192) {
         match map.name {
-            "NAT" | "NAT_REPLY" => {}
+            "NAT" | "NAT_REPLY" | "FLOWS" | "TRACKED" => {}
             shared => pinned(&folder(&node, 8192), shared).pin(again.join(shared)).unwrap(),
         }
+    }
+    for (name, map) in &known {
+        map.pin(again.join(name)).unwrap();
     }
     small.flows.pin(again.join("NAT")).unwrap();
     small.leases.pin(again.join("NAT_REPLY")).unwrap();

@@ -273,7 +273,7 @@ async fn ports_beside_clients_own_run_out_too() {
     let service = &mut config.services[0];
     service.nat.source = NatSource::Client;
     service.vips.push(other);
-    service.vips.extend(more);
+    service.vips.extend(more.map(lb_user::model::Vip::from));
     let mut node = Node::with(config).await;
     let to = |port: u16| {
         let mut flow = WEB(4000);

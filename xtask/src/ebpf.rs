@@ -212,7 +212,7 @@ mod tests {
     fn every_difference_has_its_own_message() {
         let built = note("s", "b", "rustc 1.95.0 (x)");
         let same = digests("o", "b");
-        let message = |committed: &Note, on_disk| difference(Some(committed), on_disk, &built).unwrap_or_default();
+        let message = |committed: &Note, on_disk: &_| difference(Some(committed), on_disk, &built).unwrap_or_default();
         assert_eq!(message(&built, &same), "");
         assert_eq!(
             difference(Some(&note("s", "b", "rustc 1.96.0 (y)")), &same, &built),

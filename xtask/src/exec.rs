@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Error, Result, bail};
 
@@ -15,6 +15,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{}: {status}", shown(command));
     }
     Ok(())
+}
+
+/// Starts a command; whoever waits for its end judges it.
+pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
+    command.spawn().with_context(|| shown(command))
 }
 
 /// Becomes a command: its signals, its end and its exit code are this process's. Comes back only with an error.
@@ -88,6 +93,8 @@ mod tests {
         assert_eq!(error.to_string(), r"false plain 'two words' 'it'\''s': exit status: 1");
         let error = output(&mut Command::new("/no/such/program")).unwrap_err();
         assert_eq!(error.to_string(), "/no/such/program");
+        let error = spawn(Command::new("/no/such/program").arg("a")).unwrap_err();
+        assert_eq!(error.to_string(), "/no/such/program a");
         let error = replace(Command::new("/no/such/program").arg("a b"));
         assert_eq!(error.to_string(), "/no/such/program 'a b'");
     }

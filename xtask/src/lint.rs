@@ -15,6 +15,9 @@ pub(crate) struct Args {}
 pub(crate) fn run(_: &Args) -> Result<()> {
     let mut parts = Parts::new("lint");
     parts.run("fmt", || exec::run(&mut cargo(["fmt", "--all", "--check"])));
+    parts.run("fmt: fuzz", || {
+        exec::run(&mut cargo(["fmt", "--manifest-path=fuzz/Cargo.toml", "--check"]))
+    });
     parts.run("clippy", || {
         let mut clippy = cargo(["clippy", "--quiet", "--locked", "--all-targets"]);
         clippy.args([
@@ -24,6 +27,10 @@ pub(crate) fn run(_: &Args) -> Result<()> {
             "--package=lb-tests",
         ]);
         exec::run(clippy.args(["--", "-Dwarnings"]))
+    });
+    parts.run("clippy: fuzz", || {
+        let mut clippy = cargo(["clippy", "--quiet", "--all-targets"]);
+        exec::run(workspace::of_fuzz(&mut clippy).args(["--", "-Dwarnings"]))
     });
     const EBPF: &str = "clippy: lb-ebpf";
     match tools::rust_src(&tools::sysroot()?) {

@@ -4,6 +4,7 @@ mod bench;
 mod bpf;
 mod ebpf;
 mod exec;
+mod fuzz;
 mod lab;
 mod layers;
 mod lint;
@@ -11,6 +12,7 @@ mod parts;
 mod privilege;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,8 +32,10 @@ enum Verb {
     Setup(setup::Args),
     Lab(lab::Args),
     Test(test::Args),
+    Vm(vm::Args),
     Bench(bench::Args),
     Lint(lint::Args),
+    Fuzz(fuzz::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
 }
@@ -41,8 +45,10 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&args),
         Verb::Lab(args) => lab::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Lint(args) => lint::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };

@@ -39,6 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         test.args(["--package=lb-common", "--package=lb-user", "--package=xtask", "--"]);
         exec::run(test.args(&args.filters))
     });
+    parts.run("fuzz targets: the corpus, and what is made of it", || {
+        let mut test = cargo(["test", "--no-fail-fast"]);
+        exec::run(workspace::of_fuzz(&mut test).arg("--").args(&args.filters))
+    });
     let mut built = None;
     parts.run("build: tests, fulcrum", || {
         built = Some(build()?);

@@ -24,6 +24,11 @@ pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
     command
 }
 
+/// Makes a cargo command one about fuzz/, a workspace of its own, with the same folder for what is built.
+pub(crate) fn of_fuzz(command: &mut Command) -> &mut Command {
+    command.args(["--manifest-path=fuzz/Cargo.toml", "--target-dir=target", "--locked"])
+}
+
 /// A program that cargo has built.
 #[derive(Clone, Debug)]
 pub(crate) struct Built {

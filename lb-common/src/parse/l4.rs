@@ -141,6 +141,17 @@ pub const fn checksum_at(protocol: u8) -> usize {
     if protocol == protocol::TCP { 16 } else { 6 }
 }
 
+/// Bytes of the shortest header.
+#[inline(always)]
+#[must_use]
+pub const fn shortest(protocol: u8) -> usize {
+    if protocol == protocol::TCP {
+        TcpHdr::LEN
+    } else {
+        UdpHdr::LEN
+    }
+}
+
 /// Do headers of this protocol begin with two ports?
 #[inline(always)]
 #[must_use]

@@ -19,12 +19,13 @@
 //! | a sweep | entries that agree or are dead go; slot stable if none is left |
 //! | a manager starts | grace; windows begin |
 //!
-//! Members may die and come back within one change, before its slots are written. An entry is removed or replaced by who
-//! has claimed it only (see [`decide`](lb_common::slot::decide)). With [`feature::STAGES`] others act between a packet's
-//! look at its slot, at its entry, its claim and its write; one packet at a time is interrupted so.
+//! Some members may die and others come back within one change, before its slots are written; between the death of a
+//! member and its own return there is a grace period always. An entry is removed or replaced by who has claimed it only
+//! (see [`decide`](lb_common::slot::decide)). With [`feature::STAGES`] others act between a packet's look at its slot, at
+//! its entry, its claim and its write; one packet at a time is interrupted so.
 //!
-//! The search goes 10 steps deep, or as many as the environment variable `FULCRUM_MODEL_DEPTH` says: 14 take minutes and
-//! a gigabyte.
+//! The search goes 10 steps deep, or as many as the environment variable `FULCRUM_MODEL_DEPTH` says: 13 take a minute and
+//! 300 MB for each test that runs at the same time.
 
 mod manager;
 mod number;

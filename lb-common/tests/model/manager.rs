@@ -40,11 +40,13 @@ impl<R: Rules> Model<R> {
                 if self.has(feature::DIE) {
                     self.deaths(state, sink);
                 }
-                if self.has(feature::RECOVER) && self.is_graced(state) {
-                    self.returns(state, sink);
+            }
+            Manager::Forgetting(member, done) => {
+                self.forget(state, member, done, sink);
+                if self.has(feature::DIE) && done % 2 == 0 {
+                    self.deaths(state, sink);
                 }
             }
-            Manager::Forgetting(member, done) => self.forget(state, member, done, sink),
             Manager::Swept(left) => {
                 let mut next = State {
                     manager: Manager::Idle,
@@ -229,7 +231,10 @@ impl<R: Rules> Model<R> {
         for member in state.alive.members() {
             let mut next = State {
                 alive: state.alive.without(member),
-                manager: Manager::Slots,
+                manager: match state.manager {
+                    Manager::Forgetting(..) => state.manager,
+                    _ => Manager::Slots,
+                },
                 ..*state
             };
             for flow in &mut next.flows {

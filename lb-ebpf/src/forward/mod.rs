@@ -16,6 +16,7 @@ use crate::maps::Maps;
 use crate::packet::Packet;
 use crate::stats;
 use crate::track::{self, Ask};
+use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
 
 /// The network header of a packet, as far as what goes around it follows from it.
@@ -50,7 +51,7 @@ pub(crate) fn direct(
     segment: Segment,
     bytes: usize,
 ) -> Step<Sent> {
-    let index = member(service, hash, key, segment)?;
+    let index = member(&packet, service, hash, key, segment)?;
     let chosen = select::member(&Maps, service, index)?;
     let sent = match service.mode() {
         Some(Mode::Dsr) => dsr::send(&packet, &chosen)?,
@@ -63,13 +64,21 @@ pub(crate) fn direct(
 
 /// The member of a flow. Where the slot is stable, which it is but for a while after a change, nothing is looked up.
 #[inline(always)]
-fn member(service: Decision, hash: u64, key: impl Into<NatKey>, segment: Segment) -> Step<MemberIndex> {
+fn member(
+    packet: &Packet,
+    service: Decision,
+    hash: u64,
+    key: impl Into<NatKey>,
+    segment: Segment,
+) -> Step<MemberIndex> {
     if service.choice().is_hash() {
         let slot = select::slot(&Maps, service, hash)?;
         if slot.is_stable() {
             return Ok(slot.current());
         }
     }
+    // What another node gets is not written down here.
+    transmit::for_this_node(packet)?;
     let ask = Ask::new(key.into(), service, hash, segment.packet(), segment.said());
     Ok(track::member(&ask))
 }

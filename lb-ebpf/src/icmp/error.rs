@@ -27,6 +27,15 @@ use crate::verdict::{Outcome, Sent, Step, Stop};
 /// Bytes of an ICMP header of either version.
 const HEADER: usize = 8;
 
+/// Bytes of the transport header that are always quoted (RFC 792).
+const QUOTED: usize = 8;
+
+/// Offset of what lies behind the packet.
+#[inline(always)]
+const fn end(seen: &Seen) -> usize {
+    seen.l3() + seen.total as usize
+}
+
 /// Is it an error message (RFC 1122 §3.2.2, RFC 4443 §2.1)?
 #[inline(always)]
 pub(super) const fn is_error(seen: &Seen, kind: u8) -> bool {
@@ -95,9 +104,13 @@ fn to_backend(packet: &Packet, seen: &Seen, quote: &Quote, entry: *mut Translati
     let flow = unsafe { &*entry };
     let known = select::backend_of(&Maps, flow, quote.flow.protocol as u8);
     let (id, member) = known.ok_or(Stop::Drop(DropReason::NoBackend))?;
+    let next_hop = read_once(&member.next_hop);
+    if next_hop.flags() & MacFlags::RESOLVED == 0 {
+        return Err(Stop::Drop(DropReason::Unresolved));
+    }
     translate(packet, seen, quote, flow, false)?;
     stats::forwarded(id, seen.bytes as usize, false);
-    Ok((read_once(&member.next_hop), read_once(&member.local), member.interface))
+    Ok((next_hop, read_once(&member.local), member.interface))
 }
 
 /// Reads what the error quotes: the network header, without options or extension headers, and the ports.
@@ -116,6 +129,10 @@ fn quote(packet: &Packet, seen: &Seen) -> Option<Quote> {
         (ip.source, ip.destination, ip.next, l3 + Ipv6::LEN)
     };
     if !l4::has_ports(protocol) {
+        return None;
+    }
+    // What lies behind the packet is nobody's.
+    if l4 + QUOTED > end(seen) {
         return None;
     }
     let ports = packet.read::<Ports>(l4)?;
@@ -154,7 +171,10 @@ fn translate(packet: &Packet, seen: &Seen, quote: &Quote, flow: &Translation, hi
         change.of(word(place.read_unaligned()), word(ports));
         place.write_unaligned(ports);
     }
-    if let Some(check) = packet.peek_mut::<u16>(quote.l4 + l4::checksum_at(protocol)) {
+    let at = quote.l4 + l4::checksum_at(protocol);
+    if at + 2 <= end(seen)
+        && let Some(check) = packet.peek_mut::<u16>(at)
+    {
         // SAFETY: `peek` checked it.
         unsafe {
             let before = check.read_unaligned();

@@ -157,7 +157,7 @@ fn reload_refused(refused: &ReloadRefused) -> Problem {
 fn override_refused(refused: &OverrideRefused) -> Problem {
     let status = match refused {
         OverrideRefused::Unknown(_) => StatusCode::NOT_FOUND,
-        OverrideRefused::Crowded(_) => StatusCode::CONFLICT,
+        OverrideRefused::Crowded(_) | OverrideRefused::Leaving(_) => StatusCode::CONFLICT,
         OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Problem::new(status, refused.to_string())

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use lb_common::addr::Mac;
 use lb_common::nat::Phase;
+use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -115,6 +116,9 @@ fn status() -> model::Status {
         probes: None,
         next_hop,
         slots: 8192,
+        leaving: name == "web2",
+        known_flows: 9,
+        cut_flows: 2,
         counters,
     };
     let hop = model::Reached {
@@ -154,6 +158,11 @@ fn status() -> model::Status {
             mode: Mode::Nat,
             balance: Balance::Maglev,
             table_size: 16384,
+            slots: model::SlotStates {
+                stable: 16000,
+                moving: 284,
+                settled: 100,
+            },
             backends: vec![
                 backend("web1", "10.0.0.6:80", Health::Up, Ok(hop), counters),
                 backend(
@@ -165,6 +174,15 @@ fn status() -> model::Status {
                 ),
             ],
         }],
+        flows: model::FlowTables {
+            flows: model::FlowTable {
+                entries: 12,
+                capacity: 262_144,
+                written: 90,
+                no_room: 3,
+            },
+            tracked: model::FlowTable::default(),
+        },
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
@@ -189,6 +207,16 @@ fn explain(flow: FlowQuery) -> model::Explanation {
             hash: 0x0123_4567_89ab_cdef,
             slot: 3567,
             slots: 16384,
+            state: model::SlotState::Moving,
+            tracked: true,
+        },
+        84 => model::Explanation::Undecided {
+            service: "web".into(),
+            by: Choice::Least,
+            otherwise: Some(model::Otherwise {
+                backend: "web1".into(),
+                address: "10.0.0.6:80".parse().unwrap(),
+            }),
         },
         81 => model::Explanation::Dropped {
             service: "web".into(),

@@ -59,7 +59,7 @@ pub fn build(members: &[Candidate], size: RingSize, seed: Seed) -> Option<Box<[M
 }
 
 /// Those with a weight, by address; at most `slots` of them.
-fn eligible(members: &[Candidate], slots: usize) -> Vec<Candidate> {
+pub(super) fn eligible(members: &[Candidate], slots: usize) -> Vec<Candidate> {
     let mut eligible: Vec<Candidate> = members.iter().filter(|m| m.weight > 0).copied().collect();
     if eligible.len() > slots {
         eligible.sort_unstable_by_key(|m| (std::cmp::Reverse(m.weight), m.address, m.index));

@@ -7,6 +7,7 @@ use lb_common::hash::Seed;
 use lb_common::id::MemberIndex;
 
 use super::maglev::{self, Candidate};
+use super::smooth;
 use crate::model::RingSize;
 
 /// Remembers the rings of the last round, so that planning a node costs what its *changed* services cost.
@@ -19,12 +20,22 @@ pub struct Rings {
     kept: HashMap<Recipe, Kept>,
 }
 
+/// In which order members get the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// So that few slots change hands when members do: [`maglev`].
+    Maglev,
+    /// One after the other, as evenly as weights allow: [`smooth`].
+    Smooth,
+}
+
 /// All that a ring is a function of, except the seed. Candidates are in the order given: callers pass them in a stable
 /// order, and a different order only costs one more build.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Recipe {
     members: Box<[Candidate]>,
     log2: u8,
+    order: Order,
 }
 
 #[derive(Debug)]
@@ -43,16 +54,23 @@ impl Rings {
         }
     }
 
-    /// The ring of `size` slots over `members`, as [`maglev::build`] makes it.
-    pub fn ring(&mut self, members: &[Candidate], size: RingSize) -> Option<Arc<[MemberIndex]>> {
+    /// The ring of `size` slots over `members`, as [`maglev::build`] or [`smooth::build`] makes it.
+    pub fn ring(&mut self, members: &[Candidate], size: RingSize, order: Order) -> Option<Arc<[MemberIndex]>> {
         let recipe = Recipe {
             members: members.into(),
             log2: size.log2(),
+            order,
         };
         let seed = self.seed;
-        let kept = self.kept.entry(recipe).or_insert_with(|| Kept {
-            ring: maglev::build(members, size, seed).map(Arc::from),
-            used: true,
+        let kept = self.kept.entry(recipe).or_insert_with(|| {
+            let ring = match order {
+                Order::Maglev => maglev::build(members, size, seed),
+                Order::Smooth => smooth::build(members, size),
+            };
+            Kept {
+                ring: ring.map(Arc::from),
+                used: true,
+            }
         });
         kept.used = true;
         kept.ring.clone()
@@ -88,22 +106,25 @@ mod tests {
             weight: 1,
             index: MemberIndex(1),
         }];
-        let first = rings.ring(&a, RingSize::DEFAULT).unwrap();
+        let first = rings.ring(&a, RingSize::DEFAULT, Order::Maglev).unwrap();
         rings.end_round();
-        let again = rings.ring(&a, RingSize::DEFAULT).unwrap();
+        let again = rings.ring(&a, RingSize::DEFAULT, Order::Maglev).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
 
         let heavier = [Candidate { weight: 2, ..a[0] }];
-        assert!(rings.ring(&heavier, RingSize::DEFAULT).is_some());
-        assert_eq!(rings.ring(&[], RingSize::DEFAULT), None);
+        assert!(rings.ring(&heavier, RingSize::DEFAULT, Order::Maglev).is_some());
+        assert_eq!(rings.ring(&[], RingSize::DEFAULT, Order::Maglev), None);
         assert_eq!(rings.len(), 3);
         rings.end_round();
         assert_eq!(rings.len(), 3);
-        assert!(rings.ring(&heavier, RingSize::DEFAULT).is_some());
+        assert!(rings.ring(&heavier, RingSize::DEFAULT, Order::Maglev).is_some());
         rings.end_round();
         assert_eq!(rings.len(), 1, "what this round did not ask for is gone");
         rings.end_round();
         assert!(rings.is_empty());
-        assert!(!Arc::ptr_eq(&first, &rings.ring(&a, RingSize::DEFAULT).unwrap()));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &rings.ring(&a, RingSize::DEFAULT, Order::Maglev).unwrap()
+        ));
     }
 }

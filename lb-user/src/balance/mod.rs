@@ -6,9 +6,10 @@
 mod apportion;
 pub mod maglev;
 mod memo;
+pub mod smooth;
 
 pub use maglev::{Candidate, build};
-pub use memo::Rings;
+pub use memo::{Order, Rings};
 
 #[cfg(test)]
 mod tests;

@@ -57,11 +57,6 @@ async fn run(args: &Backend, patch: BackendPatch) -> Result<ExitCode> {
     } else {
         super::print(&text(&done))?;
     }
-    if patch.state == Some(AdminState::Drain) {
-        eprintln!(
-            "warning: in this version dsr cannot tell old connections from new ones: those of the slots that move are cut"
-        );
-    }
     if let Some(fault) = &done.overrides_fault {
         eprintln!("warning: {fault}");
     }

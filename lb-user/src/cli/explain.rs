@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::args::Explain as Args;
 use super::status::client;
-use crate::api::types::{Explanation, KnownFlow, Phase, Verdict};
+use crate::api::types::{Explanation, KnownFlow, Otherwise, Phase, Verdict};
 use crate::model::status::FlowQuery;
 
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
@@ -38,6 +38,8 @@ fn text(explanation: &Explanation) -> String {
             hash,
             slot,
             slots,
+            slot_state,
+            tracked,
             known,
         } => {
             let why = match known {
@@ -45,9 +47,31 @@ fn text(explanation: &Explanation) -> String {
                     "the flow is known ({}), and stays where it is: {backend} sees {source} as the client",
                     words(*phase)
                 ),
-                None => format!("the flow's keyed hash is {hash}: slot {slot} of {slots}, which {backend} serves"),
+                None => {
+                    let whose = match (tracked, slot_state.as_str()) {
+                        (true, state) => format!("which is {state}; the flow is known, and stays with {backend}"),
+                        (false, "stable") => format!("which {backend} serves"),
+                        (false, state) => {
+                            format!("which is {state}; the flow is not known, so it belongs to {backend}")
+                        }
+                    };
+                    format!("the flow's keyed hash is {hash}: slot {slot} of {slots}, {whose}")
+                }
             };
             format!("{service}/{backend} ({address}), by {mode}\n  {why}\n")
+        }
+        Verdict::Undecided { service, by, otherwise } => {
+            let by = if by == "load" {
+                "the less loaded of two backends gets it"
+            } else {
+                "the backend whose turn it is gets it"
+            };
+            let otherwise = otherwise
+                .as_ref()
+                .map_or_else(String::new, |Otherwise { backend, address }| {
+                    format!("; a packet that does not open it goes to {backend} ({address}), by its hash")
+                });
+            format!("{service}, by its first packet\n  the flow is not known: {by}{otherwise}\n")
         }
         Verdict::Dropped { service, reason, slot } => {
             format!("dropped: {reason}\n  the flow belongs to {service}, slot {slot}\n")

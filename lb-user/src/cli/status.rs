@@ -10,7 +10,8 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, BackendStatus, Health, Protocol, ServiceStatus, Status, UnattachedInterface, XdpMode,
+    AdminState, BackendStatus, FlowTable, Health, Protocol, ServiceStatus, SlotStates, Status, UnattachedInterface,
+    XdpMode,
 };
 use crate::config;
 
@@ -82,6 +83,21 @@ fn text(status: &Status) -> String {
         text.push('\n');
         text.push_str(&service_text(service));
     }
+    for (name, table) in [("known", status.flows.flows), ("tracked", status.flows.tracked)] {
+        if table.entries > 0 || table.no_room > 0 {
+            let FlowTable {
+                entries,
+                capacity,
+                no_room,
+                ..
+            } = table;
+            let _ = write!(text, "\n{name} flows: {entries} of {capacity}");
+            let _ = match no_room {
+                0 => writeln!(text),
+                times => writeln!(text, "; {times} times there was no room"),
+            };
+        }
+    }
     let drops: Vec<String> = status
         .drops
         .iter()
@@ -120,9 +136,14 @@ fn service_text(service: &ServiceStatus) -> String {
         "SHARE",
         "PACKETS",
         "NEW FLOWS",
+        "KNOWN",
         "PORTS",
         "HEALTH",
     ];
+    let SlotStates { moving, settled, .. } = service.slot_states;
+    if moving + settled > 0 {
+        let _ = writeln!(text, "  {moving} slots are moving, {settled} are settled");
+    }
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(service.backends.iter().map(|backend| row(backend, service)));
     if service.backends.iter().all(|backend| backend.nat.is_none()) {
@@ -130,16 +151,26 @@ fn service_text(service: &ServiceStatus) -> String {
             row.remove(PORTS);
         }
     }
+    let mut right = vec![3, 4, 5, 6, KNOWN];
+    if service.backends.iter().all(|backend| backend.known_flows == 0) {
+        right.pop();
+        for row in &mut rows {
+            row.remove(KNOWN);
+        }
+    }
     if service.backends.is_empty() {
         text.push_str("  no backends\n");
     } else {
-        text.push_str(&columns(&rows, &[3, 4, 5, 6]));
+        text.push_str(&columns(&rows, &right));
     }
     text
 }
 
+/// The column of flows that are known.
+const KNOWN: usize = 7;
+
 /// The column of `nat` alone.
-const PORTS: usize = 7;
+const PORTS: usize = 8;
 
 fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
     let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
@@ -159,6 +190,15 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         AdminState::Drain => format!("{}; {}", in_force(&"draining", in_file), row_health(backend)),
         AdminState::Disabled => in_force(&"disabled", in_file),
     };
+    let health = if backend.leaving {
+        format!("leaving: {health}")
+    } else {
+        health
+    };
+    let health = match backend.cut_flows {
+        0 => health,
+        cut => format!("{health}; {cut} flows were cut"),
+    };
     vec![
         String::new(),
         backend.name.clone(),
@@ -167,6 +207,7 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         format!("{share:.1}%"),
         backend.packets.to_string(),
         new_flows,
+        backend.known_flows.to_string(),
         ports,
         health,
     ]
@@ -196,7 +237,7 @@ pub(super) fn row_health(backend: &BackendStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{InterfaceStatus, NextHop, VipStatus};
+    use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
 
     #[test]
     fn people_see_what_matters() {
@@ -220,6 +261,9 @@ mod tests {
             new_flows: 2,
             reply_packets: 0,
             reply_bytes: 0,
+            leaving: false,
+            known_flows: 0,
+            cut_flows: 0,
             nat: None,
         };
         let status = Status {
@@ -243,6 +287,11 @@ mod tests {
                 mode: "dsr".to_owned(),
                 balance: "maglev".to_owned(),
                 table_size: 16384,
+                slot_states: SlotStates {
+                    stable: 16100,
+                    moving: 280,
+                    settled: 4,
+                },
                 backends: vec![
                     backend("web1", Health::Up, "connected in 0.3 ms", true),
                     backend("web2", Health::Down, "connection refused", true),
@@ -255,6 +304,13 @@ mod tests {
                         ..backend("web4", Health::Up, "connected in 0.3 ms", true)
                     },
                     BackendStatus {
+                        leaving: true,
+                        state: AdminState::Drain,
+                        known_flows: 12,
+                        cut_flows: 7,
+                        ..backend("web0", Health::Up, "connected in 0.3 ms", true)
+                    },
+                    BackendStatus {
                         state: AdminState::Disabled,
                         ..backend("web5", Health::Unknown, "not probed while disabled", true)
                     },
@@ -264,6 +320,15 @@ mod tests {
                     },
                 ],
             }],
+            flows: FlowTables {
+                flows: FlowTable {
+                    entries: 12,
+                    capacity: 262_144,
+                    written: 90,
+                    no_room: 3,
+                },
+                tracked: FlowTable::default(),
+            },
             drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
             refused_reload: None,
             fault: Some("map RING is full".to_owned()),
@@ -276,13 +341,17 @@ FAULT: map RING is full
 OVERRIDES: they would be forgotten
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
-  BACKEND  ADDRESS           WEIGHT  SHARE  PACKETS  NEW FLOWS  HEALTH
-  web1     10.0.0.6:80            1  50.0%        5          2  up: connected in 0.3 ms
-  web2     10.0.0.6:80            1  50.0%        5          2  DOWN: connection refused
-  web3     10.0.0.6:80            1  50.0%        5          2  up, but no route to 10.0.0.6
-  web4     10.0.0.6:80  4 (file: 1)  50.0%        5          2  draining (file: active); up: connected in 0.3 ms
-  web5     10.0.0.6:80            1  50.0%        5          2  disabled
-  web6     10.0.0.6:80            1  50.0%        5          2  active (file: disabled); up: connected in 0.3 ms
+  280 slots are moving, 4 are settled
+  BACKEND  ADDRESS           WEIGHT  SHARE  PACKETS  NEW FLOWS  KNOWN  HEALTH
+  web1     10.0.0.6:80            1  50.0%        5          2      0  up: connected in 0.3 ms
+  web2     10.0.0.6:80            1  50.0%        5          2      0  DOWN: connection refused
+  web3     10.0.0.6:80            1  50.0%        5          2      0  up, but no route to 10.0.0.6
+  web4     10.0.0.6:80  4 (file: 1)  50.0%        5          2      0  draining (file: active); up: connected in 0.3 ms
+  web0     10.0.0.6:80            1  50.0%        5          2     12  leaving: draining; up: connected in 0.3 ms; 7 flows were cut
+  web5     10.0.0.6:80            1  50.0%        5          2      0  disabled
+  web6     10.0.0.6:80            1  50.0%        5          2      0  active (file: disabled); up: connected in 0.3 ms
+
+known flows: 12 of 262144; 3 times there was no room
 
 dropped: undeclared 3
 ";

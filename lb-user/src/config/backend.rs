@@ -75,6 +75,7 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
             address,
             weight,
             state,
+            leaving: false,
         };
         backends.push((span, backend));
     }

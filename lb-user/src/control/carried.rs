@@ -1,12 +1,14 @@
 //! What was last carried out: ids, and the names that go with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
+use lb_common::ring::State;
+use lb_common::service::Decision;
 
-use crate::model::{Config, Mode};
+use crate::model::{Config, Mode, Service};
 use crate::plan::Placement;
 
 /// A plan that was carried out, with the configuration that it was made for. A newer configuration may have come since.
@@ -21,10 +23,50 @@ impl Carried {
         Self { placement, config }
     }
 
+    /// Was it made for this configuration?
+    pub(super) fn is_of(&self, config: &Arc<Config>) -> bool {
+        Arc::ptr_eq(&self.config, config)
+    }
+
+    /// The services that have a place, each with its members' ids.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (Decision, &Service, &BTreeMap<SocketAddr, MemberId>)> {
+        let Placement { decisions, members, .. } = &self.placement;
+        let services = self.config.services.iter().zip(decisions).zip(members);
+        services.filter_map(|((service, decision), ids)| Some(((*decision)?, service, ids)))
+    }
+
+    /// The services that have a place.
+    pub(super) fn services(&self) -> impl Iterator<Item = (Decision, &Service)> {
+        self.placed().map(|(decision, service, _)| (decision, service))
+    }
+
     /// Ids of a service's members.
     pub(super) fn ids(&self, service: &str) -> Option<&BTreeMap<SocketAddr, MemberId>> {
         let number = self.config.services.iter().position(|s| *s.name == *service)?;
         self.placement.members.get(number)
+    }
+
+    /// The backends of a service that slots refer to.
+    pub(super) fn needed(&self, service: &str) -> BTreeSet<SocketAddr> {
+        let Some((decision, _, ids)) = self.placed().find(|(_, s, _)| *s.name == *service) else {
+            return BTreeSet::new();
+        };
+        let ring = self.placement.target.rings.get(&decision.ring_block());
+        let mut needed = BTreeSet::new();
+        for slot in ring.iter().flat_map(|ring| &*ring.slots) {
+            needed.insert(slot.current());
+            if let State::Moving(previous) = slot.state() {
+                needed.insert(previous);
+            }
+        }
+        let is_needed = |id: &MemberId| {
+            let index = id.0 - decision.member_base();
+            u16::try_from(index).is_ok_and(|index| needed.contains(&MemberIndex(index)))
+        };
+        ids.iter()
+            .filter(|(_, id)| is_needed(id))
+            .map(|(&address, _)| address)
+            .collect()
     }
 
     /// Whose id this is: service, backend and mode.

@@ -105,12 +105,24 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         change: Override,
     ) -> Result<(MemberKey, bool), OverrideRefused> {
         let member = names::find(&self.facts.config, service, backend)?;
-        let changed = self.facts.command(&member, change)?;
+        let changed = match self.leaving(&member) {
+            Some(_) if change.state == Some(AdminState::Disabled) => self.facts.cut_leaving(&member),
+            Some(name) => return Err(OverrideRefused::Leaving(name)),
+            None => self.facts.command(&member, change)?,
+        };
         if changed {
             let (state, weight) = (change.state.map(AdminState::label), change.weight);
             tracing::info!(service, backend, state, weight, "set by a command");
         }
         Ok((member, changed))
+    }
+
+    /// What a backend is called that is leaving.
+    fn leaving(&self, member: &MemberKey) -> Option<String> {
+        let mut services = self.facts.config.services.iter();
+        let service = services.find(|s| s.name == member.service)?;
+        let backend = service.backends.iter().find(|b| b.address == member.backend)?;
+        backend.leaving.then(|| format!("{}/{}", service.name, backend.name))
     }
 
     /// Answers the commands that have been kept, or could not be. The maps have been written before.

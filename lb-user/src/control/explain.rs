@@ -6,55 +6,61 @@ use std::sync::Arc;
 use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
-use lb_common::id::MemberId;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::{NatKey, Translation};
-use lb_common::ring;
+use lb_common::ring::{self, Slot};
 use lb_common::select::{self, Chosen, Tables};
 use lb_common::service::{self, Decision, protocol};
+use lb_common::slot::{self, Entry, Packet};
 use lb_common::stats::DropReason;
 
 use crate::model::Mode;
-use crate::model::status::{Explanation, FlowQuery, KnownFlow};
+use crate::model::status::{Explanation, FlowQuery, KnownFlow, Otherwise, SlotState};
+use crate::plan::Table;
+use crate::plan::entries::Flow;
 
 /// A member's service, the backend's name and mode, by id.
 pub(super) type Names<'a> = dyn Fn(MemberId) -> Option<(Arc<str>, Arc<str>, Mode)> + 'a;
 
-/// See the module. `name` is what to call the service that the flow belongs to, `known` finds the translation of a
-/// flow.
+/// What is known of flows.
+pub(super) struct Known<'a> {
+    /// The translation of one.
+    pub(super) translation: &'a dyn Fn(&NatKey) -> Option<Translation>,
+    /// The entry of one.
+    pub(super) entry: &'a dyn Fn(Table, &NatKey) -> Option<Entry>,
+}
+
+/// See the module. `name` is what to call the service that the flow belongs to.
 pub(super) fn explain(
     tables: &dyn Tables,
     seed: Seed,
-    flow: &FlowQuery,
+    query: &FlowQuery,
     name: Option<Arc<str>>,
     names: &Names<'_>,
-    known: &dyn Fn(&NatKey) -> Option<Translation>,
+    known: &Known<'_>,
 ) -> Explanation {
-    let protocol = flow.protocol.number();
-    let tuple = Tuple::of(flow);
-    let find = |port, protocol| match flow.destination.ip() {
-        IpAddr::V4(vip) => select::find_v4(tables, vip.into(), port, protocol),
-        IpAddr::V6(vip) => select::find_v6(tables, vip.into(), port, protocol),
-    };
-    let decision = find(PortBe::new(flow.destination.port()), protocol);
+    let protocol = query.protocol.number();
+    let flow = flow(query);
+    let decision = flow.service(tables);
     if !decision.is_service() {
-        let vip = find(PortBe(0), protocol::ANY);
-        if !vip.is_vip() {
-            return Explanation::NotAVip {
-                address: flow.destination.ip(),
-            };
-        }
-        return Explanation::Undeclared {
-            dropped: vip.has(Decision::DROP_UNDECLARED),
-        };
+        return undeclared(tables, query.destination.ip());
     }
-    let hash = tuple.hash(seed);
+    let hash = flow.hash(decision.choice(), seed);
     let slots = 1u32 << (decision.ring_log2() & 31);
     let index = ring::index(decision.ring_log2(), hash);
-    let chosen = select::slot(tables, decision, hash).and_then(|slot| select::member(tables, decision, slot.current()));
-    let service = name.unwrap_or_else(|| flow.destination.to_string().into());
+    let service = name.unwrap_or_else(|| query.destination.to_string().into());
+    let dropped = |reason| Explanation::Dropped {
+        service: Arc::clone(&service),
+        reason,
+        slot: index,
+    };
+    let slot = match select::slot(tables, decision, hash) {
+        Ok(slot) => slot,
+        Err(reason) => return dropped(reason),
+    };
     if decision.mode() == Some(service::Mode::Nat)
         && let Some((translation, id)) =
-            known(&tuple.key()).and_then(|t| Some((t, select::backend_of(tables, &t, protocol)?.0)))
+            (known.translation)(&flow.key()).and_then(|t| Some((t, select::backend_of(tables, &t, protocol)?.0)))
         && let Some((service, backend, mode)) = names(id)
     {
         return Explanation::Forwarded {
@@ -65,18 +71,42 @@ pub(super) fn explain(
             hash,
             slot: index,
             slots,
+            state: state(slot),
+            tracked: false,
             known: Some(KnownFlow {
                 source: (translation.source.to_ip(), translation.ports.source.host()).into(),
                 phase: translation.stamp.phase(),
             }),
         };
     }
-    let dropped = |reason| Explanation::Dropped {
-        service: Arc::clone(&service),
-        reason,
-        slot: index,
+    let entry = Table::of(decision).and_then(|table| (known.entry)(table, &flow.key()));
+    let is_alive = |member: MemberIndex| select::is_alive(tables, decision, member);
+    let (serves, tracked) = match (
+        decision.choice().is_hash(),
+        entry.filter(|entry| is_alive(entry.member())),
+    ) {
+        (true, _) if slot.is_stable() => (slot.current(), false),
+        (true, entry) => {
+            let serves = slot::decide(slot, entry, packet(protocol, entry), &is_alive).serve;
+            (serves, entry.is_some_and(|entry| entry.member() == serves))
+        }
+        (false, Some(entry)) => (entry.member(), true),
+        (false, None) => {
+            // In `nat` the kernel gets what belongs to no flow; a datagram always may open one.
+            let by_hash = protocol == protocol::TCP && decision.mode() != Some(service::Mode::Nat);
+            let member = by_hash.then(|| chosen(tables, decision, slot.current()).ok()).flatten();
+            let named = member.and_then(|chosen| Some((names(chosen.id)?, chosen)));
+            return Explanation::Undecided {
+                service,
+                by: decision.choice(),
+                otherwise: named.map(|((_, backend, _), chosen)| Otherwise {
+                    backend,
+                    address: (chosen.member.address.to_ip(), chosen.member.port.host()).into(),
+                }),
+            };
+        }
     };
-    let Chosen { id, member, .. } = match chosen {
+    let Chosen { id, member, .. } = match chosen(tables, decision, serves) {
         Ok(chosen) => chosen,
         Err(reason) => return dropped(reason),
     };
@@ -91,50 +121,66 @@ pub(super) fn explain(
         hash,
         slot: index,
         slots,
+        state: state(slot),
+        tracked,
         known: None,
     }
 }
 
-/// The flow that is asked about, as the program sees it.
-enum Tuple {
-    V4(FlowV4),
-    V6(FlowV6),
+/// Nobody declares the port.
+fn undeclared(tables: &dyn Tables, address: IpAddr) -> Explanation {
+    let vip = match address {
+        IpAddr::V4(vip) => select::find_v4(tables, vip.into(), PortBe(0), protocol::ANY),
+        IpAddr::V6(vip) => select::find_v6(tables, vip.into(), PortBe(0), protocol::ANY),
+    };
+    if !vip.is_vip() {
+        return Explanation::NotAVip { address };
+    }
+    Explanation::Undeclared {
+        dropped: vip.has(Decision::DROP_UNDECLARED),
+    }
 }
 
-impl Tuple {
-    fn of(flow: &FlowQuery) -> Self {
-        let protocol = flow.protocol.number();
-        let ports = Ports {
-            source: PortBe::new(flow.source.port()),
-            destination: PortBe::new(flow.destination.port()),
-        };
-        match (flow.source.ip(), flow.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => Self::V4(FlowV4 {
-                source: source.into(),
-                destination: destination.into(),
-                ports,
-                protocol,
-            }),
-            (source, destination) => Self::V6(FlowV6 {
-                source: Ipv6Be::mapped(source),
-                destination: Ipv6Be::mapped(destination),
-                ports,
-                protocol,
-            }),
-        }
-    }
+fn chosen(tables: &dyn Tables, service: Decision, member: MemberIndex) -> Result<Chosen<'_>, DropReason> {
+    select::member(tables, service, member)
+}
 
-    fn hash(&self, seed: Seed) -> u64 {
-        match self {
-            Self::V4(flow) => flow.hash(seed),
-            Self::V6(flow) => flow.hash(seed),
-        }
+/// A packet in the middle of the flow: of one that has begun with the SYN of its entry, the next.
+fn packet(protocol: u8, entry: Option<Entry>) -> Packet {
+    if protocol == protocol::TCP {
+        Packet::Segment(entry.map_or(0, |entry| entry.sequence.wrapping_add(1)))
+    } else {
+        Packet::Datagram
     }
+}
 
-    fn key(&self) -> NatKey {
-        match *self {
-            Self::V4(flow) => flow.into(),
-            Self::V6(flow) => flow.into(),
-        }
+fn state(slot: Slot) -> SlotState {
+    match slot.state() {
+        ring::State::Stable => SlotState::Stable,
+        ring::State::Moving(_) => SlotState::Moving,
+        ring::State::Settled => SlotState::Settled,
+    }
+}
+
+/// The flow that is asked about, as the program sees it.
+fn flow(query: &FlowQuery) -> Flow {
+    let protocol = query.protocol.number();
+    let ports = Ports {
+        source: PortBe::new(query.source.port()),
+        destination: PortBe::new(query.destination.port()),
+    };
+    match (query.source.ip(), query.destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => Flow::V4(FlowV4 {
+            source: source.into(),
+            destination: destination.into(),
+            ports,
+            protocol,
+        }),
+        (source, destination) => Flow::V6(FlowV6 {
+            source: Ipv6Be::mapped(source),
+            destination: Ipv6Be::mapped(destination),
+            ports,
+            protocol,
+        }),
     }
 }

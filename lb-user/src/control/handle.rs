@@ -40,6 +40,11 @@ pub enum OverrideRefused {
     /// The ring is too small.
     #[error(transparent)]
     Crowded(#[from] Crowded),
+    /// It has left the file, and finishes its flows.
+    #[error(
+        "{0} is leaving, since the file does not have it any more: add it to the file again, or disable it to cut its flows"
+    )]
+    Leaving(String),
     /// It is in force and kept, but what has become of the backend cannot be read.
     #[error("it is done, but the counters cannot be read: {0}")]
     Unreadable(String),

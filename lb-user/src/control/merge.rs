@@ -1,9 +1,10 @@
 //! From everything that is known to the desired state. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::leaving::Leaving;
 use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Service, Undeclared,
@@ -19,6 +20,9 @@ pub struct Facts {
     /// The file with the overrides above it: what is in force.
     pub config: Arc<Config>,
     overrides: Overrides,
+    leaving: Leaving,
+    /// Backends whose drain is over: they are cut off from their flows.
+    pub(super) cut: BTreeSet<MemberKey>,
     /// The interfaces of `[node]` that are there, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
@@ -38,14 +42,17 @@ impl Facts {
             file: Arc::clone(&config),
             config,
             overrides: Overrides::default(),
+            leaving: Leaving::default(),
+            cut: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
         }
     }
 
-    /// A new file. Overrides that it makes void are forgotten.
+    /// A new file. Overrides that it makes void are forgotten, and backends that it has no more begin to leave.
     pub fn reconfigure(&mut self, file: Arc<Config>) {
+        self.leaving.replace(&self.config, &file);
         self.file = file;
         for MemberKey { service, backend } in self.overrides.prune(&self.file) {
             tracing::info!(%service, %backend, "an override ends with the new file");
@@ -71,6 +78,26 @@ impl Facts {
         Ok(changed)
     }
 
+    /// Somebody serves a service's flows whom the file does not know. True when that is news.
+    pub(super) fn adopt(&mut self, service: &Service, address: SocketAddr) -> bool {
+        self.leaving.adopt(service, address)
+    }
+
+    /// A backend that leaves is cut off from its flows; true when that changes anything.
+    pub(super) fn cut_leaving(&mut self, member: &MemberKey) -> bool {
+        let changed = self.leaving.disable(member);
+        if changed {
+            self.take();
+        }
+        changed
+    }
+
+    /// These have left: no flow needs them any more.
+    pub(super) fn left(&mut self, members: &BTreeSet<MemberKey>) {
+        self.leaving.end(members);
+        self.take();
+    }
+
     /// What commands have said.
     #[must_use]
     pub fn overrides(&self) -> &Overrides {
@@ -79,8 +106,8 @@ impl Facts {
 
     /// Puts file and overrides in force. What was known of backends that are not probed any more is forgotten, since
     /// they will be probed from scratch when they come back.
-    fn take(&mut self) {
-        self.config = self.overrides.above(&self.file);
+    pub(super) fn take(&mut self) {
+        self.config = self.leaving.beside(self.overrides.above(&self.file));
         self.probed = probed(&self.config)
             .map(|(service, backend)| key(service, backend))
             .collect();
@@ -171,6 +198,8 @@ impl Facts {
             vips: service.vips.clone(),
             protocol: service.protocol,
             mode: service.mode,
+            balance: service.balance,
+            track: service.track,
             nat: service.nat.clone(),
             tunnel: service.tunnel,
             idle_timeout: service.idle_timeout,
@@ -191,6 +220,7 @@ impl Facts {
 
     fn member(&self, service: &Service, backend: &Backend) -> DesiredMember {
         let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
+        let cut = self.cut.contains(&key(service, backend));
         DesiredMember {
             address: backend.address,
             weight: match backend.state {
@@ -198,6 +228,7 @@ impl Facts {
                 AdminState::Drain => 0,
             },
             alive: match (backend.state, health) {
+                _ if cut => Alive::No,
                 (AdminState::Disabled, _) | (AdminState::Active | AdminState::Drain, Health::Down) => Alive::No,
                 (AdminState::Active | AdminState::Drain, Health::Up) => Alive::Yes,
                 (AdminState::Active | AdminState::Drain, Health::Unknown) => Alive::AsInstalled,

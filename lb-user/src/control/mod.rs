@@ -7,15 +7,19 @@
 pub mod addresses;
 mod carried;
 mod commands;
+mod drains;
 mod explain;
 mod handle;
 mod interfaces;
+mod known;
+mod leaving;
 pub mod merge;
 pub mod names;
 pub mod overrides;
 pub mod reconciler;
 mod report;
 mod sweep;
+mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
 use lb_common::service::Decision;
 use tokio::sync::{mpsc, watch};
@@ -17,17 +18,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use super::addresses::Addresses;
 use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
-use super::explain::explain;
+use super::drains::Drains;
+use super::explain::{self, explain};
 use super::handle::Request;
 use super::interfaces::{Interfaces, Move};
+use super::known::Known;
 use super::merge::Facts;
 use super::report;
 use super::sweep::{SWEEP, Sweep};
-use crate::balance::Rings;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
-use crate::model::{Config, Interface, NextHopState, Verdict, chain};
-use crate::plan::{Desired, DesiredAddress, Full, MapOp, Placement, ServiceKey, Snapshot, diff, place};
+use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
+use crate::model::{Config, Interface, MemberKey, NextHopState, Verdict, chain};
+use crate::plan::{
+    Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place,
+};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -84,7 +88,7 @@ pub struct Reconciler<D, A> {
     pub(super) addresses: A,
     pub(super) facts: Facts,
     seed: Seed,
-    rings: Rings,
+    memory: Memory,
     /// What the maps hold; `None` when that has to be read.
     pub(super) installed: Option<Snapshot>,
     /// The last plan that was carried out.
@@ -100,8 +104,16 @@ pub struct Reconciler<D, A> {
     /// bounds them.
     pub(super) waiting: VecDeque<(u64, Waiting)>,
     pub(super) sweep: Sweep,
+    pub(super) known: Known,
+    pub(super) drains: Drains,
+    /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
+    whole: bool,
+    /// What an earlier run has left has been looked at.
+    adopted: bool,
     resync: Duration,
     started: SystemTime,
+    /// How far this is ahead of time, in tests.
+    pub(super) ahead: Duration,
     /// The first health round is over.
     settled: bool,
 }
@@ -116,7 +128,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             addresses,
             facts,
             seed,
-            rings: Rings::new(seed),
+            memory: Memory::new(seed),
             installed: None,
             interfaces: Interfaces::default(),
             reloads: Reloads::none(started),
@@ -125,8 +137,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             saved: Saved::default(),
             waiting: VecDeque::new(),
             sweep: Sweep::default(),
+            known: Known::new(Instant::now()),
+            drains: Drains::default(),
+            whole: false,
+            adopted: false,
             resync: RESYNC,
             started,
+            ahead: Duration::ZERO,
             settled: false,
         }
     }
@@ -186,6 +203,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
         loop {
             let mut asked = None;
+            let due = self.due();
             let mut changed = tokio::select! {
                 changed = inputs.config.changed() => {
                     if changed.is_err() {
@@ -232,9 +250,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     self.read_config(&mut inputs.config)
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
-                _ = sweep.tick() => {
-                    self.sweep();
-                    false
+                _ = sweep.tick() => self.sweep(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    // Whose drain is over is seen by the next round.
+                    self.sweep() | self.drains.next().is_some_and(|next| next <= self.now())
                 }
                 _ = resync.tick() => {
                     self.installed = None;
@@ -285,6 +304,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// One round; false when it failed, which is logged and kept as the node's fault.
     pub async fn converge(&mut self) -> bool {
         self.settled |= self.facts.settled();
+        self.end_drains();
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -305,6 +325,65 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
+    fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
+    /// When a window or a drain is over. What is over already and could not be ended waits for the next sweep.
+    fn due(&self) -> Option<Instant> {
+        let now = self.now();
+        let next = [self.known.next(), self.drains.next()].into_iter().flatten();
+        next.filter(|next| *next > now).min()
+    }
+
+    /// Cuts off those whose drain is over.
+    fn end_drains(&mut self) {
+        let ended = self.drains.observe(&self.facts.config, Instant::now() + self.ahead);
+        if !ended.is_empty() {
+            // How many flows that are is known of this moment.
+            tokio::task::block_in_place(|| self.look());
+        }
+        for member in ended {
+            let flows = self.flows_of(&member);
+            let MemberKey { service, backend } = &member;
+            tracing::warn!(%service, %backend, flows, "drain-timeout has passed: the flows that are left are cut");
+            self.drains.cut(member, flows);
+        }
+        self.facts.cut.clone_from(self.drains.over());
+    }
+
+    /// Flows of a backend that are known, in whatever mode.
+    fn flows_of(&self, member: &MemberKey) -> u64 {
+        let ids = self.carried.ids(&member.service);
+        let Some(&id) = ids.and_then(|ids| ids.get(&member.backend)) else {
+            return 0;
+        };
+        let nat = self.sweep.usage.flows.get(&id).map_or(0, NatFlows::open);
+        u64::from(self.known.of(id)) + u64::from(nat)
+    }
+
+    /// Whoever serves flows of a service of the file without being in it leaves.
+    fn adopt(&mut self, installed: &Snapshot) {
+        let mut news = false;
+        let services = self.facts.file.services.iter();
+        let keys = Keys::of(services.map(|s| (&s.vips[..], s.protocol)));
+        for service in &Arc::clone(&self.facts.file).services {
+            let mut keys = keys.service(&service.vips, service.protocol);
+            let Some(decision) = keys.find_map(|key| installed.entries.get(&key).filter(|d| d.is_service())) else {
+                continue;
+            };
+            for member in installed.members_of(decision.member_base()).values() {
+                if member.next_hop.flags() & MacFlags::ALIVE != 0 {
+                    let address = (member.address.to_ip(), member.port.host()).into();
+                    news |= self.facts.adopt(service, address);
+                }
+            }
+        }
+        if news {
+            self.facts.take();
+        }
+    }
+
     async fn round(&mut self) -> Result<(), Failure> {
         // First, and whatever becomes of the rest: without the program nothing is balanced.
         let attached = tokio::task::block_in_place(|| self.attach_due());
@@ -312,6 +391,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Some(known) => known,
             None => self.dataplane.installed()?,
         };
+        if !std::mem::replace(&mut self.adopted, true) {
+            self.adopt(&installed);
+        }
         let addresses = self.addresses.present().await.map_err(Failure::Present)?;
         let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let vips = self.facts.vips();
@@ -375,8 +457,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Writes the maps. What finds no room at first may find some when the rest is done.
     fn carry_out(&mut self, mut installed: Snapshot, desired: &mut Desired) -> Result<(), Failure> {
         let mut looked = false;
+        if !std::mem::replace(&mut self.whole, false) && !installed.entries.is_empty() {
+            // An earlier change may have ended anywhere.
+            apply(
+                &mut self.dataplane,
+                &[MapOp::Grace, MapOp::ForgetFlows(Forget::default())],
+            )?;
+        }
         loop {
-            let placement = place(&installed, desired, &mut self.rings);
+            let placement = place(&installed, desired, &mut self.memory);
             if !looked && installed.loses_answers(&placement.target) {
                 // Flows outlive what the file said when they were opened.
                 looked = true;
@@ -390,23 +479,86 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             if !ops.is_empty() {
                 tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
             }
-            let full = placement.full;
+            let (full, unfinished) = (placement.full, placement.unfinished);
             installed = placement.target.clone();
             self.carried = Carried::new(placement, Arc::clone(&self.facts.config));
-            match full {
-                Some(_) if !ops.is_empty() => {}
-                Some(full) => return Err(full.into()),
-                None => {
-                    self.installed = Some(installed);
-                    return Ok(());
-                }
+            let now = Instant::now() + self.ahead;
+            self.known.observe(&installed, &self.carried, now);
+            if (full.is_some() || unfinished) && !ops.is_empty() {
+                continue;
             }
+            self.whole = true;
+            self.installed = Some(installed);
+            return full.map_or(Ok(()), |full| Err(full.into()));
         }
     }
 
-    /// Ends the flows that are over, and counts the others.
-    pub fn sweep(&mut self) {
-        tokio::task::block_in_place(|| self.sweep.run(&mut self.dataplane, &self.carried));
+    /// Ends the flows that are over, and counts the others; closes windows that are over. True when a round is to follow.
+    pub fn sweep(&mut self) -> bool {
+        tokio::task::block_in_place(|| self.look()) | self.end_leaving()
+    }
+
+    /// True when what is installed is not known any more.
+    fn look(&mut self) -> bool {
+        self.sweep.run(&mut self.dataplane, &self.carried);
+        if !self.whole {
+            // Slots may contradict each other until the plan is carried out to its end.
+            return false;
+        }
+        let tidied = self.tidy();
+        if let Err(error) = &tidied {
+            tracing::warn!(reason = %chain(error), "what is known of flows cannot be kept in order; trying again");
+            self.whole = false;
+        }
+        tidied.is_err()
+    }
+
+    fn tidy(&mut self) -> Result<(), ApplyError> {
+        let mut installed = match self.installed.take() {
+            Some(installed) => installed,
+            None => self.dataplane.installed()?,
+        };
+        let now = self.now();
+        self.known.tidy(
+            &mut self.dataplane,
+            self.seed,
+            &mut installed,
+            &self.carried,
+            &self.sweep.usage,
+            now,
+        )?;
+        self.carried.placement.target.rings.clone_from(&installed.rings);
+        self.installed = Some(installed);
+        Ok(())
+    }
+
+    /// Backends that leave go when no flow needs them. True when some do.
+    fn end_leaving(&mut self) -> bool {
+        if !self.whole || !self.carried.is_of(&self.facts.config) {
+            return false;
+        }
+        let mut left = BTreeSet::new();
+        for service in &self.facts.config.services {
+            let leaving: Vec<_> = service.backends.iter().filter(|b| b.leaving).collect();
+            if leaving.is_empty() {
+                continue;
+            }
+            let needed = self.carried.needed(&service.name);
+            for backend in leaving {
+                let member = MemberKey {
+                    service: Arc::clone(&service.name),
+                    backend: backend.address,
+                };
+                if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
+                    tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
+                    left.insert(member);
+                }
+            }
+        }
+        if !left.is_empty() {
+            self.facts.left(&left);
+        }
+        !left.is_empty()
     }
 
     pub(super) fn view(&self) -> report::View<'_, D> {
@@ -415,6 +567,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             carried: &self.carried,
             dataplane: &self.dataplane,
             usage: &self.sweep.usage,
+            known: &self.known,
+            drains: &self.drains,
         }
     }
 
@@ -433,6 +587,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             interfaces: said.interfaces,
             services: Vec::new(),
             drops: Vec::new(),
+            flows: FlowTables::default(),
             reloads: said.reloads,
             fault: Some(chain(&error)),
             overrides_fault: said.overrides_fault,
@@ -452,7 +607,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             service,
             &|id| self.carried.name(id),
             // What cannot be read is as good as not known; a sweep says why.
-            &|key| self.dataplane.flow(key).ok().flatten(),
+            &explain::Known {
+                translation: &|key| self.dataplane.flow(key).ok().flatten(),
+                entry: &|table, key| self.dataplane.entry(table, key).ok().flatten(),
+            },
         )
     }
 }

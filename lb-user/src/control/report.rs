@@ -1,17 +1,22 @@
 //! The node's state, for those who ask.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use lb_common::backend::Member;
 use lb_common::id::{MemberId, MemberIndex};
+use lb_common::ring::{Slot, State};
 use lb_common::service::Decision;
 
 use super::carried::Carried;
+use super::drains::Drains;
+use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, Status, VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, SlotStates, Status,
+    VipStatus,
 };
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
 use crate::plan::{Keys, ServiceKey};
@@ -22,6 +27,8 @@ pub(super) struct View<'a, D> {
     pub(super) carried: &'a Carried,
     pub(super) dataplane: &'a D,
     pub(super) usage: &'a NatUsage,
+    pub(super) known: &'a Known,
+    pub(super) drains: &'a Drains,
 }
 
 impl<D: Dataplane> View<'_, D> {
@@ -36,6 +43,7 @@ impl<D: Dataplane> View<'_, D> {
             interfaces: said.interfaces,
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
+            flows: self.known.tables(dataplane)?,
             reloads: said.reloads,
             fault: said.fault,
             overrides_fault: said.overrides_fault,
@@ -65,19 +73,21 @@ impl<D: Dataplane> View<'_, D> {
             carried,
             dataplane,
             usage,
+            known,
+            drains,
         } = *self;
         let target = &carried.placement.target;
         let decision = keys
             .service(&service.vips, service.protocol)
             .find_map(|key| target.entries.get(&key));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
-        let slots = ring.map_or_else(HashMap::new, |(decision, ring)| slots(*decision, &ring.slots));
+        let (slots, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
         let ids = carried.ids(&service.name);
         let in_file = facts.file.services.iter().find(|s| s.name == service.name);
         let in_file = in_file.map_or(&[][..], |s| &s.backends);
         let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
             // Overrides leave places and order as they are.
-            let file = in_file.get(i);
+            let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
             let verdict = facts.verdict(service, backend);
             let reason = match (verdict, backend.state) {
@@ -107,6 +117,12 @@ impl<D: Dataplane> View<'_, D> {
                 },
                 slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
                 counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
+                leaving: backend.leaving,
+                known_flows: id.map_or(0, |id| known.of(id)),
+                cut_flows: drains.cut_of(&MemberKey {
+                    service: Arc::clone(&service.name),
+                    backend: backend.address,
+                }),
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
             })
         };
@@ -124,6 +140,7 @@ impl<D: Dataplane> View<'_, D> {
             mode: service.mode,
             balance: service.balance,
             table_size: service.table_size.slots(),
+            slots: states,
             backends: service
                 .backends
                 .iter()
@@ -154,14 +171,20 @@ fn nat_status(service: &Service, member: &Member, flows: Option<&NatFlows>) -> O
     })
 }
 
-/// How many slots each member has. A node has up to 16 Mi of them, and everybody who asks waits for this: so it counts by
-/// index, and looks nothing up.
-fn slots(decision: Decision, ring: &[MemberIndex]) -> HashMap<MemberId, u32> {
-    let most = ring.iter().map(|index| index.0).max().unwrap_or(0);
+/// How many slots each member has, and how many are in each state. A node has up to 16 Mi of them, and everybody who asks
+/// waits for this: so it counts by index, and looks nothing up.
+fn slots(decision: Decision, ring: &[Slot]) -> (HashMap<MemberId, u32>, SlotStates) {
+    let most = ring.iter().map(|slot| slot.current().0).max().unwrap_or(0);
     let mut counts = vec![0_u32; usize::from(most) + 1];
-    for index in ring {
-        counts[usize::from(index.0)] += 1;
+    let mut states = SlotStates::default();
+    for slot in ring {
+        counts[usize::from(slot.current().0)] += 1;
+        *match slot.state() {
+            State::Stable => &mut states.stable,
+            State::Moving(_) => &mut states.moving,
+            State::Settled => &mut states.settled,
+        } += 1;
     }
     let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
-    members.zip(counts).collect()
+    (members.zip(counts).collect(), states)
 }

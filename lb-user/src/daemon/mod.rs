@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!           links ────> interfaces ────────────┐
-//! file ─┬─> hosts ────> next hops ─────────────┤
-//!       └─> configuration ─────────────────────┼─> reconciler ──> data plane, addresses
+//! file ────> configuration ────────────────────┼─> reconciler ──> data plane, addresses
+//!            hosts ────> next hops ────────────┤    │  │
 //!            targets ──> health ───> verdicts ─┤    │  ├──> overrides on the disk
 //!               ▲ Unix socket, TCP ─ questions ┘    │  │
 //!               └──── configuration in force ───────┘<─┘ at the start
@@ -21,7 +21,8 @@ mod reload;
 mod seed;
 mod whole;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,6 +178,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     machine::reserve(&mut reserved, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
+    let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
     let (targets, target_changes) = watch::channel(targets(&in_force));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
@@ -187,7 +189,6 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         number: 0,
         fault: kept.fault,
     });
-    let (hosts, host_changes) = watch::channel(merge::hosts(&config));
     let (interfaces, interface_changes) = watch::channel(interfaces);
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
@@ -207,7 +208,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
     parts.spawn("overrides", kept.store.run(revisions, saved));
-    parts.spawn("targets", follow(in_force_changes, targets));
+    parts.spawn("targets", follow(in_force_changes, targets, hosts));
     parts.spawn("health", health::run(target_changes, verdicts));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
@@ -229,9 +230,8 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         let taken = reload.read(forced).await.map(|taken| {
             taken.is_some_and(|Taken { config, changed }| {
                 machine::reserve(&mut reserved, &config);
-                // The reconciler first, so that it knows who the resolver speaks of; it tells the prober.
-                configs.send_replace(Arc::clone(&config));
-                hosts.send_replace(merge::hosts(&config));
+                // The reconciler alone, so that it knows who the resolver and the prober speak of; it tells them.
+                configs.send_replace(config);
                 changed
             })
         });
@@ -289,10 +289,16 @@ impl Wakers {
     }
 }
 
-/// Keeps `targets` those of the configuration in force.
-async fn follow(mut in_force: watch::Receiver<Arc<Config>>, targets: watch::Sender<Vec<Target>>) {
+/// Keeps `targets` and `hosts` those of the configuration in force.
+async fn follow(
+    mut in_force: watch::Receiver<Arc<Config>>,
+    targets: watch::Sender<Vec<Target>>,
+    hosts: watch::Sender<BTreeSet<IpAddr>>,
+) {
     while in_force.changed().await.is_ok() {
-        targets.send_replace(self::targets(&in_force.borrow_and_update()));
+        let config = Arc::clone(&in_force.borrow_and_update());
+        hosts.send_replace(merge::hosts(&config));
+        targets.send_replace(self::targets(&config));
     }
 }
 

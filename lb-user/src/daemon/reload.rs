@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use super::machine;
 use crate::config;
 use crate::control::ReloadRefused;
-use crate::model::Config;
 use crate::model::status::Reloads;
+use crate::model::{Balance, Config, Mode, Service};
 use crate::net::Net;
 
 /// A configuration to run.
@@ -142,8 +142,32 @@ impl Reload {
             );
             return Err(ReloadRefused::Fixed(reason).into());
         }
+        if let Some(service) = new.services.iter().find(|service| shrinks(old, service)) {
+            let reason = format!(
+                "{}: service `{}`: table-size cannot become smaller while its flows are to keep their backends; leave it \
+                 as it is, or take the service out of the file for one reload, which ends its flows",
+                self.path.display(),
+                service.name
+            );
+            return Err(ReloadRefused::Fixed(reason).into());
+        }
         let confirmed = machine::confirm(&self.net, &parsed).await;
         confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok(Arc::new(parsed.config))
     }
+}
+
+/// Would the ring of a service become smaller, of whose flows it remembers something? Slots that become one would have to
+/// agree on their backends. A service is known by its VIPs.
+fn shrinks(running: &Config, service: &Service) -> bool {
+    let remembers = |service: &Service| {
+        let by_hash = matches!(service.balance, Balance::Maglev | Balance::SourceHash);
+        by_hash && service.track && service.mode != Mode::Nat
+    };
+    let same =
+        |old: &&Service| old.protocol == service.protocol && old.vips.iter().any(|vip| service.vips.contains(vip));
+    running.services.iter().filter(same).any(|old| {
+        let both = remembers(old) && remembers(service) && old.balance == service.balance;
+        both && service.table_size.slots() < old.table_size.slots()
+    })
 }

@@ -4,20 +4,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lb_common::backend::Member;
+use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
-use lb_common::nat::{NatKey, Translation};
+use lb_common::nat::{NatKey, Ticks, Translation};
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
-use lb_common::stats::{Counters, DropReason};
+use lb_common::slot::Entry;
+use lb_common::stats::{Counters, DropReason, FlowEvent};
 
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
-use super::{ApplyError, AttachError, Attachment, Dataplane};
+use super::{ApplyError, AttachError, Attachment, Dataplane, forget_all};
 use crate::model::status::{AttachMode, NatUsage};
 use crate::model::{Interface, XdpMode};
-use crate::plan::{MapOp, Snapshot};
+use crate::plan::{Forget, MapOp, Snapshot, Table};
 
 /// See the module.
 pub struct Fake {
@@ -35,6 +37,18 @@ pub struct Fake {
     pub usage: NatUsage,
     /// Flows that are translated.
     pub flows: HashMap<NatKey, Translation>,
+    /// What the program hashes with.
+    pub seed: Seed,
+    /// `FLOWS`.
+    pub known: HashMap<NatKey, Entry>,
+    /// `TRACKED`.
+    pub tracked: HashMap<NatKey, Entry>,
+    /// Most entries of each of these two.
+    pub room: u32,
+    /// What happened to entries.
+    pub events: BTreeMap<FlowEvent, u64>,
+    /// The time.
+    pub now: Ticks,
 }
 
 impl Default for Fake {
@@ -55,6 +69,7 @@ impl Default for Fake {
                 ring: Region::heap(block, 1 << 12),
                 backends: Region::heap(Member::default(), 1 << 12),
                 features: Region::heap(0, 1),
+                load: Region::heap(0, 1 << 12),
             },
             log: Vec::new(),
             fault: Box::new(|_| false),
@@ -63,11 +78,38 @@ impl Default for Fake {
             counters: BTreeMap::new(),
             usage: NatUsage::default(),
             flows: HashMap::new(),
+            seed: Seed([1, 2]),
+            known: HashMap::new(),
+            tracked: HashMap::new(),
+            room: 1 << 18,
+            events: BTreeMap::new(),
+            now: 1000,
         }
     }
 }
 
 impl Fake {
+    /// Notes an operation; it may be one that fails.
+    fn step(&mut self, op: MapOp) -> Result<(), ApplyError> {
+        let number = self.log.len();
+        self.log.push(op);
+        if (self.fault)(number) {
+            return Err(ApplyError::Kernel {
+                verb: "write",
+                map: "FAKE",
+                source: format!("fault injected into operation {number}").into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn table(&self, table: Table) -> &HashMap<NatKey, Entry> {
+        match table {
+            Table::Flows => &self.known,
+            Table::Tracked => &self.tracked,
+        }
+    }
+
     /// Sets what [`Dataplane::counters`] answers.
     pub fn count(&mut self, id: MemberId, counters: Counters) {
         self.counters.insert(id, counters);
@@ -80,21 +122,14 @@ impl Dataplane for Fake {
     }
 
     fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
-        let number = self.log.len();
-        self.log.push(op.clone());
-        if (self.fault)(number) {
-            return Err(ApplyError::Kernel {
-                verb: "write",
-                map: "FAKE",
-                source: format!("fault injected into operation {number}").into(),
-            });
-        }
+        self.step(op.clone())?;
         match op {
             MapOp::ResetCounters(id) => {
                 self.counters.remove(id);
                 Ok(())
             }
             MapOp::Grace => Ok(()),
+            MapOp::ForgetFlows(forget) => forget_all(self, self.seed, forget),
             written => self.layout.apply(written),
         }
     }
@@ -141,6 +176,51 @@ impl Dataplane for Fake {
 
     fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
         Ok(self.flows.get(key).copied())
+    }
+
+    fn entries(&self, table: Table, each: &mut dyn FnMut(&NatKey, Entry)) -> Result<(), ApplyError> {
+        self.table(table).iter().for_each(|(key, &entry)| each(key, entry));
+        Ok(())
+    }
+
+    fn entry(&self, table: Table, key: &NatKey) -> Result<Option<Entry>, ApplyError> {
+        Ok(self.table(table).get(key).copied())
+    }
+
+    /// Counts as an operation when there is something to remove.
+    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.step(MapOp::ForgetFlows(Forget::default()))?;
+        let entries = match table {
+            Table::Flows => &mut self.known,
+            Table::Tracked => &mut self.tracked,
+        };
+        for key in keys {
+            entries.remove(key);
+        }
+        Ok(())
+    }
+
+    fn capacity(&self, _: Table) -> u32 {
+        self.room
+    }
+
+    fn flow_events(&self, event: FlowEvent) -> Result<u64, ApplyError> {
+        Ok(self.events.get(&event).copied().unwrap_or(0))
+    }
+
+    fn load(&self, id: MemberId) -> u64 {
+        self.layout.load(id)
+    }
+
+    fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError> {
+        self.layout.set_load(id, flows)
+    }
+
+    fn now(&self) -> Result<Ticks, ApplyError> {
+        Ok(self.now)
     }
 }
 

@@ -10,17 +10,19 @@ pub mod kernel;
 mod region;
 mod tables;
 
+use lb_common::hash::Seed;
 use lb_common::id::MemberId;
-use lb_common::nat::{NatKey, Translation};
+use lb_common::nat::{NatKey, Ticks, Translation};
 use lb_common::select::Tables;
-use lb_common::stats::{Counters, DropReason};
+use lb_common::slot::Entry;
+use lb_common::stats::{Counters, DropReason, FlowEvent};
 
 pub use error::ApplyError;
 pub use kernel::{AttachError, Attachment};
 
 use crate::model::status::NatUsage;
 use crate::model::{Interface, XdpMode};
-use crate::plan::{MapOp, Snapshot};
+use crate::plan::{Forget, MapOp, Snapshot, Table};
 
 /// The maps of one program. One owner at a time writes them.
 pub trait Dataplane: Send {
@@ -74,6 +76,62 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When the kernel refuses a read.
     fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError>;
+
+    /// Shows every entry of a table to `each`. One that comes or goes meanwhile may be seen or not.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn entries(&self, table: Table, each: &mut dyn FnMut(&NatKey, Entry)) -> Result<(), ApplyError>;
+
+    /// An entry of a table.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn entry(&self, table: Table, key: &NatKey) -> Result<Option<Entry>, ApplyError>;
+
+    /// Removes entries of a table; one that is not there is fine.
+    ///
+    /// # Errors
+    /// When the kernel refuses a write. Then some of them have been removed.
+    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError>;
+
+    /// Most entries that a table can have.
+    fn capacity(&self, table: Table) -> u32;
+
+    /// How often that has happened, since the maps were made.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn flow_events(&self, event: FlowEvent) -> Result<u64, ApplyError>;
+
+    /// How many flows a member serves, as the program counts them where load decides.
+    fn load(&self, id: MemberId) -> u64;
+
+    /// Says how many they are.
+    ///
+    /// # Errors
+    /// When there is no such member.
+    fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError>;
+
+    /// The time, as the program stamps its entries.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    fn now(&self) -> Result<Ticks, ApplyError>;
+}
+
+/// Performs [`MapOp::ForgetFlows`].
+fn forget_all<D: Dataplane>(dataplane: &mut D, seed: Seed, forget: &Forget) -> Result<(), ApplyError> {
+    for table in Table::ALL {
+        let mut gone = Vec::new();
+        dataplane.entries(table, &mut |key, entry| {
+            if forget.takes(table, dataplane.tables(), seed, key, entry) {
+                gone.push(*key);
+            }
+        })?;
+        dataplane.forget(table, &gone)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

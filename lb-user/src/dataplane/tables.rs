@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lb_common::backend::{MacFlags, Member};
-use lb_common::id::{MemberId, MemberIndex};
+use lb_common::id::MemberId;
 use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::nat::Ticks;
 use lb_common::ring::{RingBlock, Slot};
-use lb_common::select::Tables;
+use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, KeyV6, feature};
 
 use super::error::ApplyError;
@@ -97,6 +97,7 @@ pub(super) struct Layout {
     pub(super) ring: Region<RingBlock>,
     pub(super) backends: Region<Member>,
     pub(super) features: Region<u64>,
+    pub(super) load: Region<u64>,
 }
 
 impl Tables for Layout {
@@ -219,7 +220,7 @@ fn out_of_bounds(map: &'static str, index: u32) -> ApplyError {
 }
 
 impl Layout {
-    /// Performs an operation on these arrays; counters and grace periods are not theirs.
+    /// Performs an operation on these arrays; counters, entries of flows and grace periods are not theirs.
     pub(super) fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
         match op {
             MapOp::PutMember(id, member) => self.put_member(*id, member),
@@ -229,7 +230,7 @@ impl Layout {
             MapOp::PutEntry(key, decision) => self.services.write(*key, *decision),
             MapOp::DelEntry(key) => self.services.write(*key, Decision::NONE),
             MapOp::PutFeatures(bits) => self.put_features(*bits),
-            MapOp::ResetCounters(_) | MapOp::Grace => Ok(()),
+            MapOp::ResetCounters(_) | MapOp::Grace | MapOp::ForgetFlows(_) => Ok(()),
         }
     }
 
@@ -249,14 +250,11 @@ impl Layout {
     }
 
     /// Stores slots of the ring that begins at `block`.
-    fn put_slots(&mut self, block: u32, slots: impl IntoIterator<Item = (u32, MemberIndex)>) -> Result<(), ApplyError> {
-        for (slot, member) in slots {
+    fn put_slots(&mut self, block: u32, slots: impl IntoIterator<Item = (u32, Slot)>) -> Result<(), ApplyError> {
+        for (slot, Slot(word)) in slots {
             let index = block + slot / SLOTS_PER_BLOCK;
             let block = self.ring.get_mut(index).ok_or_else(|| out_of_bounds("RING", index))?;
-            store_u32(
-                &mut block.slots[(slot % SLOTS_PER_BLOCK) as usize].0,
-                Slot::stable(member).0,
-            );
+            store_u32(&mut block.slots[(slot % SLOTS_PER_BLOCK) as usize].0, word);
         }
         Ok(())
     }
@@ -286,6 +284,18 @@ impl Layout {
         Ok(())
     }
 
+    /// How many flows a member serves, where load decides.
+    pub(super) fn load(&self, MemberId(id): MemberId) -> u64 {
+        self.load.get(id).map_or(0, read_once)
+    }
+
+    /// Sets that. The program may be counting meanwhile.
+    pub(super) fn set_load(&mut self, MemberId(id): MemberId, flows: u64) -> Result<(), ApplyError> {
+        let word = self.load.get_mut(id).ok_or_else(|| out_of_bounds("LOAD", id))?;
+        store_u64(word, flows);
+        Ok(())
+    }
+
     /// Reads everything back; what no entry refers to is left out, except members, which want to be removed.
     pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
         let entries = self.services.entries()?;
@@ -309,9 +319,9 @@ impl Layout {
         })
     }
 
-    fn slots(&self, block: u32, log2: u8) -> Arc<[MemberIndex]> {
+    fn slots(&self, block: u32, log2: u8) -> Arc<[Slot]> {
         let blocks = (1u32 << (log2 & 31)) / SLOTS_PER_BLOCK;
         let blocks = (block..block + blocks).filter_map(|b| self.ring.get(b));
-        blocks.flat_map(|b| b.slots).map(Slot::current).collect()
+        blocks.flat_map(|b| b.slots).collect()
     }
 }

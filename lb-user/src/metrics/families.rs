@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::model::status::{BackendStatus, ServiceStatus, Status};
+use crate::model::status::{BackendStatus, FlowTable, ServiceStatus, SlotStates, Status};
 use crate::model::{AdminState, Health};
 
 /// A family.
@@ -168,6 +168,48 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Service(|service| Value::Whole(service.backends.iter().filter(|b| serves(b)).count() as u64)),
     },
     Family {
+        name: "fulcrum_service_slots",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["service", "state"],
+        help: "Slots of the service's ring by what they remember: stable (nothing), moving (they have changed, and older \
+               flows stay where they are) or settled (flows that are known stay where they are)",
+        source: Source::Own(slots),
+    },
+    Family {
+        name: "fulcrum_flows",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["table"],
+        help: "Flows of dsr and tunnel that are known, by table: flows (of slots that have changed) or tracked (of services \
+               that choose by turn or by load); counted every five seconds",
+        source: Source::Own(|status, put| tables(status, put, |table| table.entries.into())),
+    },
+    Family {
+        name: "fulcrum_flows_max",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["table"],
+        help: "Flows that the table has room for",
+        source: Source::Own(|status, put| tables(status, put, |table| table.capacity.into())),
+    },
+    Family {
+        name: "fulcrum_flows_written_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["table"],
+        help: "Flows that were written to the table since the maps were made",
+        source: Source::Own(|status, put| tables(status, put, |table| table.written)),
+    },
+    Family {
+        name: "fulcrum_flows_no_room_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["table"],
+        help: "Flows that found no room in the table since the maps were made: raise flow-table-size",
+        source: Source::Own(|status, put| tables(status, put, |table| table.no_room)),
+    },
+    Family {
         name: "fulcrum_backend_packets_total",
         kind: Kind::Counter,
         unit: None,
@@ -227,6 +269,31 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Own(nat_ports),
     },
     Family {
+        name: "fulcrum_backend_known_flows",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Flows of the backend that are known in dsr and tunnel: those of slots that have changed, or all where they \
+               are chosen by turn or by load; counted every five seconds",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.known_flows.into()))),
+    },
+    Family {
+        name: "fulcrum_backend_cut_flows_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: BACKEND,
+        help: "Known flows of the backend that were cut when drain-timeout had passed, since the daemon started",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.cut_flows))),
+    },
+    Family {
+        name: "fulcrum_backend_leaving",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Whether the file has the backend no more, which finishes its flows and then goes (1)",
+        source: Source::Backend(|backend| Some(truth(backend.leaving))),
+    },
+    Family {
         name: "fulcrum_backend_up",
         kind: Kind::Gauge,
         unit: None,
@@ -276,6 +343,25 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Own(probes),
     },
 ];
+
+fn slots(status: &Status, put: &mut Put<'_>) -> fmt::Result {
+    status.services.iter().try_for_each(|service| {
+        let SlotStates {
+            stable,
+            moving,
+            settled,
+        } = service.slots;
+        for (state, slots) in [("stable", stable), ("moving", moving), ("settled", settled)] {
+            put(&[&service.name, state], Value::Whole(slots.into()))?;
+        }
+        Ok(())
+    })
+}
+
+fn tables(status: &Status, put: &mut Put<'_>, of: impl Fn(FlowTable) -> u64) -> fmt::Result {
+    put(&["flows"], Value::Whole(of(status.flows.flows)))?;
+    put(&["tracked"], Value::Whole(of(status.flows.tracked)))
+}
 
 fn nat_ports(status: &Status, put: &mut Put<'_>) -> fmt::Result {
     for service in &status.services {

@@ -11,7 +11,8 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::*;
 use crate::model::status::{
-    AttachMode, BackendStatus, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, ServiceStatus,
+    AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads,
+    ServiceStatus, SlotStates,
 };
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
 
@@ -50,6 +51,9 @@ fn backend(name: &str) -> BackendStatus {
             interface: "eth0".to_owned(),
         }),
         slots: 16384,
+        leaving: false,
+        known_flows: 9,
+        cut_flows: 2,
         counters: Counters {
             packets: 12,
             // More than an i64 or a double holds.
@@ -69,6 +73,11 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         mode: Mode::Nat,
         balance: Balance::Maglev,
         table_size: 16384,
+        slots: SlotStates {
+            stable: 16000,
+            moving: 284,
+            settled: 100,
+        },
         backends,
     }
 }
@@ -84,6 +93,15 @@ fn status(services: Vec<ServiceStatus>) -> Status {
             attached: Ok(AttachMode::Native),
         }],
         services,
+        flows: FlowTables {
+            flows: FlowTable {
+                entries: 12,
+                capacity: 262_144,
+                written: 90,
+                no_room: 3,
+            },
+            tracked: FlowTable::default(),
+        },
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,

@@ -102,7 +102,7 @@ pub struct Service {
     pub undeclared: Option<Undeclared>,
     /// How backends are probed.
     pub health: HealthCheck,
-    /// In file order; names and addresses are unique within the service. At most 65,534.
+    /// In file order; names and addresses are unique within the service. At most 65,534. Those that are leaving come last.
     pub backends: Vec<Backend>,
 }
 
@@ -393,6 +393,8 @@ pub struct Backend {
     pub weight: u16,
     /// What the administrator wants of it.
     pub state: AdminState,
+    /// Not of the file: it was, and finishes its flows.
+    pub leaving: bool,
 }
 
 /// What the administrator wants of a backend.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use lb_common::addr::Mac;
 use lb_common::id::MemberId;
 use lb_common::nat::Phase;
+use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
 use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Vip};
@@ -23,6 +24,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by drop reason, since the maps were made; every reason, zeros included.
     pub drops: Vec<(DropReason, u64)>,
+    /// What is known of flows in [`Mode::Dsr`] and [`Mode::Tunnel`].
+    pub flows: FlowTables,
     /// What came of reading the file again.
     pub reloads: Reloads,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.
@@ -33,6 +36,28 @@ pub struct Status {
     pub settled: bool,
     /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
     pub overrides_fault: Option<String>,
+}
+
+/// The tables of flows that are not translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowTables {
+    /// Of services that choose by a hash: flows of slots that have changed.
+    pub flows: FlowTable,
+    /// Of services that choose by turn or by load: every flow.
+    pub tracked: FlowTable,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowTable {
+    /// Flows that are known, as the last sweep found them.
+    pub entries: u32,
+    /// Most that can be known.
+    pub capacity: u32,
+    /// Flows that were written down, since the maps were made.
+    pub written: u64,
+    /// Flows that found no room, since the maps were made.
+    pub no_room: u64,
 }
 
 /// What came of reading the file again while the daemon runs.
@@ -119,8 +144,21 @@ pub struct ServiceStatus {
     pub balance: Balance,
     /// Slots of the ring.
     pub table_size: u32,
-    /// In file order.
+    /// Of these, by what is remembered of their flows.
+    pub slots: SlotStates,
+    /// In file order; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
+}
+
+/// How many slots of a ring are in each state (section 5.4 of the design).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotStates {
+    /// One backend serves all flows.
+    pub stable: u32,
+    /// They have changed, and flows that are older go where they went.
+    pub moving: u32,
+    /// Flows that are known go where they went.
+    pub settled: u32,
 }
 
 /// A VIP of a service.
@@ -159,6 +197,12 @@ pub struct BackendStatus {
     pub slots: u32,
     /// Since the maps were made.
     pub counters: Counters,
+    /// The file has it no more; it finishes its flows, and goes.
+    pub leaving: bool,
+    /// Flows of it that are known in [`Mode::Dsr`] and [`Mode::Tunnel`], as the last sweep found them.
+    pub known_flows: u32,
+    /// Flows that were known when it was cut off from them, since its drain was over; since the daemon started.
+    pub cut_flows: u64,
     /// In [`Mode::Nat`].
     pub nat: Option<NatStatus>,
 }
@@ -188,6 +232,12 @@ pub struct NatFlows {
 }
 
 impl NatFlows {
+    /// Those that neither side has reset, nor both have finished.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.opening + self.established + self.half_closed
+    }
+
     /// All of them: ports that are taken.
     #[must_use]
     pub fn ports(&self) -> u32 {
@@ -277,9 +327,54 @@ pub enum Explanation {
         slot: u32,
         /// Slots in the ring.
         slots: u32,
+        /// What the slot remembers.
+        state: SlotState,
+        /// The flow is written down, so this is where it goes whatever its slot says.
+        tracked: bool,
         /// `nat`: the flow is known, and goes where it went before, whatever the ring says.
         known: Option<KnownFlow>,
     },
+    /// The flow is not known, and its first packet decides when it comes: by turn, or by load.
+    Undecided {
+        /// The service that the flow belongs to.
+        service: Arc<str>,
+        /// By which.
+        by: Choice,
+        /// Where any other packet of it goes, by its hash; `None` when there is no such packet, or nobody.
+        otherwise: Option<Otherwise>,
+    },
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otherwise {
+    /// Its name.
+    pub backend: Arc<str>,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// What is to be known of the flows of a slot (section 5.4 of the design).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// All go to its backend, and none is written down.
+    Stable,
+    /// Those that are older than a change go to another backend.
+    Moving,
+    /// Those that are written down go where they went.
+    Settled,
+}
+
+impl SlotState {
+    /// As in JSON and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Moving => "moving",
+            Self::Settled => "settled",
+        }
+    }
 }
 
 /// A flow that `nat` translates.

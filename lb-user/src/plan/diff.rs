@@ -1,12 +1,15 @@
 //! The operations between two states of the maps, and their order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lb_common::backend::Member;
-use lb_common::id::{MemberId, MemberIndex};
+use lb_common::backend::{MacFlags, Member};
+use lb_common::id::MemberId;
+use lb_common::ring::Slot;
 use lb_common::service::{self, Decision};
 
-use super::snapshot::{ServiceKey, Snapshot};
+use super::entries::{Forget, Table};
+use super::snapshot::{Ring, ServiceKey, Snapshot};
 
 /// One write to the maps. A packet meets each slot and each entry as it was before or as it is after; a ring and a member
 /// that are new cannot be reached yet. The next hop of a member that serves changes in three words (MAC with flags, own
@@ -22,14 +25,14 @@ pub enum MapOp {
         /// First block.
         block: u32,
         /// Every slot, in order.
-        slots: Arc<[MemberIndex]>,
+        slots: Arc<[Slot]>,
     },
     /// Changes slots of a ring that is in use.
     PutSlots {
         /// First block of the ring.
         block: u32,
-        /// Slot and new member.
-        slots: Vec<(u32, MemberIndex)>,
+        /// Number of the slot, and what it becomes.
+        slots: Vec<(u32, Slot)>,
     },
     /// Sets the word of features.
     PutFeatures(u64),
@@ -41,10 +44,16 @@ pub enum MapOp {
     Grace,
     /// Removes a member that nothing refers to.
     DelMember(MemberId),
+    /// Removes entries of `FLOWS` and `TRACKED`: strays (see [`super::entries`]), and those that this names.
+    ForgetFlows(Forget),
 }
 
 /// What turns `installed` into `target`, in order: services and VIPs that go; addresses; members, rings, services; what
 /// `nat` needs no longer, members that go. Empty when nothing differs.
+///
+/// Entries of flows are strays before their slot leaves the stable state or their member comes alive, and go then: after
+/// the grace period of the change that has made them so, or first thing in the one that would have them read again. A look
+/// at all entries is left out where there can be none.
 ///
 /// Services that go do so first, since what they lead to may be about to become another's. A grace period follows them,
 /// before their places are taken; another one ends the change. Answers to flows of `nat` are known before the first flow
@@ -59,6 +68,15 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
     let mut ops: Vec<MapOp> = gone.iter().map(|&(&key, _)| MapOp::DelEntry(key)).collect();
     if !ops.is_empty() {
         ops.push(MapOp::Grace);
+    }
+    let gone: BTreeSet<ServiceKey> = gone
+        .iter()
+        .filter(|&&(_, &decision)| installed.may_know(decision))
+        .map(|&(&key, _)| key)
+        .collect();
+    let changed = changed(installed, target);
+    if !gone.is_empty() || rises(installed, target) {
+        ops.push(MapOp::ForgetFlows(Forget { keys: gone }));
     }
     let put = target
         .entries
@@ -114,9 +132,87 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
         .keys()
         .filter(|&id| !target.members.contains_key(id))
         .collect();
-    if !(ops.is_empty() && gone.is_empty()) && ops.last() != Some(&MapOp::Grace) {
+    // What programs read has not changed since the last one.
+    let rests = matches!(ops.last(), Some(MapOp::Grace | MapOp::ForgetFlows(_)));
+    if !(rests || ops.is_empty() && gone.is_empty()) {
         ops.push(MapOp::Grace);
+    }
+    if let Some(keys) = changed {
+        // What is written from now on is not to meet what was removed.
+        ops.extend([MapOp::ForgetFlows(Forget { keys }), MapOp::Grace]);
     }
     ops.extend(gone.into_iter().map(|&id| MapOp::DelMember(id)));
     ops
+}
+
+/// Does a member come alive of whom, or in whose place, something may be known?
+fn rises(installed: &Snapshot, target: &Snapshot) -> bool {
+    let is_alive = |member: &Member| member.next_hop.flags() & MacFlags::ALIVE != 0;
+    let risen = target.members.iter().filter(|&(id, member)| {
+        let was = installed.members.get(id);
+        is_alive(member) && !was.is_some_and(|was| is_alive(was) && was.address == member.address)
+    });
+    let risen: Vec<MemberId> = risen.map(|(&id, _)| id).collect();
+    if risen.is_empty() {
+        return false;
+    }
+    let services = installed.entries.values().filter(|d| d.is_service());
+    let services: BTreeMap<u32, Decision> = services.map(|d| (d.member_base(), *d)).collect();
+    risen.into_iter().any(|MemberId(id)| {
+        let service = services.range(..id).next_back();
+        service.is_some_and(|(_, &service)| installed.may_know(service))
+    })
+}
+
+/// The keys whose flows go on by other rules, so that what is known of them means nothing any more; `None` when no entry
+/// becomes void, and no stray either.
+fn changed(installed: &Snapshot, target: &Snapshot) -> Option<BTreeSet<ServiceKey>> {
+    let mut keys = BTreeSet::new();
+    for (&key, &decision) in target.entries.iter().filter(|(_, d)| d.is_service()) {
+        let void = match installed.entries.get(&key).filter(|d| d.is_service()) {
+            Some(&old) if old == decision => false,
+            Some(&old) => installed.may_know(old) && !continues(installed, target, old, decision),
+            // Its port may have been one of a block's.
+            None => key.blocks_around().any(|block| {
+                let around = installed.entries.get(&block).filter(|d| d.is_service());
+                around.is_some_and(|&around| installed.may_know(around))
+            }),
+        };
+        if void {
+            keys.insert(key);
+        }
+    }
+    // Slots that have become stable outright leave strays.
+    let strays = target.rings.iter().any(|(block, ring)| {
+        installed.rings.get(block).is_some_and(|old| {
+            let mut both = old.slots.iter().zip(&*ring.slots);
+            !Arc::ptr_eq(&old.slots, &ring.slots) && both.any(|(old, new)| !old.is_stable() && new.is_stable())
+        })
+    });
+    (strays || !keys.is_empty()).then_some(keys)
+}
+
+/// Does what is known of a service's flows hold as well where `new` says how they go on?
+fn continues(installed: &Snapshot, target: &Snapshot, old: Decision, new: Decision) -> bool {
+    let table = Table::of(old);
+    let same_rules = table == Table::of(new) && (old.choice() == new.choice() || table == Some(Table::Tracked));
+    let old_members = installed.members_of(old.member_base());
+    let same_members = old.member_base() == new.member_base()
+        || old_members.iter().all(|(&index, member)| {
+            let there = target.members.get(&new.member(lb_common::id::MemberIndex(index)));
+            there.is_none_or(|there| (there.address, there.port) == (member.address, member.port))
+        });
+    let same_slots = || {
+        let rings = (
+            installed.rings.get(&old.ring_block()),
+            target.rings.get(&new.ring_block()),
+        );
+        old.ring_block() == new.ring_block() || matches!(rings, (Some(old), Some(new)) if is_spread(old, new))
+    };
+    same_rules && same_members && (table == Some(Table::Tracked) || same_slots())
+}
+
+/// Are the slots those of `old`?
+fn is_spread(old: &Ring, new: &Ring) -> bool {
+    old.log2 <= new.log2 && old.slots.iter().cycle().zip(&*new.slots).all(|(old, new)| old == new)
 }

@@ -7,14 +7,18 @@
 //! Nothing is remembered elsewhere: ids and regions are read back from the maps after a restart.
 
 mod diff;
+pub mod entries;
 mod keys;
+mod memory;
 mod outer;
 mod place;
 mod regions;
 mod snapshot;
 
 pub use diff::{MapOp, diff};
+pub use entries::{Forget, Table};
 pub use keys::Keys;
+pub use memory::Memory;
 pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
 

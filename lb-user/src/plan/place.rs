@@ -9,14 +9,18 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::nat;
-use lb_common::service::{self, Decision, feature};
+use lb_common::ring::{Slot, State};
+use lb_common::service::{self, Choice, Decision, feature};
+use lb_common::slot;
 
+use super::entries::Table;
 use super::keys::Keys;
+use super::memory::Memory;
 use super::outer::outer;
 use super::regions::Regions;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
-use crate::balance::{Candidate, Rings};
-use crate::model::{Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel, Vip};
+use crate::balance::{Candidate, Order};
+use crate::model::{Balance, Mode, Nat, NatSource, NextHop, Protocol, RingSize, Tunnel, Vip};
 
 /// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
 /// backends are unique within a service.
@@ -52,6 +56,10 @@ pub struct DesiredService {
     pub protocol: Protocol,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// Do flows keep their backend when backends change?
+    pub track: bool,
     /// What backends see as the client, in [`Mode::Nat`].
     pub nat: Nat,
     /// What packets travel in, in [`Mode::Tunnel`].
@@ -65,6 +73,25 @@ pub struct DesiredService {
 }
 
 impl DesiredService {
+    const fn choice(&self) -> Choice {
+        match self.balance {
+            Balance::Maglev => Choice::Tuple,
+            Balance::SourceHash => Choice::Source,
+            Balance::RoundRobin => Choice::Turn,
+            Balance::LeastConnections => Choice::Least,
+        }
+    }
+
+    /// Where a service that lies there chooses its backends.
+    const fn decision(&self, ring_block: u32, ring_log2: u8, member_base: u32) -> Decision {
+        Decision::service(mode(self.mode), self.choice(), ring_block, ring_log2, member_base)
+    }
+
+    /// Do its slots remember whom they had, so that flows keep their backend?
+    fn remembers(&self) -> bool {
+        self.track && Table::of(self.decision(0, 0, 0)) == Some(Table::Flows)
+    }
+
     /// Do packets keep their port, since the service has many?
     fn keeps_ports(&self) -> bool {
         self.vips.iter().any(|vip| !vip.ports.is_one())
@@ -121,6 +148,17 @@ pub enum Full {
         /// What was asked for.
         members: usize,
     },
+    /// A ring cannot become smaller: its slots would have to agree on their backends first.
+    #[error(
+        "the service on {vip} keeps its {installed} slots: a ring whose flows are to stay cannot become smaller than it \
+         is; leave table-size at {installed}, or take the service out of the file first, which ends its flows"
+    )]
+    Smaller {
+        /// One of the service's addresses.
+        vip: Vip,
+        /// What it has.
+        installed: u32,
+    },
 }
 
 /// The answer of [`place`].
@@ -130,8 +168,12 @@ pub struct Placement {
     pub target: Snapshot,
     /// Ids of the members of each service, by service in the order of [`Desired::services`].
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
+    /// What each service's entries say, in the same order; `None` for one that found no room.
+    pub decisions: Vec<Option<Decision>>,
     /// A service is not wholly as desired, for want of room.
     pub full: Option<Full>,
+    /// The rest follows by another plan, when this one has been carried out.
+    pub unfinished: bool,
 }
 
 /// Decides where `desired` goes, with `installed` staying where it is.
@@ -139,23 +181,35 @@ pub struct Placement {
 /// What is free in `installed` only after this change is not used for it, so that one grace period at the end of a
 /// change is enough. A service that finds no room keeps its ring's size or its backends, and [`Placement::full`] says so:
 /// carried out, the plan may free what the next one needs.
-pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Placement {
+///
+/// A ring that moves, because it becomes larger or because its members move, moves as it is, and changes by the plan after
+/// ([`Placement::unfinished`]): so while a service's keys are swapped one by one, its old ring and its new one say the same
+/// of every flow, and a crash in between leaves nothing that contradicts itself.
+pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
     let all = Keys::of(desired.services.iter().map(|s| (&s.vips[..], s.protocol)));
     let holders = Holders::of(installed, desired, &all);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
-        let placed = space.place(installed, known, wanted, rings).or_else(|full| {
+        let smaller = known.and_then(|known| smaller(installed, known, wanted));
+        placement.full = placement.full.or(smaller.as_ref().map(|(full, _)| *full));
+        let wanted = smaller.as_ref().map_or(wanted, |(_, wanted)| wanted);
+        let placed = space.place(installed, known, wanted, memory).or_else(|full| {
             placement.full = Some(full);
             let known = known.filter(|known| known.own).ok_or(full)?;
             space.place(
                 installed,
                 Some(known),
                 &in_place(installed, known.decision, wanted, full),
-                rings,
+                memory,
             )
         });
+        let decision = match &placed {
+            Ok(placed) => Some(placed.decision),
+            Err(_) => keys(wanted, &all).find_map(|key| installed_at(installed, key)),
+        };
+        placement.decisions.push(decision);
         let members = match placed {
             Ok(placed) => {
                 let keys = keys(wanted, &all).map(|key| (key, placed.decision));
@@ -163,6 +217,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
                 placement.target.entries.extend(keys);
                 placement.target.rings.insert(block, ring);
                 placement.target.members.extend(placed.members.values().copied());
+                placement.unfinished |= placed.unfinished;
                 placed
                     .members
                     .into_iter()
@@ -173,7 +228,7 @@ pub fn place(installed: &Snapshot, desired: &Desired, rings: &mut Rings) -> Plac
         };
         placement.members.push(members);
     }
-    rings.end_round();
+    memory.end_round();
     let addresses = desired
         .addresses
         .iter()
@@ -258,16 +313,41 @@ fn installed_at(installed: &Snapshot, key: ServiceKey) -> Option<Decision> {
 fn in_place(installed: &Snapshot, decision: Decision, wanted: &DesiredService, full: Full) -> DesiredService {
     let mut less = wanted.clone();
     match full {
-        Full::Ring { .. } => {
+        Full::Ring { .. } | Full::Smaller { .. } => {
             less.table_size = RingSize::new(1 << decision.ring_log2()).unwrap_or(less.table_size);
         }
         Full::Members { .. } => {
-            let there = members_of(installed, decision.member_base());
+            let there = installed.members_of(decision.member_base());
             less.members
                 .retain(|member| there.values().any(|m| socket_address(m) == member.address));
         }
     }
     less
+}
+
+/// The service with the ring that it has, where it should become smaller and remembers its flows.
+fn smaller(installed: &Snapshot, known: Known, wanted: &DesiredService) -> Option<(Full, DesiredService)> {
+    let log2 = known.decision.ring_log2();
+    let remembered = remembered(installed, known, wanted).is_some();
+    if !remembered || log2 <= wanted.table_size.log2() {
+        return None;
+    }
+    let full = Full::Smaller {
+        vip: *wanted.vips.first()?,
+        installed: 1 << log2,
+    };
+    Some((
+        full,
+        in_place(installed, known.decision, wanted, Full::Ring { slots: 0 }),
+    ))
+}
+
+/// The installed ring, where its flows are to stay: as long as the same hash chooses the slot.
+fn remembered<'a>(installed: &'a Snapshot, known: Known, wanted: &DesiredService) -> Option<&'a Ring> {
+    let stays = wanted.remembers()
+        && Table::of(known.decision) == Some(Table::Flows)
+        && known.decision.choice() == wanted.choice();
+    installed.rings.get(&known.decision.ring_block()).filter(|_| stays)
 }
 
 /// Leaves what is installed of a service where it is.
@@ -287,7 +367,7 @@ fn keep(
         target
             .rings
             .extend(installed.rings.get(&block).map(|ring| (block, ring.clone())));
-        for (index, member) in members_of(installed, base) {
+        for (index, member) in installed.members_of(base) {
             let id = decision.member(MemberIndex(index));
             target.members.insert(id, member);
             ids.insert(socket_address(&member), id);
@@ -352,6 +432,8 @@ struct Placed {
     decision: Decision,
     ring: (u32, Ring),
     members: Members,
+    /// The slots are not yet as they are wanted.
+    unfinished: bool,
 }
 
 /// Id and contents by address.
@@ -382,6 +464,11 @@ fn address_decision(policy: &DesiredAddress) -> Decision {
             | flag(policy.echo, Decision::ECHO)
             | flag(policy.drop_undeclared, Decision::DROP_UNDECLARED),
     )
+}
+
+/// Does health let this member serve?
+fn is_alive(member: &Member) -> bool {
+    member.next_hop.flags() & MacFlags::ALIVE != 0
 }
 
 /// Does this member take part in the ring?
@@ -425,12 +512,17 @@ impl Space {
         installed: &Snapshot,
         known: Option<Known>,
         wanted: &DesiredService,
-        rings: &mut Rings,
+        memory: &mut Memory,
     ) -> Result<Placed, Full> {
-        let (base, members) = self.place_members(installed, known, wanted)?;
+        let (base, mut members) = self.place_members(installed, known, wanted)?;
         // A ring is changed in place only while its indices mean the same members; a new base takes a new ring.
         let stays = known.filter(|k| k.own && k.decision.member_base() == base);
         let (block, log2) = self.place_ring(stays.map(|k| k.decision), wanted.table_size)?;
+        let decision = wanted.decision(block, log2, base);
+        // Members keep their indices wherever they move, so slots stay right.
+        let remembered = known.and_then(|known| remembered(installed, known, wanted));
+        let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
+        let awaited = remembered.is_some_and(|ring| await_the_dead(installed, base, ring, &mut members));
         let candidates: Vec<_> = wanted
             .members
             .iter()
@@ -438,15 +530,38 @@ impl Space {
             .map(|m| Candidate {
                 address: m.address,
                 weight: m.weight.into(),
-                index: MemberIndex((members[&m.address].0.0 - base) as u16),
+                index: index(members[&m.address].0),
             })
             .collect();
-        let empty = || vec![MemberIndex::NONE; wanted.table_size.slots() as usize].into();
-        let slots = rings.ring(&candidates, wanted.table_size).unwrap_or_else(empty);
+        let order = match wanted.balance {
+            Balance::RoundRobin => Order::Smooth,
+            Balance::Maglev | Balance::SourceHash | Balance::LeastConnections => Order::Maglev,
+        };
+        let whom = memory.rings.ring(&candidates, wanted.table_size, order);
+        let moves = known.is_some_and(|known| known.decision.ring_block() != block);
+        if let Some(ring) = remembered.filter(|_| moves) {
+            return Ok(Placed {
+                decision,
+                ring: (block, as_it_is(&ring.spread(log2), whom.as_deref(), base, &members)),
+                members,
+                unfinished: true,
+            });
+        }
+        let alive = members.values().filter(|(_, member)| is_alive(member));
+        let alive = alive.map(|&(id, _)| index(id)).collect();
+        let there = installed.rings.get(&block).filter(|ring| ring.log2 == log2);
+        let slots = memory.slots(
+            block,
+            wanted.table_size.slots() as usize,
+            there.filter(|_| stays.is_some()).map(|ring| &ring.slots),
+            whom.as_ref(),
+            remembered.map(|_| alive),
+        );
         Ok(Placed {
-            decision: Decision::service(mode(wanted.mode), service::Choice::Tuple, block, log2, base),
+            decision,
             ring: (block, Ring { log2, slots }),
             members,
+            unfinished: awaited,
         })
     }
 
@@ -461,7 +576,7 @@ impl Space {
             members: wanted.members.len(),
         };
         let mut old: BTreeMap<u16, Member> =
-            known.map_or_else(BTreeMap::new, |k| members_of(installed, k.decision.member_base()));
+            known.map_or_else(BTreeMap::new, |k| installed.members_of(k.decision.member_base()));
         let tunnelled = known.is_some_and(|k| k.decision.mode() == Some(service::Mode::Tunnel));
         if tunnelled != (wanted.mode == Mode::Tunnel) {
             old.values_mut().for_each(forget_mode);
@@ -502,26 +617,57 @@ impl Space {
     }
 }
 
+/// Lets members that come alive stay dead for this plan, when a slot of `ring` still has them as its previous member: an
+/// interrupted plan has not told it of their death. True when there are such; see [`lb_common::slot::next`].
+fn await_the_dead(installed: &Snapshot, base: u32, ring: &Ring, members: &mut Members) -> bool {
+    let risen = |id: &MemberId, member: &Member| {
+        let was = installed.members.get(id).is_some_and(is_alive);
+        is_alive(member) && !was
+    };
+    let mut risen: Vec<&mut (MemberId, Member)> = members.values_mut().filter(|(id, m)| risen(id, m)).collect();
+    if risen.is_empty() {
+        return false;
+    }
+    let previous = ring.slots.iter().filter_map(|slot| match slot.state() {
+        State::Moving(previous) => Some(MemberId(base + u32::from(previous.0))),
+        State::Stable | State::Settled => None,
+    });
+    let previous: BTreeSet<MemberId> = previous.collect();
+    risen.retain(|(id, _)| previous.contains(id));
+    for (_, member) in &mut risen {
+        let flags = member.next_hop.flags() & !MacFlags::ALIVE;
+        member.next_hop = MacFlags::new(member.next_hop.mac(), flags);
+    }
+    !risen.is_empty()
+}
+
+/// A ring that moves: its slots stay as they are, except where they refer to members that the service has no more.
+fn as_it_is(ring: &Ring, whom: Option<&[MemberIndex]>, base: u32, members: &Members) -> Ring {
+    let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
+    let alive: BTreeMap<MemberIndex, bool> = members
+        .values()
+        .map(|(id, member)| (index(*id), is_alive(member)))
+        .collect();
+    let is_member = |member: MemberIndex| member == MemberIndex::NONE || alive.contains_key(&member);
+    let is_alive = |member: MemberIndex| alive.get(&member).copied().unwrap_or(false);
+    let slot = |(i, &slot): (usize, &Slot)| {
+        let current = slot.current();
+        let previous_stays = !matches!(slot.state(), State::Moving(previous) if !is_member(previous));
+        match (is_member(current), previous_stays) {
+            (true, true) => slot,
+            (true, false) => slot::next(slot, current, &is_alive),
+            (false, _) => slot::next(slot, whom.map_or(MemberIndex::NONE, |whom| whom[i]), &is_alive),
+        }
+    };
+    Ring {
+        log2: ring.log2,
+        slots: ring.slots.iter().enumerate().map(slot).collect(),
+    }
+}
+
 /// Blocks of a ring.
 const fn blocks(log2: u8) -> u32 {
     (1 << log2) / SLOTS_PER_BLOCK
-}
-
-/// The installed members from `base` on, up to the next service's.
-fn members_of(installed: &Snapshot, base: u32) -> BTreeMap<u16, Member> {
-    let next = installed
-        .entries
-        .values()
-        .filter(|d| d.is_service())
-        .map(|d| d.member_base())
-        .filter(|&other| other > base)
-        .min()
-        .unwrap_or(MEMBERS)
-        .min(base + u32::from(u16::MAX));
-    let members = installed
-        .members
-        .range(MemberId(base + 1)..MemberId(next.max(base + 1)));
-    members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
 }
 
 /// Where a member listens.

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use lb_common::addr::PortBe;
 use lb_common::backend::Member;
-use lb_common::id::{MemberId, MemberIndex};
+use lb_common::id::MemberId;
+use lb_common::limits::MEMBERS;
+use lb_common::ring::Slot;
 use lb_common::service::{Decision, KeyV4, KeyV6, PortBlock, protocol};
 
+use super::entries::Table;
 use crate::model::Protocol;
 
 /// Key of `SERVICES_V4` or `SERVICES_V6`.
@@ -49,6 +52,24 @@ impl ServiceKey {
         }
     }
 
+    /// The keys of all blocks of ports that this one's port is in, if it is one port's, the narrowest first.
+    pub(super) fn blocks_around(self) -> impl Iterator<Item = Self> {
+        // Bits of `lb_common::service`: the port from bit 32 on, the protocol from 48, free bits from 56.
+        let rest = match self {
+            Self::V4(key) => key.0,
+            Self::V6(key) => key.rest,
+        };
+        let (port, protocol) = (u16::from_be((rest >> 32) as u16), (rest >> 48) as u8);
+        let own = (rest >> 56) as u8;
+        (own + 1..=16).map(move |free| {
+            let block = PortBlock::of(port, free);
+            match self {
+                Self::V4(key) => Self::V4(KeyV4::block(key.address(), block, protocol)),
+                Self::V6(key) => Self::V6(KeyV6::block(key.address, block, protocol)),
+            }
+        })
+    }
+
     /// The VIP of this key.
     #[must_use]
     pub fn ip(self) -> IpAddr {
@@ -65,7 +86,7 @@ pub struct Ring {
     /// Log2 of the number of slots.
     pub log2: u8,
     /// One per slot.
-    pub slots: Arc<[MemberIndex]>,
+    pub slots: Arc<[Slot]>,
 }
 
 /// What the maps hold, or shall hold.
@@ -81,7 +102,57 @@ pub struct Snapshot {
     pub features: u64,
 }
 
+impl Ring {
+    /// May flows of its slots be written down?
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.slots.iter().all(|slot| slot.is_stable())
+    }
+
+    /// The same slots in a ring of 2^`log2`, no fewer: slot i passes on to i, i + N and so on.
+    #[must_use]
+    pub fn spread(&self, log2: u8) -> Self {
+        if log2 == self.log2 {
+            return self.clone();
+        }
+        let slots = self.slots.iter().cycle().take(1 << log2).copied();
+        Self {
+            log2,
+            slots: slots.collect(),
+        }
+    }
+}
+
 impl Snapshot {
+    /// The members from `base` on, up to the next service's, by index.
+    #[must_use]
+    pub fn members_of(&self, base: u32) -> BTreeMap<u16, Member> {
+        let next = self
+            .entries
+            .values()
+            .filter(|d| d.is_service())
+            .map(|d| d.member_base())
+            .filter(|&other| other > base)
+            .min()
+            .unwrap_or(MEMBERS)
+            .min(base + u32::from(u16::MAX));
+        let members = self.members.range(MemberId(base + 1)..MemberId(next.max(base + 1)));
+        members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
+    }
+
+    /// May flows of this service be written down? In stable slots none are.
+    #[must_use]
+    pub fn may_know(&self, service: Decision) -> bool {
+        match Table::of(service) {
+            Some(Table::Flows) => {
+                let ring = self.rings.get(&service.ring_block());
+                ring.is_some_and(|ring| !ring.is_stable())
+            }
+            Some(Table::Tracked) => true,
+            None => false,
+        }
+    }
+
     /// The addresses where answers to flows of `nat` come in.
     pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
         let sources = self.entries.iter().filter(|(_, d)| d.has(Decision::NAT_SOURCE));

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
-use crate::{exec, workspace};
+use crate::{exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
 const TEST_PROGRAMS: [(&str, &str); 4] = [
@@ -20,11 +20,17 @@ const TEST_PROGRAMS: [(&str, &str); 4] = [
     ("tshark", "tshark"),
 ];
 
+/// What `cargo xtask vm` runs here and in VMs.
+const VM_PACKAGES: [&str; 4] = ["qemu-system-x86", "busybox-static", "ethtool", "ipvsadm"];
+
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
 
 /// What `cargo xtask lint` runs: the component, and the verb of cargo that it brings.
 const LINTERS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
+
+/// What libFuzzer is built with.
+const COMPILER_PACKAGE: &str = "g++";
 
 /// Where llvm-objcopy comes from.
 const OBJCOPY_PACKAGE: &str = "llvm-22";
@@ -49,6 +55,10 @@ enum Purpose {
     Ebpf,
     /// Checking format and code
     Lint,
+    /// Running tests on other kernels, in VMs
+    Vm,
+    /// Fuzzing; only when it is asked for
+    Fuzz,
 }
 
 impl Purpose {
@@ -58,6 +68,8 @@ impl Purpose {
             Self::Test => "--for test",
             Self::Ebpf => "--for ebpf",
             Self::Lint => "--for lint",
+            Self::Vm => "--for vm",
+            Self::Fuzz => "--for fuzz",
         }
     }
 }
@@ -95,6 +107,7 @@ struct Missing {
     /// Of rustup.
     components: Vec<&'static str>,
     bpf_linker: bool,
+    cargo_fuzz: bool,
     packages: Vec<&'static str>,
 }
 
@@ -131,6 +144,19 @@ impl Missing {
             missing.packages.extend(absent.map(|(_, package)| package));
             missing.packages.dedup();
         }
+        if wanted(Purpose::Vm) {
+            // Not by what PATH finds: a busybox may be there that needs libraries, and ipvsadm is in nobody's PATH but root's.
+            missing
+                .packages
+                .extend(VM_PACKAGES.iter().filter(|package| !apt::is_installed(package)));
+        }
+        // Nothing that a change has to pass needs it.
+        if purpose == Some(Purpose::Fuzz) {
+            missing.cargo_fuzz = !fuzz::is_installed(root);
+            if !fuzz::has_compiler() {
+                missing.packages.push(COMPILER_PACKAGE);
+            }
+        }
         Ok(missing)
     }
 
@@ -140,7 +166,9 @@ impl Missing {
         for package in &self.packages {
             let purpose = match *package {
                 OBJCOPY_PACKAGE => "llvm-objcopy, to strip the XDP program",
+                COMPILER_PACKAGE => "to build libFuzzer",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
+                package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
                 _ => "for the tests",
             };
             items.push(format!(
@@ -168,6 +196,14 @@ impl Missing {
                 exec::shown(&install_linker(Path::new("")))
             ));
         }
+        if self.cargo_fuzz {
+            items.push(format!(
+                "  {:16} version {}, for cargo xtask fuzz: {}",
+                "cargo-fuzz",
+                fuzz::VERSION,
+                exec::shown(&install_cargo_fuzz(Path::new("")))
+            ));
+        }
         items
     }
 
@@ -187,6 +223,9 @@ impl Missing {
         if self.bpf_linker {
             println!("Building bpf-linker takes a few minutes.");
             exec::run(&mut install_linker(root)).context("bpf-linker")?;
+        }
+        if self.cargo_fuzz {
+            exec::run(&mut install_cargo_fuzz(root)).context("cargo-fuzz")?;
         }
         Ok(())
     }
@@ -210,6 +249,23 @@ fn install_linker(root: &Path) -> Command {
     install
 }
 
+/// Builds cargo-fuzz into the checkout's .tools.
+fn install_cargo_fuzz(root: &Path) -> Command {
+    let mut install = Command::new("cargo");
+    install
+        .args([
+            "install",
+            "cargo-fuzz",
+            "--version",
+            fuzz::VERSION,
+            "--locked",
+            "--force",
+        ])
+        .arg("--root")
+        .arg(root.join(".tools"));
+    install
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,18 +276,22 @@ mod tests {
             toolchain: true,
             components: vec!["rust-src", "clippy"],
             bpf_linker: true,
-            packages: vec!["llvm-22", "llvm-22-dev", "curl"],
+            cargo_fuzz: true,
+            packages: vec!["llvm-22", "llvm-22-dev", "g++", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 7);
+        assert_eq!(items.len(), 10);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
+            "to build libFuzzer: apt-get install g++",
             "for the tests: apt-get install curl",
+            "for cargo xtask vm: apt-get install busybox-static",
             "such as 1.95, to build the XDP program: rustup toolchain install 1.95",
             "rustup component add rust-src",
             "for cargo xtask lint: rustup component add clippy",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
+            "for cargo xtask fuzz: cargo install cargo-fuzz --version",
         ]) {
             assert!(item.contains(how), "{item}\nlacks\n{how}");
         }
@@ -246,6 +306,22 @@ mod tests {
         let missing = Missing::find(folder.path(), Some(Purpose::Lint)).unwrap();
         assert!(!missing.toolchain && !missing.bpf_linker && missing.packages.is_empty());
         assert!(missing.components.iter().all(|c| LINTERS.iter().any(|(l, _)| l == c)));
+    }
+
+    #[test]
+    fn the_fuzzer_is_missing_only_where_it_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = |purpose| Missing::find(folder.path(), purpose).unwrap();
+        assert!(missing(Some(Purpose::Fuzz)).cargo_fuzz);
+        assert!(!missing(Some(Purpose::Test)).cargo_fuzz && !missing(None).cargo_fuzz);
+    }
+
+    #[test]
+    fn vms_need_packages_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Vm)).unwrap();
+        assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
+        assert!(missing.packages.iter().all(|package| VM_PACKAGES.contains(package)));
     }
 
     #[test]

@@ -36,6 +36,11 @@ async fn status() {
       "mode": "nat",
       "balance": "maglev",
       "table_size": 16384,
+      "slot_states": {
+        "stable": 16000,
+        "moving": 284,
+        "settled": 100
+      },
       "backends": [
         {
           "name": "web1",
@@ -57,6 +62,9 @@ async fn status() {
           "new_flows": 4,
           "reply_packets": 11,
           "reply_bytes": 2305843009213693952,
+          "leaving": false,
+          "known_flows": 9,
+          "cut_flows": 2,
           "nat": {
             "source": "10.0.0.1",
             "first_port": 20000,
@@ -84,11 +92,28 @@ async fn status() {
           "new_flows": 0,
           "reply_packets": 0,
           "reply_bytes": 0,
+          "leaving": true,
+          "known_flows": 9,
+          "cut_flows": 2,
           "nat": null
         }
       ]
     }
   ],
+  "flows": {
+    "flows": {
+      "entries": 12,
+      "capacity": 262144,
+      "written": 90,
+      "no_room": 3
+    },
+    "tracked": {
+      "entries": 0,
+      "capacity": 0,
+      "written": 0,
+      "no_room": 0
+    }
+  },
   "drops": {
     "no_backend": 7,
     "truncated": 0
@@ -118,9 +143,21 @@ async fn explain() {
   "hash": "0123456789abcdef",
   "slot": 3567,
   "slots": 16384,
+  "slot_state": "moving",
+  "tracked": true,
   "known": {
     "source": "10.0.0.1:20017",
     "phase": "half_closed"
+  }"#,
+        ),
+        (
+            84,
+            r#"  "verdict": "undecided",
+  "service": "web",
+  "by": "load",
+  "otherwise": {
+    "backend": "web1",
+    "address": "10.0.0.6:80"
   }"#,
         ),
         (
@@ -209,6 +246,9 @@ async fn patch() {
     "new_flows": 4,
     "reply_packets": 11,
     "reply_bytes": 2305843009213693952,
+    "leaving": false,
+    "known_flows": 9,
+    "cut_flows": 2,
     "nat": {
       "source": "10.0.0.1",
       "first_port": 20000,

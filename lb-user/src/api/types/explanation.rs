@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::nat;
+use lb_common::service::Choice;
 use serde::{Deserialize, Serialize};
 
 use super::Protocol;
@@ -49,9 +50,22 @@ pub enum Verdict {
         slot: u32,
         /// Slots in the ring.
         slots: u32,
+        /// What the slot remembers of its flows; an open set.
+        slot_state: String,
+        /// The flow is written down, and goes where it went, whatever its slot says.
+        tracked: bool,
         /// `nat`: the flow is known already, so this is where it goes, whatever its slot says; `null` for one that is new,
         /// and in other modes.
         known: Option<KnownFlow>,
+    },
+    /// Not known yet: its first packet decides when it comes.
+    Undecided {
+        /// The service that the flow belongs to.
+        service: String,
+        /// By what: `turn` or `load`; an open set.
+        by: String,
+        /// Where a packet goes that does not open the flow, by its hash; `null` where there is no such packet, or nobody.
+        otherwise: Option<Otherwise>,
     },
     /// Dropped, though a service is declared.
     Dropped {
@@ -72,6 +86,15 @@ pub enum Verdict {
         /// That address.
         address: IpAddr,
     },
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Otherwise {
+    /// Its name.
+    pub backend: String,
+    /// Its address.
+    pub address: SocketAddr,
 }
 
 /// A flow that has a translation.
@@ -147,6 +170,8 @@ impl From<from::Explanation> for Verdict {
                 hash,
                 slot,
                 slots,
+                state,
+                tracked,
                 known,
             } => Self::Forwarded {
                 service: service.as_ref().to_owned(),
@@ -156,9 +181,19 @@ impl From<from::Explanation> for Verdict {
                 hash: format!("{hash:016x}"),
                 slot,
                 slots,
+                slot_state: state.label().to_owned(),
+                tracked,
                 known: known.map(|flow| KnownFlow {
                     source: flow.source,
                     phase: flow.phase.into(),
+                }),
+            },
+            from::Explanation::Undecided { service, by, otherwise } => Self::Undecided {
+                service: service.as_ref().to_owned(),
+                by: if by == Choice::Least { "load" } else { "turn" }.to_owned(),
+                otherwise: otherwise.map(|otherwise| Otherwise {
+                    backend: otherwise.backend.as_ref().to_owned(),
+                    address: otherwise.address,
                 }),
             },
         }

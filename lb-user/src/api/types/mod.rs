@@ -6,9 +6,9 @@ mod problem;
 mod status;
 
 pub use command::{BackendPatch, Overridden, Reloaded};
-pub use explanation::{Explanation, Flow, KnownFlow, Phase, Verdict};
+pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Verdict};
 pub use problem::Problem;
 pub use status::{
-    AdminState, BackendStatus, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus, Status, UnattachedInterface,
-    VipStatus, XdpMode,
+    AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus,
+    SlotStates, Status, UnattachedInterface, VipStatus, XdpMode,
 };

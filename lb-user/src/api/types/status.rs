@@ -21,6 +21,8 @@ pub struct Status {
     pub unattached_interfaces: Vec<UnattachedInterface>,
     /// In the order of the file.
     pub services: Vec<ServiceStatus>,
+    /// Flows of `dsr` and `tunnel` that are known.
+    pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
     pub drops: BTreeMap<String, u64>,
     /// The last reload, when it was refused, and why.
@@ -74,8 +76,43 @@ pub struct ServiceStatus {
     pub balance: String,
     /// Slots of the ring.
     pub table_size: u32,
-    /// In the order of the file.
+    /// Of these, by what they remember of their flows.
+    pub slot_states: SlotStates,
+    /// In the order of the file; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
+}
+
+/// How many slots of a ring are in each state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStates {
+    /// One backend serves all flows, and none is written down.
+    pub stable: u32,
+    /// They have changed: flows that are older stay where they are, and are written down.
+    pub moving: u32,
+    /// Flows that are written down stay where they are.
+    pub settled: u32,
+}
+
+/// The tables of flows that are not translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTables {
+    /// Of services that choose by a hash: flows of slots that have changed.
+    pub flows: FlowTable,
+    /// Of services that choose by turn or by load: every flow.
+    pub tracked: FlowTable,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTable {
+    /// Flows that are known. Counted every five seconds.
+    pub entries: u32,
+    /// Most that can be known.
+    pub capacity: u32,
+    /// Flows that were written down, since the maps were made.
+    pub written: u64,
+    /// Flows that found no room, since the maps were made.
+    pub no_room: u64,
 }
 
 /// A VIP of a service.
@@ -133,6 +170,14 @@ pub struct BackendStatus {
     pub reply_packets: u64,
     /// `nat`: their bytes, with Ethernet headers.
     pub reply_bytes: u64,
+    /// The file has it no more: it finishes its flows, and goes.
+    pub leaving: bool,
+    /// Flows of it that are known in `dsr` and `tunnel`: those of slots that have changed, or all where they are chosen by
+    /// turn or by load. Counted every five seconds.
+    pub known_flows: u32,
+    /// Flows that were cut since its drain had lasted for `drain-timeout`, as far as they were known; since the daemon
+    /// started.
+    pub cut_flows: u64,
     /// What `nat` uses towards it; `null` in other modes.
     pub nat: Option<NatStatus>,
 }
@@ -227,6 +272,7 @@ impl From<from::Status> for Status {
             interfaces,
             unattached_interfaces,
             services: status.services.into_iter().map(Into::into).collect(),
+            flows: status.flows.into(),
             drops: status
                 .drops
                 .into_iter()
@@ -235,6 +281,26 @@ impl From<from::Status> for Status {
             refused_reload: status.reloads.refusal,
             fault: status.fault,
             overrides_fault: status.overrides_fault,
+        }
+    }
+}
+
+impl From<from::FlowTables> for FlowTables {
+    fn from(tables: from::FlowTables) -> Self {
+        Self {
+            flows: tables.flows.into(),
+            tracked: tables.tracked.into(),
+        }
+    }
+}
+
+impl From<from::FlowTable> for FlowTable {
+    fn from(table: from::FlowTable) -> Self {
+        Self {
+            entries: table.entries,
+            capacity: table.capacity,
+            written: table.written,
+            no_room: table.no_room,
         }
     }
 }
@@ -257,6 +323,11 @@ impl From<from::ServiceStatus> for ServiceStatus {
             mode: service.mode.label().to_owned(),
             balance: service.balance.label().to_owned(),
             table_size: service.table_size,
+            slot_states: SlotStates {
+                stable: service.slots.stable,
+                moving: service.slots.moving,
+                settled: service.slots.settled,
+            },
             backends: service.backends.into_iter().map(Into::into).collect(),
         }
     }
@@ -291,6 +362,9 @@ impl From<from::BackendStatus> for BackendStatus {
             new_flows: backend.counters.new_flows,
             reply_packets: backend.counters.reply_packets,
             reply_bytes: backend.counters.reply_bytes,
+            leaving: backend.leaving,
+            known_flows: backend.known_flows,
+            cut_flows: backend.cut_flows,
             nat: backend.nat.map(Into::into),
         }
     }

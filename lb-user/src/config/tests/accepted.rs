@@ -56,6 +56,7 @@ fn defaults() {
                 address: "10.0.0.6:80".parse().unwrap(),
                 weight: 1,
                 state: AdminState::Active,
+                leaving: false,
             }],
         }],
     };

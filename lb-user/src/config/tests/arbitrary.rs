@@ -1,7 +1,6 @@
 //! Properties: what can be written reads back the same, and no input panics.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::super::{duration, load};
-use super::read;
+use super::super::load;
+use super::{read, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
     PortRange, Ports, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
@@ -238,6 +237,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                     address,
                                     weight,
                                     state,
+                                    leaving: false,
                                 }
                             })
                             .collect();
@@ -296,137 +296,6 @@ fn config() -> impl Strategy<Value = Config> {
     })
 }
 
-/// The configuration as TOML.
-fn written(config: &Config) -> String {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let path = |path: &std::path::Path| quoted(path.to_str().unwrap());
-    let mut text = String::new();
-    let Node {
-        flow_table_size,
-        name,
-        interfaces,
-        xdp_mode,
-        hash_seed_file,
-        state_dir,
-        pin_dir,
-    } = &config.node;
-    let mode = match xdp_mode {
-        XdpMode::Auto => "auto",
-        XdpMode::Native => "native",
-        XdpMode::Generic => "generic",
-    };
-    let interfaces: Vec<String> = interfaces.iter().map(|name| quoted(name)).collect();
-    let interfaces = interfaces.join(",\n  ");
-    writeln!(
-        text,
-        "[node]\nname = {}\ninterfaces = [{interfaces}]\nxdp-mode = \"{mode}\"",
-        quoted(name)
-    )
-    .unwrap();
-    writeln!(text, "state-dir = {}\npin-dir = {}", path(state_dir), path(pin_dir)).unwrap();
-    writeln!(text, "flow-table-size = {flow_table_size}").unwrap();
-    if let Some(file) = hash_seed_file {
-        writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
-    }
-    let listen = config.admin.listen.map(|listen| listen.to_string());
-    writeln!(
-        text,
-        "[admin]\nsocket = {}\nlisten = \"{}\"",
-        path(&config.admin.socket),
-        listen.unwrap_or_default()
-    )
-    .unwrap();
-    for service in &config.services {
-        write_service(&mut text, service);
-    }
-    text
-}
-
-fn write_service(text: &mut String, service: &Service) {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let vips: Vec<String> = service.vips.iter().map(|vip| format!("\"{vip}\"")).collect();
-    writeln!(
-        text,
-        "[[service]]\nname = \"{}\"\naddress = [{}]",
-        service.name,
-        vips.join(", ")
-    )
-    .unwrap();
-    writeln!(
-        text,
-        "protocol = \"{}\"\nmode = \"{}\"",
-        service.protocol.label(),
-        service.mode.label()
-    )
-    .unwrap();
-    writeln!(
-        text,
-        "balance = \"{}\"\ntable-size = {}",
-        service.balance.label(),
-        service.table_size.slots()
-    )
-    .unwrap();
-    match service.undeclared {
-        Some(Undeclared::Drop) => writeln!(text, "undeclared = \"drop\"").unwrap(),
-        Some(Undeclared::Pass) => writeln!(text, "undeclared = \"pass\"").unwrap(),
-        None => {}
-    }
-    let drain = service.drain_timeout.map_or("never".to_owned(), duration::format);
-    writeln!(text, "drain-timeout = \"{drain}\"").unwrap();
-    if service.protocol == Protocol::Udp {
-        writeln!(text, "track = {}", service.track).unwrap();
-    }
-    writeln!(text, "idle-timeout = \"{}\"", duration::format(service.idle_timeout)).unwrap();
-    let source = match &service.nat.source {
-        NatSource::Auto => "\"auto\"".to_owned(),
-        NatSource::Client => "\"client\"".to_owned(),
-        NatSource::Floating(one) if one.len() == 1 => format!("\"{}\"", one[0]),
-        NatSource::Floating(some) => {
-            let quoted: Vec<String> = some.iter().map(|ip| format!("\"{ip}\"")).collect();
-            format!("[{}]", quoted.join(", "))
-        }
-    };
-    writeln!(
-        text,
-        "[service.nat]\nsource = {source}\nports = \"{}\"",
-        service.nat.ports
-    )
-    .unwrap();
-    let ((v4, free_v4), (v6, free_v6)) = (service.tunnel.source_v4, service.tunnel.source_v6);
-    writeln!(
-        text,
-        "[service.tunnel]\nsource = [\"{v4}/{}\", \"{v6}/{}\"]",
-        32 - free_v4,
-        128 - free_v6
-    )
-    .unwrap();
-    let health = &service.health;
-    let kind = match &health.kind {
-        HealthKind::Tcp => "\"tcp\"".to_owned(),
-        HealthKind::None => "\"none\"".to_owned(),
-        HealthKind::Http(probe) => format!("\"http\"\npath = {}", quoted(&probe.path)),
-    };
-    let (interval, timeout) = (duration::format(health.interval), duration::format(health.timeout));
-    writeln!(
-        text,
-        "[service.health]\nkind = {kind}\ninterval = \"{interval}\"\ntimeout = \"{timeout}\""
-    )
-    .unwrap();
-    writeln!(text, "rise = {}\nfall = {}", health.rise, health.fall).unwrap();
-    for backend in &service.backends {
-        writeln!(
-            text,
-            "[[service.backend]]\naddress = \"{}\"\nweight = {}",
-            backend.address, backend.weight
-        )
-        .unwrap();
-        if *backend.name != *backend.address.to_string() {
-            writeln!(text, "name = \"{}\"", backend.name).unwrap();
-        }
-        writeln!(text, "state = \"{}\"", backend.state.label()).unwrap();
-    }
-}
-
 /// Reads, and renders whatever comes of it.
 fn survives(text: &str) {
     match read(text) {
@@ -447,7 +316,7 @@ proptest! {
 
     #[test]
     fn what_is_written_reads_back_the_same(config in config()) {
-        let text = written(&config);
+        let text = written::config(&config);
         let parsed = read(&text).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(parsed.config, config);
         parsed.warnings.iter().for_each(|warning| drop(warning.to_string()));

@@ -6,6 +6,7 @@ mod files;
 mod refused;
 mod rendered;
 mod warned;
+mod written;
 
 use super::{ConfigError, Parsed, parse_with};
 

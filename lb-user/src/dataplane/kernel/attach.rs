@@ -77,6 +77,8 @@ impl Kernel {
             .iter()
             .map(|i| self.counting.set_nic(i.index, i.mac))
             .collect();
+        // The program that is attached hands packets to these from now on.
+        self.fill_stages()?;
         let mut all: Vec<_> = Vec::with_capacity(interfaces.len());
         for (interface, known) in interfaces.iter().zip(known) {
             let attached = known.map_err(AttachError::from);

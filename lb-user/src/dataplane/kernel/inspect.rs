@@ -2,14 +2,18 @@
 //! there what would take hours to come about.
 
 use aya::maps::MapError;
-use aya::programs::{ProgramFd, ProgramInfo};
+use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions};
 use lb_common::hash::Seed;
+use lb_common::id::MemberId;
 use lb_common::layout;
+use lb_common::limits::SLOTS_PER_BLOCK;
 use lb_common::nat::{NatKey, Translation};
+use lb_common::ring::Slot;
+use lb_common::slot::Entry;
 
 use super::flows::{self, Table};
-use super::object::LoadError;
-use super::{ApplyError, Kernel};
+use super::object::{self, LoadError};
+use super::{ApplyError, Kernel, Table as Written};
 
 impl Table {
     fn refused(&self, verb: &'static str, error: MapError) -> ApplyError {
@@ -79,6 +83,61 @@ impl Kernel {
     /// Runs the sweep on these keys: how many it has ended.
     pub fn run_sweep(&mut self, keys: &[NatKey]) -> Result<u32, LoadError> {
         self.end(&flows::bytes(keys))
+    }
+}
+
+#[doc(hidden)]
+impl Kernel {
+    /// What is known of a flow.
+    pub fn known(&self, table: Written, key: &NatKey) -> Result<Option<Entry>, ApplyError> {
+        self.known.table(table).get(key)
+    }
+
+    /// Every flow that is known.
+    pub fn all_known(&self, table: Written) -> Result<Vec<(NatKey, Entry)>, ApplyError> {
+        let mut all = Vec::new();
+        self.known
+            .table(table)
+            .visit(&mut |key, entry| all.push((*key, entry)))?;
+        Ok(all)
+    }
+
+    /// Writes what is known of a flow, or removes it.
+    pub fn put_known(&mut self, table: Written, key: &NatKey, entry: Option<&Entry>) -> Result<(), LoadError> {
+        let map = &mut self.known.table_mut(table).map;
+        let put = match entry {
+            Some(entry) => map.insert(key, entry, 0),
+            None => map.remove(key),
+        };
+        put.map_err(|error| LoadError::map(table.name(), error))
+    }
+
+    /// The element of `LOAD`: living flows of a member, or whose turn it is.
+    pub fn load_of(&self, id: MemberId) -> u64 {
+        self.layout.load.get(id.0).copied().unwrap_or_default()
+    }
+
+    /// Stores a slot of the ring that begins at `block`.
+    pub fn put_slot(&mut self, block: u32, slot: u32, value: Slot) {
+        let block = self.layout.ring.get_mut(block + slot / SLOTS_PER_BLOCK);
+        block.expect("a block").slots[(slot % SLOTS_PER_BLOCK) as usize] = value;
+    }
+
+    /// Runs the program of backends of `tunnel` on a frame, as [`Self::test_run`] does.
+    pub fn test_decap(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
+        let decap = object::xdp(&mut self.program, "fulcrum_decap")?;
+        if decap.fd().is_err() {
+            decap.load().map_err(LoadError::program("load"))?;
+        }
+        let mut output = vec![0; frame.len() + 512];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut output),
+            ..TestRunOptions::default()
+        };
+        let run = decap.test_run(options).map_err(LoadError::program("run"))?;
+        output.truncate(run.data_size_out as usize);
+        Ok((run.return_value, output))
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn layout(program: &mut Ebpf) -> Result<Layout, LoadError> {
         ring: mapped(&mut take, "RING")?,
         backends: mapped(&mut take, "BACKENDS")?,
         features: features(&mut take)?,
+        load: mapped(&mut take, "LOAD")?,
     })
 }
 

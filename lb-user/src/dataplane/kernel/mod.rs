@@ -15,11 +15,13 @@ mod attach;
 mod batch;
 mod carry;
 mod detach;
+mod entries;
 mod flows;
 mod inspect;
 mod maps;
 mod object;
 mod pins;
+mod stages;
 
 use std::path::{Path, PathBuf};
 
@@ -29,15 +31,16 @@ use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::layout::{self, MapLayout};
 use lb_common::limits::FLOW_TABLE;
-use lb_common::nat::{NatKey, Translation};
+use lb_common::nat::{NatKey, Ticks, Translation};
 use lb_common::select::Tables;
-use lb_common::stats::{Counters, DropReason};
+use lb_common::slot::Entry;
+use lb_common::stats::{Counters, DropReason, FlowEvent};
 
 use super::tables::Layout;
-use super::{ApplyError, Dataplane};
+use super::{ApplyError, Dataplane, forget_all};
 use crate::model::status::NatUsage;
 use crate::model::{Interface, XdpMode};
-use crate::plan::{MapOp, Snapshot};
+use crate::plan::{MapOp, Snapshot, Table};
 use carry::{Carry, Place};
 
 pub use attach::{AttachError, Attachment, attach_pass};
@@ -53,6 +56,9 @@ pub struct Kernel {
     layout: Layout,
     counting: maps::Counting,
     flows: flows::Flows,
+    known: entries::Known,
+    stages: stages::Stages,
+    seed: Seed,
     pin_dir: Option<PathBuf>,
     /// Until attaching is done.
     carry: Option<Carry>,
@@ -91,14 +97,24 @@ impl Kernel {
         let layout = maps::layout(&mut program)?;
         let counting = maps::Counting::new(&mut program)?;
         let flows = flows::Flows::new(&mut program)?;
-        Ok(Self {
+        let known = entries::Known::new(&mut program)?;
+        let stages = stages::Stages::new(&mut program)?;
+        let mut kernel = Self {
             program,
             layout,
             counting,
             flows,
+            known,
+            stages,
+            seed,
             pin_dir,
             carry: None,
-        })
+        };
+        if kernel.pin_dir.is_none() {
+            // Nobody else meets them.
+            kernel.fill_stages()?;
+        }
+        Ok(kernel)
     }
 
     /// Tells the program of an interface, as attaching does: frames for a VIP that carry another MAC than
@@ -116,6 +132,12 @@ impl Kernel {
     /// When the message buffer cannot be opened or watched.
     pub fn forward_messages(&mut self) -> Result<(), LoadError> {
         object::forward_messages(&mut self.program)
+    }
+
+    /// Puts this program's stages in place. What is pinned is shared with the program that is attached, so their interfaces
+    /// have to be known before.
+    fn fill_stages(&mut self) -> Result<(), LoadError> {
+        self.stages.fill(&self.program)
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
@@ -171,6 +193,7 @@ impl Dataplane for Kernel {
         match op {
             MapOp::ResetCounters(id) => self.counting.reset(*id),
             MapOp::Grace => self.counting.grace(),
+            MapOp::ForgetFlows(forget) => forget_all(self, self.seed, forget),
             written => self.layout.apply(written),
         }
     }
@@ -219,5 +242,41 @@ impl Dataplane for Kernel {
 
     fn flow(&self, key: &NatKey) -> Result<Option<Translation>, ApplyError> {
         self.flows.known(key)
+    }
+
+    fn entries(&self, table: Table, each: &mut dyn FnMut(&NatKey, Entry)) -> Result<(), ApplyError> {
+        self.known.table(table).visit(each)
+    }
+
+    fn entry(&self, table: Table, key: &NatKey) -> Result<Option<Entry>, ApplyError> {
+        self.known.table(table).get(key)
+    }
+
+    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError> {
+        self.known.table_mut(table).remove(keys)
+    }
+
+    fn capacity(&self, table: Table) -> u32 {
+        self.known.table(table).capacity
+    }
+
+    fn flow_events(&self, event: FlowEvent) -> Result<u64, ApplyError> {
+        self.known.events(event)
+    }
+
+    fn load(&self, id: MemberId) -> u64 {
+        self.layout.load(id)
+    }
+
+    fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError> {
+        self.layout.set_load(id, flows)
+    }
+
+    fn now(&self) -> Result<Ticks, ApplyError> {
+        flows::now().map_err(|error| ApplyError::Kernel {
+            verb: "read",
+            map: "FLOWS",
+            source: error.into(),
+        })
     }
 }

@@ -25,6 +25,9 @@ pub(super) const SWEEP: &str = "fulcrum_sweep";
 /// Name of the entry point that lets everything pass.
 pub(super) const PASS: &str = "fulcrum_pass";
 
+/// The programs that the balancer hands packets on to, by their place in the map `STAGES`.
+pub(super) const STAGES: &[(u32, &str)] = &[(0, "fulcrum_full")];
+
 /// The program or its maps could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -96,22 +99,9 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
-    for entry in [BALANCER, SWEEP, "fulcrum_full"] {
+    let stages = STAGES.iter().map(|&(_, name)| name);
+    for entry in [BALANCER, SWEEP].into_iter().chain(stages) {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
-    }
-    {
-        let full = xdp(&mut program, "fulcrum_full")?
-            .fd()
-            .map_err(LoadError::program("load"))?
-            .try_clone()
-            .map_err(|e| LoadError::map("STAGES", e))?;
-        let mut stages: aya::maps::ProgramArray<MapData> = program
-            .take_map("STAGES")
-            .ok_or_else(|| LoadError::map("STAGES", "missing"))?
-            .try_into()
-            .map_err(|e: aya::maps::MapError| LoadError::map("STAGES", e))?;
-        stages.set(0, &full, 0).map_err(|e| LoadError::map("STAGES", e))?;
-        std::mem::forget(stages);
     }
     Ok(program)
 }

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use aya::maps::MapData;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::loaded_programs;
-use lb_common::layout::MapLayout;
+use lb_common::layout::{MapKind, MapLayout};
 
 use super::super::pins::{self, PinError};
 use super::releases;
@@ -106,14 +106,15 @@ impl Place {
     }
 
     /// Makes that folder, unless it is there. It begins with the maps that can be shared, which are the same to the old
-    /// program and to the new one.
+    /// program and to the new one. Programs are not: each has its own.
     pub(in super::super) fn prepare(&self) -> Result<(), PinError> {
         let Some(new) = &self.new else { return Ok(()) };
         pins::create(new)?;
         let Some(leader) = self.sources.first() else {
             return Ok(());
         };
-        for map in self.maps.iter().filter(|map| leader.maps.contains(map)) {
+        let shared = |map: &&MapLayout| map.kind != MapKind::Programs && leader.maps.contains(map);
+        for map in self.maps.iter().filter(shared) {
             let (from, to) = (leader.folder.join(map.name), new.join(map.name));
             let opened =
                 MapData::from_pin(&from).map_err(|e| PinError::at("open the map", &from, io::Error::other(e)))?;

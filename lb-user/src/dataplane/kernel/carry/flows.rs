@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::nat::{NatKey, Stamp, Ticks, Translation};
 use nix::libc;
@@ -29,7 +30,8 @@ const THERE: u64 = 2;
 /// Tries to get memory for an entry, a millisecond apart: the kernel keeps some ready, and refills it meanwhile.
 const TRIES: usize = 100;
 
-type Table = HashMap<MapData, NatKey, Translation>;
+/// A table of flows.
+pub(super) type Table<V = Translation> = HashMap<MapData, NatKey, V>;
 
 /// Flows of one pair of tables, on their way to another.
 pub(super) struct Flows {
@@ -190,14 +192,14 @@ fn get(table: &Table, key: &NatKey) -> Result<Option<Translation>, MapError> {
 }
 
 /// What became of an entry.
-enum Put {
+pub(super) enum Put {
     Done,
     /// Somebody else has made it, or removed it, meanwhile.
     Raced,
     NoRoom,
 }
 
-fn put(table: &mut Table, key: &NatKey, value: &Translation, flags: u64) -> Result<Put, MapError> {
+pub(super) fn put<V: Pod>(table: &mut Table<V>, key: &NatKey, value: &V, flags: u64) -> Result<Put, MapError> {
     let mut tries = 0..TRIES;
     loop {
         let Err(error) = table.insert(key, value, flags) else {

@@ -3,7 +3,8 @@
 //! The old program keeps working on the old maps until the links are swapped, and loses nothing by it:
 //!
 //! 1. New maps are made beside the old ones. What both layouts have in common is the same kernel map, pinned twice.
-//!    What differs is converted or copied: counters, flows.
+//!    What differs is converted or copied: counters, flows. The map of programs is each program's own. Maps that the old
+//!    layout does not have begin empty.
 //! 2. The manager fills the new maps, as at every start.
 //! 3. Immediately before the swap the new program is told to *hold*: it drops packets of TCP flows that it does not know,
 //!    which are sent again, where the kernel would reset their connections. What has come since step 1 is copied.
@@ -17,6 +18,7 @@
 mod convert;
 mod find;
 mod flows;
+mod known;
 mod releases;
 
 use lb_common::layout::MapLayout;
@@ -26,10 +28,12 @@ use super::Kernel;
 use super::flows as kernel_flows;
 use super::object::LoadError;
 use super::pins::PinError;
+use crate::plan::Table;
 use convert::Counting;
 pub(super) use find::Place;
 use find::Source;
 use flows::Flows;
+use known::Known;
 
 /// 10 s, and it ends by itself: bounds how long connections that are over get no answer when a start is killed while it
 /// holds.
@@ -43,6 +47,7 @@ pub(super) struct Carry {
     /// The old and the new ones' folders.
     place: Place,
     flows: Vec<Flows>,
+    known: Vec<Known>,
     counting: Option<Counting>,
     /// The program that works on the new maps is attached, somewhere at least.
     attached: bool,
@@ -60,6 +65,7 @@ impl Carry {
             attached: place.is_adopted(),
             place,
             flows: Vec::new(),
+            known: Vec::new(),
             counting: None,
         };
         let filled = carry.fill().and_then(|()| carry.copy());
@@ -81,6 +87,15 @@ impl Carry {
             if old("NAT_REPLY").is_some() {
                 self.flows.push(Flows::new(&source.folder, to)?);
             }
+            // Those that were in use earlier belong to rings as they were then.
+            for table in Table::ALL
+                .into_iter()
+                .filter(|_| source.folder == place.sources[0].folder)
+            {
+                if old(table.name()).is_some() {
+                    self.known.push(Known::new(&source.folder, to, table.name())?);
+                }
+            }
         }
         Ok(())
     }
@@ -90,6 +105,9 @@ impl Carry {
         for (place, flows) in self.flows.iter_mut().enumerate() {
             // The first ones are right until the new program is attached; others, which were in use earlier, never are.
             flows.copy(self.attached || place > 0)?;
+        }
+        for known in &mut self.known {
+            known.copy(self.attached)?;
         }
         self.counting.as_mut().map_or(Ok(()), Counting::add)
     }
@@ -105,7 +123,8 @@ impl Carry {
     /// The old maps go.
     fn end(self) -> Result<(), PinError> {
         let flows: usize = self.flows.iter().map(|flows| flows.carried).sum();
-        let lost: usize = self.flows.iter().map(|flows| flows.lost).sum();
+        let lost = self.flows.iter().map(|flows| flows.lost);
+        let lost: usize = lost.chain(self.known.iter().map(|known| known.lost)).sum();
         if lost > 0 {
             tracing::warn!(
                 lost,

@@ -3,7 +3,7 @@
 //! The numbers are those of that release, whatever the constants of today say. A map that is equal in all of them to one
 //! of today's is the same map; `version` differs where only the meaning does.
 
-use lb_common::layout::MapKind::{self, Mapped, Plain};
+use lb_common::layout::MapKind::{self, Flows, Mapped, Plain};
 use lb_common::layout::{self, MapLayout};
 
 /// An earlier release.
@@ -39,15 +39,42 @@ const RELEASES: [Release; 1] = [Release {
     ],
 }];
 
+/// The second: `nat`, and services that choose by the hash of the 5-tuple alone. Its tables of flows have as many entries
+/// as the file said.
+const SECOND: [MapLayout; 10] = [
+    map("SERVICES_V4", 4, 64, 1 << 14, Mapped, 1),
+    map("SERVICES_V6", 4, 64, 1 << 14, Mapped, 1),
+    map("OVERFLOW_V4", 8, 8, 1 << 14, Plain, 1),
+    map("OVERFLOW_V6", 24, 8, 1 << 14, Plain, 1),
+    map("RING", 4, 256, 1 << 18, Mapped, 1),
+    map("BACKENDS", 4, 64, 1 << 16, Mapped, 1),
+    map("COUNTERS", 4, 40, 1 << 16, Plain, 1),
+    map("DROPS", 4, 8, 64, Plain, 1),
+    map("NAT", 40, 80, 0, Flows, 1),
+    map("NAT_REPLY", 40, 80, 0, Flows, 1),
+];
+
+fn second(flow_table: u32) -> Vec<MapLayout> {
+    let sized = |map: MapLayout| match map.kind {
+        Flows => MapLayout {
+            entries: flow_table,
+            ..map
+        },
+        _ => map,
+    };
+    SECOND.map(sized).to_vec()
+}
+
 /// The maps of the layout with this digest, which `flow_table` tells apart from others of this release: the entries of
 /// its tables of flows, if it has some.
 pub(super) fn maps(digest: u64, flow_table: Option<u32>) -> Option<Vec<MapLayout>> {
     let earlier = RELEASES.iter().find(|release| release.digest == digest);
-    let own = || {
-        let maps = layout::maps(flow_table?);
-        (layout::digest(&maps) == digest).then(|| maps.to_vec())
+    let sized = || {
+        let flow_table = flow_table?;
+        let layouts = [layout::maps(flow_table).to_vec(), second(flow_table)];
+        layouts.into_iter().find(|maps| layout::digest(maps) == digest)
     };
-    earlier.map(|release| release.maps.to_vec()).or_else(own)
+    earlier.map(|release| release.maps.to_vec()).or_else(sized)
 }
 
 #[cfg(test)]
@@ -81,6 +108,8 @@ mod tests {
         assert_eq!(maps(layout::digest(&own), Some(8192)), None);
         assert_eq!(maps(layout::digest(&own), None), None);
         assert!(maps(RELEASES[0].digest, None).is_some());
+        // As that release named the folder of its maps, with tables of the size that they had by default.
+        assert_eq!(maps(0xae7d_4584_ebcf_14d7, Some(FLOW_TABLE)), Some(second(FLOW_TABLE)));
     }
 
     /// Every map of an earlier release is shared, or converted. Who changes a layout writes the old one down above, and
@@ -89,7 +118,8 @@ mod tests {
     fn every_earlier_map_has_its_way() {
         const CONVERTED: [(&str, u32, u32); 1] = [("COUNTERS", 24, 1)];
         let today = layout::maps(FLOW_TABLE);
-        for map in RELEASES.iter().flat_map(|release| release.maps) {
+        let second = second(FLOW_TABLE);
+        for map in RELEASES.iter().flat_map(|release| release.maps).chain(&second) {
             let converted = CONVERTED.contains(&(map.name, map.value, map.version));
             assert!(today.contains(map) || converted, "{map:?}");
         }

@@ -1,0 +1,230 @@
+//! How long slots have been moving, and when that ends. Pure: time is an argument, and what is to be done is returned.
+//!
+//! A flow that is older than a change has been written down when it has spoken since, so a slot's window closes when
+//! whoever speaks at least once per `idle-timeout` has: since the slot began to move, since an entry last found no room, and
+//! since this manager started, for it does not know what was before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::id::MemberIndex;
+use lb_common::ring::{Slot, State};
+use lb_common::slot;
+use tokio::time::Instant;
+
+/// Slots, by number, and what they become.
+pub(super) type Changes = Vec<(u32, Slot)>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Windows {
+    /// When every window begins anew.
+    from: Instant,
+    /// How often an entry has found no room.
+    no_room: Option<u64>,
+    /// By first block.
+    rings: HashMap<u32, Watched>,
+}
+
+/// A ring.
+#[derive(Debug)]
+struct Watched {
+    slots: Arc<[Slot]>,
+    idle: Duration,
+    /// Slots that move: from whom, and since when.
+    moving: BTreeMap<u32, (MemberIndex, Instant)>,
+    settled: bool,
+}
+
+impl Windows {
+    /// Of a manager that starts now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            from: now,
+            no_room: None,
+            rings: HashMap::new(),
+        }
+    }
+
+    /// These rings are installed, and with these `idle-timeout`s. A slot that has changed while it moved, and remembers the
+    /// same backend, has begun to move when it did so first.
+    pub(super) fn observe<'a>(&mut self, rings: impl Iterator<Item = (u32, &'a Arc<[Slot]>, Duration)>, now: Instant) {
+        let mut before = std::mem::take(&mut self.rings);
+        for (block, slots, idle) in rings {
+            let known = before.remove(&block);
+            let watched = match known {
+                Some(known) if Arc::ptr_eq(&known.slots, slots) => Watched { idle, ..known },
+                known => {
+                    let known = known.map_or_else(BTreeMap::new, |known| known.moving);
+                    Watched::new(slots, idle, &known, now)
+                }
+            };
+            self.rings.insert(block, watched);
+        }
+    }
+
+    /// Entries have found no room so often since the maps were made.
+    pub(super) fn count_no_room(&mut self, times: u64, now: Instant) {
+        if self.no_room.replace(times).is_some_and(|before| before != times) {
+            self.from = now;
+        }
+    }
+
+    /// Is there a slot that is not stable?
+    pub(super) fn is_any_open(&self) -> bool {
+        self.rings.values().any(|ring| ring.settled || !ring.moving.is_empty())
+    }
+
+    /// When the next window is over, if nothing happens.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let over = self.rings.values().filter_map(|ring| {
+            let began = ring.moving.values().map(|&(_, began)| began).min()?;
+            Some(began.max(self.from) + ring.idle)
+        });
+        over.min()
+    }
+
+    /// The slots whose window is over, settled, by first block.
+    pub(super) fn over(&self, now: Instant) -> BTreeMap<u32, Changes> {
+        let mut all = BTreeMap::new();
+        for (&block, ring) in &self.rings {
+            let is_over = |began: Instant| now >= began.max(self.from) + ring.idle;
+            let over = ring.moving.iter().filter(|&(_, &(_, began))| is_over(began));
+            let settled: Changes = over.map(|(&i, _)| (i, slot::settle(ring.slots[i as usize]))).collect();
+            if !settled.is_empty() {
+                all.insert(block, settled);
+            }
+        }
+        all
+    }
+
+    /// The settled slots of which `is_known` says that no flow is known, stable, by first block.
+    pub(super) fn stable(&self, is_known: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Changes> {
+        let mut all = BTreeMap::new();
+        for (&block, ring) in self.rings.iter().filter(|(_, ring)| ring.settled) {
+            let settled = (0..)
+                .zip(&*ring.slots)
+                .filter(|(_, slot)| slot.state() == State::Settled);
+            let quiet = settled.filter(|&(i, _)| !is_known(block, i));
+            let stable: Changes = quiet.map(|(i, slot)| (i, Slot::stable(slot.current()))).collect();
+            if !stable.is_empty() {
+                all.insert(block, stable);
+            }
+        }
+        all
+    }
+}
+
+impl Watched {
+    fn new(slots: &Arc<[Slot]>, idle: Duration, known: &BTreeMap<u32, (MemberIndex, Instant)>, now: Instant) -> Self {
+        let mut watched = Self {
+            slots: Arc::clone(slots),
+            idle,
+            moving: BTreeMap::new(),
+            settled: false,
+        };
+        for (i, slot) in (0..).zip(&**slots) {
+            match slot.state() {
+                State::Stable => {}
+                State::Settled => watched.settled = true,
+                State::Moving(from) => {
+                    let began = known.get(&i).filter(|(member, _)| *member == from);
+                    watched.moving.insert(i, (from, began.map_or(now, |&(_, began)| began)));
+                }
+            }
+        }
+        watched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MemberIndex = MemberIndex(1);
+    const B: MemberIndex = MemberIndex(2);
+    const C: MemberIndex = MemberIndex(3);
+    const IDLE: Duration = Duration::from_secs(100);
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// One ring at block 7.
+    fn see(windows: &mut Windows, slots: &[Slot], now: Instant) {
+        windows.observe([(7, &slots.into(), IDLE)].into_iter(), now);
+    }
+
+    fn numbers(over: &BTreeMap<u32, Changes>) -> Vec<u32> {
+        over.values().flatten().map(|&(i, _)| i).collect()
+    }
+
+    #[test]
+    fn a_window_is_over_when_everybody_has_had_the_time_to_speak() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        see(&mut windows, &[Slot::stable(A); 2], start);
+        assert!(windows.next().is_none() && !windows.is_any_open());
+        see(&mut windows, &[Slot::moving(B, A), Slot::stable(A)], start + secs(10));
+        assert_eq!(windows.next(), Some(start + secs(110)));
+        assert!(windows.over(start + secs(109)).is_empty());
+        let over = windows.over(start + secs(110));
+        assert_eq!(over[&7], [(0, Slot::settled(B))]);
+        // Both changed once more, one of them for the second time.
+        see(
+            &mut windows,
+            &[Slot::moving(C, A), Slot::moving(B, A)],
+            start + secs(50),
+        );
+        assert_eq!(numbers(&windows.over(start + secs(110))), [0]);
+        assert_eq!(numbers(&windows.over(start + secs(150))), [0, 1]);
+        // From another backend: it begins anew.
+        see(
+            &mut windows,
+            &[Slot::moving(C, B), Slot::moving(B, A)],
+            start + secs(60),
+        );
+        assert_eq!(numbers(&windows.over(start + secs(159))), [1]);
+    }
+
+    #[test]
+    fn what_found_no_room_may_come_again() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        see(&mut windows, &[Slot::moving(B, A)], start);
+        windows.count_no_room(5, start + secs(20));
+        assert_eq!(
+            windows.next(),
+            Some(start + IDLE),
+            "that was before this manager's time"
+        );
+        windows.count_no_room(5, start + secs(30));
+        windows.count_no_room(6, start + secs(40));
+        assert_eq!(windows.next(), Some(start + secs(140)));
+        windows.count_no_room(6, start + secs(50));
+        assert!(windows.over(start + secs(139)).is_empty());
+        assert_eq!(numbers(&windows.over(start + secs(140))), [0]);
+    }
+
+    #[test]
+    fn a_manager_does_not_know_what_was_before_it() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start + secs(5));
+        see(&mut windows, &[Slot::moving(B, A), Slot::settled(A)], start);
+        assert!(windows.over(start + secs(104)).is_empty());
+        assert_eq!(numbers(&windows.over(start + secs(105))), [0]);
+    }
+
+    #[test]
+    fn settled_slots_without_flows_become_stable() {
+        let start = Instant::now();
+        let mut windows = Windows::new(start);
+        let slots = [Slot::settled(A), Slot::settled(B), Slot::moving(B, A), Slot::stable(C)];
+        see(&mut windows, &slots, start);
+        let stable = windows.stable(|block, slot| (block, slot) == (7, 1));
+        assert_eq!(stable[&7], [(0, Slot::stable(A))]);
+        see(&mut windows, &[Slot::stable(A); 4], start);
+        assert!(!windows.is_any_open() && windows.stable(|_, _| false).is_empty());
+    }
+}
