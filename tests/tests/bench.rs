@@ -16,7 +16,10 @@ async fn the_bench_runs_and_checks_actions() {
     for case in CASES {
         let row = rows.iter().find(|row| row.case == case);
         let row = row.unwrap_or_else(|| panic!("no row for {case}: {rows:?}"));
-        assert_eq!((&*row.subject, row.reference, row.unit), ("fulcrum", Some("ipip"), "ns/packet"));
+        assert_eq!(
+            (&*row.subject, row.reference, row.unit),
+            ("fulcrum", Some("ipip"), "ns/packet")
+        );
     }
     let verified = rows.iter().find(|row| row.case == "verified, fulcrum");
     assert!(verified.is_some_and(|row| row.min > 0.0), "{rows:?}");
