@@ -70,13 +70,6 @@ pub async fn run(options: &Options) -> Result<Report> {
     let mut padding = Vec::new();
     for load in 0..options.loads {
         for group in &groups {
-            let setting = &group[0].setting;
-            if let Err(error) = setting.config() {
-                if load == 0 {
-                    eprintln!("skipped: {} {}: {error}", setting.mode, setting.balance);
-                }
-                continue;
-            }
             eprintln!("load {} of {}: {}", load + 1, options.loads, group[0].name);
             one_load(group, options, load, &mut report).await?;
         }
