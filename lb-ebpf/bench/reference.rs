@@ -84,21 +84,21 @@ struct FrameV6 {
     ports: Ports,
 }
 
-/// The frame as headers, if it is long enough.
+/// The frame as headers, if it is long enough. The pointer is good until the head moves.
 #[inline(always)]
-fn headers<'a, T>(ctx: &'a XdpContext) -> Option<&'a mut T> {
+fn headers<T>(ctx: &XdpContext) -> Option<*mut T> {
     let start = ctx.data();
     if start + size_of::<T>() > ctx.data_end() {
         return None;
     }
-    // SAFETY: checked; the types are valid for any bytes and have alignment 1.
-    Some(unsafe { &mut *(start as *mut T) })
+    Some(start as *mut T)
 }
 
 /// What becomes of a packet; `None` passes.
 #[inline(always)]
 pub(crate) fn balance(ctx: &XdpContext) -> Option<u32> {
-    match headers::<Ethernet>(ctx)?.kind {
+    // SAFETY: `headers` checked it; the types are valid for any bytes and have alignment 1.
+    match unsafe { &*headers::<Ethernet>(ctx)? }.kind {
         ETHERTYPE_IPV4 => v4(ctx),
         ETHERTYPE_IPV6 => v6(ctx),
         _ => None,
@@ -107,7 +107,8 @@ pub(crate) fn balance(ctx: &XdpContext) -> Option<u32> {
 
 #[inline(always)]
 fn v4(ctx: &XdpContext) -> Option<u32> {
-    let frame = headers::<FrameV4>(ctx)?;
+    // SAFETY: as above.
+    let frame = unsafe { &*headers::<FrameV4>(ctx)? };
     let ip = &frame.ip;
     if ip.version_and_length != 0x45 || ip.fragment & FRAGMENT != 0 || !matches!(ip.protocol, TCP | UDP) {
         return None;
@@ -124,7 +125,7 @@ fn v4(ctx: &XdpContext) -> Option<u32> {
     let total = u16::from_be(ip.total) + size_of::<Ipv4>() as u16;
     let backend = choose(ctx, &service, hash)?;
 
-    let frame = encapsulate::<Ipv4>(ctx, backend, ETHERTYPE_IPV4)?;
+    let outer = encapsulate::<Ipv4>(ctx, backend, ETHERTYPE_IPV4)?;
     let [from, to] = backend.v4;
     // RFC 1071, over the fields that are not 0. In the order of bytes of this machine, as everything in the header is.
     let mut sum = u32::from(0x4500_u16.to_be()) + u32::from(total.to_be());
@@ -132,7 +133,7 @@ fn v4(ctx: &XdpContext) -> Option<u32> {
     sum += (from & 0xffff) + (from >> 16) + (to & 0xffff) + (to >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     sum += sum >> 16;
-    *frame = Ipv4 {
+    let header = Ipv4 {
         version_and_length: 0x45,
         service: 0,
         total: total.to_be(),
@@ -143,12 +144,15 @@ fn v4(ctx: &XdpContext) -> Option<u32> {
         sum: !sum as u16,
         addresses: [from, to],
     };
+    // SAFETY: there is room for it.
+    unsafe { outer.write(header) };
     Some(xdp_action::XDP_TX)
 }
 
 #[inline(always)]
 fn v6(ctx: &XdpContext) -> Option<u32> {
-    let frame = headers::<FrameV6>(ctx)?;
+    // SAFETY: as above.
+    let frame = unsafe { &*headers::<FrameV6>(ctx)? };
     let ip = &frame.ip;
     if !matches!(ip.next, TCP | UDP) {
         return None;
@@ -172,14 +176,16 @@ fn v6(ctx: &XdpContext) -> Option<u32> {
     let payload = u16::from_be(ip.payload) + size_of::<Ipv6>() as u16;
     let backend = choose(ctx, &service, hash)?;
 
-    let frame = encapsulate::<Ipv6>(ctx, backend, ETHERTYPE_IPV6)?;
-    *frame = Ipv6 {
+    let outer = encapsulate::<Ipv6>(ctx, backend, ETHERTYPE_IPV6)?;
+    let header = Ipv6 {
         start: 0x6000_0000_u32.to_be(),
         payload: payload.to_be(),
         next: IPV6_IN,
         hops: HOPS,
         addresses: backend.v6,
     };
+    // SAFETY: there is room for it.
+    unsafe { outer.write(header) };
     Some(xdp_action::XDP_TX)
 }
 
@@ -199,7 +205,7 @@ fn choose(ctx: &XdpContext, service: &Service, hash: u32) -> Option<&'static Bac
 
 /// Makes room for an outer header, writes the Ethernet header in front of it, and returns it to be filled.
 #[inline(always)]
-fn encapsulate<'a, T>(ctx: &'a XdpContext, backend: &Backend, kind: u16) -> Option<&'a mut T> {
+fn encapsulate<T>(ctx: &XdpContext, backend: &Backend, kind: u16) -> Option<*mut T> {
     // SAFETY: the helper checks its arguments.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(size_of::<T>() as i32)) } != 0 {
         return None;
@@ -211,12 +217,14 @@ fn encapsulate<'a, T>(ctx: &'a XdpContext, backend: &Backend, kind: u16) -> Opti
     }
     const { assert!(size_of::<Outer<T>>() == ETHERNET + size_of::<T>()) };
     let outer = headers::<Outer<T>>(ctx)?;
-    outer.eth = Ethernet {
-        macs: backend.macs,
-        kind,
-    };
-    // SAFETY: the headers that are used here have alignment 1.
-    Some(unsafe { &mut *(&raw mut outer.ip) })
+    // SAFETY: `headers` checked it.
+    unsafe {
+        (*outer).eth = Ethernet {
+            macs: backend.macs,
+            kind,
+        };
+        Some(&raw mut (*outer).ip)
+    }
 }
 
 #[inline(always)]

@@ -70,13 +70,6 @@ pub async fn run(options: &Options) -> Result<Report> {
     let mut padding = Vec::new();
     for load in 0..options.loads {
         for group in &groups {
-            let setting = &group[0].setting;
-            if let Err(error) = setting.config() {
-                if load == 0 {
-                    eprintln!("skipped: {} {}: {error}", setting.mode, setting.balance);
-                }
-                continue;
-            }
             eprintln!("load {} of {}: {}", load + 1, options.loads, group[0].name);
             one_load(group, options, load, &mut report).await?;
         }
@@ -106,7 +99,12 @@ async fn one_load(group: &[Case], options: &Options, load: u32, report: &mut Rep
 fn case_on(bench: &mut Bench, case: &Case, options: &Options) -> Result<(Figure, Figure)> {
     let setting = &case.setting;
     let vips = if setting.services > 1 { setting.services } else { 0 };
-    let traffic = |kind| Traffic::new(frame(setting, kind), setting, case.flows, vips);
+    // A multiple, so that each flow always is for the same VIP.
+    let flows = match case.flows {
+        NEW => NEW,
+        many => many - many % vips.max(1).min(many),
+    };
+    let traffic = |kind| Traffic::new(frame(setting, kind), setting, flows, vips);
     let mut mine = traffic(case.kind);
     let mut theirs = traffic(case.kind);
     let (action, reference_action) = match (case.target, case.kind) {
@@ -117,8 +115,7 @@ fn case_on(bench: &mut Bench, case: &Case, options: &Options) -> Result<(Figure,
     };
     if case.target == SUBJECT && setting.remembers() && case.flows != NEW && case.kind != Kind::Nobody {
         let mut opening = traffic(if setting.udp { Kind::Datagram } else { Kind::Syn });
-        // Flows and VIPs take turns each by itself, so all of them together come by after as many rounds.
-        let flows = case.flows.max(1) * vips.max(1);
+        let flows = flows.max(vips);
         let seen = bench.run(SUBJECT, &mut opening, flows)?;
         ensure!(
             seen.actions[action] == u64::from(flows),

@@ -12,10 +12,11 @@ mod facts;
 mod measure;
 mod object;
 mod report;
-mod setting;
+pub mod setting;
 #[allow(dead_code, reason = "shared with the programs, which use all of it")]
 #[path = "../../../lb-ebpf/bench/shared.rs"]
 mod shared;
 
 pub use measure::{Options, run};
+pub use object::reference;
 pub use report::{Report, Row};

@@ -153,6 +153,24 @@ impl Bench {
     }
 }
 
+/// What the minimal balancer makes of a frame: the action, and what comes out.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn reference(setting: &Setting, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+    let mut bench = Bench::load()?;
+    bench.serve(setting)?;
+    let mut output = vec![0; frame.len() + 64];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut output),
+        ..TestRunOptions::default()
+    };
+    let run = program(&mut bench.object, "bench_reference")?.test_run(options)?;
+    output.truncate(run.data_size_out as usize);
+    Ok((run.return_value, output))
+}
+
 impl Traffic {
     /// Packets like `frame`, from so many flows, to the VIPs of so many services.
     pub(super) fn new(frame: Vec<u8>, setting: &Setting, flows: u32, vips: u32) -> Self {

@@ -1,0 +1,77 @@
+//! The bench works: packets come to the ends that they should, and rows come out. What they cost is not looked at.
+
+use lb_tests::bench::setting::Setting;
+use lb_tests::bench::{Options, reference, run};
+use lb_tests::gate::{self, Gate};
+use lb_tests::packet::{self, ACK, checksum};
+use lb_tests::rig::{CLIENT, NODE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bench_runs_and_checks_actions() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    const CASES: [&str; 2] = ["dsr maglev: for nobody", "nat maglev: established, 64 k flows"];
+    let filters = CASES.map(str::to_owned).to_vec();
+    // An error where a packet is not what it should be: see `lb_tests::bench`.
+    let report = run(&Options::quick(filters)).await.unwrap_or_else(|e| panic!("{e:?}"));
+    let rows = report.rows();
+    for case in CASES {
+        let row = rows.iter().find(|row| row.case == case);
+        let row = row.unwrap_or_else(|| panic!("no row for {case}: {rows:?}"));
+        assert_eq!(
+            (&*row.subject, row.reference, row.unit),
+            ("fulcrum", Some("ipip"), "ns/packet")
+        );
+    }
+    let verified = rows.iter().find(|row| row.case == "verified, fulcrum");
+    assert!(verified.is_some_and(|row| row.min > 0.0), "{rows:?}");
+    assert_eq!(report.json().lines().count(), rows.len());
+}
+
+/// It is compared with, so it has to do its work.
+#[test]
+fn the_minimal_balancer_encapsulates() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    const TX: u32 = 3;
+    const PASS: u32 = 2;
+    for v6 in [false, true] {
+        let setting = Setting {
+            v6,
+            ..Setting::new("tunnel", "maglev")
+        };
+        let client = if v6 {
+            "[2001:db8:1::7]:40000"
+        } else {
+            "198.51.100.7:40000"
+        };
+        let client = client.parse().expect("an address");
+        let frame = |vip| packet::frame(NODE, CLIENT, &packet::tcp(client, vip, ACK, b"data"));
+        let input = frame(setting.vip(0));
+        let (action, output) = reference(&setting, &input).expect("a run");
+        assert_eq!(action, TX);
+        let header = if v6 { 40 } else { 20 };
+        let (outer, inner) = output[14..].split_at(header);
+        assert_eq!(inner, &input[14..]);
+        let length = usize::from(u16::from_be_bytes([
+            outer[if v6 { 4 } else { 2 }],
+            outer[if v6 { 5 } else { 3 }],
+        ]));
+        if v6 {
+            assert_eq!((outer[0], length, outer[6]), (0x60, inner.len(), 41));
+        } else {
+            assert_eq!((outer[0], length, outer[9]), (0x45, header + inner.len(), 4));
+            assert_eq!(checksum(outer), 0, "the header's checksum");
+        }
+        assert_eq!(output[6..12], NODE.0);
+        assert_eq!(
+            output[5],
+            outer[header - 1],
+            "MAC and address are those of the same backend"
+        );
+        let other = frame(setting.nobody());
+        assert_eq!(reference(&setting, &other).expect("a run"), (PASS, other));
+    }
+}
