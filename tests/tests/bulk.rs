@@ -5,9 +5,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::bulk;
 use lb_tests::gate::{self, Gate};
-use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::node::Daemon;
 use lb_tests::segment::{Segment, v4, v6};
 use lb_user::api::types::{Status, XdpMode};

@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, MapData};
+use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::flood::Flood;
 use lb_tests::gate::{self, Gate, gate};
-use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::node::{DEADLINE, Daemon, Node};
 use lb_tests::open::{Open, Server};
 use lb_tests::segment::{Process, Segment, plug, v4};

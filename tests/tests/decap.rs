@@ -10,9 +10,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::thread;
 
+use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::gate::{self, Gate};
 use lb_tests::lab::fulcrum;
-use lb_tests::backing::{VIPS, decap, hold};
 use lb_tests::netns::TestNamespace;
 use lb_tests::node::{DEADLINE, refused};
 use lb_tests::segment::{Process, Segment, v4, v6};

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lb_tests::gate::{self, Gate};
 use lb_tests::backing::{VIPS, decap, hold};
+use lb_tests::gate::{self, Gate};
 use lb_tests::netns::TestNamespace;
 use lb_tests::node::DEADLINE;
 use lb_tests::segment::{Segment, v4, v6};

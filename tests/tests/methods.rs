@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_tests::gate::{self, Gate};
 use lb_tests::backing::{VIPS, decap, hold};
+use lb_tests::gate::{self, Gate};
 use lb_tests::node::Daemon;
 use lb_tests::open::Server;
 use lb_tests::segment::{Process, Segment, v4};
