@@ -372,8 +372,8 @@ async fn check_names_place_and_reason() {
         ("noise", noise, &["UTF-8"]),
         (
             "later mode",
-            good.replace("\"dsr\"", "\"tunnel\"").into(),
-            &[":7:", "tunnel", "dsr"],
+            good.replace("\"dsr\"", "\"proxy\"").into(),
+            &[":7:", "proxy", "dsr"],
         ),
         (
             "no syntax",

@@ -98,11 +98,12 @@ impl Test {
         names.filter(|name| name.starts_with("maps-")).collect()
     }
 
-    /// Waits until the services have so many backends, and all of them serve.
+    /// Waits until the services have so many backends besides those that are leaving, and all of them serve.
     async fn serves(&self, nat: u8, dsr: u8) {
         let all = |s: &Status| {
             s.services.iter().zip([nat, 1, dsr]).all(|(service, count)| {
-                service.backends.len() == usize::from(count) && service.backends.iter().all(|b| b.slots > 0)
+                let mut staying = service.backends.iter().filter(|b| !b.leaving);
+                staying.clone().count() == usize::from(count) && staying.all(|b| b.slots > 0)
             })
         };
         self.segment
