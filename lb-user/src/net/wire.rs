@@ -209,15 +209,51 @@ nix::ioctl_readwrite_bad!(
 );
 
 fn tx_checksum_here(interface: &str, on: bool) -> nix::Result<()> {
-    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut value = EthtoolValue {
         command: ETHTOOL_STXCSUM,
         data: on.into(),
     };
+    ethtool(interface, &mut value)
+}
+
+/// Gives an interface so many queues to receive from and to send to (`ethtool -L INTERFACE rx RX tx TX`).
+///
+/// # Errors
+/// [`Error`], when the interface is not there or does not have as many.
+pub fn set_channels(namespace: &Namespace, interface: &str, receive: u32, send: u32) -> Result<(), Error> {
+    let mut channels = EthtoolChannels {
+        command: ETHTOOL_SCHANNELS,
+        receive,
+        send,
+        ..EthtoolChannels::default()
+    };
+    let done = namespace.run_inside(|| ethtool(interface, &mut channels));
+    done.and_then(|done| Ok(done?))
+        .doing(|| format!("setting the queues of {interface}"))
+}
+
+/// `struct ethtool_channels` of linux/ethtool.h.
+#[repr(C)]
+#[derive(Default)]
+struct EthtoolChannels {
+    command: u32,
+    most: [u32; 4],
+    receive: u32,
+    send: u32,
+    other: u32,
+    combined: u32,
+}
+
+const ETHTOOL_SCHANNELS: u32 = 0x3d;
+
+/// Asks the interface of the calling thread's namespace. `command` begins with the number of the command, and is what that
+/// reads and writes.
+fn ethtool<T>(interface: &str, command: &mut T) -> nix::Result<()> {
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut request = libc::ifreq {
         ifr_name: [0; libc::IFNAMSIZ],
         ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_data: (&raw mut value).cast(),
+            ifru_data: (&raw mut *command).cast(),
         },
     };
     if interface.len() >= request.ifr_name.len() {
