@@ -22,13 +22,17 @@
 mod config;
 mod decap;
 mod fast;
+mod find;
 mod flows;
 mod forward;
+mod fragments;
 mod full;
 mod icmp;
+mod layers;
 mod load;
 mod maps;
 mod packet;
+mod seen;
 mod stats;
 mod track;
 mod transmit;

@@ -18,7 +18,7 @@ use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
-use crate::full::Seen;
+use crate::seen::Seen;
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;

@@ -8,6 +8,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Ticks};
+use lb_common::parse::Segment;
 use lb_common::ring::Slot;
 use lb_common::select::{is_alive, read_once, slot};
 use lb_common::service::Decision;
@@ -15,93 +16,49 @@ use lb_common::slot::{Entry, Packet, Said, Verdict, Write, decide};
 use lb_common::stats::{DropReason, FlowEvent};
 
 use crate::flows::{EEXIST, now};
+use crate::seen::Seen;
 use crate::load;
 use crate::maps::{FLOWS, Maps, TRACKED};
 use crate::stats;
+use crate::verdict::Step;
 
-/// What is asked about a packet.
-#[repr(C)]
-pub(crate) struct Ask {
-    pub(crate) key: NatKey,
-    pub(crate) service: Decision,
-    pub(crate) hash: u64,
-    /// 0 SYN, 1 other segment, 2 RST, 3 datagram, 4 mention: a function of its own takes only numbers.
-    pub(crate) packet: u32,
-    /// TCP sequence number.
-    pub(crate) number: u32,
-    /// 0 nothing, 1 sends, 2 ends.
-    pub(crate) said: u32,
-    pub(crate) pad: u32,
-}
-
-impl Ask {
-    #[inline(always)]
-    pub(crate) const fn new(key: NatKey, service: Decision, hash: u64, packet: Packet, said: Said) -> Self {
-        let (packet, number) = match packet {
-            Packet::Syn(number) => (0, number),
-            Packet::Segment(number) => (1, number),
-            Packet::Reset(number) => (2, number),
-            Packet::Datagram => (3, 0),
-            Packet::Mention => (4, 0),
-        };
-        Self {
-            key,
-            service,
-            hash,
-            packet,
-            number,
-            said: match said {
-                Said::Nothing => 0,
-                Said::Sends => 1,
-                Said::Ends => 2,
-            },
-            pad: 0,
-        }
-    }
-
-    #[inline(always)]
-    const fn packet(&self) -> Packet {
-        match self.packet {
-            0 => Packet::Syn(self.number),
-            1 => Packet::Segment(self.number),
-            2 => Packet::Reset(self.number),
-            3 => Packet::Datagram,
-            _ => Packet::Mention,
-        }
-    }
-
-    #[inline(always)]
-    const fn said(&self) -> Said {
-        match self.said {
-            0 => Said::Nothing,
-            1 => Said::Sends,
-            _ => Said::Ends,
-        }
-    }
-}
-
-/// Index of the member that serves; 0 for none. Above it, a drop reason where the maps are at fault.
-///
-/// A global function: the verifier looks at it once, whoever calls it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fulcrum_flow(ask: *const Ask) -> u32 {
-    // SAFETY: the caller's own, or the verifier has refused it.
-    let Some(ask) = (unsafe { ask.as_ref() }) else {
-        return 0;
-    };
-    let served = if ask.service.choice().is_hash() {
-        in_motion(ask)
-    } else {
-        tracked(ask)
-    };
-    served.map_or(0, |index| u32::from(index.0))
+/// A packet of a flow whose 5-tuple is [`Seen::key`] of this CPU: not on the stack, since only a map's memory may be a map's
+/// key in every function on every kernel.
+struct Ask {
+    key: &'static NatKey,
+    service: Decision,
+    hash: u64,
+    segment: Segment,
 }
 
 /// Who serves a packet of a slot that may be in motion, or of a service that tracks every flow.
 #[inline(always)]
-pub(crate) fn member(ask: &Ask) -> MemberIndex {
-    MemberIndex(fulcrum_flow(ask) as u16)
+pub(crate) fn member(key: NatKey, service: Decision, hash: u64, segment: Segment) -> Step<MemberIndex> {
+    Seen::of_this_cpu()?.key = key;
+    Ok(MemberIndex(fulcrum_flow(service.0, hash, segment.bits, segment.number) as u16))
+}
+
+/// Index of the member that serves; 0 for none, and where the maps are at fault.
+///
+/// A global function: the verifier looks at it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_flow(service: u64, hash: u64, bits: u32, number: u32) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
+    let ask = Ask {
+        key: &seen.key,
+        service: Decision(service),
+        hash,
+        segment: Segment { bits, number },
+    };
+    let served = if ask.service.choice().is_hash() {
+        in_motion(&ask)
+    } else {
+        tracked(&ask)
+    };
+    served.map_or(0, |index| u32::from(index.0))
 }
 
 /// An entry as it is at this moment.
@@ -138,38 +95,36 @@ fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
 #[inline(always)]
 fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let slot = slot(&Maps, ask.service, ask.hash)?;
-    // What is a pointer into the caller's memory may not be a map's key on every kernel.
-    let key = ask.key;
-    let place = FLOWS.get_ptr_mut(&key);
+    let place = FLOWS.get_ptr_mut(ask.key);
     let entry = place.map(entry_at);
     let verdict = judge(ask, slot, entry);
     let now = now();
     match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
-            if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.packet(), Packet::Mention) =>
+            if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.segment.packet(), Packet::Mention) =>
         {
-            hear(place, entry, ask.said(), now);
+            hear(place, entry, ask.segment.said(), now);
         }
         (Write::Nothing, ..) => {}
         (Write::Confirm, Some(place), Some(entry)) => {
-            let confirmed = entry.confirmed().heard(ask.said(), now);
+            let confirmed = entry.confirmed().heard(ask.segment.said(), now);
             exchange(place, entry.word, confirmed);
         }
         (Write::Renumber(number), Some(place), Some(entry)) => {
             // SAFETY: the entry lies in a map.
             unsafe { (&raw mut (*place).sequence).write_volatile(number) };
-            hear(place, entry, ask.said(), now);
+            hear(place, entry, ask.segment.said(), now);
         }
         (Write::Confirm | Write::Renumber(_), ..) => {}
         (Write::Refused, ..) => stats::flow_event(FlowEvent::NoRoom),
-        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, &key, verdict, place.zip(entry), now)),
+        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, verdict, place.zip(entry), now)),
     }
     Ok(verdict.serve)
 }
 
 #[inline(always)]
 fn judge(ask: &Ask, slot: Slot, entry: Option<Entry>) -> Verdict {
-    decide(slot, entry, ask.packet(), &|index| is_alive(&Maps, ask.service, index))
+    decide(slot, entry, ask.segment.packet(), &|index| is_alive(&Maps, ask.service, index))
 }
 
 /// Writes a flow down, in the place of an entry if it has one. Who finds that another CPU has just done so follows it.
@@ -177,7 +132,6 @@ fn judge(ask: &Ask, slot: Slot, entry: Option<Entry>) -> Verdict {
 fn write(
     ask: &Ask,
     slot: Slot,
-    key: &NatKey,
     verdict: Verdict,
     replaces: Option<(*mut Entry, Entry)>,
     now: Ticks,
@@ -188,19 +142,19 @@ fn write(
     };
     let flags = match replaces {
         Some((place, old)) if exchange(place, old.word, old.claimed()) => BPF_ANY,
-        Some(_) => return too_late(ask, slot, key),
+        Some(_) => return too_late(ask, slot),
         None => BPF_NOEXIST,
     };
-    match FLOWS.insert(key, &new, flags.into()) {
+    match FLOWS.insert(ask.key, &new, flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::Written);
             verdict.serve
         }
-        Err(EEXIST) => too_late(ask, slot, key),
+        Err(EEXIST) => too_late(ask, slot),
         Err(_) => {
             if replaces.is_some() {
                 // It is claimed, and nobody else removes it.
-                let _ = FLOWS.remove(key);
+                let _ = FLOWS.remove(ask.key);
             }
             stats::flow_event(FlowEvent::NoRoom);
             verdict.otherwise
@@ -210,8 +164,8 @@ fn write(
 
 /// Who serves a packet that finds another entry than it has looked up. One that had to write again does not.
 #[inline(always)]
-fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
-    let verdict = judge(ask, slot, FLOWS.get_ptr_mut(key).map(entry_at));
+fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
+    let verdict = judge(ask, slot, FLOWS.get_ptr_mut(ask.key).map(entry_at));
     if matches!(verdict.write, Write::Opened(_) | Write::Known | Write::Refused) {
         stats::flow_event(FlowEvent::NoRoom);
         return verdict.otherwise;
@@ -222,20 +176,19 @@ fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
 /// A service that tracks every flow. One that finds no room goes by its hash, which is the same for all its packets.
 #[inline(always)]
 fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    let key = ask.key;
-    let place = TRACKED.get_ptr_mut(&key);
+    let place = TRACKED.get_ptr_mut(ask.key);
     let entry = place.map(entry_at);
-    let opens = matches!(ask.packet(), Packet::Syn(_));
+    let opens = matches!(ask.segment.packet(), Packet::Syn(_));
     if let (Some(place), Some(entry)) = (place, entry)
         && is_alive(&Maps, ask.service, entry.member())
         && !(opens && entry.is_closing())
     {
-        if !matches!(ask.packet(), Packet::Mention) && hear(place, entry, ask.said(), now()) {
-            count(ask.service, entry, entry.heard(ask.said(), 0));
+        if !matches!(ask.segment.packet(), Packet::Mention) && hear(place, entry, ask.segment.said(), now()) {
+            count(ask.service, entry, entry.heard(ask.segment.said(), 0));
         }
         return Ok(entry.member());
     }
-    if !opens && !matches!(ask.packet(), Packet::Datagram) {
+    if !opens && !matches!(ask.segment.packet(), Packet::Datagram) {
         return Ok(slot(&Maps, ask.service, ask.hash)?.current());
     }
     let chosen = load::choose(ask.service, ask.hash)?;
@@ -243,14 +196,14 @@ fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
         return Ok(chosen);
     }
     let flags = if entry.is_some() { BPF_ANY } else { BPF_NOEXIST };
-    match TRACKED.insert(&key, &Entry::new(chosen, now()), flags.into()) {
+    match TRACKED.insert(ask.key, &Entry::new(chosen, now()), flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
             Ok(chosen)
         }
         Err(EEXIST) => Ok(TRACKED
-            .get_ptr_mut(&key)
+            .get_ptr_mut(ask.key)
             .map_or(chosen, |place| entry_at(place).member())),
         Err(_) => {
             stats::flow_event(FlowEvent::TrackedNoRoom);

@@ -27,9 +27,10 @@ const ACK: u32 = 0x10;
 /// | 10 | a mention |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    bits: u32,
+    /// See above.
+    pub bits: u32,
     /// TCP: the sequence number, in host order.
-    number: u32,
+    pub number: u32,
 }
 
 impl Segment {

@@ -16,12 +16,12 @@ use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::flows::{self, Heard, Opening};
-use crate::full::Seen;
+use crate::seen::Seen;
 use crate::load;
 use crate::maps::{self, Maps, NAT, NAT_REPLY};
 use crate::packet::Packet;
 use crate::stats;
-use crate::transmit;
+use crate::transmit::{self, Way};
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// Sends a client's packet to its flow's backend; a flow that is not known is opened.
@@ -61,7 +61,8 @@ fn send_known(packet: &Packet, seen: &'static Seen) -> Step<Sent> {
         return Err(Stop::Drop(DropReason::Unresolved));
     }
     rewrite(packet, seen, entry)?;
-    let sent = transmit::depart(packet, next_hop, read_once(&member.local), member.interface)?;
+    let way = Way::new(packet, next_hop, read_once(&member.local), member.interface);
+    let sent = transmit::depart(packet, way)?;
     stats::forwarded(id, seen.bytes as usize, opened);
     Ok(sent)
 }
@@ -197,7 +198,8 @@ fn answer_known(packet: &Packet, seen: &Seen, lease: *mut Translation) -> Step<S
     rewrite(packet, seen, lease)?;
     // SAFETY: the entry lies in a map.
     let flow = unsafe { &*lease };
-    let sent = transmit::depart(packet, read_once(&flow.client), read_once(&flow.local), flow.interface)?;
+    let way = Way::new(packet, read_once(&flow.client), read_once(&flow.local), flow.interface);
+    let sent = transmit::depart(packet, way)?;
     stats::answered(flow.member, seen.bytes as usize);
     Ok(sent)
 }
