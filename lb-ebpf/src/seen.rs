@@ -9,6 +9,7 @@ use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use crate::config::hash_seed;
+use crate::flows::Heard;
 use crate::forward::Inner;
 use crate::maps::SEEN;
 use crate::packet::Packet;
@@ -42,6 +43,8 @@ pub(crate) struct Seen {
     /// 1 for an ICMP error about a flow: it is not answered with another one (RFC 1122 §3.2.2).
     pub(crate) mentions: u8,
     pub(crate) pad: u8,
+    /// `nat`: what it says to its flow.
+    pub(crate) heard: Heard,
 }
 
 impl Seen {

@@ -25,6 +25,7 @@ const ACK: u32 = 0x10;
 /// | 8 | there is something behind the header |
 /// | 9 | UDP |
 /// | 10 | a mention |
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// See above.
