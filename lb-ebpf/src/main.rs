@@ -5,7 +5,7 @@
 //! `lb_common::select` finds the service, the slot and the member, [`forward`] rewrites, [`transmit`] sends.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "atomics with a result, which core::sync::atomic lacks on this target"

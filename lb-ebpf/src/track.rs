@@ -3,6 +3,7 @@
 //!
 //! Packets of stable slots do not come here.
 
+use core::arch::asm;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
@@ -61,17 +62,24 @@ extern "C" fn fulcrum_flow(service: u64, hash: u64, bits: u32, number: u32) -> u
     served.map_or(0, |index| u32::from(index.0))
 }
 
-/// An entry as it is at this moment.
+/// An entry as it is at this moment. What is not there is zeros and not undefined, which the verifier would refuse to see
+/// carried about.
 #[inline(always)]
-fn entry_at(place: *mut Entry) -> Entry {
-    // SAFETY: the entry lies in a map, its words aligned.
-    unsafe {
+fn entry_at(place: Option<*mut Entry>) -> Option<Entry> {
+    let entry = place.map_or(Entry::default(), |place| {
+        // SAFETY: the entry lies in a map, its words aligned.
+        let (word, sequence) = unsafe { (read_once(&(*place).word), read_once(&(*place).sequence)) };
         Entry {
-            word: read_once(&(*place).word),
-            sequence: read_once(&(*place).sequence),
+            word,
+            sequence,
             pad: [0; 4],
         }
-    }
+    });
+    let mut there = u64::from(place.is_some());
+    // LLVM is not to know what this has to do with the entry.
+    // SAFETY: the instruction does nothing.
+    unsafe { asm!("{0} = {0}", inout(reg) there, options(pure, nomem, nostack, preserves_flags)) };
+    (there != 0).then_some(entry)
 }
 
 /// Changes the word of an entry if it is still as it was; when another CPU was faster, that stands.
@@ -96,7 +104,7 @@ fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
 fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let slot = slot(&Maps, ask.service, ask.hash)?;
     let place = FLOWS.get_ptr_mut(ask.key);
-    let entry = place.map(entry_at);
+    let entry = entry_at(place);
     let verdict = judge(ask, slot, entry);
     let now = now();
     match (verdict.write, place, entry) {
@@ -165,7 +173,7 @@ fn write(
 /// Who serves a packet that finds another entry than it has looked up. One that had to write again does not.
 #[inline(always)]
 fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
-    let verdict = judge(ask, slot, FLOWS.get_ptr_mut(ask.key).map(entry_at));
+    let verdict = judge(ask, slot, entry_at(FLOWS.get_ptr_mut(ask.key)));
     if matches!(verdict.write, Write::Opened(_) | Write::Known | Write::Refused) {
         stats::flow_event(FlowEvent::NoRoom);
         return verdict.otherwise;
@@ -177,7 +185,7 @@ fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
 #[inline(always)]
 fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let place = TRACKED.get_ptr_mut(ask.key);
-    let entry = place.map(entry_at);
+    let entry = entry_at(place);
     let opens = matches!(ask.segment.packet(), Packet::Syn(_));
     if let (Some(place), Some(entry)) = (place, entry)
         && is_alive(&Maps, ask.service, entry.member())
@@ -202,9 +210,7 @@ fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
             load::begins(ask.service.member(chosen));
             Ok(chosen)
         }
-        Err(EEXIST) => Ok(TRACKED
-            .get_ptr_mut(ask.key)
-            .map_or(chosen, |place| entry_at(place).member())),
+        Err(EEXIST) => Ok(entry_at(TRACKED.get_ptr_mut(ask.key)).map_or(chosen, Entry::member)),
         Err(_) => {
             stats::flow_event(FlowEvent::TrackedNoRoom);
             Ok(slot(&Maps, ask.service, ask.hash)?.current())

@@ -6,7 +6,7 @@ use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
-use crate::maps::{NICS, PORTS};
+use crate::maps::{PORTS, nic};
 use crate::packet::Packet;
 use crate::stats;
 use crate::verdict::{Sent, Step, Stop};
@@ -24,7 +24,7 @@ pub(crate) fn for_this_node(packet: &Packet) -> Step<*mut EthHdr> {
     let interface = packet.interface();
     // SAFETY: 8 of the 14 bytes that `at` checked.
     let head = unsafe { eth.cast::<u64>().read_unaligned() };
-    match NICS.get(Nic::place(interface)) {
+    match nic(interface) {
         Some(nic) if nic.is_addressed(interface, head) => Ok(eth),
         _ => Err(Stop::Pass),
     }
