@@ -70,7 +70,12 @@ pub(crate) fn ingress(packet: &Packet) -> Step<Outcome> {
             seen.key.destination = ip.destination;
             seen.tos = ip.tos();
             seen.total = (Ipv6::LEN + ip.payload()) as u32;
-            let mut layers = extensions(packet, ip.next, (seen.l3() + Ipv6::LEN) as u32);
+            let l4 = (seen.l3() + Ipv6::LEN) as u32;
+            let mut layers = if l4::has_ports(ip.next) {
+                Layers::direct(ip.next, l4)
+            } else {
+                extensions(packet, ip.next, l4)
+            };
             // A header may say to be longer than the packet.
             let end = seen.l3() as u32 + seen.total;
             if !ip.is_sound(seen.l3(), seen.bytes as usize) || layers.fault == NO_FAULT && layers.l4 > end {

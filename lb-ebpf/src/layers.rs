@@ -21,6 +21,19 @@ pub(crate) struct Layers {
     pub(crate) fault: u32,
 }
 
+impl Layers {
+    /// A header that follows at once.
+    #[inline(always)]
+    pub(crate) const fn direct(protocol: u8, l4: u32) -> Self {
+        Self {
+            protocol,
+            l4,
+            part: Part::WHOLE,
+            fault: NO_FAULT,
+        }
+    }
+}
+
 /// No drop reason has this code.
 pub(crate) const NO_FAULT: u32 = 0;
 

@@ -21,6 +21,7 @@ use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
+use crate::flows::Clock;
 use crate::seen::Seen;
 
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
@@ -82,6 +83,10 @@ pub(crate) static DECAP_FROM: Array<Sources, { lb_common::decap::SOURCES as usiz
 /// not every kernel takes a pointer into the caller's stack for a map's key.
 #[btf_map]
 pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
+
+/// What time it is on this CPU.
+#[btf_map]
+pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]

@@ -35,8 +35,28 @@ struct Ask {
 /// Who serves a packet of a slot that may be in motion, or of a service that tracks every flow.
 #[inline(always)]
 pub(crate) fn member(key: NatKey, service: Decision, hash: u64, segment: Segment) -> Step<MemberIndex> {
-    Seen::of_this_cpu()?.key = key;
+    let seen = Seen::of_this_cpu()?;
+    seen.key = key;
+    if !service.choice().is_hash()
+        && let Some(member) = known(seen, service, segment)
+    {
+        return Ok(member);
+    }
     Ok(MemberIndex(fulcrum_flow(service.0, hash, segment.bits, segment.number) as u16))
+}
+
+/// The member of a flow that is written down, where the packet tells its entry nothing new. Here and not in a function of
+/// its own, since such packets are nearly all.
+#[inline(always)]
+fn known(seen: &Seen, service: Decision, segment: Segment) -> Option<MemberIndex> {
+    let entry = TRACKED.get_ptr_mut(&seen.key)?;
+    // SAFETY: the entry lies in a map, its word aligned.
+    let entry = Entry {
+        word: read_once(unsafe { &(*entry).word }),
+        ..Entry::default()
+    };
+    let old = entry.heard(segment.said(), now()) == entry.word && !(segment.opens() && entry.is_closing());
+    (old && is_alive(&Maps, service, entry.member())).then_some(entry.member())
 }
 
 /// Index of the member that serves; 0 for none, and where the maps are at fault.
