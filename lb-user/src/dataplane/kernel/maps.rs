@@ -70,7 +70,7 @@ fn mapped<T: Copy>(source: &mut Source<'_>, array: Direct) -> Result<Region<T>, 
         return Err(LoadError::map(name, "it is not an array"));
     };
     let info = data.info().map_err(|error| LoadError::map(name, error))?;
-    if u64::from(info.value_size()) * u64::from(info.max_entries()) != value.into() {
+    if u64::from(info.value_size()) * u64::from(info.max_entries()) != u64::from(value) {
         return Err(LoadError::map(name, "it has another size"));
     }
     Region::mapped(data.fd(), value / size_of::<T>() as u32).map_err(|error| LoadError::map(name, error))
