@@ -17,9 +17,9 @@ use lb_common::slot::{Entry, Packet, Said, Verdict, Write, decide};
 use lb_common::stats::{DropReason, FlowEvent};
 
 use crate::flows::{EEXIST, now};
-use crate::seen::Seen;
 use crate::load;
 use crate::maps::{FLOWS, Maps, TRACKED};
+use crate::seen::Seen;
 use crate::stats;
 use crate::verdict::Step;
 
@@ -42,7 +42,9 @@ pub(crate) fn member(key: NatKey, service: Decision, hash: u64, segment: Segment
     {
         return Ok(member);
     }
-    Ok(MemberIndex(fulcrum_flow(service.0, hash, segment.bits, segment.number) as u16))
+    Ok(MemberIndex(
+        fulcrum_flow(service.0, hash, segment.bits, segment.number) as u16
+    ))
 }
 
 /// The member of a flow that is written down, where the packet tells its entry nothing new. Here and not in a function of
@@ -129,7 +131,9 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let now = now();
     match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
-            if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.segment.packet(), Packet::Mention) =>
+            if entry.member() == verdict.serve
+                && !entry.is_claimed()
+                && !matches!(ask.segment.packet(), Packet::Mention) =>
         {
             hear(place, entry, ask.segment.said(), now);
         }
@@ -152,18 +156,14 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
 
 #[inline(always)]
 fn judge(ask: &Ask, slot: Slot, entry: Option<Entry>) -> Verdict {
-    decide(slot, entry, ask.segment.packet(), &|index| is_alive(&Maps, ask.service, index))
+    decide(slot, entry, ask.segment.packet(), &|index| {
+        is_alive(&Maps, ask.service, index)
+    })
 }
 
 /// Writes a flow down, in the place of an entry if it has one. Who finds that another CPU has just done so follows it.
 #[inline(always)]
-fn write(
-    ask: &Ask,
-    slot: Slot,
-    verdict: Verdict,
-    replaces: Option<(*mut Entry, Entry)>,
-    now: Ticks,
-) -> MemberIndex {
+fn write(ask: &Ask, slot: Slot, verdict: Verdict, replaces: Option<(*mut Entry, Entry)>, now: Ticks) -> MemberIndex {
     let new = match verdict.write {
         Write::Opened(number) => Entry::opened(verdict.serve, number, now),
         _ => Entry::new(verdict.serve, now),

@@ -11,9 +11,6 @@ const MORE: u16 = 0x2000_u16.to_be();
 /// Bits of a fragment's offset.
 const OFFSET: u16 = 0x1fff_u16.to_be();
 
-/// Bit of the flags that forbids fragmentation.
-const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
-
 /// A header as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4 {
@@ -94,11 +91,5 @@ impl Ipv4 {
         } else {
             Part::WHOLE
         }
-    }
-
-    /// May nobody on the way fragment it?
-    #[inline(always)]
-    pub const fn must_not_be_fragmented(&self) -> bool {
-        self.flags_and_offset & DONT_FRAGMENT != 0
     }
 }

@@ -16,10 +16,10 @@ use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::flows::{self, Heard, Opening};
-use crate::seen::Seen;
 use crate::load;
 use crate::maps::{self, Maps, NAT, NAT_REPLY};
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::stats;
 use crate::transmit::{self, Way};
 use crate::verdict::{Outcome, Sent, Step, Stop};

@@ -18,9 +18,9 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::find::find;
 use crate::forward::nat;
-use crate::seen::Seen;
 use crate::maps::{Maps, NAT, NAT_REPLY};
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::stats;
 use crate::transmit::{self, Way};
 use crate::verdict::{Outcome, Sent, Step, Stop};

@@ -6,6 +6,8 @@
 //!
 //! Nothing is remembered elsewhere: ids and regions are read back from the maps after a restart.
 
+mod contents;
+mod desired;
 mod diff;
 pub mod entries;
 mod keys;
@@ -14,13 +16,16 @@ mod outer;
 mod place;
 mod regions;
 mod snapshot;
+mod space;
 
+pub use desired::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
 pub use diff::{MapOp, diff};
 pub use entries::{Forget, Table};
 pub use keys::Keys;
 pub use memory::Memory;
-pub use place::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Full, Hop, Placement, place};
+pub use place::{Placement, place};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
+pub use space::Full;
 
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,9 @@ impl Arrays {
 }
 
 fn make(layout: &MapLayout) -> Result<MapData, aya::maps::MapError> {
-    let MapLayout { key, value, entries, .. } = *layout;
+    let MapLayout {
+        key, value, entries, ..
+    } = *layout;
     let array = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, key, value, entries, BPF_F_MMAPABLE);
     MapData::create(array, layout.name, None)
 }

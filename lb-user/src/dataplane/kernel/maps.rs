@@ -189,7 +189,10 @@ impl Counting {
     }
 
     fn put_nic(&mut self, place: u32, nic: Nic, port: u32) -> Result<(), LoadError> {
-        let element = self.nics.get_mut(place).ok_or_else(|| LoadError::map("NICS", "it is too small"))?;
+        let element = self
+            .nics
+            .get_mut(place)
+            .ok_or_else(|| LoadError::map("NICS", "it is too small"))?;
         store_u64(&mut element.0, nic.0);
         self.ports
             .set(place, port, None, 0)

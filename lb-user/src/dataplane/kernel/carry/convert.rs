@@ -14,7 +14,10 @@ fn mapped<T: Copy>(folder: &Path, name: &'static str) -> Result<Region<T>, Failu
     let data = MapData::from_pin(folder.join(name))?;
     let info = data.info()?;
     let bytes = u64::from(info.value_size()) * u64::from(info.max_entries());
-    Ok(Region::mapped(data.fd(), u32::try_from(bytes / size_of::<T>() as u64)?)?)
+    Ok(Region::mapped(
+        data.fd(),
+        u32::try_from(bytes / size_of::<T>() as u64)?,
+    )?)
 }
 
 /// Copies an array into one of as many bytes.

@@ -1,0 +1,129 @@
+//! What the data plane shall do, as far as it is known of today.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use lb_common::service::{self, Choice, Decision};
+
+use super::entries::Table;
+use crate::model::{Balance, Mode, Nat, NextHop, Protocol, RingSize, Tunnel, Vip};
+
+/// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
+/// backends are unique within a service.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// Every VIP.
+    pub addresses: BTreeMap<IpAddr, DesiredAddress>,
+    /// The services on them.
+    pub services: Vec<DesiredService>,
+    /// Addresses that living flows of `nat` have as source, whatever the services say by now.
+    pub sources: BTreeSet<IpAddr>,
+    /// There are living flows of `nat` that keep the client's address.
+    pub clients: bool,
+}
+
+/// A VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredAddress {
+    /// Fulcrum puts the address on the node.
+    pub owned: bool,
+    /// Echo requests are answered.
+    pub echo: bool,
+    /// Packets to undeclared ports are dropped.
+    pub drop_undeclared: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct DesiredService {
+    /// Its VIPs; at least one, and either all with a single port, or none.
+    pub vips: Vec<Vip>,
+    /// Of every VIP.
+    pub protocol: Protocol,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// Do flows keep their backend when backends change?
+    pub track: bool,
+    /// What backends see as the client, in [`Mode::Nat`].
+    pub nat: Nat,
+    /// What packets travel in, in [`Mode::Tunnel`].
+    pub tunnel: Tunnel,
+    /// How long a flow may be silent, where flows are kept.
+    pub idle_timeout: Duration,
+    /// Slots of its ring.
+    pub table_size: RingSize,
+    /// Its backends.
+    pub members: Vec<DesiredMember>,
+}
+
+impl DesiredService {
+    pub(super) const fn choice(&self) -> Choice {
+        match self.balance {
+            Balance::Maglev => Choice::Tuple,
+            Balance::SourceHash => Choice::Source,
+            Balance::RoundRobin => Choice::Turn,
+            Balance::LeastConnections => Choice::Least,
+        }
+    }
+
+    /// Where a service that lies there chooses its backends.
+    pub(super) const fn decision(&self, ring_block: u32, ring_log2: u8, member_base: u32) -> Decision {
+        Decision::service(mode(self.mode), self.choice(), ring_block, ring_log2, member_base)
+    }
+
+    /// Do its slots remember whom they had, so that flows keep their backend?
+    pub(super) fn remembers(&self) -> bool {
+        self.track && Table::of(self.decision(0, 0, 0)) == Some(Table::Flows)
+    }
+
+    /// Do packets keep their port, since the service has many?
+    pub(super) fn keeps_ports(&self) -> bool {
+        self.vips.iter().any(|vip| !vip.ports.is_one())
+    }
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug)]
+pub struct DesiredMember {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share; 0 for none.
+    pub weight: u16,
+    /// May it serve?
+    pub alive: Alive,
+    /// How it is reached.
+    pub hop: Hop,
+}
+
+/// May a backend serve?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alive {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Nobody knows yet: what is installed stays, and a new backend does not serve.
+    AsInstalled,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// So.
+    Known(NextHop),
+    /// It is not; it does not serve.
+    Unknown,
+    /// Nobody knows yet: what is installed stays.
+    AsInstalled,
+}
+
+const fn mode(mode: Mode) -> service::Mode {
+    match mode {
+        Mode::Dsr => service::Mode::Dsr,
+        Mode::Nat => service::Mode::Nat,
+        Mode::Tunnel => service::Mode::Tunnel,
+    }
+}
