@@ -80,7 +80,7 @@ impl Ask {
     }
 }
 
-/// Index of the member that serves; 0 for none. Above it, a drop reason where the maps are at fault.
+/// Index of the member that serves; 0 for none, also where the maps are at fault.
 ///
 /// A global function: the verifier looks at it once, whoever calls it.
 #[unsafe(no_mangle)]
@@ -106,7 +106,7 @@ pub(crate) fn member(ask: &Ask) -> MemberIndex {
 
 /// An entry as it is at this moment.
 #[inline(always)]
-fn entry_at(place: *mut Entry) -> Entry {
+pub(crate) fn entry_at(place: *mut Entry) -> Entry {
     // SAFETY: the entry lies in a map, its words aligned.
     unsafe {
         Entry {
@@ -127,11 +127,17 @@ fn exchange(place: *mut Entry, old: u64, new: u64) -> bool {
     }
 }
 
-/// Tells a flow's entry of its packet.
+/// Makes an entry nobody's, if it is still as it was judged: it is for the caller to remove or to replace then.
+#[inline(always)]
+pub(crate) fn claim(place: *mut Entry, judged: Entry) -> bool {
+    !judged.is_claimed() && exchange(place, judged.word, judged.claimed())
+}
+
+/// Tells a flow's entry of its packet; false when the entry is not what it was any more.
 #[inline(always)]
 fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
     let word = entry.heard(said, now);
-    word != entry.word && exchange(place, entry.word, word)
+    word == entry.word || exchange(place, entry.word, word)
 }
 
 /// A slot that moves or is settled.
@@ -144,27 +150,30 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let entry = place.map(entry_at);
     let verdict = judge(ask, slot, entry);
     let now = now();
-    match (verdict.write, place, entry) {
+    let told = match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
             if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.packet(), Packet::Mention) =>
         {
-            hear(place, entry, ask.said(), now);
+            hear(place, entry, ask.said(), now)
         }
-        (Write::Nothing, ..) => {}
+        (Write::Nothing, ..) => true,
         (Write::Confirm, Some(place), Some(entry)) => {
             let confirmed = entry.confirmed().heard(ask.said(), now);
-            exchange(place, entry.word, confirmed);
+            exchange(place, entry.word, confirmed)
         }
         (Write::Renumber(number), Some(place), Some(entry)) => {
             // SAFETY: the entry lies in a map.
             unsafe { (&raw mut (*place).sequence).write_volatile(number) };
-            hear(place, entry, ask.said(), now);
+            hear(place, entry, ask.said(), now)
         }
-        (Write::Confirm | Write::Renumber(_), ..) => {}
-        (Write::Refused, ..) => stats::flow_event(FlowEvent::NoRoom),
+        (Write::Confirm | Write::Renumber(_), ..) => true,
+        (Write::Refused, ..) => {
+            stats::flow_event(FlowEvent::NoRoom);
+            true
+        }
         (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, &key, verdict, place.zip(entry), now)),
-    }
-    Ok(verdict.serve)
+    };
+    Ok(if told { verdict.serve } else { too_late(ask, slot, &key) })
 }
 
 #[inline(always)]
@@ -187,7 +196,7 @@ fn write(
         _ => Entry::new(verdict.serve, now),
     };
     let flags = match replaces {
-        Some((place, old)) if exchange(place, old.word, old.claimed()) => BPF_ANY,
+        Some((place, old)) if claim(place, old) => BPF_ANY,
         Some(_) => return too_late(ask, slot, key),
         None => BPF_NOEXIST,
     };
@@ -224,15 +233,20 @@ fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
 fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let key = ask.key;
     let place = TRACKED.get_ptr_mut(&key);
-    let entry = place.map(entry_at);
+    // Not an `Option`: what is left of its word where there is none, LLVM compares all the same, and the verifier refuses.
+    let entry = place.map_or(Entry::default(), entry_at);
     let opens = matches!(ask.packet(), Packet::Syn(_));
-    if let (Some(place), Some(entry)) = (place, entry)
+    if let Some(place) = place
         && is_alive(&Maps, ask.service, entry.member())
         && !(opens && entry.is_closing())
     {
-        if !matches!(ask.packet(), Packet::Mention) && hear(place, entry, ask.said(), now()) {
-            count(ask.service, entry, entry.heard(ask.said(), 0));
+        if matches!(ask.packet(), Packet::Mention) {
+            return Ok(entry.member());
         }
+        if !hear(place, entry, ask.said(), now()) {
+            return tracked_by_now(ask, &key);
+        }
+        count(ask.service, entry, entry.heard(ask.said(), 0));
         return Ok(entry.member());
     }
     if !opens && !matches!(ask.packet(), Packet::Datagram) {
@@ -242,21 +256,42 @@ fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
     if chosen == MemberIndex::NONE {
         return Ok(chosen);
     }
-    let flags = if entry.is_some() { BPF_ANY } else { BPF_NOEXIST };
+    let flags = match place {
+        Some(place) if claim(place, entry) => BPF_ANY,
+        Some(_) => return tracked_by_now(ask, &key),
+        None => BPF_NOEXIST,
+    };
     match TRACKED.insert(&key, &Entry::new(chosen, now()), flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
             Ok(chosen)
         }
-        Err(EEXIST) => Ok(TRACKED
-            .get_ptr_mut(&key)
-            .map_or(chosen, |place| entry_at(place).member())),
+        Err(EEXIST) => tracked_by_now(ask, &key),
         Err(_) => {
-            stats::flow_event(FlowEvent::TrackedNoRoom);
-            Ok(slot(&Maps, ask.service, ask.hash)?.current())
+            if place.is_some() {
+                // It is claimed, and nobody else removes it.
+                let _ = TRACKED.remove(&key);
+            }
+            untracked(ask)
         }
     }
+}
+
+/// Who serves a packet that finds another entry than it has looked up, or whose flow another CPU has written down.
+#[inline(always)]
+fn tracked_by_now(ask: &Ask, key: &NatKey) -> Result<MemberIndex, DropReason> {
+    match TRACKED.get_ptr_mut(key).map(entry_at) {
+        Some(entry) if is_alive(&Maps, ask.service, entry.member()) => Ok(entry.member()),
+        _ => untracked(ask),
+    }
+}
+
+/// Who serves a packet that should have an entry and finds no room for one.
+#[inline(always)]
+fn untracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
+    stats::flow_event(FlowEvent::TrackedNoRoom);
+    Ok(slot(&Maps, ask.service, ask.hash)?.current())
 }
 
 /// Counts that a flow has begun to close, or goes on after all.

@@ -47,6 +47,8 @@ pub struct Fake {
     pub room: u32,
     /// What happened to entries.
     pub events: BTreeMap<FlowEvent, u64>,
+    /// What packets do to a table between a look at its entries and the end of some, by the number of the operation.
+    pub meanwhile: Box<dyn FnMut(usize, &mut HashMap<NatKey, Entry>) + Send>,
     /// The time.
     pub now: Ticks,
 }
@@ -83,6 +85,7 @@ impl Default for Fake {
             tracked: HashMap::new(),
             room: 1 << 18,
             events: BTreeMap::new(),
+            meanwhile: Box::new(|_, _| ()),
             now: 1000,
         }
     }
@@ -188,19 +191,30 @@ impl Dataplane for Fake {
     }
 
     /// Counts as an operation when there is something to remove.
-    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError> {
-        if keys.is_empty() {
-            return Ok(());
+    fn forget(
+        &mut self,
+        table: Table,
+        entries: &[(NatKey, Entry)],
+        judged: u64,
+    ) -> Result<Vec<(NatKey, Entry)>, ApplyError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
         }
+        let number = self.log.len();
         self.step(MapOp::ForgetFlows(Forget::default()))?;
-        let entries = match table {
+        let known = match table {
             Table::Flows => &mut self.known,
             Table::Tracked => &mut self.tracked,
         };
-        for key in keys {
-            entries.remove(key);
+        (self.meanwhile)(number, known);
+        let mut left = Vec::new();
+        for &(key, entry) in entries {
+            match known.get(&key) {
+                Some(now) if now.is_claimed() || (now.word ^ entry.word) & judged != 0 => left.push((key, entry)),
+                _ => drop(known.remove(&key)),
+            }
         }
-        Ok(())
+        Ok(left)
     }
 
     fn capacity(&self, _: Table) -> u32 {
