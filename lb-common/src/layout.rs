@@ -3,7 +3,7 @@
 use crate::backend::{MacFlags, Member, Nic};
 use crate::decap::Sources;
 use crate::fragment::{Fragment, FragmentKey};
-use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
+use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
 use crate::nat::{NatKey, Translation};
 use crate::removal::{Removal, Removals};
 use crate::ring::{RingBlock, Slot};
@@ -48,7 +48,7 @@ shared! {
 pub enum MapKind {
     /// Looked up and written by system calls.
     Plain = 0,
-    /// An array that the manager maps into its memory.
+    /// A [`Direct`] array.
     Mapped = 1,
     /// A hash of flows, with as many entries as the file says, allocated on use.
     Flows = 2,
@@ -85,26 +85,83 @@ const fn map(name: &'static str, key: usize, value: usize, entries: u32, kind: M
     }
 }
 
+/// An array that the manager maps into its memory and the program addresses directly: to the kernel it has one element. A
+/// lookup in an array of many costs three times as many instructions, and a way through memory for the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direct {
+    /// By hash of the key: [`BucketV4`].
+    ServicesV4,
+    /// By hash of the key: [`BucketV6`].
+    ServicesV6,
+    /// [`RingBlock`].
+    Ring,
+    /// By [`crate::id::MemberId`]: [`Member`].
+    Backends,
+    /// By member: flows that live, where load decides. At a service's member base, which is no member: whose turn it is.
+    Load,
+    /// One word of [`crate::service::feature`]. Not pinned: it is made anew with each load, as is the next.
+    Features,
+    /// [`Nic`], by [`Nic::place`].
+    Nics,
+}
+
+impl Direct {
+    /// Every array.
+    pub const ALL: [Self; 7] = [
+        Self::ServicesV4,
+        Self::ServicesV6,
+        Self::Ring,
+        Self::Backends,
+        Self::Load,
+        Self::Features,
+        Self::Nics,
+    ];
+
+    /// What the program has in place of the array's address, which the loader puts there: `FULCRUM` and the number.
+    #[must_use]
+    pub const fn marker(self) -> u64 {
+        0x4655_4c43_5255_4d00 | self as u64
+    }
+
+    /// The array, as a map.
+    #[must_use]
+    pub const fn layout(self) -> MapLayout {
+        const fn array(name: &'static str, element: usize, count: u32) -> MapLayout {
+            map(name, 4, element * count as usize, 1, MapKind::Mapped)
+        }
+        match self {
+            Self::ServicesV4 => array("SERVICES_V4", size_of::<BucketV4>(), SERVICE_BUCKETS),
+            Self::ServicesV6 => array("SERVICES_V6", size_of::<BucketV6>(), SERVICE_BUCKETS),
+            Self::Ring => array("RING", size_of::<RingBlock>(), RING_BLOCKS),
+            Self::Backends => array("BACKENDS", size_of::<Member>(), MEMBERS),
+            Self::Load => array("LOAD", size_of::<u64>(), MEMBERS),
+            Self::Features => array("FEATURES", size_of::<u64>(), 1),
+            Self::Nics => array("NICS", size_of::<Nic>(), NICS),
+        }
+    }
+}
+
 /// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
 const MAPS: [MapLayout; 16] = {
-    use MapKind::{Flows, Mapped, Plain, Programs};
+    use MapKind::{Flows, Plain, Programs};
     const DECISION: usize = size_of::<Decision>();
     const COUNTERS: usize = size_of::<Counters>();
     const NAT: (usize, usize) = (size_of::<NatKey>(), size_of::<Translation>());
     [
-        map("SERVICES_V4", 4, size_of::<BucketV4>(), SERVICE_BUCKETS, Mapped),
-        map("SERVICES_V6", 4, size_of::<BucketV6>(), SERVICE_BUCKETS, Mapped),
+        Direct::ServicesV4.layout(),
+        Direct::ServicesV6.layout(),
         map("OVERFLOW_V4", size_of::<KeyV4>(), DECISION, SERVICE_OVERFLOW, Plain),
         map("OVERFLOW_V6", size_of::<KeyV6>(), DECISION, SERVICE_OVERFLOW, Plain),
-        map("RING", 4, size_of::<RingBlock>(), RING_BLOCKS, Mapped),
-        map("BACKENDS", 4, size_of::<Member>(), MEMBERS, Mapped),
+        Direct::Ring.layout(),
+        Direct::Backends.layout(),
         map("COUNTERS", 4, COUNTERS, MEMBERS, Plain),
         map("DROPS", 4, size_of::<u64>(), DROP_CODES, Plain),
         map("NAT", NAT.0, NAT.1, FLOW_TABLE, Flows),
         map("NAT_REPLY", NAT.0, NAT.1, FLOW_TABLE, Flows),
         map("FLOWS", NAT.0, size_of::<Entry>(), FLOW_TABLE, Flows),
         map("TRACKED", NAT.0, size_of::<Entry>(), FLOW_TABLE, Flows),
-        map("LOAD", 4, size_of::<u64>(), MEMBERS, Mapped),
+        Direct::Load.layout(),
         map("FLOW_EVENTS", 4, size_of::<u64>(), FLOW_EVENT_CODES, Plain),
         map(
             "FRAGMENTS",

@@ -11,8 +11,9 @@ use aya_ebpf::bindings::xdp_md;
 use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
-use crate::full::{Seen, unwanted};
+use crate::full::unwanted;
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::transmit;
 use crate::verdict::{Outcome, Sent, Step, Stop};
 

@@ -9,13 +9,13 @@ use lb_common::select::{Tables as _, read_once, slot};
 use lb_common::service::{Choice, Decision};
 use lb_common::stats::DropReason;
 
-use crate::maps::{LOAD, Maps};
+use crate::maps::{self, Maps};
 
 /// Adds to the element of a member; what it was before. Relaxed, LLVM 22 takes the instruction without a result even where
 /// the result is used, and what was added passes for it (docs/verifier-notes.md).
 #[inline(always)]
 fn add(id: MemberId, count: u64) -> u64 {
-    match LOAD.get_ptr_mut(id.0) {
+    match maps::load(id) {
         // Not relaxed: of such an addition LLVM 22 makes the instruction that leaves no result, and takes `count` for it.
         // SAFETY: the element lies in the map, aligned.
         Some(load) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(load, count) },
@@ -38,7 +38,8 @@ pub(crate) fn ends(id: MemberId) {
 /// Flows that live. Between two sweeps more may have ended than were counted.
 #[inline(always)]
 fn living(id: MemberId) -> u64 {
-    let count = LOAD.get(id.0).map_or(0, read_once);
+    let count = // SAFETY: a word in the map.
+        maps::load(id).map_or(0, |load| read_once(unsafe { &*load }));
     if count > u64::MAX / 2 { 0 } else { count }
 }
 

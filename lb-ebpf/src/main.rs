@@ -5,7 +5,7 @@
 //! `lb_common::select` finds the service, the slot and the member, [`forward`] rewrites, [`transmit`] sends.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "atomics with a result, which core::sync::atomic lacks on this target"
@@ -22,14 +22,18 @@
 mod config;
 mod decap;
 mod fast;
+mod find;
 mod flows;
 mod forward;
+mod fragments;
 mod full;
 mod icmp;
+mod layers;
 mod load;
 mod maps;
 mod packet;
 mod removal;
+mod seen;
 mod stats;
 mod track;
 mod transmit;

@@ -1,14 +1,17 @@
 //! Every map, and [`lb_common::select::Tables`] over them. Names and sizes are those of `lb_common::layout`.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use core::arch::asm;
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
 use lb_common::decap::Sources;
 use lb_common::fragment::{Fragment, FragmentKey};
 use lb_common::id::MemberId;
+use lb_common::layout::Direct;
 use lb_common::limits::{
-    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, MEMBERS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
+    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
     STAGES as STAGE_PLACES,
 };
 use lb_common::nat::{NatKey, Translation};
@@ -18,28 +21,16 @@ use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 
-use crate::full::Seen;
+use crate::flows::Clock;
+use crate::seen::Seen;
 
-const MAPPED: usize = BPF_F_MMAPABLE as usize;
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
-
-#[btf_map]
-static SERVICES_V4: Array<BucketV4, { SERVICE_BUCKETS as usize }, MAPPED> = Array::new();
-
-#[btf_map]
-static SERVICES_V6: Array<BucketV6, { SERVICE_BUCKETS as usize }, MAPPED> = Array::new();
 
 #[btf_map]
 static OVERFLOW_V4: HashMap<KeyV4, Decision, { SERVICE_OVERFLOW as usize }, ON_USE> = HashMap::new();
 
 #[btf_map]
 static OVERFLOW_V6: HashMap<KeyV6, Decision, { SERVICE_OVERFLOW as usize }, ON_USE> = HashMap::new();
-
-#[btf_map]
-static RING: Array<RingBlock, { RING_BLOCKS as usize }, MAPPED> = Array::new();
-
-#[btf_map]
-static BACKENDS: Array<Member, { MEMBERS as usize }, MAPPED> = Array::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, { MEMBERS as usize }> = PerCpuArray::new();
@@ -63,10 +54,6 @@ pub(crate) static FLOWS: HashMap<NatKey, Entry, { FLOW_TABLE as usize }, ON_USE>
 #[btf_map]
 pub(crate) static TRACKED: HashMap<NatKey, Entry, { FLOW_TABLE as usize }, ON_USE> = HashMap::new();
 
-/// By member: flows that live, where load decides. At a service's member base, which is no member: whose turn it is.
-#[btf_map]
-pub(crate) static LOAD: Array<u64, { MEMBERS as usize }, MAPPED> = Array::new();
-
 /// By `lb_common::stats::FlowEvent`.
 #[btf_map]
 pub(crate) static FLOW_EVENTS: PerCpuArray<u64, { FLOW_EVENT_CODES as usize }> = PerCpuArray::new();
@@ -78,14 +65,6 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { FRAGMENT_PLACES
 /// The other programs that a packet may be handed to; filled by the loader, before the first one is attached.
 #[btf_map]
 pub(crate) static STAGES: ProgramArray<{ STAGE_PLACES as usize }> = ProgramArray::new();
-
-/// One word of `lb_common::service::feature`, so that what nobody uses costs nobody anything.
-#[btf_map]
-static FEATURES: Array<u64, 1, MAPPED> = Array::new();
-
-/// Made anew with each load, and filled before the program is attached.
-#[btf_map]
-pub(crate) static NICS: Array<Nic, { lb_common::limits::NICS as usize }> = Array::new();
 
 /// Where packets may be redirected to, at the place of each interface in [`NICS`]; made and filled as that is. The
 /// kernel empties the place of an interface that goes.
@@ -105,9 +84,65 @@ pub(crate) static DECAP_FROM: Array<Sources, { lb_common::decap::SOURCES as usiz
 #[btf_map]
 pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 
+/// What time it is on this CPU.
+#[btf_map]
+pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
+
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
+
+/// The first element of a [`Direct`] array: the loader puts the address in place of the marker.
+macro_rules! first {
+    ($direct:ident, $element:ty, $count:expr) => {{
+        const { assert!(size_of::<[$element; $count as usize]>() == Direct::$direct.layout().value as usize) };
+        let first: *mut $element;
+        // SAFETY: the instruction has no effect but its result.
+        unsafe {
+            asm!(
+                "{first} = {marker} ll",
+                first = out(reg) first,
+                marker = const Direct::$direct.marker(),
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        first
+    }};
+}
+
+/// The element of a [`Direct`] array at an index, of which there are a power of two; `None` behind its end.
+macro_rules! element {
+    ($direct:ident, $element:ty, $count:expr, $index:expr) => {{
+        const { assert!($count.is_power_of_two()) };
+        let index: u32 = $index;
+        let mut at = u64::from(index);
+        // LLVM compares the index in one register and scales it in another, of which the verifier then knows no bound.
+        // SAFETY: the instruction has no effect but its result.
+        unsafe {
+            asm!(
+                "{at} &= {mask}",
+                at = inout(reg) at,
+                mask = const $count - 1,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        // SAFETY: inside the array.
+        (index < $count).then(|| unsafe { first!($direct, $element, $count).add(at as usize) })
+    }};
+}
+
+/// The element of a member in `LOAD`.
+#[inline(always)]
+pub(crate) fn load(id: MemberId) -> Option<*mut u64> {
+    element!(Load, u64, MEMBERS, id.0)
+}
+
+/// The element of an interface in `NICS`.
+#[inline(always)]
+pub(crate) fn nic(interface: u32) -> Option<Nic> {
+    // SAFETY: a word in the map.
+    element!(Nics, Nic, NICS, Nic::place(interface)).map(|nic| read_once(unsafe { &*nic }))
+}
 
 /// The maps of the running program.
 pub(crate) struct Maps;
@@ -115,12 +150,14 @@ pub(crate) struct Maps;
 impl Tables for Maps {
     #[inline(always)]
     fn bucket_v4(&self, index: u32) -> Option<&BucketV4> {
-        SERVICES_V4.get(index)
+        // SAFETY: the manager never lends it, and stores words.
+        element!(ServicesV4, BucketV4, SERVICE_BUCKETS, index).map(|it| unsafe { &*it })
     }
 
     #[inline(always)]
     fn bucket_v6(&self, index: u32) -> Option<&BucketV6> {
-        SERVICES_V6.get(index)
+        // SAFETY: the manager never lends it, and stores words.
+        element!(ServicesV6, BucketV6, SERVICE_BUCKETS, index).map(|it| unsafe { &*it })
     }
 
     #[inline(always)]
@@ -137,17 +174,20 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn ring_block(&self, index: u32) -> Option<&RingBlock> {
-        RING.get(index)
+        // SAFETY: the manager never lends it, and stores words.
+        element!(Ring, RingBlock, RING_BLOCKS, index).map(|it| unsafe { &*it })
     }
 
     #[inline(always)]
     fn member(&self, id: MemberId) -> Option<&Member> {
-        BACKENDS.get(id.0)
+        // SAFETY: the manager never lends it, and stores words.
+        element!(Backends, Member, MEMBERS, id.0).map(|it| unsafe { &*it })
     }
 }
 
 /// The word of features.
 #[inline(always)]
 pub(crate) fn features() -> u64 {
-    FEATURES.get(0).map_or(0, read_once)
+    // SAFETY: a word in the map.
+    read_once(unsafe { &*first!(Features, u64, 1) })
 }

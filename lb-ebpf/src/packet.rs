@@ -7,6 +7,7 @@ use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use lb_common::parse::Frame;
 use lb_common::stats::DropReason;
+use network_types::eth::EthHdr;
 
 use crate::verdict::{Step, Stop};
 
@@ -86,10 +87,14 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn grow(self, bytes: i32) -> Step<Self> {
         // SAFETY: the kernel's own context; every pointer into the packet is gone with `self`.
-        match unsafe { bpf_xdp_adjust_head(self.ctx, -bytes) } {
-            0 => Ok(Self::of(self.ctx)),
-            _ => Err(Stop::Drop(DropReason::NoHeadroom)),
+        if unsafe { bpf_xdp_adjust_head(self.ctx, -bytes) } != 0 {
+            return Err(Stop::Drop(DropReason::NoHeadroom));
         }
+        let packet = Self::of(self.ctx);
+        // Here and not where it is written: behind a check at an offset that varies, LLVM finds this one superfluous, and
+        // Linux 6.1 does not.
+        packet.at::<EthHdr>(0)?;
+        Ok(packet)
     }
 
     /// Cuts all bytes behind the first `length`.

@@ -84,7 +84,9 @@ unsafe extern "C" fn remove_one(place: u32, removing: *mut Removing) -> u64 {
 fn claim_if(place: *mut Entry, word: u64, judged: u64) -> bool {
     // A packet on another CPU may change the other bits at this moment.
     for _ in 0..4 {
-        let entry = entry_at(place);
+        let Some(entry) = entry_at(Some(place)) else {
+            return false;
+        };
         if (entry.word ^ word) & judged != 0 || entry.is_claimed() {
             return false;
         }

@@ -3,11 +3,13 @@
 //!
 //! Packets of stable slots do not come here.
 
+use core::arch::asm;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Ticks};
+use lb_common::parse::Segment;
 use lb_common::ring::Slot;
 use lb_common::select::{is_alive, read_once, slot};
 use lb_common::service::Decision;
@@ -17,104 +19,89 @@ use lb_common::stats::{DropReason, FlowEvent};
 use crate::flows::{EEXIST, now};
 use crate::load;
 use crate::maps::{FLOWS, Maps, TRACKED};
+use crate::seen::Seen;
 use crate::stats;
+use crate::verdict::Step;
 
-/// What is asked about a packet.
-#[repr(C)]
-pub(crate) struct Ask {
-    pub(crate) key: NatKey,
-    pub(crate) service: Decision,
-    pub(crate) hash: u64,
-    /// 0 SYN, 1 other segment, 2 RST, 3 datagram, 4 mention: a function of its own takes only numbers.
-    pub(crate) packet: u32,
-    /// TCP sequence number.
-    pub(crate) number: u32,
-    /// 0 nothing, 1 sends, 2 ends.
-    pub(crate) said: u32,
-    pub(crate) pad: u32,
-}
-
-impl Ask {
-    #[inline(always)]
-    pub(crate) const fn new(key: NatKey, service: Decision, hash: u64, packet: Packet, said: Said) -> Self {
-        let (packet, number) = match packet {
-            Packet::Syn(number) => (0, number),
-            Packet::Segment(number) => (1, number),
-            Packet::Reset(number) => (2, number),
-            Packet::Datagram => (3, 0),
-            Packet::Mention => (4, 0),
-        };
-        Self {
-            key,
-            service,
-            hash,
-            packet,
-            number,
-            said: match said {
-                Said::Nothing => 0,
-                Said::Sends => 1,
-                Said::Ends => 2,
-            },
-            pad: 0,
-        }
-    }
-
-    #[inline(always)]
-    const fn packet(&self) -> Packet {
-        match self.packet {
-            0 => Packet::Syn(self.number),
-            1 => Packet::Segment(self.number),
-            2 => Packet::Reset(self.number),
-            3 => Packet::Datagram,
-            _ => Packet::Mention,
-        }
-    }
-
-    #[inline(always)]
-    const fn said(&self) -> Said {
-        match self.said {
-            0 => Said::Nothing,
-            1 => Said::Sends,
-            _ => Said::Ends,
-        }
-    }
-}
-
-/// Index of the member that serves; 0 for none, also where the maps are at fault.
-///
-/// A global function: the verifier looks at it once, whoever calls it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fulcrum_flow(ask: *const Ask) -> u32 {
-    // SAFETY: the caller's own, or the verifier has refused it.
-    let Some(ask) = (unsafe { ask.as_ref() }) else {
-        return 0;
-    };
-    let served = if ask.service.choice().is_hash() {
-        in_motion(ask)
-    } else {
-        tracked(ask)
-    };
-    served.map_or(0, |index| u32::from(index.0))
+/// A packet of a flow whose 5-tuple is [`Seen::key`] of this CPU: not on the stack, since only a map's memory may be a map's
+/// key in every function on every kernel.
+struct Ask {
+    key: &'static NatKey,
+    service: Decision,
+    hash: u64,
+    segment: Segment,
 }
 
 /// Who serves a packet of a slot that may be in motion, or of a service that tracks every flow.
 #[inline(always)]
-pub(crate) fn member(ask: &Ask) -> MemberIndex {
-    MemberIndex(fulcrum_flow(ask) as u16)
+pub(crate) fn member(key: NatKey, service: Decision, hash: u64, segment: Segment) -> Step<MemberIndex> {
+    let seen = Seen::of_this_cpu()?;
+    seen.key = key;
+    if !service.choice().is_hash()
+        && let Some(member) = known(seen, service, segment)
+    {
+        return Ok(member);
+    }
+    Ok(MemberIndex(
+        fulcrum_flow(service.0, hash, segment.bits, segment.number) as u16
+    ))
 }
 
-/// An entry as it is at this moment.
+/// The member of a flow that is written down, where the packet tells its entry nothing new. Here and not in a function of
+/// its own, since such packets are nearly all.
 #[inline(always)]
-pub(crate) fn entry_at(place: *mut Entry) -> Entry {
-    // SAFETY: the entry lies in a map, its words aligned.
-    unsafe {
+fn known(seen: &Seen, service: Decision, segment: Segment) -> Option<MemberIndex> {
+    let entry = TRACKED.get_ptr_mut(&seen.key)?;
+    // SAFETY: the entry lies in a map, its word aligned.
+    let entry = Entry {
+        word: read_once(unsafe { &(*entry).word }),
+        ..Entry::default()
+    };
+    let old = entry.heard(segment.said(), now()) == entry.word && !(segment.opens() && entry.is_closing());
+    (old && is_alive(&Maps, service, entry.member())).then_some(entry.member())
+}
+
+/// Index of the member that serves; 0 for none, and where the maps are at fault.
+///
+/// A global function: the verifier looks at it once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_flow(service: u64, hash: u64, bits: u32, number: u32) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
+    let ask = Ask {
+        key: &seen.key,
+        service: Decision(service),
+        hash,
+        segment: Segment { bits, number },
+    };
+    let served = if ask.service.choice().is_hash() {
+        in_motion(&ask)
+    } else {
+        tracked(&ask)
+    };
+    served.map_or(0, |index| u32::from(index.0))
+}
+
+/// An entry as it is at this moment. What is not there is zeros and not undefined, which the verifier would refuse to see
+/// carried about.
+#[inline(always)]
+pub(crate) fn entry_at(place: Option<*mut Entry>) -> Option<Entry> {
+    let entry = place.map_or(Entry::default(), |place| {
+        // SAFETY: the entry lies in a map, its words aligned.
+        let (word, sequence) = unsafe { (read_once(&(*place).word), read_once(&(*place).sequence)) };
         Entry {
-            word: read_once(&(*place).word),
-            sequence: read_once(&(*place).sequence),
+            word,
+            sequence,
             pad: [0; 4],
         }
-    }
+    });
+    let mut there = u64::from(place.is_some());
+    // LLVM is not to know what this has to do with the entry.
+    // SAFETY: the instruction does nothing.
+    unsafe { asm!("{0} = {0}", inout(reg) there, options(pure, nomem, nostack, preserves_flags)) };
+    (there != 0).then_some(entry)
 }
 
 /// Changes the word of an entry if it is still as it was; when another CPU was faster, that stands.
@@ -144,72 +131,67 @@ fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
 #[inline(always)]
 fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
     let slot = slot(&Maps, ask.service, ask.hash)?;
-    // What is a pointer into the caller's memory may not be a map's key on every kernel.
-    let key = ask.key;
-    let place = FLOWS.get_ptr_mut(&key);
-    let entry = place.map(entry_at);
+    let place = FLOWS.get_ptr_mut(ask.key);
+    let entry = entry_at(place);
     let verdict = judge(ask, slot, entry);
     let now = now();
     let told = match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
-            if entry.member() == verdict.serve && !entry.is_claimed() && !matches!(ask.packet(), Packet::Mention) =>
+            if entry.member() == verdict.serve
+                && !entry.is_claimed()
+                && !matches!(ask.segment.packet(), Packet::Mention) =>
         {
-            hear(place, entry, ask.said(), now)
+            hear(place, entry, ask.segment.said(), now)
         }
         (Write::Nothing, ..) => true,
         (Write::Confirm, Some(place), Some(entry)) => {
-            let confirmed = entry.confirmed().heard(ask.said(), now);
+            let confirmed = entry.confirmed().heard(ask.segment.said(), now);
             exchange(place, entry.word, confirmed)
         }
         (Write::Renumber(number), Some(place), Some(entry)) => {
             // SAFETY: the entry lies in a map.
             unsafe { (&raw mut (*place).sequence).write_volatile(number) };
-            hear(place, entry, ask.said(), now)
+            hear(place, entry, ask.segment.said(), now)
         }
         (Write::Confirm | Write::Renumber(_), ..) => true,
         (Write::Refused, ..) => {
             stats::flow_event(FlowEvent::NoRoom);
             true
         }
-        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, &key, verdict, place.zip(entry), now)),
+        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, verdict, place.zip(entry), now)),
     };
-    Ok(if told { verdict.serve } else { too_late(ask, slot, &key) })
+    Ok(if told { verdict.serve } else { too_late(ask, slot) })
 }
 
 #[inline(always)]
 fn judge(ask: &Ask, slot: Slot, entry: Option<Entry>) -> Verdict {
-    decide(slot, entry, ask.packet(), &|index| is_alive(&Maps, ask.service, index))
+    decide(slot, entry, ask.segment.packet(), &|index| {
+        is_alive(&Maps, ask.service, index)
+    })
 }
 
 /// Writes a flow down, in the place of an entry if it has one. Who finds that another CPU has just done so follows it.
 #[inline(always)]
-fn write(
-    ask: &Ask,
-    slot: Slot,
-    key: &NatKey,
-    verdict: Verdict,
-    replaces: Option<(*mut Entry, Entry)>,
-    now: Ticks,
-) -> MemberIndex {
+fn write(ask: &Ask, slot: Slot, verdict: Verdict, replaces: Option<(*mut Entry, Entry)>, now: Ticks) -> MemberIndex {
     let new = match verdict.write {
         Write::Opened(number) => Entry::opened(verdict.serve, number, now),
         _ => Entry::new(verdict.serve, now),
     };
     let flags = match replaces {
         Some((place, old)) if claim(place, old) => BPF_ANY,
-        Some(_) => return too_late(ask, slot, key),
+        Some(_) => return too_late(ask, slot),
         None => BPF_NOEXIST,
     };
-    match FLOWS.insert(key, &new, flags.into()) {
+    match FLOWS.insert(ask.key, &new, flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::Written);
             verdict.serve
         }
-        Err(EEXIST) => too_late(ask, slot, key),
+        Err(EEXIST) => too_late(ask, slot),
         Err(_) => {
             if replaces.is_some() {
                 // It is claimed, and nobody else removes it.
-                let _ = FLOWS.remove(key);
+                let _ = FLOWS.remove(ask.key);
             }
             stats::flow_event(FlowEvent::NoRoom);
             verdict.otherwise
@@ -219,8 +201,8 @@ fn write(
 
 /// Who serves a packet that finds another entry than it has looked up. One that had to write again does not.
 #[inline(always)]
-fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
-    let verdict = judge(ask, slot, FLOWS.get_ptr_mut(key).map(entry_at));
+fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
+    let verdict = judge(ask, slot, entry_at(FLOWS.get_ptr_mut(ask.key)));
     if matches!(verdict.write, Write::Opened(_) | Write::Known | Write::Refused) {
         stats::flow_event(FlowEvent::NoRoom);
         return verdict.otherwise;
@@ -231,47 +213,45 @@ fn too_late(ask: &Ask, slot: Slot, key: &NatKey) -> MemberIndex {
 /// A service that tracks every flow. One that finds no room goes by its hash, which is the same for all its packets.
 #[inline(always)]
 fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    let key = ask.key;
-    let place = TRACKED.get_ptr_mut(&key);
-    // Not an `Option`: what is left of its word where there is none, LLVM compares all the same, and the verifier refuses.
-    let entry = place.map_or(Entry::default(), entry_at);
-    let opens = matches!(ask.packet(), Packet::Syn(_));
-    if let Some(place) = place
+    let place = TRACKED.get_ptr_mut(ask.key);
+    let entry = entry_at(place);
+    let opens = matches!(ask.segment.packet(), Packet::Syn(_));
+    if let (Some(place), Some(entry)) = (place, entry)
         && is_alive(&Maps, ask.service, entry.member())
         && !(opens && entry.is_closing())
     {
-        if matches!(ask.packet(), Packet::Mention) {
+        if matches!(ask.segment.packet(), Packet::Mention) {
             return Ok(entry.member());
         }
-        if !hear(place, entry, ask.said(), now()) {
-            return tracked_by_now(ask, &key);
+        if !hear(place, entry, ask.segment.said(), now()) {
+            return tracked_by_now(ask);
         }
-        count(ask.service, entry, entry.heard(ask.said(), 0));
+        count(ask.service, entry, entry.heard(ask.segment.said(), 0));
         return Ok(entry.member());
     }
-    if !opens && !matches!(ask.packet(), Packet::Datagram) {
+    if !opens && !matches!(ask.segment.packet(), Packet::Datagram) {
         return Ok(slot(&Maps, ask.service, ask.hash)?.current());
     }
     let chosen = load::choose(ask.service, ask.hash)?;
     if chosen == MemberIndex::NONE {
         return Ok(chosen);
     }
-    let flags = match place {
-        Some(place) if claim(place, entry) => BPF_ANY,
-        Some(_) => return tracked_by_now(ask, &key),
+    let flags = match place.zip(entry) {
+        Some((place, old)) if claim(place, old) => BPF_ANY,
+        Some(_) => return tracked_by_now(ask),
         None => BPF_NOEXIST,
     };
-    match TRACKED.insert(&key, &Entry::new(chosen, now()), flags.into()) {
+    match TRACKED.insert(ask.key, &Entry::new(chosen, now()), flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
             Ok(chosen)
         }
-        Err(EEXIST) => tracked_by_now(ask, &key),
+        Err(EEXIST) => tracked_by_now(ask),
         Err(_) => {
             if place.is_some() {
                 // It is claimed, and nobody else removes it.
-                let _ = TRACKED.remove(&key);
+                let _ = TRACKED.remove(ask.key);
             }
             untracked(ask)
         }
@@ -280,8 +260,8 @@ fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
 
 /// Who serves a packet that finds another entry than it has looked up, or whose flow another CPU has written down.
 #[inline(always)]
-fn tracked_by_now(ask: &Ask, key: &NatKey) -> Result<MemberIndex, DropReason> {
-    match TRACKED.get_ptr_mut(key).map(entry_at) {
+fn tracked_by_now(ask: &Ask) -> Result<MemberIndex, DropReason> {
+    match entry_at(TRACKED.get_ptr_mut(ask.key)) {
         Some(entry) if is_alive(&Maps, ask.service, entry.member()) => Ok(entry.member()),
         _ => untracked(ask),
     }

@@ -6,7 +6,7 @@ use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
-use crate::maps::{NICS, PORTS};
+use crate::maps::{PORTS, nic};
 use crate::packet::Packet;
 use crate::stats;
 use crate::verdict::{Sent, Step, Stop};
@@ -24,7 +24,7 @@ pub(crate) fn for_this_node(packet: &Packet) -> Step<*mut EthHdr> {
     let interface = packet.interface();
     // SAFETY: 8 of the 14 bytes that `at` checked.
     let head = unsafe { eth.cast::<u64>().read_unaligned() };
-    match NICS.get(Nic::place(interface)) {
+    match nic(interface) {
         Some(nic) if nic.is_addressed(interface, head) => Ok(eth),
         _ => Err(Stop::Pass),
     }
@@ -41,36 +41,50 @@ pub(crate) fn refuse(packet: &Packet, code: u32) -> u32 {
     stats::dropped(code)
 }
 
-/// Was the packet sent to this node? As [`for_this_node`], for one that goes to a member.
+/// How a packet leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    next_hop: MacFlags,
+    /// The node's own MAC on the link out.
+    local: MacFlags,
+    /// The interface out, or 0 for the one that the packet came in on: the index of neither is read twice.
+    out: u32,
+}
+
+impl Way {
+    /// To `next_hop`, out of the interface `out`, where the node has the MAC `local`.
+    #[inline(always)]
+    pub(crate) fn new(packet: &Packet, next_hop: MacFlags, local: MacFlags, out: u32) -> Self {
+        let out = if out == packet.interface() { 0 } else { out };
+        Self { next_hop, local, out }
+    }
+}
+
+/// The way to a member's next hop, for a packet that was sent to this node: as [`for_this_node`].
 #[inline(always)]
-pub(crate) fn towards(packet: &Packet, chosen: &Chosen<'_>) -> Step<()> {
-    if chosen.member.interface != packet.interface() {
-        return for_this_node(packet).map(|_| ());
+pub(crate) fn towards(packet: &Packet, chosen: &Chosen<'_>) -> Step<Way> {
+    let local = select::read_once(&chosen.member.local);
+    let way = Way::new(packet, chosen.next_hop, local, chosen.member.interface);
+    if way.out != 0 {
+        return for_this_node(packet).map(|_| way);
     }
     // The node's MAC on this link lies in the member's cache line, so `NICS` need not be asked.
-    let local = select::read_once(&chosen.member.local);
     let addresses = packet.at::<[u32; 3]>(0)?;
     // SAFETY: 8 of the 12 bytes that `at` checked.
     let head = unsafe { addresses.cast::<u64>().read_unaligned() };
     if head & MAC_BITS == local.0 & MAC_BITS {
-        Ok(())
+        Ok(way)
     } else {
         Err(Stop::Pass)
     }
 }
 
-/// Sends the packet to a member's next hop.
+/// Sends the packet.
 #[inline(always)]
-pub(crate) fn to_member(packet: &Packet, chosen: &Chosen<'_>) -> Step<Sent> {
-    let local = select::read_once(&chosen.member.local);
-    depart(packet, chosen.next_hop, local, chosen.member.interface)
-}
-
-/// Sends the packet to `next_hop` from `local`, which is the node's own MAC on the interface `out`.
-#[inline(always)]
-pub(crate) fn depart(packet: &Packet, next_hop: MacFlags, local: MacFlags, out: u32) -> Step<Sent> {
+pub(crate) fn depart(packet: &Packet, way: Way) -> Step<Sent> {
+    let Way { next_hop, local, out } = way;
     let addresses = packet.at::<[u32; 3]>(0)?;
-    let sent = if out == packet.interface() {
+    let sent = if out == 0 {
         Sent::back()
     } else {
         PORTS

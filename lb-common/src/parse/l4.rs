@@ -25,11 +25,13 @@ const ACK: u32 = 0x10;
 /// | 8 | there is something behind the header |
 /// | 9 | UDP |
 /// | 10 | a mention |
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    bits: u32,
+    /// See above.
+    pub bits: u32,
     /// TCP: the sequence number, in host order.
-    number: u32,
+    pub number: u32,
 }
 
 impl Segment {

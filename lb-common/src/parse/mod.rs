@@ -135,6 +135,18 @@ impl Part {
         Self { kind: 2, id }
     }
 
+    /// 0 all of a packet, 1 its first fragment, 2 another one.
+    #[inline(always)]
+    pub const fn kind(self) -> u32 {
+        self.kind
+    }
+
+    /// The part of this kind.
+    #[inline(always)]
+    pub const fn new(kind: u32, id: u32) -> Self {
+        Self { kind, id }
+    }
+
     /// Is it all of a packet?
     #[inline(always)]
     pub const fn is_whole(self) -> bool {

@@ -10,6 +10,5 @@ use crate::verdict::{Sent, Step};
 /// Sends the packet towards the member, with another Ethernet header and no other change.
 #[inline(always)]
 pub(crate) fn send(packet: &Packet, chosen: &Chosen<'_>) -> Step<Sent> {
-    transmit::towards(packet, chosen)?;
-    transmit::to_member(packet, chosen)
+    transmit::depart(packet, transmit::towards(packet, chosen)?)
 }

@@ -15,7 +15,7 @@ use network_types::eth::EthHdr;
 use crate::maps::Maps;
 use crate::packet::Packet;
 use crate::stats;
-use crate::track::{self, Ask};
+use crate::track;
 use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
 
@@ -79,6 +79,5 @@ fn member(
     }
     // What another node gets is not written down here.
     transmit::for_this_node(packet)?;
-    let ask = Ask::new(key.into(), service, hash, segment.packet(), segment.said());
-    Ok(track::member(&ask))
+    track::member(key.into(), service, hash, segment)
 }

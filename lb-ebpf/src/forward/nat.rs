@@ -16,12 +16,12 @@ use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::flows::{self, Heard, Opening};
-use crate::full::Seen;
 use crate::load;
 use crate::maps::{self, Maps, NAT, NAT_REPLY};
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::stats;
-use crate::transmit;
+use crate::transmit::{self, Way};
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// Sends a client's packet to its flow's backend; a flow that is not known is opened.
@@ -41,19 +41,20 @@ extern "C" fn fulcrum_nat(ctx: *mut xdp_md) -> u32 {
 }
 
 #[inline(always)]
-fn send_known(packet: &Packet, seen: &'static Seen) -> Step<Sent> {
+fn send_known(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
     let segment = seen.segment(packet)?;
-    let heard = heard(packet, seen, segment)?;
+    seen.heard = heard(packet, segment)?;
+    let seen = &*seen;
     let mut opened = false;
-    let known = NAT.get_ptr_mut(heard.key).and_then(|entry| usable(&heard, seen, entry));
+    let known = NAT.get_ptr_mut(&seen.key).and_then(|entry| usable(seen, entry));
     let (entry, id, member) = match known {
         Some(known) => known,
         None if seen.is_later() => return Err(Stop::Drop(DropReason::Fragment)),
         None => {
-            open(seen, &heard)?;
+            open(seen)?;
             opened = true;
-            let entry = NAT.get_ptr_mut(heard.key).ok_or(Stop::Drop(DropReason::NatTable))?;
-            backend_of(&heard, seen, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
+            let entry = NAT.get_ptr_mut(&seen.key).ok_or(Stop::Drop(DropReason::NatTable))?;
+            backend_of(seen, entry).ok_or(Stop::Drop(DropReason::NoBackend))?
         }
     };
     let next_hop = read_once(&member.next_hop);
@@ -61,25 +62,24 @@ fn send_known(packet: &Packet, seen: &'static Seen) -> Step<Sent> {
         return Err(Stop::Drop(DropReason::Unresolved));
     }
     rewrite(packet, seen, entry)?;
-    let sent = transmit::depart(packet, next_hop, read_once(&member.local), member.interface)?;
+    let way = Way::new(packet, next_hop, read_once(&member.local), member.interface);
+    let sent = transmit::depart(packet, way)?;
     stats::forwarded(id, seen.bytes as usize, opened);
     Ok(sent)
 }
 
 /// What is to be known of a client's packet, if it was sent to this node.
 #[inline(always)]
-fn heard(packet: &Packet, seen: &'static Seen, segment: Segment) -> Step<Heard> {
+fn heard(packet: &Packet, segment: Segment) -> Step<Heard> {
     let eth = transmit::for_this_node(packet)?;
     // SAFETY: inside the header that `for_this_node` returned.
     let (local, client) = unsafe { (field(&raw const (*eth).dst_addr), field(&raw const (*eth).src_addr)) };
     Ok(Heard {
-        key: &seen.key,
         client: MacFlags::new(client, 0),
         local: MacFlags::new(local, 0),
         interface: packet.interface(),
         now: flows::now(),
-        opens: segment.opens(),
-        event: segment.event(),
+        segment,
     })
 }
 
@@ -87,29 +87,31 @@ type Known<'a> = (*mut Translation, MemberId, &'a Member);
 
 /// The entry of a flow with its backend, if both are there to go on with. A flow that cannot go on is ended.
 #[inline(always)]
-fn usable(heard: &Heard, seen: &Seen, entry: *mut Translation) -> Option<Known<'static>> {
+fn usable(seen: &Seen, entry: *mut Translation) -> Option<Known<'static>> {
+    let heard = &seen.heard;
     let stamp = flows::stamp(entry);
     // SAFETY: the entry lies in a map.
     let client = unsafe { (*entry).client };
-    let news = heard.opens || client != heard.client || stamp.heard(Side::Client, heard.event, heard.now) != stamp;
-    if (news || stamp.is_claimed()) && !flows::confirm(heard, entry) {
+    let told = stamp.heard(Side::Client, heard.segment.event(), heard.now);
+    let news = heard.segment.opens() || client != heard.client || told != stamp;
+    if (news || stamp.is_claimed()) && !flows::confirm(seen, entry) {
         return None;
     }
-    let known = backend_of(heard, seen, entry);
+    let known = backend_of(seen, entry);
     if known.is_none() {
-        flows::end(heard.key, entry);
+        flows::end(&seen.key, entry);
     }
     known
 }
 
 /// The backend of a flow, alive, wherever its member lies now: the flow is told.
 #[inline(always)]
-fn backend_of(heard: &Heard, seen: &Seen, entry: *mut Translation) -> Option<Known<'static>> {
+fn backend_of(seen: &Seen, entry: *mut Translation) -> Option<Known<'static>> {
     // SAFETY: the entry lies in a map.
     let flow = unsafe { &*entry };
     let (id, member) = select::backend_of(&Maps, flow, seen.protocol())?;
     if id != flow.member {
-        flows::follow(heard.key, entry, id);
+        flows::follow(&seen.key, entry, id);
     }
     Some((entry, id, member))
 }
@@ -117,8 +119,8 @@ fn backend_of(heard: &Heard, seen: &Seen, entry: *mut Translation) -> Option<Kno
 /// Opens a flow. TCP begins with a SYN: anything else belongs to a connection that is over, and the kernel, which has
 /// the VIP, answers it with a RST, so that the client knows.
 #[inline(always)]
-fn open(seen: &Seen, heard: &Heard) -> Step<()> {
-    if seen.protocol() == protocol::TCP && !heard.opens {
+fn open(seen: &Seen) -> Step<()> {
+    if seen.protocol() == protocol::TCP && !seen.heard.segment.opens() {
         return Err(unknown());
     }
     let index = load::choose(seen.service, seen.hash())?;
@@ -131,7 +133,7 @@ fn open(seen: &Seen, heard: &Heard) -> Step<()> {
         return Err(Stop::Drop(DropReason::Unresolved));
     }
     let opening = Opening {
-        heard,
+        seen,
         member: chosen.member,
         id: chosen.id,
         turn: stats::turn(chosen.id),
@@ -197,7 +199,8 @@ fn answer_known(packet: &Packet, seen: &Seen, lease: *mut Translation) -> Step<S
     rewrite(packet, seen, lease)?;
     // SAFETY: the entry lies in a map.
     let flow = unsafe { &*lease };
-    let sent = transmit::depart(packet, read_once(&flow.client), read_once(&flow.local), flow.interface)?;
+    let way = Way::new(packet, read_once(&flow.client), read_once(&flow.local), flow.interface);
+    let sent = transmit::depart(packet, way)?;
     stats::answered(flow.member, seen.bytes as usize);
     Ok(sent)
 }

@@ -37,7 +37,7 @@ pub(crate) fn overhead(member: &Member) -> usize {
 /// sender.
 #[inline(always)]
 pub(crate) fn send(packet: Packet, inner: &Inner, chosen: &Chosen<'_>, hash: u64) -> Step<Sent> {
-    transmit::towards(&packet, chosen)?;
+    let way = transmit::towards(&packet, chosen)?;
     let member = chosen.member;
     let overhead = overhead(member);
     let room = (member.outer().mtu as usize).saturating_sub(overhead);
@@ -57,7 +57,7 @@ pub(crate) fn send(packet: Packet, inner: &Inner, chosen: &Chosen<'_>, hash: u64
     } else {
         outer_v6(&packet, inner, member, hash)?;
     }
-    transmit::to_member(&packet, chosen)
+    transmit::depart(&packet, way)
 }
 
 /// The VLAN tags of a packet: up to 8 bytes behind the addresses.

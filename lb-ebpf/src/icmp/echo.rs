@@ -6,8 +6,8 @@ use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::Head;
-use crate::full::Seen;
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::transmit;
 use crate::verdict::{Sent, Step, Stop};
 

@@ -16,12 +16,13 @@ use lb_common::service::Mode;
 use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
+use crate::find::find;
 use crate::forward::nat;
-use crate::full::Seen;
 use crate::maps::{Maps, NAT, NAT_REPLY};
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::stats;
-use crate::transmit;
+use crate::transmit::{self, Way};
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// Bytes of an ICMP header of either version.
@@ -70,7 +71,7 @@ struct Quote {
 fn send(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
     let quote = quote(packet, seen).ok_or(Stop::Pass)?;
     seen.key = quote.flow;
-    let seen = seen.find()?;
+    let seen = find(seen)?;
     match seen.service.mode() {
         Some(Mode::Dsr | Mode::Tunnel) => {
             seen.mention();
@@ -78,8 +79,7 @@ fn send(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
         }
         Some(Mode::Nat) => {
             let entry = NAT.get_ptr_mut(&seen.key).ok_or(Stop::Pass)?;
-            let (next_hop, local, interface) = to_backend(packet, seen, &quote, entry)?;
-            transmit::depart(packet, next_hop, local, interface)
+            transmit::depart(packet, to_backend(packet, seen, &quote, entry)?)
         }
         _ => {
             let lease = NAT_REPLY.get_ptr_mut(&seen.key).ok_or(Stop::Pass)?;
@@ -88,13 +88,11 @@ fn send(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
             let flow = unsafe { &*lease };
             translate(packet, seen, &quote, flow, true)?;
             stats::answered(flow.member, seen.bytes as usize);
-            transmit::depart(packet, read_once(&flow.client), read_once(&flow.local), flow.interface)
+            let way = Way::new(packet, read_once(&flow.client), read_once(&flow.local), flow.interface);
+            transmit::depart(packet, way)
         }
     }
 }
-
-/// Next hop, own MAC, interface.
-type Way = (MacFlags, MacFlags, u32);
 
 /// Translates an error for the flow's backend, and says how that is reached.
 #[inline(always)]
@@ -110,7 +108,7 @@ fn to_backend(packet: &Packet, seen: &Seen, quote: &Quote, entry: *mut Translati
     }
     translate(packet, seen, quote, flow, false)?;
     stats::forwarded(id, seen.bytes as usize, false);
-    Ok((next_hop, read_once(&member.local), member.interface))
+    Ok(Way::new(packet, next_hop, read_once(&member.local), member.interface))
 }
 
 /// Reads what the error quotes: the network header, without options or extension headers, and the ports.

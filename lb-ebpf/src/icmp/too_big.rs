@@ -10,8 +10,8 @@ use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use crate::forward::tunnel;
-use crate::full::Seen;
 use crate::packet::Packet;
+use crate::seen::Seen;
 use crate::stats;
 use crate::verdict::{Outcome, Sent, Step};
 

@@ -47,13 +47,20 @@ impl Begins {
                 None if holds(service) => continue,
                 None => Some(now + PATIENCE),
             };
-            let until = until.filter(|&until| now < until && !is_known(service));
+            let until = until.filter(|_| !is_known(service));
             if until.is_some() {
                 waiting.insert(Arc::clone(&service.name));
             }
             self.new.insert(identity, until);
         }
         waiting
+    }
+
+    /// Those have begun that have waited for long enough.
+    pub(super) fn end(&mut self, now: Instant) {
+        for until in self.new.values_mut() {
+            *until = until.filter(|&until| now < until);
+        }
     }
 
     /// When the next one begins, whatever is known by then.
@@ -89,6 +96,7 @@ mod tests {
         let mut begins = Begins::default();
         let config = config(&["held", "known", "new", "slow"]);
         let mut look = |maps: &[&str], known: &[&str], after: Duration| {
+            begins.end(start + after);
             let waiting = begins.observe(
                 &config,
                 |service| maps.contains(&&*service.name),

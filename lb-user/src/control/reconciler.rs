@@ -309,6 +309,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub async fn converge(&mut self) -> bool {
         self.settled |= self.facts.settled();
         self.end_drains();
+        self.begins.end(self.now());
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -333,12 +334,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         Instant::now() + self.ahead
     }
 
-    /// When a window or a drain is over, or a service begins that waits. What is over already and could not be ended waits for the next sweep.
-    fn due(&self) -> Option<Instant> {
+    /// When a window or a drain is over, or a service begins that waits. A window that is over already and could not be ended
+    /// waits for the next sweep; the others end with the next round, whatever comes of it.
+    pub(super) fn due(&self) -> Option<Instant> {
         let now = self.now();
-        let next = [self.known.next(), self.drains.next(), self.begins.next()];
-        let next = next.into_iter().flatten();
-        next.filter(|next| *next > now).min()
+        let window = self.known.next().filter(|next| *next > now);
+        let next = [window, self.drains.next(), self.begins.next()];
+        next.into_iter().flatten().min()
     }
 
     /// Cuts off those whose drain is over.
@@ -372,7 +374,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let facts = &self.facts;
         let keys = keys(&facts.config);
         let holds = |service: &Service| held(installed, &keys, service).is_some();
-        let now = Instant::now() + self.ahead;
+        let now = self.now();
         let waiting = self
             .begins
             .observe(&facts.config, holds, |service| facts.knows(service), now);

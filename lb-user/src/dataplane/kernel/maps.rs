@@ -8,25 +8,26 @@ use aya::maps::{Array, ArrayOfMaps, DevMap, HashMap, Map, MapData, MapError, Per
 use lb_common::addr::Mac;
 use lb_common::backend::Nic;
 use lb_common::id::MemberId;
-use lb_common::layout::{self, MapLayout};
+use lb_common::layout::{self, Direct, MapLayout};
 use lb_common::limits::{FLOW_TABLE, NICS};
 use lb_common::service::{Decision, KeyV4, KeyV6};
 use lb_common::stats::{Counters, DropReason};
 
-use super::super::region::Region;
+use super::super::region::{Region, store_u64};
 use super::super::tables::{Layout, Overflow, Services};
 use super::ApplyError;
+use super::arrays::Arrays;
 use super::object::LoadError;
 
 /// The arrays and hashes that decide about packets.
-pub(super) fn layout(program: &mut Ebpf) -> Result<Layout, LoadError> {
-    let mut take = |name| program.take_map(name);
+pub(super) fn layout(program: &mut Ebpf, arrays: &mut Arrays) -> Result<Layout, LoadError> {
+    let mut take = |name| arrays.take(name).or_else(|| program.take_map(name));
     Ok(Layout {
         services: services(&mut take)?,
-        ring: mapped(&mut take, "RING")?,
-        backends: mapped(&mut take, "BACKENDS")?,
-        features: features(&mut take)?,
-        load: mapped(&mut take, "LOAD")?,
+        ring: mapped(&mut take, Direct::Ring)?,
+        backends: mapped(&mut take, Direct::Backends)?,
+        features: mapped(&mut take, Direct::Features)?,
+        load: mapped(&mut take, Direct::Load)?,
     })
 }
 
@@ -40,8 +41,8 @@ type Source<'a> = dyn FnMut(&'static str) -> Option<Map> + 'a;
 
 fn services(source: &mut Source<'_>) -> Result<Services, LoadError> {
     Ok(Services {
-        v4: mapped(source, "SERVICES_V4")?,
-        v6: mapped(source, "SERVICES_V6")?,
+        v4: mapped(source, Direct::ServicesV4)?,
+        v6: mapped(source, Direct::ServicesV6)?,
         overflow_v4: Box::new(Hash::<KeyV4>::new(source, "OVERFLOW_V4")?),
         overflow_v6: Box::new(Hash::<KeyV6>::new(source, "OVERFLOW_V6")?),
     })
@@ -61,26 +62,18 @@ fn known(name: &'static str) -> Result<MapLayout, LoadError> {
         .ok_or_else(|| LoadError::map(name, "it has no layout"))
 }
 
-/// The word of features; it is not pinned, so it has no layout.
-fn features(source: &mut Source<'_>) -> Result<Region<u64>, LoadError> {
-    let map = source("FEATURES").ok_or_else(|| LoadError::map("FEATURES", "it is not there"))?;
-    let Map::Array(data) = map else {
-        return Err(LoadError::map("FEATURES", "it is not an array"));
-    };
-    Region::mapped(data.fd(), 1).map_err(|error| LoadError::map("FEATURES", error))
-}
-
 /// Maps an array into memory.
-fn mapped<T: Copy>(source: &mut Source<'_>, name: &'static str) -> Result<Region<T>, LoadError> {
+fn mapped<T: Copy>(source: &mut Source<'_>, array: Direct) -> Result<Region<T>, LoadError> {
+    let MapLayout { name, value, .. } = array.layout();
     let map = source(name).ok_or_else(|| LoadError::map(name, "it is not there"))?;
     let Map::Array(data) = map else {
         return Err(LoadError::map(name, "it is not an array"));
     };
     let info = data.info().map_err(|error| LoadError::map(name, error))?;
-    if info.value_size() as usize != size_of::<T>() || info.max_entries() != known(name)?.entries {
+    if (info.value_size(), info.max_entries()) != (value, 1) {
         return Err(LoadError::map(name, "it has another size"));
     }
-    Region::mapped(data.fd(), info.max_entries()).map_err(|error| LoadError::map(name, error))
+    Region::mapped(data.fd(), value / size_of::<T>() as u32).map_err(|error| LoadError::map(name, error))
 }
 
 /// A hash behind service buckets.
@@ -152,22 +145,22 @@ pub(super) struct Counting {
     drops: PerCpuArray<MapData, u64>,
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
     inner: Array<MapData, u32>,
-    nics: Array<MapData, Nic>,
+    nics: Region<Nic>,
     ports: DevMap<MapData>,
     /// The interface in each place of these two.
     places: BTreeMap<u32, u32>,
 }
 
 impl Counting {
-    pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
-        let source: &mut Source<'_> = &mut |name| program.take_map(name);
+    pub(super) fn new(program: &mut Ebpf, arrays: &mut Arrays) -> Result<Self, LoadError> {
+        let source: &mut Source<'_> = &mut |name| arrays.take(name).or_else(|| program.take_map(name));
         let inner = Array::create(1, 0).map_err(|error| LoadError::map("GRACE", error))?;
         Ok(Self {
             counters: take(source, "COUNTERS")?,
             drops: take(source, "DROPS")?,
             grace: take(source, "GRACE")?,
             inner,
-            nics: take(source, "NICS")?,
+            nics: mapped(source, Direct::Nics)?,
             ports: take(source, "PORTS")?,
             places: BTreeMap::new(),
         })
@@ -196,9 +189,11 @@ impl Counting {
     }
 
     fn put_nic(&mut self, place: u32, nic: Nic, port: u32) -> Result<(), LoadError> {
-        self.nics
-            .set(place, nic, 0)
-            .map_err(|error| LoadError::map("NICS", error))?;
+        let element = self
+            .nics
+            .get_mut(place)
+            .ok_or_else(|| LoadError::map("NICS", "it is too small"))?;
+        store_u64(&mut element.0, nic.0);
         self.ports
             .set(place, port, None, 0)
             .map_err(|error| LoadError::map("PORTS", error))

@@ -11,6 +11,7 @@
 //! another one that it knows (`carry`); attaching swaps the program of a link that is there. So neither a restart nor an
 //! upgrade empties a map or lets a packet through unseen.
 
+mod arrays;
 mod attach;
 mod batch;
 mod carry;
@@ -96,9 +97,9 @@ impl Kernel {
         folder: Option<&Path>,
         pin_dir: Option<PathBuf>,
     ) -> Result<Self, LoadError> {
-        let mut program = object::load(seed, maps, folder)?;
-        let layout = maps::layout(&mut program)?;
-        let counting = maps::Counting::new(&mut program)?;
+        let (mut program, mut arrays) = object::load(seed, maps, folder)?;
+        let layout = maps::layout(&mut program, &mut arrays)?;
+        let counting = maps::Counting::new(&mut program, &mut arrays)?;
         let flows = flows::Flows::new(&mut program)?;
         let known = entries::Known::new(&mut program)?;
         let stages = stages::Stages::new(&mut program)?;

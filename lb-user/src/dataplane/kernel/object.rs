@@ -6,12 +6,13 @@ use aya::maps::{Map, MapData};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::Seed;
-use lb_common::layout::{self, MapLayout};
+use lb_common::layout::{self, MapKind, MapLayout};
 use lb_common::limits::FLOW_TABLE;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::PinError;
+use super::arrays::Arrays;
 
 /// The object file that `build.rs` chose.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FULCRUM_BPF_OBJECT"));
@@ -89,7 +90,8 @@ impl LoadError {
 }
 
 /// Loads the balancer with `maps`, pinned in `folder` or private ones.
-pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Result<Ebpf, LoadError> {
+pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Result<(Ebpf, Arrays), LoadError> {
+    let arrays = Arrays::open(maps, folder)?;
     let paths: Vec<(&str, PathBuf)> = folder.map_or_else(Vec::new, |folder| {
         maps.iter().map(|m| (m.name, folder.join(m.name))).collect()
     });
@@ -101,7 +103,7 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     for (name, path) in paths {
         loader.map_pin_path(name, path);
     }
-    let mut program = loader.load(OBJECT).map_err(LoadError::Object)?;
+    let mut program = loader.load(&arrays.address(OBJECT)).map_err(LoadError::Object)?;
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
@@ -109,7 +111,7 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     for entry in [BALANCER, SWEEP, REMOVE].into_iter().chain(stages) {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
-    Ok(program)
+    Ok((program, arrays))
 }
 
 /// Compares the types of pinned maps with those that the object declares: aya believes the object.
@@ -119,7 +121,11 @@ fn check_types(program: &Ebpf, maps: &[MapLayout], folder: &Path) -> Result<(), 
         let pinned = MapData::from_pin(&path).and_then(Map::from_map_data);
         let pinned = pinned.map_err(|error| LoadError::map(map.name, error))?;
         let is_same = |declared| std::mem::discriminant(declared) == std::mem::discriminant(&pinned);
-        if !program.map(map.name).is_some_and(is_same) {
+        let is_right = match map.kind {
+            MapKind::Mapped => matches!(pinned, Map::Array(_)),
+            _ => program.map(map.name).is_some_and(is_same),
+        };
+        if !is_right {
             let difference = "it is of another type".to_owned();
             return Err(PinError::Foreign { path, difference }.into());
         }

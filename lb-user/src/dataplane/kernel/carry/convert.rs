@@ -1,4 +1,4 @@
-//! What was laid out otherwise: counters.
+//! What was laid out otherwise: counters, and arrays that had many elements.
 
 use std::path::Path;
 
@@ -9,14 +9,27 @@ use lb_common::stats::Counters;
 use super::super::super::region::Region;
 use super::Failure;
 
-/// Maps a pinned array into memory.
+/// Maps a pinned array into memory, however many elements it has to the kernel.
 fn mapped<T: Copy>(folder: &Path, name: &'static str) -> Result<Region<T>, Failure> {
     let data = MapData::from_pin(folder.join(name))?;
     let info = data.info()?;
-    if info.value_size() as usize != size_of::<T>() {
-        return Err(format!("{name} has values of {} bytes", info.value_size()).into());
+    let bytes = u64::from(info.value_size()) * u64::from(info.max_entries());
+    Ok(Region::mapped(
+        data.fd(),
+        u32::try_from(bytes / size_of::<T>() as u64)?,
+    )?)
+}
+
+/// Copies an array into one of as many bytes.
+pub(super) fn copy(from: &Path, to: &Path, name: &'static str) -> Result<(), Failure> {
+    let (from, mut to) = (mapped::<u64>(from, name)?, mapped::<u64>(to, name)?);
+    for (at, &word) in (0..).zip(from.as_slice()) {
+        // Pages of zeros stay untouched.
+        if word != 0 {
+            *to.get_mut(at).ok_or_else(|| format!("{name} has become smaller"))? = word;
+        }
     }
-    Ok(Region::mapped(data.fd(), info.max_entries())?)
+    Ok(())
 }
 
 /// Counters as the first release had them: packets, bytes, new flows.

@@ -3,7 +3,7 @@
 //! The old program keeps working on the old maps until the links are swapped, and loses nothing by it:
 //!
 //! 1. New maps are made beside the old ones. What both layouts have in common is the same kernel map, pinned twice.
-//!    What differs is converted or copied: counters, flows. The map of programs is each program's own. Maps that the old
+//!    What differs is converted or copied: arrays, counters, flows. The map of programs is each program's own. Maps that the old
 //!    layout does not have begin empty.
 //! 2. The manager fills the new maps, as at every start.
 //! 3. Immediately before the swap the new program is told to *hold*: it drops packets of TCP flows that it does not know,
@@ -21,7 +21,7 @@ mod flows;
 mod known;
 mod releases;
 
-use lb_common::layout::MapLayout;
+use lb_common::layout::{MapKind, MapLayout};
 use lb_common::nat::Ticks;
 
 use super::Kernel;
@@ -81,6 +81,11 @@ impl Carry {
             let old = |name| find(&source.maps, name).filter(|_| find(&source.maps, name) != find(&place.maps, name));
             // Counters came with the first program that was attached, and are the new program's own since.
             let first = !self.attached && source.folder == place.sources[0].folder;
+            for map in place.maps.iter().filter(|map| first && map.kind == MapKind::Mapped) {
+                if old(map.name).is_some() {
+                    convert::copy(&source.folder, to, map.name)?;
+                }
+            }
             if first && old("COUNTERS").is_some() {
                 self.counting = Some(Counting::new(&source.folder, to)?);
             }

@@ -116,7 +116,13 @@ mod tests {
     /// says here and in [`super::super`] how its contents come along.
     #[test]
     fn every_earlier_map_has_its_way() {
-        const CONVERTED: [(&str, u32, u32); 1] = [("COUNTERS", 24, 1)];
+        const CONVERTED: [(&str, u32, u32); 5] = [
+            ("SERVICES_V4", 64, 1),
+            ("SERVICES_V6", 64, 1),
+            ("RING", 256, 1),
+            ("BACKENDS", 64, 1),
+            ("COUNTERS", 24, 1),
+        ];
         let today = layout::maps(FLOW_TABLE);
         let second = second(FLOW_TABLE);
         for map in RELEASES.iter().flat_map(|release| release.maps).chain(&second) {
