@@ -14,7 +14,7 @@ use lb_common::ring::Slot;
 use lb_common::select::{is_alive, read_once, slot};
 use lb_common::service::Decision;
 use lb_common::slot::{Entry, Packet, Said, Verdict, Write, decide};
-use lb_common::stats::{DropReason, FlowEvent};
+use lb_common::stats::FlowEvent;
 
 use crate::flows::{EEXIST, now};
 use crate::load;
@@ -81,7 +81,7 @@ extern "C" fn fulcrum_flow(service: u64, hash: u64, bits: u32, number: u32) -> u
     } else {
         tracked(&ask)
     };
-    served.map_or(0, |index| u32::from(index.0))
+    served.0.into()
 }
 
 /// An entry as it is at this moment. What is not there is zeros and not undefined, which the verifier would refuse to see
@@ -129,8 +129,10 @@ fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
 
 /// A slot that moves or is settled.
 #[inline(always)]
-fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    let slot = slot(&Maps, ask.service, ask.hash)?;
+fn in_motion(ask: &Ask) -> MemberIndex {
+    let Ok(slot) = slot(&Maps, ask.service, ask.hash) else {
+        return MemberIndex::NONE;
+    };
     let place = FLOWS.get_ptr_mut(ask.key);
     let entry = entry_at(place);
     let verdict = judge(ask, slot, entry);
@@ -158,9 +160,9 @@ fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
             stats::flow_event(FlowEvent::NoRoom);
             true
         }
-        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, verdict, place.zip(entry), now)),
+        (Write::Opened(_) | Write::Known, ..) => return write(ask, slot, verdict, place.zip(entry), now),
     };
-    Ok(if told { verdict.serve } else { too_late(ask, slot) })
+    if told { verdict.serve } else { too_late(ask, slot) }
 }
 
 #[inline(always)]
@@ -212,66 +214,65 @@ fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
 
 /// A service that tracks every flow. One that finds no room goes by its hash, which is the same for all its packets.
 #[inline(always)]
-fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
+fn tracked(ask: &Ask) -> MemberIndex {
     let place = TRACKED.get_ptr_mut(ask.key);
     let entry = entry_at(place);
-    let opens = matches!(ask.segment.packet(), Packet::Syn(_));
+    let packet = ask.segment.packet();
+    let opens = matches!(packet, Packet::Syn(_));
     if let (Some(place), Some(entry)) = (place, entry)
         && is_alive(&Maps, ask.service, entry.member())
         && !(opens && entry.is_closing())
     {
-        if matches!(ask.segment.packet(), Packet::Mention) {
-            return Ok(entry.member());
+        if matches!(packet, Packet::Mention) || hear(place, entry, ask.segment.said(), now()) {
+            count(ask.service, entry, entry.heard(ask.segment.said(), 0));
+            return entry.member();
         }
-        if !hear(place, entry, ask.segment.said(), now()) {
-            return tracked_by_now(ask);
+    } else if opens || matches!(packet, Packet::Datagram) {
+        let chosen = load::choose(ask.service, ask.hash).unwrap_or(MemberIndex::NONE);
+        if chosen == MemberIndex::NONE || begin(ask, place.zip(entry), chosen) {
+            return chosen;
         }
-        count(ask.service, entry, entry.heard(ask.segment.said(), 0));
-        return Ok(entry.member());
+    } else {
+        return by_hash(ask);
     }
-    if !opens && !matches!(ask.segment.packet(), Packet::Datagram) {
-        return Ok(slot(&Maps, ask.service, ask.hash)?.current());
+    // Another CPU has just written the flow down, or removed its entry, or there is no room.
+    match entry_at(TRACKED.get_ptr_mut(ask.key)) {
+        Some(entry) if is_alive(&Maps, ask.service, entry.member()) => entry.member(),
+        _ => {
+            stats::flow_event(FlowEvent::TrackedNoRoom);
+            by_hash(ask)
+        }
     }
-    let chosen = load::choose(ask.service, ask.hash)?;
-    if chosen == MemberIndex::NONE {
-        return Ok(chosen);
-    }
-    let flags = match place.zip(entry) {
+}
+
+/// Who serves a packet of a flow that is not written down.
+#[inline(always)]
+fn by_hash(ask: &Ask) -> MemberIndex {
+    slot(&Maps, ask.service, ask.hash).map_or(MemberIndex::NONE, Slot::current)
+}
+
+/// Writes a new flow of `chosen` down, in the place of an entry if it has one; false when that cannot be.
+#[inline(always)]
+fn begin(ask: &Ask, replaces: Option<(*mut Entry, Entry)>, chosen: MemberIndex) -> bool {
+    let flags = match replaces {
         Some((place, old)) if claim(place, old) => BPF_ANY,
-        Some(_) => return tracked_by_now(ask),
+        Some(_) => return false,
         None => BPF_NOEXIST,
     };
     match TRACKED.insert(ask.key, &Entry::new(chosen, now()), flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
-            Ok(chosen)
+            return true;
         }
-        Err(EEXIST) => tracked_by_now(ask),
-        Err(_) => {
-            if place.is_some() {
-                // It is claimed, and nobody else removes it.
-                let _ = TRACKED.remove(ask.key);
-            }
-            untracked(ask)
+        Err(EEXIST) => {}
+        Err(_) if replaces.is_some() => {
+            // It is claimed, and nobody else removes it.
+            let _ = TRACKED.remove(ask.key);
         }
+        Err(_) => {}
     }
-}
-
-/// Who serves a packet that finds another entry than it has looked up, or whose flow another CPU has written down.
-#[inline(always)]
-fn tracked_by_now(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    match entry_at(TRACKED.get_ptr_mut(ask.key)) {
-        Some(entry) if is_alive(&Maps, ask.service, entry.member()) => Ok(entry.member()),
-        _ => untracked(ask),
-    }
-}
-
-/// Who serves a packet that should have an entry and finds no room for one.
-#[inline(always)]
-fn untracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    stats::flow_event(FlowEvent::TrackedNoRoom);
-    Ok(slot(&Maps, ask.service, ask.hash)?.current())
+    false
 }
 
 /// Counts that a flow has begun to close, or goes on after all.
