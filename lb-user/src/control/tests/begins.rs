@@ -74,7 +74,7 @@ async fn nobody_waits_for_those_who_cannot_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_second_those_serve_who_can() {
+async fn when_it_takes_too_long_those_serve_who_can() {
     let mut reconciler = fresh();
     reconciler.facts.route([10, 0, 0, 1].into(), hop(1, 3));
     reconciler.facts.judge(verdict(1, Health::Up));
