@@ -1,7 +1,7 @@
 //! Flows: the 5-tuple of a packet, and its hash.
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
-use crate::hash::{Seed, siphash13};
+use crate::hash::{Key, siphash13};
 use crate::nat::NatKey;
 
 /// Source and destination port as they lie in a TCP or UDP header: one load.
@@ -47,9 +47,9 @@ pub struct FlowV4 {
 impl FlowV4 {
     /// The hash whose low bits choose the slot.
     #[inline(always)]
-    pub const fn hash(&self, seed: Seed) -> u64 {
+    pub fn hash(&self, seed: impl Into<Key>) -> u64 {
         siphash13(
-            seed,
+            seed.into(),
             [
                 self.source.0 as u64 | (self.destination.0 as u64) << 32,
                 self.ports.word() | (self.protocol as u64) << 32 | 13 << 56,
@@ -59,8 +59,8 @@ impl FlowV4 {
 
     /// The hash of the source address alone, its 4 bytes.
     #[inline(always)]
-    pub const fn hash_source(&self, seed: Seed) -> u64 {
-        siphash13(seed, [self.source.0 as u64 | 4 << 56])
+    pub fn hash_source(&self, seed: impl Into<Key>) -> u64 {
+        siphash13(seed.into(), [self.source.0 as u64 | 4 << 56])
     }
 }
 
@@ -104,11 +104,11 @@ pub struct FlowV6 {
 impl FlowV6 {
     /// The hash whose low bits choose the slot.
     #[inline(always)]
-    pub const fn hash(&self, seed: Seed) -> u64 {
+    pub fn hash(&self, seed: impl Into<Key>) -> u64 {
         let Ipv6Be([s0, s1]) = self.source;
         let Ipv6Be([d0, d1]) = self.destination;
         siphash13(
-            seed,
+            seed.into(),
             [
                 s0,
                 s1,
@@ -121,9 +121,9 @@ impl FlowV6 {
 
     /// The hash of the source address alone, its 16 bytes.
     #[inline(always)]
-    pub const fn hash_source(&self, seed: Seed) -> u64 {
+    pub fn hash_source(&self, seed: impl Into<Key>) -> u64 {
         let Ipv6Be([s0, s1]) = self.source;
-        siphash13(seed, [s0, s1, 16 << 56])
+        siphash13(seed.into(), [s0, s1, 16 << 56])
     }
 }
 
@@ -136,6 +136,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::hash::Seed;
 
     fn reference(seed: [u64; 2], message: &[u8]) -> u64 {
         let mut hasher = siphasher::sip::SipHasher13::new_with_keys(seed[0], seed[1]);

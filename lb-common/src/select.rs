@@ -3,7 +3,7 @@
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
 use crate::backend::{MacFlags, Member};
 use crate::flow::{FlowV4, FlowV6};
-use crate::hash::Seed;
+use crate::hash::Key;
 use crate::id::{MemberId, MemberIndex};
 use crate::nat::{NatKey, Translation};
 use crate::ring::{RingBlock, Slot, position};
@@ -76,7 +76,7 @@ pub trait Tuple: Copy + Into<NatKey> {
     /// The service that its packets are for, if it is on blocks of ports with `free` free bits.
     fn block<T: Tables + ?Sized>(&self, tables: &T, free: u8) -> Decision;
     /// What chooses the slot.
-    fn hash_for(&self, choice: Choice, seed: Seed) -> u64;
+    fn hash_for(&self, choice: Choice, seed: impl Into<Key>) -> u64;
 
     /// The service that its packets are for. A port of its own comes first, then the narrowest block.
     fn find<T: Tables + ?Sized>(&self, tables: &T) -> Decision {
@@ -113,7 +113,7 @@ macro_rules! tuple {
             }
 
             #[inline(always)]
-            fn hash_for(&self, choice: Choice, seed: Seed) -> u64 {
+            fn hash_for(&self, choice: Choice, seed: impl Into<Key>) -> u64 {
                 match choice {
                     Choice::Source => self.hash_source(seed),
                     Choice::Tuple | Choice::Turn | Choice::Least => self.hash(seed),

@@ -201,7 +201,8 @@ impl Choice {
     #[inline(always)]
     #[must_use]
     pub const fn is_hash(self) -> bool {
-        matches!(self, Self::Tuple | Self::Source)
+        // The high bit of two.
+        (self as u8) < Self::Turn as u8
     }
 }
 
@@ -336,6 +337,14 @@ impl Decision {
     #[inline(always)]
     pub const fn is_service(self) -> bool {
         !matches!(self.0 & 7, 0 | 1 | 4 | 5)
+    }
+
+    /// Is this a service whose backends answer the client themselves?
+    #[inline(always)]
+    pub const fn is_direct(self) -> bool {
+        const { assert!(Mode::Dsr as u64 == 0b010 && Mode::Tunnel as u64 == 0b110) };
+        // No other mode has these two bits so, and asking for them is one comparison.
+        self.0 & 0b011 == 0b010
     }
 
     /// Is this a VIP?

@@ -1,14 +1,14 @@
-//! What is fixed for the program's life: in .rodata, set by the loader, known to the verifier as constants.
+//! What is fixed for the program's life: in .rodata, set by the loader.
 
 use aya_ebpf::Global;
-use lb_common::hash::Seed;
+use lb_common::hash::Key;
 
 /// Key of the flow hash.
 #[unsafe(no_mangle)]
-static HASH_SEED: Global<[u64; 2]> = Global::new([0, 0]);
+static HASH_KEY: Global<[u64; 4]> = Global::new([0; 4]);
 
 /// Key of the flow hash.
 #[inline(always)]
-pub(crate) fn hash_seed() -> Seed {
-    Seed(HASH_SEED.load())
+pub(crate) fn hash_key() -> Key {
+    Key(HASH_KEY.load())
 }

@@ -6,11 +6,11 @@
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::parse::{Frame as _, Ipv4, Ipv6, Segment, ether_type, l4};
 use lb_common::select::Tuple;
-use lb_common::service::{Mode, feature};
+use lb_common::service::feature;
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
-use crate::config::hash_seed;
+use crate::config::hash_key;
 use crate::forward::{self, Inner};
 use crate::maps::{self, Maps};
 use crate::packet::Packet;
@@ -43,7 +43,7 @@ pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
                 ports,
                 protocol: ip.protocol,
             };
-            let sound = ip.fits(L3, packet.len());
+            let sound = |packet: &Packet| ip.fits(L3, packet.len());
             plain(packet, flow, ip.protocol, L3 + Ipv4::SHORTEST, &inner, sound)
         }
         Some(ether_type::IPV6) => {
@@ -62,7 +62,7 @@ pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
                 ports,
                 protocol: ip.next,
             };
-            let sound = ip.is_sound(L3, packet.len());
+            let sound = |packet: &Packet| ip.is_sound(L3, packet.len());
             plain(packet, flow, ip.next, L3 + Ipv6::LEN, &inner, sound)
         }
         Some(ether_type::VLAN | ether_type::PROVIDER) => Err(Stop::More),
@@ -79,7 +79,7 @@ fn plain<F: Tuple>(
     protocol: u8,
     at: usize,
     inner: &Inner,
-    sound: bool,
+    sound: impl Fn(&Packet) -> bool,
 ) -> Step<Sent> {
     let ports = if l4::has_ports(protocol) {
         packet.read::<Ports>(at)
@@ -91,18 +91,18 @@ fn plain<F: Tuple>(
     };
     let flow = flow(ports);
     let service = flow.service(&Maps);
-    if !matches!(service.mode(), Some(Mode::Dsr | Mode::Tunnel)) {
+    if !service.is_direct() {
         if service.is_service() {
             return Err(Stop::More);
         }
         return other(&flow);
     }
-    if !sound {
+    if !sound(&packet) {
         return Err(Stop::More);
     }
     let bytes = packet.len();
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
-    let hash = flow.hash_for(service.choice(), hash_seed());
+    let hash = flow.hash_for(service.choice(), hash_key());
     forward::direct(packet, inner, service, hash, flow, segment, bytes)
 }
 

@@ -106,6 +106,8 @@ macro_rules! first {
                 options(pure, nomem, nostack, preserves_flags)
             );
         }
+        // SAFETY: the address of a map's memory is not 0.
+        unsafe { core::hint::assert_unchecked(!first.is_null()) };
         first
     }};
 }

@@ -8,7 +8,7 @@ use lb_common::service::Decision;
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
-use crate::config::hash_seed;
+use crate::config::hash_key;
 use crate::flows::Heard;
 use crate::forward::Inner;
 use crate::maps::SEEN;
@@ -61,9 +61,9 @@ impl Seen {
     pub(crate) fn hash(&self) -> u64 {
         let choice = self.service.choice();
         if self.v4 != 0 {
-            self.flow_v4().hash_for(choice, hash_seed())
+            self.flow_v4().hash_for(choice, hash_key())
         } else {
-            self.flow_v6().hash_for(choice, hash_seed())
+            self.flow_v6().hash_for(choice, hash_key())
         }
     }
 

@@ -9,7 +9,6 @@ use lb_common::nat::NatKey;
 use lb_common::parse::Segment;
 use lb_common::select;
 use lb_common::service::{Decision, Mode};
-use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use crate::maps::Maps;
@@ -17,7 +16,7 @@ use crate::packet::Packet;
 use crate::stats;
 use crate::track;
 use crate::transmit;
-use crate::verdict::{Sent, Step, Stop};
+use crate::verdict::{Sent, Step};
 
 /// The network header of a packet, as far as what goes around it follows from it.
 #[derive(Clone, Copy)]
@@ -40,7 +39,7 @@ impl Inner {
     }
 }
 
-/// Sends a packet to its flow's member, which answers the client itself.
+/// Sends a packet of a service that [`Decision::is_direct`] to its flow's member.
 #[inline(always)]
 pub(crate) fn direct(
     packet: Packet,
@@ -53,10 +52,10 @@ pub(crate) fn direct(
 ) -> Step<Sent> {
     let index = member(&packet, service, hash, key, segment)?;
     let chosen = select::member(&Maps, service, index)?;
-    let sent = match service.mode() {
-        Some(Mode::Dsr) => dsr::send(&packet, &chosen)?,
-        Some(Mode::Tunnel) => tunnel::send(packet, inner, &chosen, hash)?,
-        _ => return Err(Stop::Drop(DropReason::Inconsistent)),
+    let sent = if matches!(service.mode(), Some(Mode::Tunnel)) {
+        tunnel::send(packet, inner, &chosen, hash)?
+    } else {
+        dsr::send(&packet, &chosen)?
     };
     stats::forwarded(chosen.id, bytes, segment.opens());
     Ok(sent)

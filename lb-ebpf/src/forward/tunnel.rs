@@ -23,41 +23,35 @@ const IPV6: u8 = 41;
 /// Time to live and hop limit of outer packets.
 const HOPS: u8 = 64;
 
-/// Bytes that a tunnel to this member adds.
-#[inline(always)]
-pub(crate) fn overhead(member: &Member) -> usize {
-    if member.address.is_v4() {
-        Ipv4::SHORTEST
-    } else {
-        Ipv6::LEN
-    }
-}
-
 /// Sends the packet towards the member, inside another one. What does not fit is for [`crate::icmp`], which tells its
 /// sender.
 #[inline(always)]
 pub(crate) fn send(packet: Packet, inner: &Inner, chosen: &Chosen<'_>, hash: u64) -> Step<Sent> {
     let way = transmit::towards(&packet, chosen)?;
     let member = chosen.member;
-    let overhead = overhead(member);
-    let room = (member.outer().mtu as usize).saturating_sub(overhead);
-    if inner.total > room {
-        return Err(Stop::TooBig(room as u32));
+    // Two constants: the verifier follows them, and LLVM folds what depends on them.
+    if member.address.is_v4() {
+        let packet = make_room(packet, inner, member, Ipv4::SHORTEST)?;
+        outer_v4(&packet, inner, member, hash)?;
+        transmit::depart(&packet, way)
+    } else {
+        let packet = make_room(packet, inner, member, Ipv6::LEN)?;
+        outer_v6(&packet, inner, member, hash)?;
+        transmit::depart(&packet, way)
+    }
+}
+
+/// Makes room for a header of so many bytes, behind the Ethernet header and the tags, whose new ether type it writes.
+#[inline(always)]
+fn make_room(packet: Packet, inner: &Inner, member: &Member, header: usize) -> Step<Packet> {
+    let mtu = member.outer().mtu as usize;
+    if inner.total + header > mtu {
+        return Err(Stop::TooBig(mtu.saturating_sub(header) as u32));
     }
     let tags = tags(&packet, inner)?;
-    // Two constants: the verifier follows them, and LLVM folds what depends on them.
-    let (packet, v4) = if member.address.is_v4() {
-        (packet.grow(Ipv4::SHORTEST as i32)?, true)
-    } else {
-        (packet.grow(Ipv6::LEN as i32)?, false)
-    };
-    put_tags(&packet, inner, tags, v4)?;
-    if v4 {
-        outer_v4(&packet, inner, member, hash)?;
-    } else {
-        outer_v6(&packet, inner, member, hash)?;
-    }
-    transmit::depart(&packet, way)
+    let packet = packet.grow(header as i32)?;
+    put_tags(&packet, inner, tags, header == Ipv4::SHORTEST)?;
+    Ok(packet)
 }
 
 /// The VLAN tags of a packet: up to 8 bytes behind the addresses.

@@ -127,7 +127,7 @@ fn hash(address: SocketAddr, purpose: u8, seed: Seed) -> u64 {
     let Ipv6Be([high, low]) = Ipv6Be::mapped(address.ip());
     let port = PortBe::new(address.port());
     siphash13(
-        seed,
+        seed.into(),
         [high, low, u64::from(port.0) | u64::from(purpose) << 16 | 19 << 56],
     )
 }

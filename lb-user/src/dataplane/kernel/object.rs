@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapData};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_common::hash::Seed;
+use lb_common::hash::{Key, Seed};
 use lb_common::layout::{self, MapKind, MapLayout};
 use lb_common::limits::FLOW_TABLE;
 use tokio::io::Interest;
@@ -99,7 +99,8 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     for map in maps {
         loader.map_max_entries(map.name, map.entries);
     }
-    loader.override_global("HASH_SEED", &seed.0, true);
+    let Key(key) = seed.into();
+    loader.override_global("HASH_KEY", &key, true);
     for (name, path) in paths {
         loader.map_pin_path(name, path);
     }
