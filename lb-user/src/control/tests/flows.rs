@@ -435,7 +435,7 @@ async fn what_speaks_between_a_look_and_the_end_stays_known() {
     assert!(before.0 > 0 && before.1 > 0);
     // All have been silent for too long, and speak just before they are forgotten.
     reconciler.dataplane.now += 100;
-    reconciler.dataplane.meanwhile = Box::new(|_, known| {
+    reconciler.dataplane.meanwhile = Box::new(|known| {
         for entry in known.values_mut() {
             entry.word = entry.heard(Said::Sends, 2000);
         }
@@ -443,7 +443,7 @@ async fn what_speaks_between_a_look_and_the_end_stays_known() {
     reconciler.sweep();
     assert_eq!((reconciler.dataplane.known.len(), states(&reconciler).settled), before);
     connections.speak(&mut reconciler.dataplane, "after the sweep");
-    reconciler.dataplane.meanwhile = Box::new(|_, _| ());
+    reconciler.dataplane.meanwhile = Box::new(|_| ());
     reconciler.dataplane.now = 2100;
     reconciler.sweep();
     assert_eq!((reconciler.dataplane.known.len(), states(&reconciler).settled), (0, 0));
@@ -462,7 +462,7 @@ async fn forgetting_ends_when_none_is_left_that_was_there() {
     fill(fake);
     // Another one comes into the place of each, once; and they are heard of all the time.
     let mut looks = 0;
-    fake.meanwhile = Box::new(move |_, known| {
+    fake.meanwhile = Box::new(move |known| {
         for entry in known.values_mut() {
             let member = if looks == 0 { MemberIndex(2) } else { entry.member() };
             *entry = Entry::new(member, entry.seen() + 1);
@@ -473,7 +473,7 @@ async fn forgetting_ends_when_none_is_left_that_was_there() {
     assert!(fake.known.is_empty());
     // Somebody claims one, and never goes on.
     fill(fake);
-    fake.meanwhile = Box::new(|_, known| {
+    fake.meanwhile = Box::new(|known| {
         let entry = known.entry(key(3)).or_default();
         entry.word = entry.claimed();
     });
