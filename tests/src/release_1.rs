@@ -6,15 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{Xdp, loaded_programs};
-use aya::{Ebpf, EbpfLoader, Pod};
-use lb_common::backend::Member;
+use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::Seed;
 use lb_common::stats::Counters;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// What it called the folder of its maps.
 pub const FOLDER: &str = "maps-baf29a91074b8b6b";
@@ -50,12 +51,12 @@ pub fn bring_back(pin_dir: &Path, seed: Seed) {
     xdp(&mut program).load().unwrap();
 
     for map in ["SERVICES_V4", "SERVICES_V6"] {
-        copy::<[u64; 8]>(pinned(&today, map), pinned(&folder, map));
+        copy::<8>(pinned(&today, map), pinned(&folder, map));
     }
-    copy::<[u64; 32]>(pinned(&today, "RING"), pinned(&folder, "RING"));
+    copy::<32>(pinned(&today, "RING"), pinned(&folder, "RING"));
     members(pinned(&today, "BACKENDS"), pinned(&folder, "BACKENDS"));
     counters(pinned(&today, "COUNTERS"), pinned(&folder, "COUNTERS"));
-    copy::<u64>(attached(pin_dir, "NICS"), program.take_map("NICS").unwrap());
+    copy::<1>(attached(pin_dir, "NICS"), program.take_map("NICS").unwrap());
 
     swap(&mut program, pin_dir);
     for pin in fs::read_dir(&today).unwrap() {
@@ -102,16 +103,26 @@ pub fn attached(pin_dir: &Path, name: &str) -> Map {
     Map::from_map_data(map.unwrap()).unwrap()
 }
 
-fn array<V: Pod>(map: Map) -> Array<MapData, V> {
-    map.try_into().unwrap()
+/// The words of one of today's arrays, each of which is one element to the kernel.
+fn words(map: Map) -> Vec<u64> {
+    let Map::Array(data) = map else {
+        panic!("an array");
+    };
+    let bytes = NonZeroUsize::new(data.info().unwrap().value_size() as usize).unwrap();
+    // SAFETY: a new mapping, which nobody else knows of, of as many bytes as are read.
+    unsafe {
+        let first = mmap(None, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, data.fd(), 0).unwrap();
+        let words = std::slice::from_raw_parts(first.cast::<u64>().as_ptr(), bytes.get() / 8).to_vec();
+        munmap(first, bytes.get()).unwrap();
+        words
+    }
 }
 
-/// Copies what is not zero.
-fn copy<V: Pod + Default + PartialEq>(from: Map, to: Map) {
-    let (from, mut to) = (array::<V>(from), array::<V>(to));
-    for index in 0..from.len() {
-        let value = from.get(&index, 0).unwrap();
-        if value != V::default() {
+/// Copies what is not zero to an array of elements of so many words.
+fn copy<const WORDS: usize>(from: Map, to: Map) {
+    let mut to: Array<MapData, [u64; WORDS]> = to.try_into().unwrap();
+    for (index, value) in (0..).zip(words(from).as_chunks::<WORDS>().0) {
+        if *value != [0; WORDS] {
             to.set(index, value, 0).unwrap();
         }
     }
@@ -119,16 +130,13 @@ fn copy<V: Pod + Default + PartialEq>(from: Map, to: Map) {
 
 /// Members had address, next hop, local MAC, interface and port, one after the other, and then nothing.
 fn members(from: Map, to: Map) {
-    let (from, mut to) = (array::<Member>(from), array::<[u64; 8]>(to));
-    for id in 0..from.len() {
-        let member = from.get(&id, 0).unwrap();
-        if member.exists() {
-            let [high, low] = member.address.0;
-            let [a, b, c, d] = member.interface.to_ne_bytes();
-            let [e, f] = member.port.0.to_ne_bytes();
-            let last = u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]);
-            let words = [high, low, member.next_hop.0, member.local.0, last, 0, 0, 0];
-            to.set(id, words, 0).unwrap();
+    let mut to: Array<MapData, [u64; 8]> = to.try_into().unwrap();
+    for (id, member) in (0..).zip(words(from).as_chunks::<8>().0) {
+        let [high, low, next_hop, local, last, ..] = *member;
+        if [high, low] != [0; 2] {
+            // Interface and port; the first port of `nat` follows them today.
+            let last = last & 0xffff_ffff_ffff;
+            to.set(id, [high, low, next_hop, local, last, 0, 0, 0], 0).unwrap();
         }
     }
 }

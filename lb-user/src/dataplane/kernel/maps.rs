@@ -62,7 +62,7 @@ fn known(name: &'static str) -> Result<MapLayout, LoadError> {
         .ok_or_else(|| LoadError::map(name, "it has no layout"))
 }
 
-/// Maps an array into memory.
+/// Maps an array into memory, however many elements it has to the kernel.
 fn mapped<T: Copy>(source: &mut Source<'_>, array: Direct) -> Result<Region<T>, LoadError> {
     let MapLayout { name, value, .. } = array.layout();
     let map = source(name).ok_or_else(|| LoadError::map(name, "it is not there"))?;
@@ -70,7 +70,7 @@ fn mapped<T: Copy>(source: &mut Source<'_>, array: Direct) -> Result<Region<T>, 
         return Err(LoadError::map(name, "it is not an array"));
     };
     let info = data.info().map_err(|error| LoadError::map(name, error))?;
-    if (info.value_size(), info.max_entries()) != (value, 1) {
+    if u64::from(info.value_size()) * u64::from(info.max_entries()) != u64::from(value) {
         return Err(LoadError::map(name, "it has another size"));
     }
     Region::mapped(data.fd(), value / size_of::<T>() as u32).map_err(|error| LoadError::map(name, error))
