@@ -1,10 +1,11 @@
-//! Sizes of everything that lies in a map, and the number that names the whole layout.
+//! Sizes of everything that lies in a map or goes from one side to the other, and the number that names the whole layout.
 
 use crate::backend::{MacFlags, Member, Nic};
 use crate::decap::Sources;
 use crate::fragment::{Fragment, FragmentKey};
 use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
 use crate::nat::{NatKey, Translation};
+use crate::removal::{Removal, Removals};
 use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use crate::slot::Entry;
@@ -34,6 +35,8 @@ shared! {
     NatKey = 40,
     Translation = 80,
     Entry = 16,
+    Removal = 48,
+    Removals = 3184,
     FragmentKey = 40,
     Fragment = 8,
     Sources = 32,

@@ -41,6 +41,9 @@ pub const PORT_TRIES: u32 = 64;
 /// Most keys that one run of the sweep looks at: 3.2 kB, as much as a packet of one page holds.
 pub const SWEEP_KEYS: u32 = 80;
 
+/// Most entries of `FLOWS` or `TRACKED` that one run of the program removes: 3.2 kB, as above.
+pub const REMOVALS: u32 = 66;
+
 /// Fragmented packets that are followed at once: about 2 MiB, taken at the start. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 14;
 

@@ -126,10 +126,9 @@ impl Verdict {
 ///
 /// - A new entry is written only where there is none (`BPF_NOEXIST`).
 /// - Whoever removes an entry, or puts another one in its place, claims it first: exchanges the word that it has seen for
-///   [`Entry::claimed`]. Nobody else touches it then. Where no entry is read any more, in stable slots, and in settled
-///   slots those that agree with the slot, an entry may be removed without.
-/// - Who comes too late with either decides again by what is there now; one that had to write even then takes it for a
-///   table without room, as it does [`Write::Refused`].
+///   [`Entry::claimed`]. Nobody else touches it then. The manager has the program do so ([`crate::removal`]).
+/// - Who comes too late with either, or wants to tell an entry of its packet and finds it changed, decides again by what is
+///   there now; one that had to write even then takes it for a table without room, as it does [`Write::Refused`].
 #[inline(always)]
 #[must_use]
 pub fn decide(slot: Slot, entry: Option<Entry>, packet: Packet, alive: &impl Alive) -> Verdict {

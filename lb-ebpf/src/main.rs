@@ -32,6 +32,7 @@ mod layers;
 mod load;
 mod maps;
 mod packet;
+mod removal;
 mod seen;
 mod stats;
 mod track;
@@ -94,6 +95,13 @@ extern "C" fn fulcrum_report() -> u32 {
 #[xdp]
 fn fulcrum_sweep(ctx: XdpContext) -> u32 {
     flows::sweep(&Packet::new(&ctx))
+}
+
+/// Not attached anywhere: the manager runs it on a list of entries of `FLOWS` or `TRACKED`, to remove those that are still as
+/// it has judged them (`lb_common::removal`). Returns how many it has removed.
+#[xdp]
+fn fulcrum_remove(ctx: XdpContext) -> u32 {
+    removal::remove(&Packet::new(&ctx))
 }
 
 /// For backends of `tunnel`: takes the outer header off, and lets every packet pass.

@@ -14,7 +14,7 @@ use lb_common::ring::Slot;
 use lb_common::select::{is_alive, read_once, slot};
 use lb_common::service::Decision;
 use lb_common::slot::{Entry, Packet, Said, Verdict, Write, decide};
-use lb_common::stats::{DropReason, FlowEvent};
+use lb_common::stats::FlowEvent;
 
 use crate::flows::{EEXIST, now};
 use crate::load;
@@ -81,13 +81,13 @@ extern "C" fn fulcrum_flow(service: u64, hash: u64, bits: u32, number: u32) -> u
     } else {
         tracked(&ask)
     };
-    served.map_or(0, |index| u32::from(index.0))
+    served.0.into()
 }
 
 /// An entry as it is at this moment. What is not there is zeros and not undefined, which the verifier would refuse to see
 /// carried about.
 #[inline(always)]
-fn entry_at(place: Option<*mut Entry>) -> Option<Entry> {
+pub(crate) fn entry_at(place: Option<*mut Entry>) -> Option<Entry> {
     let entry = place.map_or(Entry::default(), |place| {
         // SAFETY: the entry lies in a map, its words aligned.
         let (word, sequence) = unsafe { (read_once(&(*place).word), read_once(&(*place).sequence)) };
@@ -114,44 +114,55 @@ fn exchange(place: *mut Entry, old: u64, new: u64) -> bool {
     }
 }
 
-/// Tells a flow's entry of its packet.
+/// Makes an entry nobody's, if it is still as it was judged: it is for the caller to remove or to replace then.
+#[inline(always)]
+pub(crate) fn claim(place: *mut Entry, judged: Entry) -> bool {
+    !judged.is_claimed() && exchange(place, judged.word, judged.claimed())
+}
+
+/// Tells a flow's entry of its packet; false when the entry is not what it was any more.
 #[inline(always)]
 fn hear(place: *mut Entry, entry: Entry, said: Said, now: Ticks) -> bool {
     let word = entry.heard(said, now);
-    word != entry.word && exchange(place, entry.word, word)
+    word == entry.word || exchange(place, entry.word, word)
 }
 
 /// A slot that moves or is settled.
 #[inline(always)]
-fn in_motion(ask: &Ask) -> Result<MemberIndex, DropReason> {
-    let slot = slot(&Maps, ask.service, ask.hash)?;
+fn in_motion(ask: &Ask) -> MemberIndex {
+    let Ok(slot) = slot(&Maps, ask.service, ask.hash) else {
+        return MemberIndex::NONE;
+    };
     let place = FLOWS.get_ptr_mut(ask.key);
     let entry = entry_at(place);
     let verdict = judge(ask, slot, entry);
     let now = now();
-    match (verdict.write, place, entry) {
+    let told = match (verdict.write, place, entry) {
         (Write::Nothing, Some(place), Some(entry))
             if entry.member() == verdict.serve
                 && !entry.is_claimed()
                 && !matches!(ask.segment.packet(), Packet::Mention) =>
         {
-            hear(place, entry, ask.segment.said(), now);
+            hear(place, entry, ask.segment.said(), now)
         }
-        (Write::Nothing, ..) => {}
+        (Write::Nothing, ..) => true,
         (Write::Confirm, Some(place), Some(entry)) => {
             let confirmed = entry.confirmed().heard(ask.segment.said(), now);
-            exchange(place, entry.word, confirmed);
+            exchange(place, entry.word, confirmed)
         }
         (Write::Renumber(number), Some(place), Some(entry)) => {
             // SAFETY: the entry lies in a map.
             unsafe { (&raw mut (*place).sequence).write_volatile(number) };
-            hear(place, entry, ask.segment.said(), now);
+            hear(place, entry, ask.segment.said(), now)
         }
-        (Write::Confirm | Write::Renumber(_), ..) => {}
-        (Write::Refused, ..) => stats::flow_event(FlowEvent::NoRoom),
-        (Write::Opened(_) | Write::Known, ..) => return Ok(write(ask, slot, verdict, place.zip(entry), now)),
-    }
-    Ok(verdict.serve)
+        (Write::Confirm | Write::Renumber(_), ..) => true,
+        (Write::Refused, ..) => {
+            stats::flow_event(FlowEvent::NoRoom);
+            true
+        }
+        (Write::Opened(_) | Write::Known, ..) => return write(ask, slot, verdict, place.zip(entry), now),
+    };
+    if told { verdict.serve } else { too_late(ask, slot) }
 }
 
 #[inline(always)]
@@ -169,7 +180,7 @@ fn write(ask: &Ask, slot: Slot, verdict: Verdict, replaces: Option<(*mut Entry, 
         _ => Entry::new(verdict.serve, now),
     };
     let flags = match replaces {
-        Some((place, old)) if exchange(place, old.word, old.claimed()) => BPF_ANY,
+        Some((place, old)) if claim(place, old) => BPF_ANY,
         Some(_) => return too_late(ask, slot),
         None => BPF_NOEXIST,
     };
@@ -203,39 +214,65 @@ fn too_late(ask: &Ask, slot: Slot) -> MemberIndex {
 
 /// A service that tracks every flow. One that finds no room goes by its hash, which is the same for all its packets.
 #[inline(always)]
-fn tracked(ask: &Ask) -> Result<MemberIndex, DropReason> {
+fn tracked(ask: &Ask) -> MemberIndex {
     let place = TRACKED.get_ptr_mut(ask.key);
     let entry = entry_at(place);
-    let opens = matches!(ask.segment.packet(), Packet::Syn(_));
+    let packet = ask.segment.packet();
+    let opens = matches!(packet, Packet::Syn(_));
     if let (Some(place), Some(entry)) = (place, entry)
         && is_alive(&Maps, ask.service, entry.member())
         && !(opens && entry.is_closing())
     {
-        if !matches!(ask.segment.packet(), Packet::Mention) && hear(place, entry, ask.segment.said(), now()) {
+        if matches!(packet, Packet::Mention) || hear(place, entry, ask.segment.said(), now()) {
             count(ask.service, entry, entry.heard(ask.segment.said(), 0));
+            return entry.member();
         }
-        return Ok(entry.member());
+    } else if opens || matches!(packet, Packet::Datagram) {
+        let chosen = load::choose(ask.service, ask.hash).unwrap_or(MemberIndex::NONE);
+        if chosen == MemberIndex::NONE || begin(ask, place.zip(entry), chosen) {
+            return chosen;
+        }
+    } else {
+        return by_hash(ask);
     }
-    if !opens && !matches!(ask.segment.packet(), Packet::Datagram) {
-        return Ok(slot(&Maps, ask.service, ask.hash)?.current());
+    // Another CPU has just written the flow down, or removed its entry, or there is no room.
+    match entry_at(TRACKED.get_ptr_mut(ask.key)) {
+        Some(entry) if is_alive(&Maps, ask.service, entry.member()) => entry.member(),
+        _ => {
+            stats::flow_event(FlowEvent::TrackedNoRoom);
+            by_hash(ask)
+        }
     }
-    let chosen = load::choose(ask.service, ask.hash)?;
-    if chosen == MemberIndex::NONE {
-        return Ok(chosen);
-    }
-    let flags = if entry.is_some() { BPF_ANY } else { BPF_NOEXIST };
+}
+
+/// Who serves a packet of a flow that is not written down.
+#[inline(always)]
+fn by_hash(ask: &Ask) -> MemberIndex {
+    slot(&Maps, ask.service, ask.hash).map_or(MemberIndex::NONE, Slot::current)
+}
+
+/// Writes a new flow of `chosen` down, in the place of an entry if it has one; false when that cannot be.
+#[inline(always)]
+fn begin(ask: &Ask, replaces: Option<(*mut Entry, Entry)>, chosen: MemberIndex) -> bool {
+    let flags = match replaces {
+        Some((place, old)) if claim(place, old) => BPF_ANY,
+        Some(_) => return false,
+        None => BPF_NOEXIST,
+    };
     match TRACKED.insert(ask.key, &Entry::new(chosen, now()), flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
-            Ok(chosen)
+            return true;
         }
-        Err(EEXIST) => Ok(entry_at(TRACKED.get_ptr_mut(ask.key)).map_or(chosen, Entry::member)),
-        Err(_) => {
-            stats::flow_event(FlowEvent::TrackedNoRoom);
-            Ok(slot(&Maps, ask.service, ask.hash)?.current())
+        Err(EEXIST) => {}
+        Err(_) if replaces.is_some() => {
+            // It is claimed, and nobody else removes it.
+            let _ = TRACKED.remove(ask.key);
         }
+        Err(_) => {}
     }
+    false
 }
 
 /// Counts that a flow has begun to close, or goes on after all.

@@ -27,14 +27,13 @@ const BACKEND: u16 = 8007;
 /// Three fragments and more.
 const LONG: usize = 5000;
 
-/// Not tracked: otherwise all datagrams go to the backend that was reached first, until `idle-timeout` has passed.
 fn services() -> String {
     let mut text = String::new();
     let mut service = |name: &str, mode: &str, vips: &[IpAddr], port: u16, backends: &dyn Fn(u8) -> SocketAddr| {
         let vips: Vec<_> = vips.iter().map(|&vip| SocketAddr::new(vip, port).to_string()).collect();
         text += &format!(
             "[[service]]\nname = \"{name}\"\naddress = {vips:?}\nprotocol = \"udp\"\nmode = \"{mode}\"\n\
-             table-size = 1024\ntrack = false\n[service.health]\nkind = \"none\"\n"
+             table-size = 1024\n[service.health]\nkind = \"none\"\n"
         );
         for number in 11..11 + BACKENDS {
             text += &format!("[[service.backend]]\naddress = \"{}\"\n", backends(number));

@@ -463,3 +463,92 @@ async fn a_full_table_goes_by_hash() {
         assert_eq!(node.dropped(), Vec::<DropReason>::new());
     }
 }
+
+/// An entry that is claimed is somebody else's: packets neither follow nor replace it, and go by their hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_claimed_is_not_replaced() {
+    let Some(mut node) = node("round-robin").await else {
+        return;
+    };
+    for flow in [web(7), dns(7)] {
+        let unknown = sent(&mut node, &flow.frame(CLIENT, ACK, b"data")).unwrap();
+        let mut entry = Entry::new(MemberIndex(1), now());
+        entry.word = entry.claimed();
+        node.kernel()
+            .put_known(Table::Tracked, &flow.key(), Some(&entry))
+            .unwrap();
+        let before = node.kernel().flow_events(FlowEvent::TrackedNoRoom).unwrap();
+        let by_hash = sent(&mut node, &flow.frame(CLIENT, SYN, b""));
+        assert!(by_hash.is_some());
+        if flow.protocol.number() == 6 {
+            assert_eq!(by_hash, Some(unknown));
+        }
+        assert_eq!(
+            node.kernel().known(Table::Tracked, &flow.key()).unwrap(),
+            Some(entry),
+            "it is left alone"
+        );
+        let after = node.kernel().flow_events(FlowEvent::TrackedNoRoom).unwrap();
+        assert_eq!(after, before + 1);
+    }
+}
+
+/// What the manager has judged goes only if it is still so.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_have_changed_since_they_were_judged_stay() {
+    let Some(mut node) = node("maglev").await else { return };
+    let now = now();
+    let (a, b) = (MemberIndex(1), MemberIndex(2));
+    let judged = Entry::new(a, now);
+    let claimed = Entry {
+        word: judged.claimed(),
+        ..judged
+    };
+    // What has become of the entry, and whether it goes when all of it was judged, and when its member was.
+    let cases = [
+        (Some(judged), true, true),
+        (Some(Entry::new(a, now + 1)), false, true),
+        (
+            Some(Entry {
+                word: judged.heard(Said::Ends, now),
+                ..judged
+            }),
+            false,
+            true,
+        ),
+        (Some(Entry::new(b, now)), false, false),
+        (Some(claimed), false, false),
+        (None, true, true),
+    ];
+    for table in Table::ALL {
+        for (bits, goes) in [(Entry::WHOLE, 0), (Entry::MEMBER, 1)] {
+            // More than one list of them.
+            let flows: Vec<NatKey> = (1..=200).map(|port| web(port).key()).collect();
+            let mut expected = BTreeMap::new();
+            for (i, key) in flows.iter().enumerate() {
+                let (became, whole, member) = cases[i % cases.len()];
+                if let Some(became) = became {
+                    node.kernel().put_known(table, key, Some(&became)).unwrap();
+                }
+                if ![whole, member][goes] {
+                    expected.insert(key.ports.source.host(), became.unwrap());
+                }
+            }
+            let list: Vec<_> = flows.iter().map(|&key| (key, judged)).collect();
+            let left = node.kernel().forget(table, &list, bits).unwrap();
+            let left: Vec<u16> = left.iter().map(|(key, _)| key.ports.source.host()).collect();
+            assert_eq!(left, expected.keys().copied().collect::<Vec<_>>(), "{table:?} {bits:x}");
+            let there: BTreeMap<u16, Entry> = node
+                .kernel()
+                .all_known(table)
+                .unwrap()
+                .into_iter()
+                .map(|(key, entry)| (key.ports.source.host(), entry))
+                .collect();
+            assert_eq!(there, expected, "{table:?} {bits:x}");
+            for port in expected.keys() {
+                node.kernel().put_known(table, &web(*port).key(), None).unwrap();
+            }
+        }
+    }
+}

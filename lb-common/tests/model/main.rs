@@ -16,6 +16,7 @@
 //! | a member dies | member dead; slot; grace |
 //! | a member comes back | where a slot has it as `previous`: slot by `next` to its current member, grace; its entries are forgotten; member alive; slot; grace |
 //! | a window closes | grace since the last entry was removed; look at the conditions; slot settled; grace |
+//! | an entry expires | entry claimed; entry deleted; grace before a window closes |
 //! | a sweep | entries that agree or are dead go; slot stable if none is left |
 //! | a manager starts | grace; windows begin |
 //!
@@ -128,6 +129,7 @@ fn wrong_rules_of_packets_are_found() {
     assert_breaks::<Lru>(ALL, Break::Established);
     assert_breaks::<Unclaimed>(ALL_STEPS, Break::Handshake);
     assert_breaks::<Disrespectful>(ALL_STEPS, Break::Handshake);
+    assert_breaks::<Deaf>(ALL_STEPS, Break::Handshake);
 }
 
 #[test]
@@ -140,4 +142,5 @@ fn wrong_orders_of_writes_are_found() {
     assert_breaks::<EarlyReturn>(ALL_STEPS, Break::Handshake);
     assert_breaks::<Haunted>(ALL_STEPS, Break::Established);
     assert_breaks::<Careless>(ALL_STEPS, Break::Handshake);
+    assert_breaks::<Hurried>(ALL_STEPS, Break::Handshake);
 }

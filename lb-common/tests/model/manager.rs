@@ -41,6 +41,17 @@ impl<R: Rules> Model<R> {
                     self.deaths(state, sink);
                 }
             }
+            Manager::Expiring(flow) => {
+                let mut next = State {
+                    manager: Manager::Idle,
+                    ..*state
+                };
+                next.cells[flow] = None;
+                if R::GRACE_AFTER_EXPIRY {
+                    Self::waits(&mut next);
+                }
+                sink(Step::of("the entry", flow, "is deleted"), Ok(next));
+            }
             Manager::Forgetting(member, done) => {
                 self.forget(state, member, done, sink);
                 if self.has(feature::DIE) && done % 2 == 0 {
@@ -59,7 +70,11 @@ impl<R: Rules> Model<R> {
             }
         }
         // To claim and to delete is one run of the program, which the manager's end does not end.
-        let within_program = matches!(state.manager, Manager::Forgetting(_, 1 | 3)) && R::FORGET == Forget::Claim;
+        let within_program = match state.manager {
+            Manager::Forgetting(_, 1 | 3) => R::FORGET == Forget::Claim,
+            Manager::Expiring(_) => R::EXPIRY == Forget::Claim,
+            _ => false,
+        };
         let between = state.manager != Manager::Idle || self.has(feature::STEPS);
         if self.has(feature::CRASH) && between && !within_program {
             sink(Step::only("the manager crashes"), Ok(self.restarted(state)));
@@ -200,25 +215,33 @@ impl<R: Rules> Model<R> {
             return;
         }
         for flow in 0..2 {
+            let Some(cell) = state.cells[flow].filter(|&cell| cell != Cell::CLAIMED) else {
+                continue;
+            };
             let over = match state.flows[flow].phase {
                 Phase::New => true,
                 Phase::Dead => self.has(feature::STEPS),
-                _ => false,
+                // The entry does not know yet of the first packet, which one CPU works on.
+                Phase::Opening(heard) => {
+                    heard.len() == 0 && self.has(feature::STEPS) && state.cpu.is_some_and(|cpu| cpu.flow == flow)
+                }
+                Phase::Answered(_) | Phase::Established(_) => false,
             };
-            let claimed = state
-                .cpu
-                .is_some_and(|cpu| cpu.flow == flow && matches!(cpu.stage, Stage::Claimed(_)));
-            if claimed {
+            let dead = self.has(feature::STEPS) && !state.alive.has(cell.member);
+            if !over && !dead {
                 continue;
             }
-            let dead = self.has(feature::STEPS) && state.cells[flow].is_some_and(|cell| !state.alive.has(cell.member));
             let mut next = *state;
-            if self.has(feature::STEPS) && R::GRACE_AFTER_EXPIRY {
-                Self::waits(&mut next);
-            }
-            if next.cells[flow].take().is_some() && (over || dead) {
+            if !self.has(feature::STEPS) {
+                next.cells[flow] = None;
                 sink(Step::of("the entry", flow, "expires"), Ok(next));
+                continue;
             }
+            next.manager = Manager::Expiring(flow);
+            if R::EXPIRY == Forget::Claim {
+                next.cells[flow] = Some(Cell::CLAIMED);
+            }
+            sink(Step::of("the entry", flow, "is about to expire"), Ok(next));
         }
     }
 

@@ -24,6 +24,7 @@ impl State {
             0 => Manager::Idle,
             1 => Manager::Slots,
             number @ 2..=3 => Manager::Swept(number == 3),
+            number @ 4..=5 => Manager::Expiring(number as usize - 4),
             number => Manager::Forgetting(MemberIndex((number >> 3) as u16), (number & 7) as u8),
         };
         let cpu = bits.cpu();
@@ -111,6 +112,7 @@ impl State {
             Manager::Idle => 0,
             Manager::Slots => 1,
             Manager::Swept(left) => 2 + u64::from(left),
+            Manager::Expiring(flow) => 4 + flow as u64,
             Manager::Forgetting(member, done) => u64::from(name(member).0) << 3 | u64::from(done),
         };
         bits.put(5, manager);

@@ -200,6 +200,17 @@ impl<R: Rules> Model<R> {
     fn write(&self, state: &mut State, flow: usize, said: Said, wish: Wish) -> (MemberIndex, bool) {
         let verdict = self.verdict(wish, said);
         let there = state.cells[flow];
+        let changed = there != wish.saw;
+        let tells = match verdict.write {
+            Write::Nothing => wish
+                .saw
+                .is_some_and(|cell| cell != Cell::CLAIMED && cell.member == verdict.serve),
+            Write::Renumber(_) | Write::Confirm => true,
+            Write::Opened(_) | Write::Known | Write::Refused => false,
+        };
+        if tells && changed && R::LOOKS_AGAIN {
+            return self.too_late(state, flow, said, wish);
+        }
         let mark = match verdict.write {
             Write::Nothing => return (verdict.serve, true),
             Write::Refused => {
@@ -222,14 +233,8 @@ impl<R: Rules> Model<R> {
             Write::Opened(OWN) => Mark::Own,
             Write::Opened(_) => Mark::Foreign,
         };
-        if there != wish.saw && (R::CLAIMS || wish.saw.is_none()) {
-            // Somebody was faster.
-            let again = self.verdict(Wish::now(state, flow, wish.slot), said);
-            if matches!(again.write, Write::Opened(_) | Write::Known | Write::Refused) {
-                state.full = true;
-                return (again.otherwise, false);
-            }
-            return (again.serve, true);
+        if changed && (R::CLAIMS || wish.saw.is_none()) {
+            return self.too_late(state, flow, said, wish);
         }
         if there.is_none() && state.entries() >= Self::ROOM {
             if !R::EVICTS {
@@ -243,6 +248,16 @@ impl<R: Rules> Model<R> {
             mark,
         });
         (verdict.serve, true)
+    }
+
+    /// Somebody was faster: who serves the packet by what is there now, and whether it need not be written down.
+    fn too_late(&self, state: &mut State, flow: usize, said: Said, wish: Wish) -> (MemberIndex, bool) {
+        let again = self.verdict(Wish::now(state, flow, wish.slot), said);
+        if matches!(again.write, Write::Opened(_) | Write::Known | Write::Refused) {
+            state.full = true;
+            return (again.otherwise, false);
+        }
+        (again.serve, true)
     }
 
     /// The client has another flow with the same ports.

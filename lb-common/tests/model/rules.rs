@@ -4,7 +4,7 @@ use lb_common::id::MemberIndex;
 use lb_common::ring::{Slot, State as SlotState};
 use lb_common::slot::{self, Alive, Entry, Packet, Verdict};
 
-/// How the entries of a member are forgotten before it is alive again.
+/// How entries are removed: those of a member before it is alive again, and those of flows that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forget {
     /// Not at all.
@@ -34,6 +34,10 @@ pub(crate) trait Rules {
     /// Who replaces an entry claims it first.
     const CLAIMS: bool = true;
     const FORGET: Forget = Forget::Claim;
+    /// How an entry of a flow that is over goes.
+    const EXPIRY: Forget = Forget::Claim;
+    /// A packet that finds an entry changed which it wants to tell of itself decides again.
+    const LOOKS_AGAIN: bool = true;
 
     fn next(slot: Slot, to: MemberIndex, alive: &impl Alive) -> Slot {
         slot::next(slot, to, alive)
@@ -88,6 +92,12 @@ wrong! {
 
     /// An entry is deleted that has changed since it was looked at.
     Careless { const FORGET: Forget = Forget::LookAndDelete; }
+
+    /// The same of an entry that expires.
+    Hurried { const EXPIRY: Forget = Forget::LookAndDelete; }
+
+    /// A packet goes by an entry that was removed before it could be told.
+    Deaf { const LOOKS_AGAIN: bool = false; }
 
     /// An entry is replaced that is another one by now.
     Unclaimed { const CLAIMS: bool = false; }

@@ -162,6 +162,8 @@ pub(crate) enum Manager {
     Slots,
     /// The sweep has been over `FLOWS`, and has left entries or not.
     Swept(bool),
+    /// An entry expires: this flow's, which has been claimed, or only been looked at.
+    Expiring(usize),
     /// A member comes back, whose entries are being forgotten: so many steps are done.
     Forgetting(MemberIndex, u8),
 }

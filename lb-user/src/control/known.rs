@@ -5,8 +5,7 @@
 //! with their slot go, like strays and those that are over; slots of which nothing is known become stable; grace. Whoever
 //! comes after a crash finds slots settled that could be stable, which the next sweep sees to.
 //!
-//! An entry is removed because it has been silent for longer than is promised. That a packet of its flow comes between the
-//! look and the end changes nothing: it has come too late.
+//! An entry of which a packet is heard between the look and the end stays: it is not what was judged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::nat::{NatKey, Ticks, at_least};
 use lb_common::ring::State;
+use lb_common::slot::Entry;
 use lb_common::stats::FlowEvent;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use super::windows::{Changes, Windows};
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::Mode;
 use crate::model::status::{FlowTable, FlowTables, NatUsage};
-use crate::plan::entries::{Flow, is_stray, locate};
+use crate::plan::entries::{Belongs, Flow, is_stray, locate};
 use crate::plan::{MapOp, Snapshot, Table};
 
 /// See the module.
@@ -39,7 +39,7 @@ pub(super) struct Known {
 /// What a look at a table has found.
 #[derive(Default)]
 struct Look {
-    gone: Vec<NatKey>,
+    gone: Vec<(NatKey, Entry)>,
     left: u32,
     by_member: BTreeMap<MemberId, u32>,
     /// Those among them that no side has ended.
@@ -223,7 +223,7 @@ impl Rules {
         dataplane.entries(table, &mut |key, entry| {
             let belongs = locate(dataplane.tables(), self.seed, Flow::from(key));
             let Some(belongs) = belongs.filter(|b| !is_stray(table, dataplane.tables(), Some(b), entry)) else {
-                look.gone.push(*key);
+                look.gone.push((*key, entry));
                 return;
             };
             let block = belongs.service.ring_block();
@@ -232,23 +232,34 @@ impl Rules {
             let moves = table == Table::Flows && matches!(state, State::Moving(_));
             let agrees = table == Table::Flows && state == State::Settled && belongs.slot.current() == entry.member();
             if agrees || entry.is_over(idle, !moves, in_need, self.now) {
-                look.gone.push(*key);
+                look.gone.push((*key, entry));
                 return;
             }
-            let member = belongs.service.member(entry.member());
-            look.left += 1;
-            *look.by_member.entry(member).or_default() += 1;
-            if !entry.is_closing() {
-                *look.living.entry(member).or_default() += 1;
-            }
-            look.slots.insert((block, belongs.index));
+            look.stays(&belongs, entry);
         })?;
         if !look.gone.is_empty() {
-            dataplane.forget(table, &look.gone)?;
+            for (key, entry) in dataplane.forget(table, &look.gone, Entry::WHOLE)? {
+                if let Some(belongs) = locate(dataplane.tables(), self.seed, Flow::from(&key)) {
+                    look.stays(&belongs, entry);
+                }
+            }
             // A packet may have seen one of them, and act on it after whatever is done next.
             dataplane.apply(&MapOp::Grace)?;
         }
         Ok(look)
+    }
+}
+
+impl Look {
+    /// This entry stays where it is.
+    fn stays(&mut self, belongs: &Belongs, entry: Entry) {
+        let member = belongs.service.member(entry.member());
+        self.left += 1;
+        *self.by_member.entry(member).or_default() += 1;
+        if !entry.is_closing() {
+            *self.living.entry(member).or_default() += 1;
+        }
+        self.slots.insert((belongs.service.ring_block(), belongs.index));
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Facts {
     leaving: Leaving,
     /// Backends whose drain is over: they are cut off from their flows.
     pub(super) cut: BTreeSet<MemberKey>,
+    /// Services that are new and have not begun: none of their backends serves yet.
+    pub(super) waiting: BTreeSet<Arc<str>>,
     /// The interfaces of `[node]` that are there, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
@@ -44,6 +46,7 @@ impl Facts {
             overrides: Overrides::default(),
             leaving: Leaving::default(),
             cut: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
@@ -169,6 +172,22 @@ impl Facts {
         })
     }
 
+    /// Is it known of each backend that could serve whether it can?
+    pub(super) fn knows(&self, service: &Service) -> bool {
+        let mut able = service
+            .backends
+            .iter()
+            .filter(|backend| backend.state == AdminState::Active && backend.weight > 0);
+        able.all(|backend| {
+            let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
+            match (self.next_hop(service, backend), health) {
+                (Some(NextHopState::Unresolved(_)), _) | (_, Health::Down) => true,
+                (Some(NextHopState::Resolved(_)), health) => health == Health::Up,
+                (Some(NextHopState::Pending(_)) | None, _) => false,
+            }
+        })
+    }
+
     /// Every VIP, and what the file says about undeclared ports on it.
     #[must_use]
     pub fn vips(&self) -> BTreeMap<IpAddr, Option<Undeclared>> {
@@ -230,6 +249,7 @@ impl Facts {
             alive: match (backend.state, health) {
                 _ if cut => Alive::No,
                 (AdminState::Disabled, _) | (AdminState::Active | AdminState::Drain, Health::Down) => Alive::No,
+                _ if self.waiting.contains(&service.name) => Alive::AsInstalled,
                 (AdminState::Active | AdminState::Drain, Health::Up) => Alive::Yes,
                 (AdminState::Active | AdminState::Drain, Health::Unknown) => Alive::AsInstalled,
             },

@@ -5,6 +5,7 @@
 //! come in over a [`Handle`], and so do [`overrides`] of the configuration, which the reconciler owns.
 
 pub mod addresses;
+mod begins;
 mod carried;
 mod commands;
 mod drains;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
+use super::begins::Begins;
 use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
@@ -28,7 +29,7 @@ use super::report;
 use super::sweep::{SWEEP, Sweep};
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
-use crate::model::{Config, Interface, MemberKey, NextHopState, Verdict, chain};
+use crate::model::{Config, Interface, MemberKey, NextHopState, Service, Verdict, chain};
 use crate::plan::{
     Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place,
 };
@@ -106,6 +107,7 @@ pub struct Reconciler<D, A> {
     pub(super) sweep: Sweep,
     pub(super) known: Known,
     pub(super) drains: Drains,
+    begins: Begins,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
     whole: bool,
     /// What an earlier run has left has been looked at.
@@ -139,6 +141,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             sweep: Sweep::default(),
             known: Known::new(Instant::now()),
             drains: Drains::default(),
+            begins: Begins::default(),
             whole: false,
             adopted: false,
             resync: RESYNC,
@@ -252,8 +255,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
                 _ = sweep.tick() => self.sweep(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    // Whose drain is over is seen by the next round.
-                    self.sweep() | self.drains.next().is_some_and(|next| next <= self.now())
+                    // Whose drain is over is seen by the next round, and who begins.
+                    let next = [self.drains.next(), self.begins.next()];
+                    self.sweep() | next.into_iter().flatten().any(|next| next <= self.now())
                 }
                 _ = resync.tick() => {
                     self.installed = None;
@@ -305,6 +309,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub async fn converge(&mut self) -> bool {
         self.settled |= self.facts.settled();
         self.end_drains();
+        self.begins.end(self.now());
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -329,11 +334,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         Instant::now() + self.ahead
     }
 
-    /// When a window or a drain is over. What is over already and could not be ended waits for the next sweep.
-    fn due(&self) -> Option<Instant> {
+    /// When a window or a drain is over, or a service begins that waits. A window that is over already and could not be ended
+    /// waits for the next sweep; the others end with the next round, whatever comes of it.
+    pub(super) fn due(&self) -> Option<Instant> {
         let now = self.now();
-        let next = [self.known.next(), self.drains.next()].into_iter().flatten();
-        next.filter(|next| *next > now).min()
+        let window = self.known.next().filter(|next| *next > now);
+        let next = [window, self.drains.next(), self.begins.next()];
+        next.into_iter().flatten().min()
     }
 
     /// Cuts off those whose drain is over.
@@ -362,14 +369,24 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         u64::from(self.known.of(id)) + u64::from(nat)
     }
 
+    /// Which services that are new do not serve yet.
+    fn wait(&mut self, installed: &Snapshot) {
+        let facts = &self.facts;
+        let keys = keys(&facts.config);
+        let holds = |service: &Service| held(installed, &keys, service).is_some();
+        let now = self.now();
+        let waiting = self
+            .begins
+            .observe(&facts.config, holds, |service| facts.knows(service), now);
+        self.facts.waiting = waiting;
+    }
+
     /// Whoever serves flows of a service of the file without being in it leaves.
     fn adopt(&mut self, installed: &Snapshot) {
         let mut news = false;
-        let services = self.facts.file.services.iter();
-        let keys = Keys::of(services.map(|s| (&s.vips[..], s.protocol)));
+        let keys = keys(&self.facts.file);
         for service in &Arc::clone(&self.facts.file).services {
-            let mut keys = keys.service(&service.vips, service.protocol);
-            let Some(decision) = keys.find_map(|key| installed.entries.get(&key).filter(|d| d.is_service())) else {
+            let Some(decision) = held(installed, &keys, service) else {
                 continue;
             };
             for member in installed.members_of(decision.member_base()).values() {
@@ -394,6 +411,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         if !std::mem::replace(&mut self.adopted, true) {
             self.adopt(&installed);
         }
+        self.wait(&installed);
         let addresses = self.addresses.present().await.map_err(Failure::Present)?;
         let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let vips = self.facts.vips();
@@ -624,6 +642,17 @@ fn apply(dataplane: &mut impl Dataplane, ops: &[MapOp]) -> Result<(), ApplyError
         }
     }
     Ok(())
+}
+
+/// The keys of a configuration's services.
+fn keys(config: &Config) -> Keys {
+    Keys::of(config.services.iter().map(|s| (&s.vips[..], s.protocol)))
+}
+
+/// The decision that the maps hold for a service, at one of its keys.
+fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
+    let mut keys = keys.service(&service.vips, service.protocol);
+    keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
 }
 
 /// VIPs that the maps mark as put on the node by Fulcrum.

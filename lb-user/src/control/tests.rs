@@ -2,6 +2,7 @@
 //!
 //! Past 500 lines: one stage and one cast for all of them.
 
+mod begins;
 mod commands;
 mod flows;
 mod interfaces;

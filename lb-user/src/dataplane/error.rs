@@ -19,6 +19,14 @@ pub enum ApplyError {
         /// The index.
         index: u32,
     },
+    /// Entries that are to be removed change all the time.
+    #[error("{left} entries of map {map} have changed whenever they were about to be removed")]
+    Busy {
+        /// Its name.
+        map: &'static str,
+        /// How many.
+        left: usize,
+    },
     /// The kernel refused.
     #[error("cannot {verb} map {map}")]
     Kernel {

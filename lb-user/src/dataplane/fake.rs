@@ -21,6 +21,9 @@ use crate::model::status::{AttachMode, NatUsage};
 use crate::model::{Interface, XdpMode};
 use crate::plan::{Forget, MapOp, Snapshot, Table};
 
+/// A table of flows.
+pub type Entries = HashMap<NatKey, Entry>;
+
 /// See the module.
 pub struct Fake {
     layout: Layout,
@@ -40,13 +43,15 @@ pub struct Fake {
     /// What the program hashes with.
     pub seed: Seed,
     /// `FLOWS`.
-    pub known: HashMap<NatKey, Entry>,
+    pub known: Entries,
     /// `TRACKED`.
-    pub tracked: HashMap<NatKey, Entry>,
+    pub tracked: Entries,
     /// Most entries of each of these two.
     pub room: u32,
     /// What happened to entries.
     pub events: BTreeMap<FlowEvent, u64>,
+    /// What packets do to a table between a look at its entries and the end of some.
+    pub meanwhile: Box<dyn FnMut(&mut Entries) + Send>,
     /// The time.
     pub now: Ticks,
 }
@@ -83,6 +88,7 @@ impl Default for Fake {
             tracked: HashMap::new(),
             room: 1 << 18,
             events: BTreeMap::new(),
+            meanwhile: Box::new(|_| ()),
             now: 1000,
         }
     }
@@ -103,7 +109,7 @@ impl Fake {
         Ok(())
     }
 
-    fn table(&self, table: Table) -> &HashMap<NatKey, Entry> {
+    fn table(&self, table: Table) -> &Entries {
         match table {
             Table::Flows => &self.known,
             Table::Tracked => &self.tracked,
@@ -188,19 +194,29 @@ impl Dataplane for Fake {
     }
 
     /// Counts as an operation when there is something to remove.
-    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError> {
-        if keys.is_empty() {
-            return Ok(());
+    fn forget(
+        &mut self,
+        table: Table,
+        entries: &[(NatKey, Entry)],
+        judged: u64,
+    ) -> Result<Vec<(NatKey, Entry)>, ApplyError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
         }
         self.step(MapOp::ForgetFlows(Forget::default()))?;
-        let entries = match table {
+        let known = match table {
             Table::Flows => &mut self.known,
             Table::Tracked => &mut self.tracked,
         };
-        for key in keys {
-            entries.remove(key);
+        (self.meanwhile)(known);
+        let mut left = Vec::new();
+        for &(key, entry) in entries {
+            match known.get(&key) {
+                Some(now) if now.is_claimed() || (now.word ^ entry.word) & judged != 0 => left.push((key, entry)),
+                _ => drop(known.remove(&key)),
+            }
         }
-        Ok(())
+        Ok(left)
     }
 
     fn capacity(&self, _: Table) -> u32 {

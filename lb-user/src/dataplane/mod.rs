@@ -89,11 +89,17 @@ pub trait Dataplane: Send {
     /// When the kernel refuses a read.
     fn entry(&self, table: Table, key: &NatKey) -> Result<Option<Entry>, ApplyError>;
 
-    /// Removes entries of a table; one that is not there is fine.
+    /// Removes entries of a table whose words are still, in the bits `judged`, as they are here; one that is not there is
+    /// fine. Returns those that stay: they have changed since, or somebody else is about to remove or to replace them.
     ///
     /// # Errors
-    /// When the kernel refuses a write. Then some of them have been removed.
-    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError>;
+    /// When the kernel refuses. Then some of them have been removed.
+    fn forget(
+        &mut self,
+        table: Table,
+        entries: &[(NatKey, Entry)],
+        judged: u64,
+    ) -> Result<Vec<(NatKey, Entry)>, ApplyError>;
 
     /// Most entries that a table can have.
     fn capacity(&self, table: Table) -> u32;
@@ -120,16 +126,34 @@ pub trait Dataplane: Send {
     fn now(&self) -> Result<Ticks, ApplyError>;
 }
 
-/// Performs [`MapOp::ForgetFlows`].
+/// Looks at a table before a [`MapOp::ForgetFlows`] fails: an entry stays when another one comes into its place meanwhile,
+/// or somebody is about to put one there, and neither happens to the same entry again and again.
+const LOOKS: u32 = 16;
+
+/// Performs [`MapOp::ForgetFlows`]: none of the entries is left that were to go when it began.
 fn forget_all<D: Dataplane>(dataplane: &mut D, seed: Seed, forget: &Forget) -> Result<(), ApplyError> {
     for table in Table::ALL {
-        let mut gone = Vec::new();
-        dataplane.entries(table, &mut |key, entry| {
-            if forget.takes(table, dataplane.tables(), seed, key, entry) {
-                gone.push(*key);
+        let mut looks = 0;
+        loop {
+            let mut gone = Vec::new();
+            dataplane.entries(table, &mut |key, entry| {
+                if forget.takes(table, dataplane.tables(), seed, key, entry) {
+                    gone.push((*key, entry));
+                }
+            })?;
+            // Whoever has an entry is all that it is judged by.
+            let left = dataplane.forget(table, &gone, Entry::MEMBER)?;
+            if left.is_empty() {
+                break;
             }
-        })?;
-        dataplane.forget(table, &gone)?;
+            looks += 1;
+            if looks == LOOKS {
+                return Err(ApplyError::Busy {
+                    map: table.name(),
+                    left: left.len(),
+                });
+            }
+        }
     }
     Ok(())
 }

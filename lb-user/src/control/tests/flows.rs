@@ -13,6 +13,7 @@ use lb_common::slot::{self, Entry, Packet, Said, Write};
 use lb_common::stats::FlowEvent;
 
 use super::*;
+use crate::dataplane::ApplyError;
 use crate::plan::entries::{Flow, locate};
 
 /// As [`ONE`], with windows of five seconds.
@@ -422,6 +423,65 @@ async fn what_is_silent_for_too_long_is_forgotten_and_loses_no_place() {
     });
     let moved: Vec<_> = moved.map(|(_, on)| on.ip()).collect();
     assert!(moved.iter().all(|ip| *ip == IpAddr::from([10, 0, 0, 1])), "{moved:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_speaks_between_a_look_and_the_end_stays_known() {
+    let (mut reconciler, connections) = started().await;
+    apply(&mut reconciler, &changes()[1]);
+    assert!(reconciler.converge().await);
+    settle(&mut reconciler, &connections);
+    let before = (reconciler.dataplane.known.len(), states(&reconciler).settled);
+    assert!(before.0 > 0 && before.1 > 0);
+    // All have been silent for too long, and speak just before they are forgotten.
+    reconciler.dataplane.now += 100;
+    reconciler.dataplane.meanwhile = Box::new(|known| {
+        for entry in known.values_mut() {
+            entry.word = entry.heard(Said::Sends, 2000);
+        }
+    });
+    reconciler.sweep();
+    assert_eq!((reconciler.dataplane.known.len(), states(&reconciler).settled), before);
+    connections.speak(&mut reconciler.dataplane, "after the sweep");
+    reconciler.dataplane.meanwhile = Box::new(|_| ());
+    reconciler.dataplane.now = 2100;
+    reconciler.sweep();
+    assert_eq!((reconciler.dataplane.known.len(), states(&reconciler).settled), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_ends_when_none_is_left_that_was_there() {
+    let (mut reconciler, _) = started().await;
+    let fake = &mut reconciler.dataplane;
+    let strays = MapOp::ForgetFlows(Forget::default());
+    let fill = |fake: &mut Fake| {
+        for number in 0..10 {
+            fake.known.insert(key(number), Entry::new(MemberIndex(1), fake.now));
+        }
+    };
+    fill(fake);
+    // Another one comes into the place of each, once; and they are heard of all the time.
+    let mut looks = 0;
+    fake.meanwhile = Box::new(move |known| {
+        for entry in known.values_mut() {
+            let member = if looks == 0 { MemberIndex(2) } else { entry.member() };
+            *entry = Entry::new(member, entry.seen() + 1);
+        }
+        looks += 1;
+    });
+    fake.apply(&strays).unwrap();
+    assert!(fake.known.is_empty());
+    // Somebody claims one, and never goes on.
+    fill(fake);
+    fake.meanwhile = Box::new(|known| {
+        let entry = known.entry(key(3)).or_default();
+        entry.word = entry.claimed();
+    });
+    assert!(matches!(
+        fake.apply(&strays),
+        Err(ApplyError::Busy { map: "FLOWS", left: 1 })
+    ));
+    assert_eq!(fake.known.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,18 @@
 //! `FLOWS` and `TRACKED`: what is known of flows that are not translated, and what has happened to their entries.
 //!
-//! The program writes entries, the manager removes them: one that goes is read by nobody any more, or has been silent for
-//! longer than is promised when that is judged, so a packet that comes between the look and the end comes too late.
+//! The program writes entries, and removes those that the manager lists: it alone can do so without missing a packet that
+//! comes meanwhile (`lb_common::removal`).
 
 use std::io;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::nat::NatKey;
+use lb_common::removal::{Removal, Removals};
 use lb_common::slot::Entry;
 use lb_common::stats::FlowEvent;
-use nix::libc;
 
 use super::batch::Batch;
-use super::maps::errno;
 use super::object::LoadError;
 use crate::dataplane::ApplyError;
 use crate::plan::Table;
@@ -101,20 +100,37 @@ impl Entries {
         });
         visited.map_err(|error| refused("read", self.name, error))
     }
-
-    pub(super) fn remove(&mut self, keys: &[NatKey]) -> Result<(), ApplyError> {
-        for key in keys {
-            match self.map.remove(key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) if errno(&error) == Some(libc::ENOENT) => {}
-                Err(error) => return Err(refused("write", self.name, error)),
-            }
-        }
-        Ok(())
-    }
 }
 
-fn refused(
+/// What the program is to be told of these entries, as many as fit.
+pub(super) fn removals(table: Table, entries: &[(NatKey, Entry)], judged: u64) -> Removals {
+    let mut list = Removals {
+        table: match table {
+            Table::Flows => 0,
+            Table::Tracked => 1,
+        },
+        judged,
+        ..Removals::default()
+    };
+    for (item, &(key, entry)) in list.list.iter_mut().zip(entries) {
+        *item = Removal { key, word: entry.word };
+    }
+    list
+}
+
+/// As they lie in memory.
+pub(super) fn bytes(list: &Removals) -> &[u8] {
+    // SAFETY: a `Pod`: any of its bytes may be read.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(list).cast(), size_of::<Removals>()) }
+}
+
+/// The same, to be written: they may become any others.
+pub(super) fn bytes_mut(list: &mut Removals) -> &mut [u8] {
+    // SAFETY: a `Pod`: any bytes are one.
+    unsafe { std::slice::from_raw_parts_mut(std::ptr::from_mut(list).cast(), size_of::<Removals>()) }
+}
+
+pub(super) fn refused(
     verb: &'static str,
     map: &'static str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -32,8 +32,9 @@ use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::layout::{self, MapLayout};
-use lb_common::limits::FLOW_TABLE;
+use lb_common::limits::{FLOW_TABLE, REMOVALS};
 use lb_common::nat::{NatKey, Ticks, Translation};
+use lb_common::removal::Removal;
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
@@ -177,12 +178,18 @@ impl Kernel {
 impl Kernel {
     /// Has the program end those of the listed flows that are over, and says how many were.
     fn end(&mut self, list: &[u8]) -> Result<u32, LoadError> {
+        self.run_on(object::SWEEP, list, None)
+    }
+
+    /// Runs an entry point of the program on a list; `then` becomes the list as the program has left it.
+    fn run_on(&mut self, entry: &'static str, list: &[u8], then: Option<&mut [u8]>) -> Result<u32, LoadError> {
         let options = TestRunOptions {
             data_in: Some(list),
+            data_out: then,
             ..TestRunOptions::default()
         };
-        let sweep = object::xdp(&mut self.program, object::SWEEP)?;
-        let run = sweep.test_run(options).map_err(LoadError::program("run"))?;
+        let program = object::xdp(&mut self.program, entry)?;
+        let run = program.test_run(options).map_err(LoadError::program("run"))?;
         Ok(run.return_value)
     }
 }
@@ -255,8 +262,29 @@ impl Dataplane for Kernel {
         self.known.table(table).get(key)
     }
 
-    fn forget(&mut self, table: Table, keys: &[NatKey]) -> Result<(), ApplyError> {
-        self.known.table_mut(table).remove(keys)
+    fn forget(
+        &mut self,
+        table: Table,
+        entries: &[(NatKey, Entry)],
+        judged: u64,
+    ) -> Result<Vec<(NatKey, Entry)>, ApplyError> {
+        let mut left = Vec::new();
+        for entries in entries.chunks(REMOVALS as usize) {
+            let list = entries::removals(table, entries, judged);
+            let mut then = list;
+            self.run_on(
+                object::REMOVE,
+                entries::bytes(&list),
+                Some(entries::bytes_mut(&mut then)),
+            )
+            .map_err(|error| entries::refused("write", table.name(), error))?;
+            let stay = entries
+                .iter()
+                .zip(&then.list)
+                .filter(|(_, item)| item.word != Removal::GONE);
+            left.extend(stay.map(|(&entry, _)| entry));
+        }
+        Ok(left)
     }
 
     fn capacity(&self, table: Table) -> u32 {

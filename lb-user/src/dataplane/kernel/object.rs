@@ -23,6 +23,9 @@ pub(super) const BALANCER: &str = "fulcrum";
 /// Name of the entry point that ends flows.
 pub(super) const SWEEP: &str = "fulcrum_sweep";
 
+/// Name of the entry point that removes entries of `FLOWS` and `TRACKED`.
+pub(super) const REMOVE: &str = "fulcrum_remove";
+
 /// Name of the entry point that lets everything pass.
 pub(super) const PASS: &str = "fulcrum_pass";
 
@@ -106,7 +109,7 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
         check_types(&program, maps, folder)?;
     }
     let stages = STAGES.iter().map(|&(_, name)| name);
-    for entry in [BALANCER, SWEEP].into_iter().chain(stages) {
+    for entry in [BALANCER, SWEEP, REMOVE].into_iter().chain(stages) {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
     Ok((program, arrays))

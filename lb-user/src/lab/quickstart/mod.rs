@@ -130,8 +130,7 @@ fn config(lab: &Lab, weights: [u16; 3]) -> String {
         INTERVAL.as_millis(),
         TIMEOUT.as_millis()
     );
-    // Every datagram stands for itself, so a change of backends may take effect at once.
-    let echo = "track = false\n\n[service.health]\nkind = \"none\"\n".to_owned();
+    let echo = "\n[service.health]\nkind = \"none\"\n".to_owned();
     for (name, vip, port, protocol, health, weights) in [
         ("web", VIP, WEB, "tcp", &web, weights),
         ("web6", VIP6, WEB, "tcp", &web, [1; 3]),

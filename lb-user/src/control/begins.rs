@@ -1,0 +1,135 @@
+//! When services that are new begin to serve. Pure: time is an argument.
+//!
+//! What is known of backends comes one by one. A ring that served the first of them at once would be all his, and the
+//! others would take their slots over while flows stay where they began: with UDP, all of them for `idle-timeout`. So a
+//! service that the maps did not hold waits until something is known of each of its backends, but not for longer than
+//! [`PATIENCE`]; then all slots are given to those that can serve, and none of them moves.
+//!
+//! A service that the maps hold, from an earlier run or under another configuration, does not wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{Config, Protocol, Service, Vip};
+
+/// Longest wait, from the first plan that has the service. The kernel asks for a neighbour again after a second, where the
+/// first question or its answer was lost.
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What makes a service another one: its name, and where it is reached.
+type Identity = (Arc<str>, Vec<Vip>, Protocol);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Begins {
+    /// Services that were new, and until when they wait; `None` when they have begun.
+    new: BTreeMap<Identity, Option<Instant>>,
+}
+
+impl Begins {
+    /// The services that wait, of the configuration that is in force. `holds` says whether the maps hold a service,
+    /// `is_known` whether something is known of each of its backends.
+    pub(super) fn observe(
+        &mut self,
+        config: &Config,
+        holds: impl Fn(&Service) -> bool,
+        is_known: impl Fn(&Service) -> bool,
+        now: Instant,
+    ) -> BTreeSet<Arc<str>> {
+        let mut before = std::mem::take(&mut self.new);
+        let mut waiting = BTreeSet::new();
+        for service in &config.services {
+            let identity = (Arc::clone(&service.name), service.vips.clone(), service.protocol);
+            let until = match before.remove(&identity) {
+                Some(until) => until,
+                None if holds(service) => continue,
+                None => Some(now + PATIENCE),
+            };
+            let until = until.filter(|_| !is_known(service));
+            if until.is_some() {
+                waiting.insert(Arc::clone(&service.name));
+            }
+            self.new.insert(identity, until);
+        }
+        waiting
+    }
+
+    /// Those have begun that have waited for long enough.
+    pub(super) fn end(&mut self, now: Instant) {
+        for until in self.new.values_mut() {
+            *until = until.filter(|&until| now < until);
+        }
+    }
+
+    /// When the next one begins, whatever is known by then.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.new.values().flatten().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(names: &[&str]) -> Config {
+        let service = |(i, name): (usize, &&str)| {
+            format!(
+                "[[service]]\nname = \"{name}\"\naddress = \"192.0.2.{i}:80\"\nmode = \"dsr\"\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n"
+            )
+        };
+        let services: String = names.iter().enumerate().map(service).collect();
+        let toml = format!("[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{services}");
+        crate::config::parse("test.toml", &toml)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .config
+    }
+
+    fn names(waiting: &BTreeSet<Arc<str>>) -> Vec<&str> {
+        waiting.iter().map(|name| &**name).collect()
+    }
+
+    #[test]
+    fn new_services_wait_until_all_is_known_or_for_too_long() {
+        let start = Instant::now();
+        let mut begins = Begins::default();
+        let config = config(&["held", "known", "new", "slow"]);
+        let mut look = |maps: &[&str], known: &[&str], after: Duration| {
+            begins.end(start + after);
+            let waiting = begins.observe(
+                &config,
+                |service| maps.contains(&&*service.name),
+                |service| known.contains(&&*service.name),
+                start + after,
+            );
+            (names(&waiting).join(" "), begins.next())
+        };
+        let until = Some(start + PATIENCE);
+        let millis = Duration::from_millis;
+        assert_eq!(look(&["held"], &["known"], millis(0)), ("new slow".into(), until));
+        let all = ["held", "known", "new", "slow"];
+        assert_eq!(look(&all, &["known"], millis(500)), ("new slow".into(), until));
+        assert_eq!(look(&all, &["known", "new"], millis(900)), ("slow".into(), until));
+        // What is not known any more makes nobody wait who has begun.
+        assert_eq!(look(&all, &[], millis(1499)), ("slow".into(), until));
+        assert_eq!(look(&all, &[], PATIENCE), (String::new(), None));
+        assert_eq!(look(&[], &[], PATIENCE), ("held".into(), Some(start + PATIENCE * 2)));
+    }
+
+    #[test]
+    fn a_service_that_has_left_is_new_when_it_comes_back() {
+        let start = Instant::now();
+        let mut begins = Begins::default();
+        let (both, one) = (config(&["one", "two"]), config(&["one"]));
+        let mut look = |config, maps: &[&str]| {
+            let holds = |service: &Service| maps.contains(&&*service.name);
+            let waiting = begins.observe(config, holds, |_| false, start);
+            names(&waiting).join(" ")
+        };
+        assert_eq!(look(&both, &["one"]), "two");
+        assert_eq!(look(&one, &["one", "two"]), "");
+        assert_eq!(look(&both, &["one"]), "two");
+    }
+}
