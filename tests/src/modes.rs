@@ -10,145 +10,56 @@ use crate::nat::{Flow, Node, TX};
 use crate::packet;
 use crate::rig::{CLIENT, NODE, mac_of};
 use crate::shape::tagged;
+use crate::toml::{Service, service};
+
+/// Where outer packets come from, and what backends of `nat` see as the client.
+const OUTER: &str = "source = [\"172.20.0.0/20\", \"2001:db8:ff::/100\"]";
+const OWN_V4: &str = "source = [\"10.0.0.254\"]";
+const OWN_V6: &str = "source = [\"fd00::fe\"]";
 
 /// The services of [`ways`].
-pub const TOML: &str = r#"
-[node]
-name = "lb1"
-interfaces = ["eth0"]
-
-[[service]]
-name = "dsr"
-address = "192.0.2.10:80"
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.1:80"
-
-[[service]]
-name = "dsr6"
-address = "[2001:db8::10]:80"
-mode = "dsr"
-[[service.backend]]
-address = "[fd00::1]:80"
-
-[[service]]
-name = "dsr-udp"
-address = "192.0.2.10:53"
-protocol = "udp"
-mode = "dsr"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.2:53"
-
-[[service]]
-name = "tunnel4"
-address = ["192.0.2.10:81", "[2001:db8::10]:81"]
-mode = "tunnel"
-[service.tunnel]
-source = ["172.20.0.0/20", "2001:db8:ff::/100"]
-[[service.backend]]
-address = "10.0.0.3:81"
-
-[[service]]
-name = "tunnel6"
-address = ["192.0.2.10:82", "[2001:db8::10]:82"]
-mode = "tunnel"
-[service.tunnel]
-source = ["172.20.0.0/20", "2001:db8:ff::/100"]
-[[service.backend]]
-address = "[fd00::4]:82"
-
-[[service]]
-name = "nat"
-address = "192.0.2.10:83"
-mode = "nat"
-[service.nat]
-source = ["10.0.0.254"]
-[[service.backend]]
-address = "10.0.0.5:8080"
-
-[[service]]
-name = "nat6"
-address = "[2001:db8::10]:83"
-mode = "nat"
-[service.nat]
-source = ["fd00::fe"]
-[[service.backend]]
-address = "[fd00::5]:8080"
-
-[[service]]
-name = "nat-udp"
-address = "192.0.2.10:84"
-protocol = "udp"
-mode = "nat"
-[service.nat]
-source = ["10.0.0.254"]
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.6:5353"
-
-[[service]]
-name = "nat-udp6"
-address = "[2001:db8::10]:84"
-protocol = "udp"
-mode = "nat"
-[service.nat]
-source = ["fd00::fe"]
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "[fd00::6]:5353"
-
-[[service]]
-name = "dsr-some"
-address = "192.0.2.10:9000-9099"
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.7:9000"
-
-[[service]]
-name = "dsr-one"
-address = "192.0.2.10:9050"
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.8:9050"
-
-[[service]]
-name = "tunnel-all"
-address = ["192.0.2.30:*", "[2001:db8::30]:*"]
-mode = "tunnel"
-[service.tunnel]
-source = ["172.20.0.0/20", "2001:db8:ff::/100"]
-[[service.backend]]
-address = "10.0.0.9:9000"
-
-[[service]]
-name = "nat-some"
-address = "192.0.2.30:9000-9099"
-mode = "nat"
-[service.nat]
-source = ["10.0.0.254"]
-[[service.backend]]
-address = "10.0.0.10:9000"
-
-[[service]]
-name = "nat-some6"
-address = "[2001:db8::30]:9000-9099"
-mode = "nat"
-[service.nat]
-source = ["fd00::fe"]
-[[service.backend]]
-address = "[fd00::a]:9000"
-
-[[service]]
-name = "dsr-exact"
-address = ["192.0.2.30:9001"]
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.11:9001"
-"#;
+#[must_use]
+pub fn services() -> Vec<Service> {
+    vec![
+        service("dsr", "dsr", &["192.0.2.10:80"]).backend("10.0.0.1:80"),
+        service("dsr6", "dsr", &["[2001:db8::10]:80"]).backend("[fd00::1]:80"),
+        service("dsr-udp", "dsr", &["192.0.2.10:53"])
+            .udp()
+            .backend("10.0.0.2:53"),
+        service("tunnel4", "tunnel", &["192.0.2.10:81", "[2001:db8::10]:81"])
+            .table("tunnel", OUTER)
+            .backend("10.0.0.3:81"),
+        service("tunnel6", "tunnel", &["192.0.2.10:82", "[2001:db8::10]:82"])
+            .table("tunnel", OUTER)
+            .backend("[fd00::4]:82"),
+        service("nat", "nat", &["192.0.2.10:83"])
+            .table("nat", OWN_V4)
+            .backend("10.0.0.5:8080"),
+        service("nat6", "nat", &["[2001:db8::10]:83"])
+            .table("nat", OWN_V6)
+            .backend("[fd00::5]:8080"),
+        service("nat-udp", "nat", &["192.0.2.10:84"])
+            .udp()
+            .table("nat", OWN_V4)
+            .backend("10.0.0.6:5353"),
+        service("nat-udp6", "nat", &["[2001:db8::10]:84"])
+            .udp()
+            .table("nat", OWN_V6)
+            .backend("[fd00::6]:5353"),
+        service("dsr-some", "dsr", &["192.0.2.10:9000-9099"]).backend("10.0.0.7:9000"),
+        service("dsr-one", "dsr", &["192.0.2.10:9050"]).backend("10.0.0.8:9050"),
+        service("tunnel-all", "tunnel", &["192.0.2.30:*", "[2001:db8::30]:*"])
+            .table("tunnel", OUTER)
+            .backend("10.0.0.9:9000"),
+        service("nat-some", "nat", &["192.0.2.30:9000-9099"])
+            .table("nat", OWN_V4)
+            .backend("10.0.0.10:9000"),
+        service("nat-some6", "nat", &["[2001:db8::30]:9000-9099"])
+            .table("nat", OWN_V6)
+            .backend("[fd00::a]:9000"),
+        service("dsr-exact", "dsr", &["192.0.2.30:9001"]).backend("10.0.0.11:9001"),
+    ]
+}
 
 /// How packets of a service reach its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +72,7 @@ pub enum How {
     Nat,
 }
 
-/// A service of [`TOML`].
+/// A service of [`services`].
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     /// How its packets reach the backend.
@@ -191,7 +102,7 @@ impl Way {
     }
 }
 
-/// Every service of [`TOML`] that has a port of its own, and blocks of ports.
+/// Every service of [`services`] that has a port of its own, and blocks of ports.
 #[must_use]
 pub fn ways() -> Vec<Way> {
     use How::{Dsr, Nat, Tunnel};

@@ -13,6 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::packet::{self, ACK, FIN, SYN};
 use crate::rig::{CLIENT, NODE, Rig, SEED, config, mac_of, rig_of};
+use crate::toml::{self, service};
 
 /// Reasons to drop that only `nat` has; tests/nat_ports.rs brings each of them about.
 pub const REASONS: [DropReason; 3] = [DropReason::NatPorts, DropReason::NatTable, DropReason::NatHeld];
@@ -363,35 +364,13 @@ impl Node {
 }
 
 /// Services with one backend each.
-const TOML: &str = r#"
-[node]
-name = "lb1"
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-address = "192.0.2.10:80"
-mode = "nat"
-[[service.backend]]
-address = "10.0.0.1:8080"
-
-[[service]]
-name = "web6"
-address = "[2001:db8::10]:80"
-mode = "nat"
-[[service.backend]]
-address = "[fd00::1]:8080"
-
-[[service]]
-name = "dns"
-address = "192.0.2.10:53"
-protocol = "udp"
-mode = "nat"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.2:5353"
-"#;
+fn services() -> String {
+    toml::file([
+        service("web", "nat", &["192.0.2.10:80"]).backend("10.0.0.1:8080"),
+        service("web6", "nat", &["[2001:db8::10]:80"]).backend("[fd00::1]:8080"),
+        service("dns", "nat", &["192.0.2.10:53"]).udp().backend("10.0.0.2:5353"),
+    ])
+}
 
 /// The first of the ports of [`with_ports`].
 pub const FIRST: u16 = 20_000;
@@ -402,7 +381,7 @@ pub const FIRST: u16 = 20_000;
 /// When there are no such ports.
 #[must_use]
 pub fn with_ports(count: u16) -> Config {
-    let mut config = config(TOML);
+    let mut config = config(&services());
     for service in &mut config.services {
         service.nat.ports = PortRange::new(FIRST, FIRST + count - 1).expect("ports");
     }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lb_user::net::Namespace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -70,6 +70,8 @@ fn socket(address: SocketAddr) -> std::io::Result<TcpSocket> {
 /// One of them.
 #[derive(Default)]
 struct Connection {
+    /// The client's port; 0 before it is connected.
+    port: AtomicU16,
     /// Who answers; 0 before the first answer.
     backend: AtomicU32,
     /// Tokens that were answered.
@@ -78,9 +80,22 @@ struct Connection {
     lost: Mutex<Option<String>>,
 }
 
+/// What is known of one of them.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The client's port.
+    pub port: u16,
+    /// Who has answered.
+    pub backend: u8,
+    /// Why it is over; `None` while it is not.
+    pub lost: Option<String>,
+}
+
 /// Connections from one address to one service. They are closed on drop.
 pub struct Open {
     all: Vec<Arc<Connection>>,
+    /// Do they speak?
+    speak: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -95,19 +110,52 @@ impl Open {
             .run_inside(|| (0..count).map(|_| socket(server)).collect())
             .expect("a namespace");
         let opening = Arc::new(Semaphore::new(OPENING));
+        let speak = watch::Sender::new(true);
         let (mut all, mut tasks) = (Vec::new(), JoinSet::new());
         for (number, socket) in (0..).zip(sockets.expect("sockets")) {
             let connection = Arc::new(Connection::default());
             all.push(Arc::clone(&connection));
             let opening = Arc::clone(&opening);
-            // They do not all speak at the same time.
-            let phase = period * number / count as u32;
+            let pace = Pace {
+                period,
+                // They do not all speak at the same time.
+                phase: period * number / count as u32,
+                speak: speak.subscribe(),
+            };
             tasks.spawn(async move {
-                let error = converse(socket, server, &connection, &opening, period, phase).await;
+                let error = converse(socket, server, &connection, &opening, pace).await;
                 *connection.lost.lock().expect("nobody panics with it") = Some(error.to_string());
             });
         }
-        Self { all, _tasks: tasks }
+        Self {
+            all,
+            speak,
+            _tasks: tasks,
+        }
+    }
+
+    /// Has them say nothing more, after what they are saying at this moment.
+    pub fn fall_silent(&self) {
+        self.speak.send_replace(false);
+    }
+
+    /// Has them go on. Those whose turn was meanwhile all speak now.
+    pub fn speak_again(&self) {
+        self.speak.send_replace(true);
+    }
+
+    /// Each of them, those that are lost too.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn each(&self) -> Vec<Seen> {
+        let seen = |c: &Arc<Connection>| Seen {
+            port: c.port.load(Ordering::Relaxed),
+            backend: c.backend.load(Ordering::Relaxed) as u8,
+            lost: c.lost.lock().expect("nobody panics with it").clone(),
+        };
+        self.all.iter().map(seen).collect()
     }
 
     /// Rounds that the slowest of those has made that are not lost.
@@ -177,28 +225,39 @@ impl Connection {
     }
 }
 
+/// When a connection speaks.
+struct Pace {
+    period: Duration,
+    /// After its first answer.
+    phase: Duration,
+    speak: watch::Receiver<bool>,
+}
+
 /// Speaks and is answered until that fails, and says how.
 async fn converse(
     socket: TcpSocket,
     server: SocketAddr,
     connection: &Connection,
     opening: &Semaphore,
-    period: Duration,
-    phase: Duration,
+    mut pace: Pace,
 ) -> std::io::Error {
     let ever = async {
         let turn = opening.acquire().await.map_err(std::io::Error::other)?;
         let mut stream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
-        let mut token = u64::from(stream.local_addr()?.port()) << 32;
+        let port = stream.local_addr()?.port();
+        connection.port.store(port, Ordering::Relaxed);
+        let mut token = u64::from(port) << 32;
         let backend = speak(&mut stream, token).await?;
         connection.backend.store(backend.into(), Ordering::Relaxed);
         drop(turn);
-        let mut next = Instant::now() + phase;
+        let mut next = Instant::now() + pace.phase;
         loop {
             connection.rounds.fetch_add(1, Ordering::Relaxed);
             sleep_until(next).await;
-            next = Instant::now() + period;
+            let told = pace.speak.wait_for(|speak| *speak).await;
+            drop(told.map_err(std::io::Error::other)?);
+            next = Instant::now() + pace.period;
             token += 1;
             let now = speak(&mut stream, token).await?;
             if now != backend {

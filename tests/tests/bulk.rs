@@ -10,6 +10,7 @@ use lb_tests::bulk;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::Daemon;
 use lb_tests::segment::{Segment, v4, v6};
+use lb_tests::toml;
 use lb_user::api::types::{Status, XdpMode};
 use lb_user::net::Net;
 
@@ -28,11 +29,9 @@ const OWN: [IpAddr; 2] = [v4(11), v6(11)];
 fn services() -> String {
     let mut text = String::new();
     let mut service = |name: &str, mode: &str, vips: &[IpAddr], port: u16, backend: SocketAddr| {
-        let vips: Vec<_> = vips.iter().map(|&vip| SocketAddr::new(vip, port).to_string()).collect();
-        text += &format!(
-            "[[service]]\nname = \"{name}\"\naddress = {vips:?}\nmode = \"{mode}\"\ntable-size = 64\n\
-             [service.health]\nkind = \"none\"\n[[service.backend]]\naddress = \"{backend}\"\n"
-        );
+        let vips: Vec<_> = vips.iter().map(|&vip| SocketAddr::new(vip, port)).collect();
+        let service = toml::service(name, mode, &vips).with("table-size = 64").unprobed();
+        text += &service.backend(backend).to_string();
     };
     service("dsr", "dsr", &VIPS, DSR, SocketAddr::new(OWN[0], DSR));
     service("tunnel", "tunnel", &VIPS, TUNNEL, SocketAddr::new(OWN[0], TUNNEL));

@@ -14,106 +14,51 @@ use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
 use lb_tests::model::craft::{Random, Targets};
 use lb_tests::model::{After, Fate, Model};
-use lb_tests::modes::{TOML, ways};
+use lb_tests::modes::{services, ways};
 use lb_tests::nat::{DROP, PASS, TX};
 use lb_tests::rig::{Rig, SEED, config, rig_of};
+use lb_tests::toml::{self, Service, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::Protocol;
 use lb_user::plan::{ServiceKey, Table};
 
-/// Besides those of [`TOML`]: several backends, chosen in every way; no backend; a VIP that was there before.
-const MORE: &str = r#"
-[[service]]
-name = "many"
-address = ["192.0.2.40:80", "[2001:db8::40]:80"]
-mode = "tunnel"
-[[service.backend]]
-address = "10.0.1.1:80"
-[[service.backend]]
-address = "[fd00::102]:80"
-[[service.backend]]
-address = "10.0.1.3:80"
-
-[[service]]
-name = "moving"
-address = "192.0.2.40:81"
-mode = "dsr"
-[[service.backend]]
-address = "10.0.1.4:81"
-[[service.backend]]
-address = "10.0.1.5:81"
-[[service.backend]]
-address = "10.0.1.6:81"
-
-[[service]]
-name = "moving-udp"
-address = "192.0.2.40:81"
-protocol = "udp"
-mode = "dsr"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.1.4:81"
-[[service.backend]]
-address = "10.0.1.5:81"
-
-[[service]]
-name = "source"
-address = "192.0.2.40:82"
-mode = "dsr"
-balance = "source-hash"
-[[service.backend]]
-address = "10.0.1.7:82"
-[[service.backend]]
-address = "10.0.1.8:82"
-
-[[service]]
-name = "turns"
-address = "192.0.2.40:83"
-mode = "dsr"
-balance = "round-robin"
-[[service.backend]]
-address = "10.0.1.9:83"
-[[service.backend]]
-address = "10.0.1.10:83"
-
-[[service]]
-name = "turns-udp"
-address = "192.0.2.40:83"
-protocol = "udp"
-mode = "dsr"
-balance = "round-robin"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.1.9:83"
-[[service.backend]]
-address = "10.0.1.10:83"
-
-[[service]]
-name = "nat-many"
-address = "192.0.2.40:84"
-mode = "nat"
-[service.nat]
-source = ["10.0.0.254"]
-[[service.backend]]
-address = "10.0.1.11:80"
-[[service.backend]]
-address = "10.0.1.12:80"
-
-[[service]]
-name = "empty"
-address = ["192.0.2.40:85", "[2001:db8::40]:85"]
-mode = "dsr"
-
-[[service]]
-name = "shared"
-address = ["192.0.2.20:80", "[2001:db8::20]:80"]
-mode = "tunnel"
-[[service.backend]]
-address = "10.0.1.13:80"
-"#;
+/// Besides those of [`services`]: several backends, chosen in every way; no backend; a VIP that was there before.
+fn more() -> Vec<Service> {
+    vec![
+        service("many", "tunnel", &["192.0.2.40:80", "[2001:db8::40]:80"])
+            .backend("10.0.1.1:80")
+            .backend("[fd00::102]:80")
+            .backend("10.0.1.3:80"),
+        service("moving", "dsr", &["192.0.2.40:81"])
+            .backend("10.0.1.4:81")
+            .backend("10.0.1.5:81")
+            .backend("10.0.1.6:81"),
+        service("moving-udp", "dsr", &["192.0.2.40:81"])
+            .udp()
+            .backend("10.0.1.4:81")
+            .backend("10.0.1.5:81"),
+        service("source", "dsr", &["192.0.2.40:82"])
+            .with("balance = \"source-hash\"")
+            .backend("10.0.1.7:82")
+            .backend("10.0.1.8:82"),
+        service("turns", "dsr", &["192.0.2.40:83"])
+            .with("balance = \"round-robin\"")
+            .backend("10.0.1.9:83")
+            .backend("10.0.1.10:83"),
+        service("turns-udp", "dsr", &["192.0.2.40:83"])
+            .udp()
+            .with("balance = \"round-robin\"")
+            .backend("10.0.1.9:83")
+            .backend("10.0.1.10:83"),
+        service("nat-many", "nat", &["192.0.2.40:84"])
+            .table("nat", "source = [\"10.0.0.254\"]")
+            .backend("10.0.1.11:80")
+            .backend("10.0.1.12:80"),
+        service("empty", "dsr", &["192.0.2.40:85", "[2001:db8::40]:85"]),
+        service("shared", "tunnel", &["192.0.2.20:80", "[2001:db8::20]:80"]).backend("10.0.1.13:80"),
+    ]
+}
 
 struct Tables<'a>(&'a Kernel);
 
@@ -155,7 +100,7 @@ fn targets() -> Targets {
 /// The node and its model, with the same slots in motion.
 async fn world(random: &mut Random) -> (Rig, Model) {
     let kernel = Kernel::private(SEED).unwrap();
-    let config = config(&format!("{TOML}{MORE}"));
+    let config = config(&toml::file(services().into_iter().chain(more())));
     let mut rig = rig_of(kernel, config, &["192.0.2.20", "2001:db8::20"]).await;
     let kernel = rig.dataplane_mut();
     let key = |vip: &str, protocol| ServiceKey::service(vip.parse().unwrap(), protocol);

@@ -10,6 +10,7 @@ use std::time::Instant;
 use lb_tests::download::Download;
 use lb_tests::gate::{self, Gate};
 use lb_tests::segment::{Segment, v4};
+use lb_tests::toml::{Service, service};
 use lb_user::api::types::{AdminState, BackendPatch, BackendStatus, Status, Verdict};
 use lb_user::model::Protocol;
 use lb_user::model::status::FlowQuery;
@@ -31,24 +32,21 @@ const MANY: u8 = 24;
 /// Both services, with so many backends each. The ids of a third lie behind those of the first, which cannot grow where
 /// it is.
 fn services(nat: u8, dsr: u8) -> String {
-    let mut text = String::new();
-    for (name, mode, vip, count) in [
+    let all = [
         ("nat", "nat", NAT, nat),
         ("behind", "dsr", BEHIND, 1),
         ("dsr", "dsr", DSR, dsr),
-    ] {
-        text += &format!(
-            "[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nmode = \"{mode}\"\ntable-size = 1024\n\
-             [service.health]\nkind = \"none\"\n"
-        );
-        for number in 1..=count {
-            text += &format!(
-                "[[service.backend]]\nname = \"web{number}\"\naddress = \"{}:8080\"\n",
-                v4(10 + number)
-            );
-        }
-    }
-    text
+    ];
+    let services = all.map(|(name, mode, vip, count)| {
+        let service = service(name, mode, &[vip]).with("table-size = 1024").unprobed();
+        (1..=count).fold(service, |service, number| {
+            service.backend_with(
+                SocketAddr::new(v4(10 + number), 8080),
+                format_args!("name = \"web{number}\""),
+            )
+        })
+    });
+    services.iter().map(Service::to_string).collect()
 }
 
 /// Ports of the client that no other connection gets. Two programs cannot have the same one.

@@ -12,6 +12,7 @@ use lb_tests::gate::{self, Gate};
 use lb_tests::netns::TestNamespace;
 use lb_tests::node::DEADLINE;
 use lb_tests::segment::{Segment, v4, v6};
+use lb_tests::toml;
 use lb_user::api::types::Status;
 use nix::libc;
 
@@ -30,14 +31,9 @@ const LONG: usize = 5000;
 fn services() -> String {
     let mut text = String::new();
     let mut service = |name: &str, mode: &str, vips: &[IpAddr], port: u16, backends: &dyn Fn(u8) -> SocketAddr| {
-        let vips: Vec<_> = vips.iter().map(|&vip| SocketAddr::new(vip, port).to_string()).collect();
-        text += &format!(
-            "[[service]]\nname = \"{name}\"\naddress = {vips:?}\nprotocol = \"udp\"\nmode = \"{mode}\"\n\
-             table-size = 1024\n[service.health]\nkind = \"none\"\n"
-        );
-        for number in 11..11 + BACKENDS {
-            text += &format!("[[service.backend]]\naddress = \"{}\"\n", backends(number));
-        }
+        let vips: Vec<_> = vips.iter().map(|&vip| SocketAddr::new(vip, port)).collect();
+        let service = toml::service(name, mode, &vips).udp().with("table-size = 1024");
+        text += &service.backends((11..11 + BACKENDS).map(backends)).to_string();
     };
     service("dsr", "dsr", &VIPS, DSR, &|n| SocketAddr::new(v4(n), DSR));
     service("tunnel", "tunnel", &VIPS, TUNNEL, &|n| SocketAddr::new(v4(n), TUNNEL));

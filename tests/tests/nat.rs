@@ -13,55 +13,21 @@ use lb_tests::gate::{self, Gate};
 use lb_tests::nat::{DROP, Flow, Node, PASS, TX};
 use lb_tests::packet::{self, ACK, FIN, RST, SYN};
 use lb_tests::rig::{CLIENT, NODE, mac_of, own_address};
+use lb_tests::toml::{self, service};
 use lb_user::model::Protocol;
 
 /// One backend for each service, at another port than the VIP's.
-const TOML: &str = r#"
-[node]
-name = "lb1"
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-address = "192.0.2.10:80"
-mode = "nat"
-[[service.backend]]
-address = "10.0.0.1:8080"
-
-[[service]]
-name = "web6"
-address = "[2001:db8::10]:80"
-mode = "nat"
-[[service.backend]]
-address = "[fd00::1]:8080"
-
-[[service]]
-name = "dns"
-address = "192.0.2.10:53"
-protocol = "udp"
-mode = "nat"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.2:5353"
-
-[[service]]
-name = "dns6"
-address = "[2001:db8::10]:53"
-protocol = "udp"
-mode = "nat"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "[fd00::2]:5353"
-
-[[service]]
-name = "direct"
-address = "192.0.2.10:81"
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.3:81"
-"#;
+fn services() -> String {
+    toml::file([
+        service("web", "nat", &["192.0.2.10:80"]).backend("10.0.0.1:8080"),
+        service("web6", "nat", &["[2001:db8::10]:80"]).backend("[fd00::1]:8080"),
+        service("dns", "nat", &["192.0.2.10:53"]).udp().backend("10.0.0.2:5353"),
+        service("dns6", "nat", &["[2001:db8::10]:53"])
+            .udp()
+            .backend("[fd00::2]:5353"),
+        service("direct", "dsr", &["192.0.2.10:81"]).backend("10.0.0.3:81"),
+    ])
+}
 
 /// Another node's MAC.
 const OTHER: Mac = Mac([2, 0, 0, 0, 0, 0xee]);
@@ -137,7 +103,7 @@ async fn both_directions_are_rewritten_and_counted() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in everything() {
         let flow = (case.flow)();
         let mut expected = Counters::default();
@@ -170,7 +136,7 @@ async fn flows_get_ports_of_their_own_and_meet_their_own_clients() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in everything() {
         let flows: Vec<_> = (0..300).map(|i| (case.flow)().from_port(1024 + i)).collect();
         let there: Vec<_> = flows.iter().map(|&flow| node.forwards(flow, SYN, b"x")).collect();
@@ -190,7 +156,7 @@ async fn what_is_of_no_flow_is_the_kernels() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in TCP {
         let flow = (case.flow)();
         for flags in [ACK, FIN | ACK, RST, RST | ACK, SYN | ACK, 0, 0x3f] {
@@ -244,7 +210,7 @@ async fn answers_are_for_this_node_and_sound() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in everything() {
         let flow = (case.flow)();
         let there = node.forwards(flow, SYN, b"");
@@ -278,7 +244,7 @@ async fn malformed_packets_are_dropped_and_leave_nothing() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in everything() {
         let flow = (case.flow)();
         let (sound, l4) = (flow.frame(CLIENT, SYN, b"data"), header(flow));
@@ -314,7 +280,7 @@ async fn icmp_and_dsr_are_as_without_nat() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in TCP {
         let flow = (case.flow)();
         node.forwards(flow, SYN, b"");
@@ -349,7 +315,7 @@ async fn answers_follow_the_clients_mac() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in everything() {
         let flow = (case.flow)();
         let there = node.forwards(flow, SYN, b"");
@@ -370,7 +336,7 @@ async fn udp_checksums_of_zero() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     for case in UDP {
         let flow = (case.flow)();
         let there = node.forwards(flow, 0, b"open");
@@ -417,7 +383,7 @@ async fn options_and_padding_stay() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     let with_options = |flow: Flow, options: &[u8], flags| {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (flow.source.ip(), flow.destination.ip()) else {
             unreachable!()
@@ -456,7 +422,7 @@ async fn cut_and_mangled_packets_do_no_harm() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut node = Node::new(TOML).await;
+    let mut node = Node::new(&services()).await;
     let mut whole = Vec::new();
     for case in everything() {
         let flow = (case.flow)();

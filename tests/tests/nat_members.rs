@@ -14,35 +14,40 @@ use lb_tests::gate::{self, Gate};
 use lb_tests::nat::{Flow, Node, TX};
 use lb_tests::packet::{self, ACK, RST, SYN};
 use lb_tests::rig::{CLIENT, NODE, config, converge, judge, mac_of, own_address, reconfigure};
+use lb_tests::toml::{self, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::model::{AdminState, Config, Health, NatSource, NextHopState, Service};
 use lb_user::plan::MapOp;
 
-/// A service with backends 10.0.`net`.1 and up, or their like in IPv6.
-fn service(name: &str, vip: &str, backends: impl Iterator<Item = String>) -> String {
-    let backends: String = backends
-        .map(|b| format!("[[service.backend]]\naddress = \"{b}\"\n"))
-        .collect();
-    format!("[[service]]\nname = \"{name}\"\naddress = \"{vip}\"\nmode = \"nat\"\n{backends}")
+/// A service with these backends.
+fn nat(name: &str, vip: &str, backends: impl Iterator<Item = String>) -> toml::Service {
+    service(name, "nat", &[vip]).backends(backends)
 }
 
+/// Backends `10.0.net.1` and up.
 fn v4(net: u8, count: u8) -> impl Iterator<Item = String> {
     (1..=count).map(move |i| format!("10.0.{net}.{i}:8080"))
 }
 
+/// Backends `fd00:net::1` and up.
 fn v6(net: u8, count: u8) -> impl Iterator<Item = String> {
     (1..=count).map(move |i| format!("[fd00:{net}::{i:x}]:8080"))
 }
 
 /// Two services of each family with so many backends.
 fn services(first: u8, second: u8) -> Config {
-    config(&format!(
-        "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{}{}{}{}",
-        service("a", "192.0.2.10:80", v4(1, first)),
-        service("b", "192.0.2.11:80", v4(2, second)),
-        service("a6", "[2001:db8::10]:80", v6(1, first)),
-        service("b6", "[2001:db8::11]:80", v6(2, second)),
-    ))
+    on([1, 2], [first, second])
+}
+
+/// Two services of each family with so many backends in these networks.
+fn on(nets: [u8; 2], counts: [u8; 2]) -> Config {
+    let ([first, second], [a, b]) = (nets, counts);
+    config(&toml::file([
+        nat("a", "192.0.2.10:80", v4(first, a)),
+        nat("b", "192.0.2.11:80", v4(second, b)),
+        nat("a6", "[2001:db8::10]:80", v6(first, a)),
+        nat("b6", "[2001:db8::11]:80", v6(second, b)),
+    ]))
 }
 
 /// Clients of all four.
@@ -292,13 +297,7 @@ async fn flows_take_the_new_way() {
 
 /// Two services, of each family, whose only backend is the same.
 fn shared_backend(source: &NatSource) -> Config {
-    let mut config = config(&format!(
-        "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{}{}{}{}",
-        service("a", "192.0.2.10:80", v4(1, 1)),
-        service("b", "192.0.2.11:80", v4(1, 1)),
-        service("a6", "[2001:db8::10]:80", v6(1, 1)),
-        service("b6", "[2001:db8::11]:80", v6(1, 1)),
-    ));
+    let mut config = on([1, 1], [1, 1]);
     for service in &mut config.services {
         service.nat.source = source.clone();
     }

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 
 use lb_common::addr::Mac;
 use lb_tests::gate::{self, Gate};
-use lb_tests::modes::{How, TOML, Way, inside, mac, reaches, ways};
+use lb_tests::modes::{How, Way, inside, mac, reaches, services, ways};
 use lb_tests::nat::{Flow, Node, TX};
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE};
 use lb_tests::shape::{PROVIDER, VLAN, extension, fragments, tagged, with_extensions, with_options};
+use lb_tests::toml;
 
 /// Errors by version, and whether they are any: type and code.
 const V4: [(u8, u8); 5] = [(3, 1), (3, 3), (3, 4), (11, 0), (12, 0)];
@@ -58,7 +59,7 @@ async fn node() -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    Some(Node::new(TOML).await)
+    Some(Node::new(&toml::file(services())).await)
 }
 
 fn opened(node: &mut Node, way: Way) -> Flow {

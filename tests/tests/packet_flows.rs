@@ -20,30 +20,25 @@ use lb_tests::nat::{DROP, Flow, Node, TX, now};
 use lb_tests::packet::{self, ACK, FIN, RST, SYN};
 use lb_tests::rig::{CLIENT, NODE, SEED, config, mac_of, rig_of};
 use lb_tests::shape::{fragments, tagged};
+use lb_tests::toml;
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::plan::{MapOp, ServiceKey, Table};
 
-fn toml(balance: &str) -> String {
-    let service = |name: &str, port: u16, protocol: &str| {
-        let backend = |i: u16| format!("[[service.backend]]\naddress = \"10.0.0.{i}:{port}\"\n");
-        let backends: String = (1..=3).map(backend).collect();
-        format!(
-            "[[service]]\nname = \"{name}\"\naddress = \"192.0.2.10:{port}\"\nprotocol = \"{protocol}\"\nmode = \"dsr\"\nbalance = \"{balance}\"\n[service.health]\nkind = \"none\"\n{backends}"
-        )
-    };
-    format!(
-        "[node]\ninterfaces = [\"eth0\"]\n{}{}",
-        service("web", 80, "tcp"),
-        service("dns", 53, "udp")
-    )
+fn services(balance: &str) -> String {
+    let web = toml::service("web", "dsr", &["192.0.2.10:80"]).unprobed();
+    let dns = toml::service("dns", "dsr", &["192.0.2.10:53"]).udp();
+    toml::file([(web, 80), (dns, 53)].map(|(service, port)| {
+        let service = service.with(format_args!("balance = \"{balance}\""));
+        service.backends((1..=3).map(|i| format!("10.0.0.{i}:{port}")))
+    }))
 }
 
 async fn node(balance: &str) -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    Some(Node::new(&toml(balance)).await)
+    Some(Node::new(&services(balance)).await)
 }
 
 fn service(node: &mut Node, flow: Flow) -> Decision {
@@ -436,7 +431,7 @@ async fn a_full_table_goes_by_hash() {
     }
     for balance in ["round-robin", "least-connections"] {
         let kernel = Kernel::private_with(SEED, 1024).unwrap();
-        let rig = rig_of(kernel, config(&toml(balance)), &[]).await;
+        let rig = rig_of(kernel, config(&services(balance)), &[]).await;
         let mut node = Node { rig };
         for port in 1..2000 {
             sent(&mut node, &web(port).frame(CLIENT, SYN, b"")).unwrap();

@@ -5,11 +5,12 @@
 
 use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
-use lb_tests::modes::{How, TOML, Way, answers, reaches, ways};
+use lb_tests::modes::{How, Way, answers, reaches, services, ways};
 use lb_tests::nat::{Flow, Node, TX};
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE};
 use lb_tests::shape::{PROVIDER, VLAN, authentication, extension, fragments, tagged, with_extensions, with_options};
+use lb_tests::toml;
 use lb_user::model::Protocol;
 
 /// No tag, one of each kind, both, and two of a kind.
@@ -25,7 +26,7 @@ async fn node() -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    Some(Node::new(TOML).await)
+    Some(Node::new(&toml::file(services())).await)
 }
 
 /// The packets of one shape, in both directions where the node sees both.

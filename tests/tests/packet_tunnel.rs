@@ -7,11 +7,12 @@ use std::net::IpAddr;
 
 use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
-use lb_tests::modes::{How, TOML, Way, inside, mac, reaches, ways};
+use lb_tests::modes::{How, Way, inside, mac, reaches, services, ways};
 use lb_tests::nat::{DROP, Node, PASS, TX};
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE};
 use lb_tests::shape::{PROVIDER, VLAN, fragments, tagged, with_options};
+use lb_tests::toml;
 use lb_user::dataplane::Dataplane as _;
 
 const TAGS: [&[(u16, u16)]; 4] = [&[], &[(VLAN, 5)], &[(PROVIDER, 7)], &[(PROVIDER, 7), (VLAN, 0x2005)]];
@@ -20,7 +21,7 @@ async fn node() -> Option<Node> {
     if gate::root() == Gate::Skip {
         return None;
     }
-    Some(Node::new(TOML).await)
+    Some(Node::new(&toml::file(services())).await)
 }
 
 fn tunnels() -> impl Iterator<Item = Way> {

@@ -15,6 +15,7 @@ use lb_tests::nat;
 use lb_tests::netns::TestNamespace;
 use lb_tests::packet::{self, ACK, SYN};
 use lb_tests::rig::{CLIENT, NODE, Rig, mac_of, rig};
+use lb_tests::toml::{self, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::model::Protocol;
 use lb_user::model::status::{Explanation, FlowQuery};
@@ -26,40 +27,16 @@ const PASS: u32 = 2;
 const TX: u32 = 3;
 
 /// One service per VIP kind and family, one backend each, so that every packet's fate is known.
-const TOML: &str = r#"
-[node]
-name = "lb1"
-interfaces = ["eth0"]
-
-[[service]]
-name = "web"
-address = ["192.0.2.10:80", "[2001:db8::10]:80"]
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.1:80"
-
-[[service]]
-name = "dns"
-address = ["192.0.2.10:53", "[2001:db8::10]:53"]
-protocol = "udp"
-mode = "dsr"
-[service.health]
-kind = "none"
-[[service.backend]]
-address = "10.0.0.2:53"
-
-[[service]]
-name = "empty"
-address = ["192.0.2.10:81", "[2001:db8::10]:81"]
-mode = "dsr"
-
-[[service]]
-name = "shared"
-address = ["192.0.2.20:80", "[2001:db8::20]:80"]
-mode = "dsr"
-[[service.backend]]
-address = "10.0.0.3:80"
-"#;
+fn services() -> String {
+    toml::file([
+        service("web", "dsr", &["192.0.2.10:80", "[2001:db8::10]:80"]).backend("10.0.0.1:80"),
+        service("dns", "dsr", &["192.0.2.10:53", "[2001:db8::10]:53"])
+            .udp()
+            .backend("10.0.0.2:53"),
+        service("empty", "dsr", &["192.0.2.10:81", "[2001:db8::10]:81"]),
+        service("shared", "dsr", &["192.0.2.20:80", "[2001:db8::20]:80"]).backend("10.0.0.3:80"),
+    ])
+}
 
 /// The addresses that were on the node before Fulcrum came.
 const HAD: [&str; 2] = ["192.0.2.20", "2001:db8::20"];
@@ -434,7 +411,7 @@ async fn every_packet_has_its_fate() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut rig = rig(TOML, &HAD).await;
+    let mut rig = rig(&services(), &HAD).await;
     let cases: Vec<Case> = FAMILIES
         .into_iter()
         .flat_map(both_families)
@@ -482,7 +459,7 @@ async fn maps_that_do_not_fit_together_drop() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut rig = rig(TOML, &HAD).await;
+    let mut rig = rig(&services(), &HAD).await;
     let installed = rig.dataplane_mut().installed().unwrap();
     let (&id, &member) = installed
         .members
@@ -534,7 +511,7 @@ fn backends_elsewhere_are_reached_by_redirect() {
         let net = Net::inside(&node).unwrap();
         net.add_veth("eth1", "eth1", &outside).await.unwrap();
         let (eth1, own) = (net.index("eth1").await.unwrap(), Mac([2, 0, 0, 0, 1, 1]));
-        let mut rig = rig(TOML, &HAD).await;
+        let mut rig = rig(&services(), &HAD).await;
         rig.dataplane_mut().set_nic(eth1, own).unwrap();
         let installed = rig.dataplane_mut().installed().unwrap();
         for (&id, &member) in &installed.members {
@@ -587,7 +564,7 @@ async fn cut_and_mangled_packets_do_no_harm() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut rig = rig(TOML, &HAD).await;
+    let mut rig = rig(&services(), &HAD).await;
     let whole: Vec<Vec<u8>> = FAMILIES
         .into_iter()
         .flat_map(both_families)
