@@ -128,8 +128,9 @@ macro_rules! element {
                 options(pure, nomem, nostack, preserves_flags)
             );
         }
+        let first = first!($direct, $element, $count);
         // SAFETY: inside the array.
-        (index < $count).then(|| unsafe { first!($direct, $element, $count).add(at as usize) })
+        (index < $count).then(|| unsafe { first.add(at as usize) })
     }};
 }
 
@@ -190,6 +191,7 @@ impl Tables for Maps {
 /// The word of features.
 #[inline(always)]
 pub(crate) fn features() -> u64 {
+    let features = first!(Features, u64, 1);
     // SAFETY: a word in the map.
-    read_once(unsafe { &*first!(Features, u64, 1) })
+    read_once(unsafe { &*features })
 }

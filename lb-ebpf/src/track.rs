@@ -53,8 +53,9 @@ pub(crate) fn member(key: NatKey, service: Decision, hash: u64, segment: Segment
 fn known(seen: &Seen, service: Decision, segment: Segment) -> Option<MemberIndex> {
     let entry = TRACKED.get_ptr_mut(&seen.key)?;
     // SAFETY: the entry lies in a map, its word aligned.
+    let word = read_once(unsafe { &(*entry).word });
     let entry = Entry {
-        word: read_once(unsafe { &(*entry).word }),
+        word,
         ..Entry::default()
     };
     let old = entry.heard(segment.said(), now()) == entry.word && !(segment.opens() && entry.is_closing());
