@@ -3,7 +3,7 @@
 //! A program of its own takes the place of the balancer's entry point while somebody looks, and does the same with every
 //! packet. So tracing that is off costs nothing: there is nothing that could be on.
 
-use crate::addr::Ipv6Be;
+use crate::decap::Sources;
 use crate::id::MemberId;
 use crate::ring::Slot;
 use crate::service::Decision;
@@ -22,10 +22,8 @@ pub const WINDOW_LOG2: u32 = 26;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Where they come from, in the bits of [`Self::mask`]; IPv4 mapped into IPv6.
-    pub source: Ipv6Be,
-    /// Which bits of the source count.
-    pub mask: Ipv6Be,
+    /// Where they come from.
+    pub sources: Sources,
     /// Drop reasons, a bit for each code; 0 for all packets, dropped or not.
     pub reasons: u64,
     /// First member of the service, or 0 for all services.
@@ -44,15 +42,6 @@ impl Wanted {
     pub const fn budget(rate: u32) -> u32 {
         let budget = ((rate as u64) << WINDOW_LOG2) / 1_000_000_000;
         if budget == 0 { 1 } else { budget as u32 }
-    }
-
-    /// May packets from this address be wanted?
-    #[inline(always)]
-    #[must_use]
-    pub const fn takes_source(&self, source: Ipv6Be) -> bool {
-        let Ipv6Be(address) = source;
-        let (Ipv6Be(prefix), Ipv6Be(mask)) = (self.source, self.mask);
-        (address[0] ^ prefix[0]) & mask[0] == 0 && (address[1] ^ prefix[1]) & mask[1] == 0
     }
 
     /// Is this what is wanted, but for its source?
@@ -153,8 +142,7 @@ mod tests {
 
     fn all() -> Wanted {
         Wanted {
-            source: Ipv6Be([0; 2]),
-            mask: Ipv6Be([0; 2]),
+            sources: Sources::ALL,
             reasons: 0,
             member_base: 0,
             members: 0,
@@ -210,18 +198,6 @@ mod tests {
         };
         assert!(reason.takes(&dropped(DropReason::NoBackend)) && !reason.takes(&dropped(DropReason::TooBig)));
         assert!(!reason.takes(&of(16)) && all().takes(&dropped(DropReason::TooBig)));
-    }
-
-    #[test]
-    fn a_source_counts_in_the_bits_of_the_mask() {
-        let wanted = Wanted {
-            source: Ipv6Be([1, 6]),
-            mask: Ipv6Be([u64::MAX, 7]),
-            ..all()
-        };
-        assert!(wanted.takes_source(Ipv6Be([1, 6])) && wanted.takes_source(Ipv6Be([1, 14])));
-        assert!(!wanted.takes_source(Ipv6Be([1, 7])) && !wanted.takes_source(Ipv6Be([0, 6])));
-        assert!(all().takes_source(Ipv6Be([3, 3])));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What [`crate::fulcrum_trace`] does with a packet that may be wanted: all that [`crate::full`] does, between two looks.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use lb_common::addr::Ipv6Be;
@@ -18,7 +20,7 @@ use crate::seen::Seen;
 #[inline(always)]
 pub(crate) fn traced(packet: &Packet) -> Option<u32> {
     let wanted = TRACING.get(0)?;
-    if !wanted.takes_source(source(packet)?) {
+    if !wanted.sources.holds(source(packet)?) {
         return None;
     }
     // SAFETY: this CPU's elements, which nobody else writes.
@@ -77,11 +79,27 @@ fn source(packet: &Packet) -> Option<Ipv6Be> {
 /// Copies as much of the frame as is shown.
 #[inline(always)]
 fn capture(packet: &Packet, sample: &mut Sample) -> Option<()> {
-    sample.bytes = packet.whole() as u32;
-    let length = sample.bytes.min(CAPTURED as u32);
-    if length == 0 {
+    let whole = packet.whole() as u64;
+    let mut length = if whole > CAPTURED as u64 {
+        CAPTURED as u64
+    } else {
+        whole
+    };
+    // LLVM compares another register than the one that is handed over, of which the verifier then knows no bound.
+    // SAFETY: the instruction has no effect but its result.
+    unsafe {
+        asm!(
+            "{length} &= {mask}",
+            length = inout(reg) length,
+            mask = const 2 * CAPTURED - 1,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    if length == 0 || length > CAPTURED as u64 {
         return None;
     }
+    let length = length as u32;
+    sample.bytes = whole as u32;
     sample.captured = length;
     // SAFETY: the kernel's own context, and a buffer that is as long.
     let copied = unsafe { bpf_xdp_load_bytes(packet.ctx(), 0, sample.frame.as_mut_ptr().cast(), length) };
