@@ -26,9 +26,9 @@ pub struct Wanted {
     pub sources: Sources,
     /// Drop reasons, a bit for each code; 0 for all packets, dropped or not.
     pub reasons: u64,
-    /// First member of the service, or 0 for all services.
+    /// The service's member base.
     pub member_base: u32,
-    /// Members from there on.
+    /// Ids from there on that its members may have; 0 for all services.
     pub members: u32,
     /// Most samples in one window of 2^[`WINDOW_LOG2`] ns, on each CPU.
     pub budget: u32,
@@ -54,11 +54,12 @@ impl Wanted {
         if self.reasons != 0 && (sample.reason == 0 || self.reasons >> (sample.reason & 63) & 1 == 0) {
             return false;
         }
-        if self.member_base == 0 && self.members == 0 {
+        if self.members == 0 {
             return true;
         }
         let of_service = sample.service.is_service() && sample.service.member_base() == self.member_base;
-        of_service || sample.member.0.wrapping_sub(self.member_base) < self.members
+        let has_member = sample.member.0 != MemberId::NONE.0;
+        of_service || has_member && sample.member.0.wrapping_sub(self.member_base) < self.members
     }
 }
 
@@ -188,6 +189,11 @@ mod tests {
             ..sample()
         };
         assert!(service.takes(&answer(17)) && !service.takes(&answer(32)) && !service.takes(&answer(3)));
+        let first = Wanted {
+            member_base: 0,
+            ..service
+        };
+        assert!(first.takes(&of(0)) && first.takes(&answer(3)) && !first.takes(&of(16)));
         let reason = Wanted {
             reasons: 1 << DropReason::NoBackend as u32,
             ..all()
