@@ -97,11 +97,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Of no concern to the balancer.
+    /// Of no concern to the balancer: for no VIP, and of no flow that it translates.
     #[inline(always)]
     #[must_use]
     pub const fn is_foreign(&self) -> bool {
-        !self.service.exists() && self.member.0 == 0 && self.reason == 0
+        let concerns = self.service.is_service() || self.service.is_vip();
+        !concerns && self.member.0 == MemberId::NONE.0 && self.reason == 0
     }
 
     /// Why it was dropped, if it was.
@@ -174,6 +175,8 @@ mod tests {
     fn what_is_wanted_passes_every_part() {
         let foreign = sample();
         assert!(!all().takes(&foreign) && Wanted { foreign: 1, ..all() }.takes(&foreign));
+        let to = |service| Sample { service, ..sample() };
+        assert!(all().takes(&to(Decision::address(0))) && !all().takes(&to(Decision::NONE.with_source())));
         let of = |base| Sample {
             service: Decision::service(Mode::Dsr, Choice::Tuple, 1, 6, base),
             ..sample()
