@@ -42,7 +42,7 @@ fn entry(line: &str, wanted: &str) -> Option<SocketAddr> {
 
 /// Words of 32 bits in the machine's order, whose bytes are in the network's.
 fn address(hex: &str) -> Option<IpAddr> {
-    if !hex.is_ascii() {
+    if !hex.is_ascii() || !hex.len().is_multiple_of(8) {
         return None;
     }
     let words = hex.as_bytes().chunks(8).map(|word| {

@@ -128,15 +128,15 @@ fn nothing_is_wrong_where_all_is_well() {
 fn what_is_wrong_with_the_node() {
     use Level::{Failure, Note, Warning};
     finds(Failure, "kernel", "5.15.0-generic lacks", |f| {
-        f.release = "5.15.0-generic".to_owned()
+        f.release = "5.15.0-generic".to_owned();
     });
     finds(Warning, "kernel", "never tried", |f| f.release = "5.19.1".to_owned());
     finds(Warning, "clock", "chrony", |f| f.synchronized = Some(false));
     finds(Note, "privileges", "missing CAP_BPF", |f| {
-        f.privileges = Some("missing CAP_BPF".to_owned())
+        f.privileges = Some("missing CAP_BPF".to_owned());
     });
     finds(Failure, "eth1", "no interface of this name", |f| {
-        f.interfaces[1].1 = None
+        f.interfaces[1].1 = None;
     });
     finds(Failure, "eth1", "no Ethernet", |f| eth1(f).link.mac = None);
     finds(Failure, "eth1", "ip link set eth1 up", |f| eth1(f).link.up = false);
@@ -144,10 +144,10 @@ fn what_is_wrong_with_the_node() {
     finds(Warning, "eth1", "ethtool -K eth1 lro off", |f| eth1(f).lro = true);
     finds(Warning, "eth1", "a bridge or a bond", |f| eth1(f).link.master = Some(9));
     finds(Warning, "eth1", "net.ipv4.conf.eth1.rp_filter=2", |f| {
-        eth1(f).rp_filter = Some(1)
+        eth1(f).rp_filter = Some(1);
     });
     finds(Warning, "eth1", "leaves 1460 bytes to packets in tunnels", |f| {
-        eth1(f).link.mtu = 1500
+        eth1(f).link.mtu = 1500;
     });
     finds(Failure, "daemon", "no daemon answers", |f| {
         f.daemon = Err("no daemon answers".to_owned());
@@ -172,7 +172,7 @@ fn programs_beside_it_are_named() {
     };
     for address in ["0.0.0.0:80", "[::]:80", "192.0.2.10:80", "[2001:db8::10]:80"] {
         finds(Level::Note, "web", address, |f| {
-            f.listeners.push(listens(address, Protocol::Tcp))
+            f.listeners.push(listens(address, Protocol::Tcp));
         });
     }
     let mut others = facts();
@@ -189,22 +189,22 @@ fn what_the_daemon_knows_is_said() {
         facts.daemon.as_mut().unwrap()
     }
     finds(Warning, "eth0", "several times as much", |f| {
-        daemon(f).interfaces[0].mode = XdpMode::Generic
+        daemon(f).interfaces[0].mode = XdpMode::Generic;
     });
     finds(Failure, "daemon", "a map is full", |f| {
-        daemon(f).fault = Some("a map is full".to_owned())
+        daemon(f).fault = Some("a map is full".to_owned());
     });
     finds(Warning, "daemon", "in force: error: x /", |f| {
-        daemon(f).refused_reload = Some("error: x\n --> y".to_owned())
+        daemon(f).refused_reload = Some("error: x\n --> y".to_owned());
     });
     finds(Warning, "daemon", "state-dir", |f| {
-        daemon(f).overrides_fault = Some("disk full".to_owned())
+        daemon(f).overrides_fault = Some("disk full".to_owned());
     });
     finds(Warning, "nat_ports", "3 since", |f| {
-        drop(daemon(f).drops.insert("nat_ports".to_owned(), 3))
+        daemon(f).drops.insert("nat_ports".to_owned(), 3);
     });
     finds(Warning, "flows", "2 flows found no room", |f| {
-        daemon(f).flows.tracked.no_room = 2
+        daemon(f).flows.tracked.no_room = 2;
     });
     finds(Warning, "web/web1", "is down: refused", |f| {
         web1(f).health = Health::Down;
@@ -215,7 +215,7 @@ fn what_the_daemon_knows_is_said() {
         web1(f).next_hop_reason = Some("no answer".to_owned());
     });
     finds(Failure, "web", "nobody serves", |f| {
-        daemon(f).services[0].backends.iter_mut().for_each(|b| b.slots = 0)
+        daemon(f).services[0].backends.iter_mut().for_each(|b| b.slots = 0);
     });
     // Whoever is out of service on purpose is no finding.
     let mut drained = facts();
