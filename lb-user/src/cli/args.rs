@@ -60,6 +60,10 @@ pub(super) enum Command {
     /// costs more than showing none is limited by --rate. Without a filter it shows what concerns a VIP. Ends with
     /// --count, --for, or SIGINT; times are UTC.
     Trace(Trace),
+    /// Look for what is wrong with this node and its backends, and say what to do about it
+    ///
+    /// Changes nothing. Exit code 1 when traffic is lost, or would be.
+    Doctor(Doctor),
     /// Take the program off the interfaces, and remove its maps and the VIPs that Fulcrum put on the node
     Detach(Detach),
     /// On a backend of `mode = "tunnel"`: take packets out of the outer ones that the balancer sends
@@ -136,6 +140,16 @@ pub(super) struct Trace {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
+}
+
+/// What is to be looked at.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) file: Config,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -6,6 +6,7 @@ mod check;
 mod command;
 mod decap;
 mod detach;
+mod doctor;
 mod explain;
 mod pcapng;
 mod reload;
@@ -62,6 +63,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Trace(args) => trace::run(&args).await,
+        Command::Doctor(args) => doctor::run(&args).await,
         Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Lab { command } => lab::run(command).await,

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use lb_common::addr::Mac;
 use nix::errno::Errno;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp};
 
 use super::error::{self, Context};
 use super::{Error, Net};
@@ -25,6 +25,8 @@ pub struct Link {
     pub running: bool,
     /// The bridge that it is a port of.
     pub master: Option<u32>,
+    /// Id of an XDP program that is attached.
+    pub xdp: Option<u32>,
 }
 
 impl Net {
@@ -92,11 +94,18 @@ impl From<LinkMessage> for Link {
             up: header.flags.contains(LinkFlags::Up),
             running: header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
             master: None,
+            xdp: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Xdp(attached) => {
+                    link.xdp = attached.iter().find_map(|attribute| match attribute {
+                        LinkXdp::ProgId(id) => Some(*id),
+                        _ => None,
+                    });
+                }
                 LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::Address(bytes) if header.link_layer_type == LinkLayerType::Ether => {
                     link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac);

@@ -132,6 +132,7 @@ mod tests {
             up: true,
             running: true,
             master: None,
+            xdp: None,
         };
         let address = |interface, ip: &str, prefix| Address {
             interface,

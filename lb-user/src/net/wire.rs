@@ -191,6 +191,21 @@ pub fn set_tx_checksum(namespace: &Namespace, interface: &str, on: bool) -> Resu
     })
 }
 
+/// Does an interface merge packets into larger ones before anybody sees them (large receive offload)?
+///
+/// # Errors
+/// When there is no such interface, or it does not say.
+pub fn merges(namespace: &Namespace, interface: &str) -> Result<bool, Error> {
+    let mut value = EthtoolValue {
+        command: ETHTOOL_GFLAGS,
+        data: 0,
+    };
+    let done = namespace.run_inside(|| ethtool(interface, &mut value));
+    done.and_then(|done| Ok(done?))
+        .doing(|| format!("asking for the offloads of {interface}"))?;
+    Ok(value.data & ETH_FLAG_LRO != 0)
+}
+
 /// `struct ethtool_value` of linux/ethtool.h.
 #[repr(C)]
 struct EthtoolValue {
@@ -200,6 +215,8 @@ struct EthtoolValue {
 
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
 const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 
 nix::ioctl_readwrite_bad!(
     /// `ioctl(socket, SIOCETHTOOL, request)`

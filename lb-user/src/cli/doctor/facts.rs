@@ -1,0 +1,75 @@
+//! What is seen of the node. Nothing is changed.
+
+use anyhow::{Context as _, Result};
+use nix::libc;
+use nix::sys::utsname::uname;
+
+use super::listener::{self, Listener};
+use crate::api::Client;
+use crate::api::types::Status;
+use crate::daemon;
+use crate::model::{Config, chain};
+use crate::net::{Link, Net, wire};
+
+/// See the module.
+pub(super) struct Facts {
+    /// As `uname -r` says.
+    pub(super) release: String,
+    /// Why this process may not do what the daemon has to; `None` when it may.
+    pub(super) privileges: Option<String>,
+    /// Does somebody keep the clock? `None` where the kernel does not say.
+    pub(super) synchronized: Option<bool>,
+    /// Those of the file, in its order; `None` for one that is not there.
+    pub(super) interfaces: Vec<(String, Option<Seen>)>,
+    pub(super) listeners: Vec<Listener>,
+    /// What the daemon says, or why it says nothing.
+    pub(super) daemon: Result<Status, String>,
+}
+
+/// An interface.
+pub(super) struct Seen {
+    pub(super) link: Link,
+    /// It merges packets before XDP could see them.
+    pub(super) lro: bool,
+    /// `rp_filter`, the stricter one of its own and that of all.
+    pub(super) rp_filter: Option<u8>,
+}
+
+impl Facts {
+    pub(super) async fn gather(config: &Config) -> Result<Self> {
+        let net = Net::here().context("cannot open a netlink socket")?;
+        let links = net.links().await?;
+        let seen = |name: &String| {
+            let link = links.iter().find(|link| link.name == *name)?.clone();
+            let lro = wire::merges(net.namespace(), name).unwrap_or(false);
+            let rp_filter = rp_filter(name).max(rp_filter("all"));
+            Some(Seen { link, lro, rp_filter })
+        };
+        let interfaces = config.node.interfaces.iter();
+        let interfaces = interfaces.map(|name| (name.clone(), seen(name))).collect();
+        let release = uname().context("cannot tell the kernel's version")?;
+        Ok(Self {
+            release: release.release().to_string_lossy().into_owned(),
+            privileges: daemon::missing_privileges(),
+            synchronized: synchronized(),
+            interfaces,
+            listeners: listener::all(),
+            daemon: Client::new(&config.admin.socket)
+                .status()
+                .await
+                .map_err(|error| chain(&error)),
+        })
+    }
+}
+
+fn rp_filter(interface: &str) -> Option<u8> {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// adjtimex(2), which changes nothing where no mode is set.
+fn synchronized() -> Option<bool> {
+    // SAFETY: all zeros are a request that changes nothing, and the kernel writes into it.
+    let state = unsafe { libc::adjtimex(&mut std::mem::zeroed()) };
+    (state >= 0).then_some(state != libc::TIME_ERROR)
+}

@@ -1,0 +1,231 @@
+use lb_common::addr::Mac;
+
+use super::super::listener::Listener;
+use super::*;
+use crate::model::Protocol;
+use crate::net::Link;
+
+const FILE: &str = r#"
+[node]
+interfaces = ["eth0", "eth1"]
+[[service]]
+name = "web"
+address = ["192.0.2.10:80", "[2001:db8::10]:80"]
+mode = "tunnel"
+[[service.backend]]
+name = "web1"
+address = "10.0.0.6:80"
+[[service.backend]]
+name = "web2"
+address = "[2001:db8::6]:80"
+"#;
+
+fn config() -> Config {
+    crate::config::parse("test.toml", FILE).unwrap().config
+}
+
+/// What a daemon says while all is well.
+fn status() -> Status {
+    let backend = |name: &str, address: &str| {
+        format!(
+            r#"{{"name": "{name}", "address": "{address}", "weight": 1, "weight_in_file": null, "state": "active",
+            "state_in_file": null, "health": "up", "health_reason": "connected", "next_hop": {{"mac": "02:00:00:00:00:06",
+            "interface": "eth0"}}, "next_hop_reason": null, "slots": 8192, "packets": 0, "bytes": 0, "new_flows": 0,
+            "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": 0, "cut_flows": 0, "nat": null}}"#
+        )
+    };
+    let table = r#"{"entries": 0, "capacity": 1024, "written": 0, "no_room": 0}"#;
+    let text = format!(
+        r#"{{"node": "lb1", "version": "1", "interfaces": [{{"name": "eth0", "mode": "native"}}, {{"name": "eth1",
+        "mode": "native"}}], "unattached_interfaces": [], "services": [{{"name": "web", "vips": [], "protocol": "tcp",
+        "mode": "tunnel", "balance": "maglev", "table_size": 16384, "slot_states": {{"stable": 16384, "moving": 0,
+        "settled": 0}}, "backends": [{}, {}]}}], "flows": {{"flows": {table}, "tracked": {table}}}, "drops": {{}},
+        "refused_reload": null, "fault": null, "overrides_fault": null}}"#,
+        backend("web1", "10.0.0.6:80"),
+        backend("web2", "[2001:db8::6]:80")
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn seen(index: u32, name: &str) -> Seen {
+    Seen {
+        link: Link {
+            index,
+            name: name.to_owned(),
+            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+            mtu: 1540,
+            up: true,
+            running: true,
+            master: None,
+            xdp: Some(7),
+        },
+        lro: false,
+        rp_filter: Some(0),
+    }
+}
+
+fn facts() -> Facts {
+    let interfaces = [(2, "eth0"), (3, "eth1")];
+    Facts {
+        release: "6.18.44-lab".to_owned(),
+        privileges: None,
+        synchronized: Some(true),
+        interfaces: interfaces
+            .map(|(index, name)| (name.to_owned(), Some(seen(index, name))))
+            .into(),
+        listeners: Vec::new(),
+        daemon: Ok(status()),
+    }
+}
+
+/// What is neither fine nor known to everybody.
+fn wrong(facts: &Facts) -> Vec<(Level, String, String)> {
+    let findings = all(&config(), facts).into_iter();
+    let wrong = findings.filter(|f| f.level > Level::Fine && f.subject != "tests");
+    wrong
+        .map(|finding| {
+            assert!(
+                !finding.cause.is_empty() && !finding.cause.contains('\n'),
+                "{finding:?}"
+            );
+            (finding.level, finding.subject, finding.cause + " / " + &finding.remedy)
+        })
+        .collect()
+}
+
+/// Changes what is well, and expects one finding.
+#[track_caller]
+fn finds(level: Level, subject: &str, text: &str, change: impl FnOnce(&mut Facts)) {
+    let mut facts = facts();
+    change(&mut facts);
+    let wrong = wrong(&facts);
+    let expected = wrong
+        .iter()
+        .any(|(l, s, t)| (*l, s.as_str()) == (level, subject) && t.contains(text));
+    assert!(expected && wrong.len() == 1, "{level:?} {subject} {text}: {wrong:#?}");
+}
+
+fn eth1(facts: &mut Facts) -> &mut Seen {
+    facts.interfaces[1].1.as_mut().unwrap()
+}
+
+fn web1(facts: &mut Facts) -> &mut BackendStatus {
+    &mut facts.daemon.as_mut().unwrap().services[0].backends[0]
+}
+
+#[test]
+fn nothing_is_wrong_where_all_is_well() {
+    assert_eq!(wrong(&facts()), []);
+    let fine: Vec<_> = all(&config(), &facts())
+        .into_iter()
+        .map(|f| (f.level, f.subject))
+        .collect();
+    let expected = ["kernel", "eth0", "eth1", "web"].map(|subject| (Level::Fine, subject.to_owned()));
+    assert_eq!(fine[..4], expected);
+}
+
+#[test]
+fn what_is_wrong_with_the_node() {
+    use Level::{Failure, Note, Warning};
+    finds(Failure, "kernel", "5.15.0-generic lacks", |f| {
+        f.release = "5.15.0-generic".to_owned();
+    });
+    finds(Warning, "kernel", "never tried", |f| f.release = "5.19.1".to_owned());
+    finds(Warning, "clock", "chrony", |f| f.synchronized = Some(false));
+    finds(Note, "privileges", "missing CAP_BPF", |f| {
+        f.privileges = Some("missing CAP_BPF".to_owned());
+    });
+    finds(Failure, "eth1", "no interface of this name", |f| {
+        f.interfaces[1].1 = None;
+    });
+    finds(Failure, "eth1", "no Ethernet", |f| eth1(f).link.mac = None);
+    finds(Failure, "eth1", "ip link set eth1 up", |f| eth1(f).link.up = false);
+    finds(Failure, "eth1", "no carrier", |f| eth1(f).link.running = false);
+    finds(Warning, "eth1", "ethtool -K eth1 lro off", |f| eth1(f).lro = true);
+    finds(Warning, "eth1", "a bridge or a bond", |f| eth1(f).link.master = Some(9));
+    finds(Warning, "eth1", "net.ipv4.conf.eth1.rp_filter=2", |f| {
+        eth1(f).rp_filter = Some(1);
+    });
+    finds(Warning, "eth1", "leaves 1460 bytes to packets in tunnels", |f| {
+        eth1(f).link.mtu = 1500;
+    });
+    finds(Failure, "daemon", "no daemon answers", |f| {
+        f.daemon = Err("no daemon answers".to_owned());
+        f.interfaces
+            .iter_mut()
+            .for_each(|(_, seen)| seen.as_mut().unwrap().link.xdp = None);
+    });
+    let mut left = facts();
+    left.daemon = Err("no daemon answers".to_owned());
+    assert_eq!(
+        wrong(&left).iter().filter(|(level, ..)| *level == Note).count(),
+        2,
+        "programs that are left"
+    );
+}
+
+#[test]
+fn programs_beside_it_are_named() {
+    let listens = |address: &str, protocol| Listener {
+        protocol,
+        address: address.parse().unwrap(),
+    };
+    for address in ["0.0.0.0:80", "[::]:80", "192.0.2.10:80", "[2001:db8::10]:80"] {
+        finds(Level::Note, "web", address, |f| {
+            f.listeners.push(listens(address, Protocol::Tcp));
+        });
+    }
+    let mut others = facts();
+    others.listeners.push(listens("0.0.0.0:80", Protocol::Udp));
+    others.listeners.push(listens("0.0.0.0:81", Protocol::Tcp));
+    others.listeners.push(listens("127.0.0.1:80", Protocol::Tcp));
+    assert_eq!(wrong(&others), []);
+}
+
+#[test]
+fn what_the_daemon_knows_is_said() {
+    use Level::{Failure, Warning};
+    fn daemon(facts: &mut Facts) -> &mut Status {
+        facts.daemon.as_mut().unwrap()
+    }
+    finds(Warning, "eth0", "several times as much", |f| {
+        daemon(f).interfaces[0].mode = XdpMode::Generic;
+    });
+    finds(Failure, "daemon", "a map is full", |f| {
+        daemon(f).fault = Some("a map is full".to_owned());
+    });
+    finds(Warning, "daemon", "in force: error: x /", |f| {
+        daemon(f).refused_reload = Some("error: x\n --> y".to_owned());
+    });
+    finds(Warning, "daemon", "state-dir", |f| {
+        daemon(f).overrides_fault = Some("disk full".to_owned());
+    });
+    finds(Warning, "nat_ports", "3 since", |f| {
+        daemon(f).drops.insert("nat_ports".to_owned(), 3);
+    });
+    finds(Warning, "flows", "2 flows found no room", |f| {
+        daemon(f).flows.tracked.no_room = 2;
+    });
+    finds(Warning, "web/web1", "is down: refused", |f| {
+        web1(f).health = Health::Down;
+        web1(f).health_reason = "refused".to_owned();
+    });
+    finds(Failure, "web/web1", "no way to 10.0.0.6: no answer", |f| {
+        web1(f).next_hop = None;
+        web1(f).next_hop_reason = Some("no answer".to_owned());
+    });
+    finds(Failure, "web", "nobody serves", |f| {
+        daemon(f).services[0].backends.iter_mut().for_each(|b| b.slots = 0);
+    });
+    // Whoever is out of service on purpose is no finding.
+    let mut drained = facts();
+    web1(&mut drained).state = AdminState::Drain;
+    web1(&mut drained).health = Health::Down;
+    assert_eq!(wrong(&drained), []);
+    for (reason, ..) in DROPS {
+        let known = lb_common::stats::DropReason::ALL
+            .iter()
+            .any(|known| known.label() == reason);
+        assert!(known, "{reason}");
+    }
+}
