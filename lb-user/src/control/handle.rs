@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
-use crate::model::status::{Explanation, FlowQuery, Overridden, Status};
+use crate::model::status::{Explanation, FlowQuery, Overridden, Pulse, Status};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
 /// accepted before.
@@ -12,6 +12,8 @@ use crate::model::status::{Explanation, FlowQuery, Overridden, Status};
 pub enum Request {
     /// The node's state.
     Status(oneshot::Sender<Status>),
+    /// Whether the reconciler works, and how the node is in short.
+    Pulse(oneshot::Sender<Pulse>),
     /// What becomes of a flow.
     Explain(FlowQuery, oneshot::Sender<Explanation>),
     /// The node's fault, once the newest configuration has been put to the maps, and overrides that it ended have been
@@ -100,6 +102,15 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn status(&self) -> Result<Status, Gone> {
         self.ask(Request::Status).await
+    }
+
+    /// How the node is, in short, with every configuration that was accepted before put to the maps. Cheap; what answers
+    /// is the loop that keeps the maps right, so that an answer shows that it turns.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn pulse(&self) -> Result<Pulse, Gone> {
+        self.ask(Request::Pulse).await
     }
 
     /// What the program would do with a packet of this flow.
