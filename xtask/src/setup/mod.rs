@@ -13,10 +13,11 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 4] = [
+const TEST_PROGRAMS: [(&str, &str); 5] = [
     ("curl", "curl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("systemd-analyze", "systemd"),
     ("tshark", "tshark"),
 ];
 
