@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::command::Target;
 use super::decap::Prefix;
+use super::log::LogFormat;
 use crate::lab::args::LabCommand;
 use crate::model;
 
@@ -27,7 +28,7 @@ pub(super) enum Command {
     ///
     /// SIGHUP and a change of the file apply a new configuration; a bad one is refused and the running one stays.
     /// SIGTERM ends the daemon and leaves the program forwarding; `fulcrum detach` takes it off.
-    Run(Config),
+    Run(Run),
     /// Validate a configuration without touching anything
     Check(Config),
     /// Show services, backends and counters of the running daemon
@@ -61,6 +62,12 @@ pub(super) enum Command {
     /// inside, whose VIP it has to hold. No tunnel device is needed, the MTU stays as it is, and everything else passes.
     /// Runs in the foreground; SIGTERM and SIGINT end it, and the program goes with it, however it ends.
     Decap(Decap),
+    /// Write man pages, and completions for bash, zsh and fish, to a folder; what packages contain
+    #[command(hide = true)]
+    Generate {
+        /// Made where there is none
+        folder: PathBuf,
+    },
     /// Build networks of namespaces to try Fulcrum in
     Lab {
         #[command(subcommand)]
@@ -73,6 +80,28 @@ pub(super) struct Config {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) config: Config,
+    #[command(flatten)]
+    pub(super) log: Log,
+}
+
+/// What is logged, to standard error.
+#[derive(ClapArgs, Debug, Default)]
+pub(super) struct Log {
+    /// What a line of the log looks like
+    ///
+    /// Where systemd reads it, each line also has its priority, for `journalctl -p`, and text has no time of its own.
+    #[arg(long = "log-format", value_name = "FORMAT", default_value = "text")]
+    pub(super) format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug [default: what
+    /// FULCRUM_LOG says, else info]
+    #[arg(long = "log-level", value_name = "LEVEL")]
+    pub(super) level: Option<String>,
 }
 
 /// Which daemon to talk to.

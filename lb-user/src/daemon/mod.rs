@@ -39,7 +39,7 @@ use crate::control::merge::{self, Facts};
 use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
-use crate::model::{Config, Interface, MemberKey};
+use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 
 use doors::Doors;
@@ -83,7 +83,7 @@ pub async fn run(path: &Path) -> Result<()> {
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.
             if fresh && let Err(left) = lock.detach() {
-                tracing::warn!(error = &left as &dyn std::error::Error, "something stays behind");
+                tracing::warn!(error = %chain(&left), "something stays behind");
             }
             Err(error)
         }
