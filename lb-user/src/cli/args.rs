@@ -33,6 +33,11 @@ pub(super) enum Command {
     Check(Config),
     /// Show services, backends and counters of the running daemon
     Status(Status),
+    /// Watch services and backends: rates, flows, health and drops, every second; drain and enable backends
+    ///
+    /// Keys: q quits, s sorts, / filters, arrows select, d drains and e enables the selected backend, after a question. Over
+    /// ssh: `ssh -L /tmp/lb1.sock:/run/fulcrum/fulcrum.sock root@lb1`, then `fulcrum top --socket /tmp/lb1.sock`.
+    Top(Top),
     /// Make the running daemon read its file now
     ///
     /// Prints `reloaded` or `nothing has changed`. A bad file is refused with its place (exit code 1), and the running
@@ -122,6 +127,15 @@ pub(super) struct Status {
     /// As JSON (docs/api.md)
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Top {
+    /// Seconds between two looks
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(super) interval: u16,
     #[command(flatten)]
     pub(super) daemon: Daemon,
 }

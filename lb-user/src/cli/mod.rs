@@ -12,6 +12,7 @@ mod log;
 mod reload;
 mod status;
 mod table;
+mod top;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run(args) => daemon::run(&args.config.config).await.map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args.config).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Top(args) => top::run(&args).await,
         Command::Reload(args) => reload::run(&args).await,
         Command::Drain(args) => command::state(&args, AdminState::Drain).await,
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
