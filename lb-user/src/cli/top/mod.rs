@@ -101,8 +101,8 @@ async fn set(client: Client, target: Target, state: AdminState, results: mpsc::S
     };
     let said = match client.patch(&service, &address.to_string(), patch).await {
         Ok(done) => match done.fault.or(done.overrides_fault) {
-            Some(fault) => format!("{service}/{name}: {state}, but {fault}"),
-            None => format!("{service}/{name}: {state}"),
+            Some(fault) => format!("{service}/{name} is set to {state}, but {fault}"),
+            None => format!("{service}/{name} is set to {state}"),
         },
         Err(error) => format!("{service}/{name}: {:#}", anyhow::Error::from(error)),
     };
