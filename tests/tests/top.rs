@@ -29,7 +29,10 @@ struct Terminal {
 impl Terminal {
     fn start(node: &Node) -> Self {
         let program = fulcrum().get_program().to_string_lossy().into_owned();
-        let top = format!("stty rows 24 cols 80; exec '{program}' top --socket '{}'", node.path("socket").display());
+        let top = format!(
+            "stty rows 24 cols 80; exec '{program}' top --socket '{}'",
+            node.path("socket").display()
+        );
         let mut script = Command::new("script")
             .args(["--quiet", "--return", "--command", &top, "/dev/null"])
             .env("SHELL", "/bin/sh")

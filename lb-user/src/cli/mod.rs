@@ -9,10 +9,12 @@ mod detach;
 mod explain;
 mod generate;
 mod log;
+mod pcapng;
 mod reload;
 mod status;
 mod table;
 mod top;
+mod trace;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -67,6 +69,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
+        Command::Trace(args) => trace::run(&args).await,
         Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Generate { folder } => generate::run(&folder),

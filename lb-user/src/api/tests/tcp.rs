@@ -21,7 +21,12 @@ impl Port {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
-                    Request::Settle(_) | Request::Pulse(_) | Request::Override { .. } => {
+                    Request::Traced(_, reply) => reply.send(None).is_ok(),
+                    Request::Settle(_)
+                    | Request::Pulse(_)
+                    | Request::Override { .. }
+                    | Request::Trace(..)
+                    | Request::EndTrace(..) => {
                         unreachable!("not to be had over TCP")
                     }
                 };

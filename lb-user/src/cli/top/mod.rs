@@ -37,7 +37,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let (keys, mut pressed) = mpsc::channel(QUEUE);
     std::thread::spawn(move || read(&keys));
     let (answers, mut answered) = mpsc::channel(1);
-    tokio::spawn(ask(client.clone(), Duration::from_secs(args.interval.into()), answers));
+    tokio::spawn(ask(client.clone(), args.interval, answers));
     let (results, mut done) = mpsc::channel(QUEUE);
 
     let start = Instant::now();
