@@ -116,6 +116,8 @@ fn archive(root: &Path, folder: &Path, time: &str) -> Result<PathBuf> {
         "packaging/fulcrum.service",
         "packaging/fulcrum.toml",
         "docs/example.toml",
+        "docs/configuration.md",
+        "docs/operations.md",
         "README.md",
         "CHANGELOG.md",
         "LICENSE-MIT",

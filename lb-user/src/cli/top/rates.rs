@@ -75,10 +75,9 @@ impl Between {
 }
 
 fn backends(status: &Status) -> impl Iterator<Item = (Key, &BackendStatus)> {
-    let of = |service: &'_ crate::api::types::ServiceStatus| service.name.clone();
-    status.services.iter().flat_map(move |service| {
-        let name = of(service);
-        service.backends.iter().map(move |b| ((name.clone(), b.address), b))
+    status.services.iter().flat_map(|service| {
+        let key = |backend: &BackendStatus| (service.name.clone(), backend.address);
+        service.backends.iter().map(move |backend| (key(backend), backend))
     })
 }
 

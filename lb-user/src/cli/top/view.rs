@@ -130,32 +130,19 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
                 down => format!("{down} of {} DOWN", service.backends.len()),
             };
             let addresses = service.vips.iter().map(|vip| vip.address.to_string());
-            let what = format!("{} {}", service.mode, service.balance);
             let addresses = addresses.collect::<Vec<_>>().join(" ");
-            let cells = cells(
-                &service.name,
-                health,
-                String::new(),
-                *rates,
-                *flows,
-                wide,
-                addresses,
-                what,
-            );
+            let more = wide.then(|| [addresses, format!("{} {}", service.mode, service.balance)]);
+            let cells = cells(&service.name, health, String::new(), *rates, *flows, more);
             Cells::new(cells).style(HEAD)
         }
         Row::Backend(service, backend, rates) => {
             let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
-            let address = backend.address.to_string();
             let (health, style) = health(backend);
             let name = format!("  {}", backend.name);
-            let reason = backend
-                .next_hop_reason
-                .as_ref()
-                .unwrap_or(&backend.health_reason)
-                .clone();
+            let reason = backend.next_hop_reason.as_ref().unwrap_or(&backend.health_reason);
+            let more = wide.then(|| [backend.address.to_string(), reason.clone()]);
             let share = format!("{share:.1}%");
-            let cells = cells(&name, health, share, *rates, flows(backend), wide, address, reason);
+            let cells = cells(&name, health, share, *rates, flows(backend), more);
             Cells::new(cells).style(if top.lost.is_some() { QUIET } else { style })
         }
     });
@@ -166,23 +153,19 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-#[expect(clippy::too_many_arguments, reason = "a line of a table has as many cells")]
+/// The cells of a row; `more` where there is room for it.
 fn cells(
     name: &str,
     health: String,
     share: String,
     rates: Rates,
     flows: u64,
-    wide: bool,
-    address: String,
-    reason: String,
+    more: Option<[String; 2]>,
 ) -> Vec<Cell<'static>> {
     let numbers = [rates.packets, rates.bits, rates.flows, flows as f64].map(short);
     let mut cells = vec![name.to_owned(), health, share];
     cells.extend(numbers);
-    if wide {
-        cells.extend([address, reason]);
-    }
+    cells.extend(more.into_iter().flatten());
     cells
         .into_iter()
         .enumerate()
