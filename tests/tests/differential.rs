@@ -152,15 +152,15 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
     let mut random = Random::new(seed);
     let (mut rig, mut model) = world(&mut random).await;
     let kernel = rig.dataplane_mut();
-    // What takes the program's place while somebody traces does the same.
-    if seed % 2 == 1 {
-        kernel.trace(Some(&EVERYTHING)).unwrap();
-    }
     let targets = targets();
     let mut fates = [0; 4];
     let mut answers = Vec::new();
     let mut drops = kernel.drops().unwrap();
     for number in 0..packets {
+        if number == packets / 2 {
+            // What takes the program's place while somebody traces does the same.
+            kernel.trace(Some(&EVERYTHING)).unwrap();
+        }
         if number % 256 == 0 {
             answers = model.answers.values().map(|(answer, _)| *answer).collect();
         }
