@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
+use crate::bpf::tools;
 use crate::workspace::{self, cargo};
 use crate::{exec, privilege};
 
@@ -69,6 +70,8 @@ fn build(root: &Path, quick: bool) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let mut flags = vec![format!("--remap-path-prefix={}=fulcrum", root.display())];
+    // Of the standard library, where its sources are installed.
+    flags.push(format!("--remap-path-prefix={}=rust", tools::sysroot()?.display()));
     flags.extend(home.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));
     let mut build = cargo([
         "build",
