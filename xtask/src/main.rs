@@ -2,6 +2,7 @@
 
 mod bench;
 mod bpf;
+mod dist;
 mod ebpf;
 mod exec;
 mod fuzz;
@@ -36,6 +37,7 @@ enum Verb {
     Bench(bench::Args),
     Lint(lint::Args),
     Fuzz(fuzz::Args),
+    Dist(dist::Args),
     Layers(layers::Args),
     Ebpf(ebpf::Args),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Dist(args) => dist::run(&args),
         Verb::Layers(args) => layers::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };

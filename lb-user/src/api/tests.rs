@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{Handle, Request};
-use crate::model::status::{self as model, FlowQuery};
+use crate::model::status::{self as model, FlowQuery, Pulse};
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol};
 
 /// A server with its socket in a folder of its own.
@@ -40,6 +40,7 @@ impl Server {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Pulse(reply) => reply.send(Pulse::default()).is_ok(),
                     Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
                     Request::Traced(id, reply) => reply.send(trace::traced(id)).is_ok(),
                     Request::EndTrace(id, reply) => reply.send(id == trace::ID).is_ok(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::command::Target;
+use super::log::LogFormat;
 use crate::config;
 use crate::lab::args::LabCommand;
 use crate::model::{self, Prefix};
@@ -28,11 +29,16 @@ pub(super) enum Command {
     ///
     /// SIGHUP and a change of the file apply a new configuration; a bad one is refused and the running one stays.
     /// SIGTERM ends the daemon and leaves the program forwarding; `fulcrum detach` takes it off.
-    Run(Config),
+    Run(Run),
     /// Validate a configuration without touching anything
     Check(Config),
     /// Show services, backends and counters of the running daemon
     Status(Status),
+    /// Watch services and backends: rates, flows, health and drops, every second; drain and enable backends
+    ///
+    /// Keys: q quits, s sorts, / filters, arrows select, d drains and e enables the selected backend, after a question. Over
+    /// ssh: `ssh -L /tmp/lb1.sock:/run/fulcrum/fulcrum.sock root@lb1`, then `fulcrum top --socket /tmp/lb1.sock`.
+    Top(Top),
     /// Make the running daemon read its file now
     ///
     /// Prints `reloaded` or `nothing has changed`. A bad file is refused with its place (exit code 1), and the running
@@ -72,6 +78,12 @@ pub(super) enum Command {
     /// inside, whose VIP it has to hold. No tunnel device is needed, the MTU stays as it is, and everything else passes.
     /// Runs in the foreground; SIGTERM and SIGINT end it, and the program goes with it, however it ends.
     Decap(Decap),
+    /// Write man pages, and completions for bash, zsh and fish, to a folder; what packages contain
+    #[command(hide = true)]
+    Generate {
+        /// Made where there is none
+        folder: PathBuf,
+    },
     /// Build networks of namespaces to try Fulcrum in
     Lab {
         #[command(subcommand)]
@@ -84,6 +96,28 @@ pub(super) struct Config {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) config: Config,
+    #[command(flatten)]
+    pub(super) log: Log,
+}
+
+/// What is logged, to standard error.
+#[derive(ClapArgs, Debug, Default)]
+pub(super) struct Log {
+    /// What a line of the log looks like
+    ///
+    /// Where systemd reads it, each line also has its priority, for `journalctl -p`, and text has no time of its own.
+    #[arg(long = "log-format", value_name = "FORMAT", default_value = "text")]
+    pub(super) format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug [default: what
+    /// FULCRUM_LOG says, else info]
+    #[arg(long = "log-level", value_name = "LEVEL")]
+    pub(super) level: Option<String>,
 }
 
 /// Which daemon to talk to.
@@ -150,6 +184,15 @@ pub(super) struct Doctor {
     /// As JSON (docs/api.md)
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Top {
+    /// Time between two looks, as in 1s or 500ms; 100ms at least
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(super) interval: Duration,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -259,4 +302,12 @@ impl From<Mode> for model::XdpMode {
 /// A time as the file writes it.
 fn duration(text: &str) -> Result<Duration, String> {
     config::duration::parse(text).ok_or_else(|| "write a time, as in 500ms, 30s, 5m or 2h".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < Duration::from_millis(100) {
+        return Err("write 100ms or more: each look costs the daemon something".to_owned());
+    }
+    Ok(interval)
 }

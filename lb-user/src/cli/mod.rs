@@ -8,10 +8,13 @@ mod decap;
 mod detach;
 mod doctor;
 mod explain;
+mod generate;
+mod log;
 mod pcapng;
 mod reload;
 mod status;
 mod table;
+mod top;
 mod trace;
 
 use std::io::{self, Write as _};
@@ -19,7 +22,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 use crate::api::types::AdminState;
 use crate::config::ConfigError;
@@ -31,31 +33,37 @@ use args::{Args, Command};
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    log_to_stderr();
+    let log = match &args.command {
+        Command::Run(args) => log::start(&args.log),
+        _ => log::start(&args::Log::default()),
+    };
+    match log.and_then(|()| run(args.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{}", failure(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build();
-    let outcome = match runtime.context("cannot start the runtime") {
-        Ok(runtime) => {
-            let outcome = runtime.block_on(dispatch(args.command));
-            // A thread that waits for a file or a name must not keep the process.
-            runtime.shutdown_background();
-            outcome
-        }
-        Err(error) => Err(error),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("{}", failure(&error));
-        ExitCode::FAILURE
-    })
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(dispatch(command));
+    // A thread that waits for a file or a name must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => daemon::run(&args.config).await.map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => daemon::run(&args.config.config).await.map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args.config).await,
         Command::Status(args) => status::run(&args).await,
+        Command::Top(args) => top::run(&args).await,
         Command::Reload(args) => reload::run(&args).await,
         Command::Drain(args) => command::state(&args, AdminState::Drain).await,
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
@@ -66,6 +74,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
+        Command::Generate { folder } => generate::run(&folder),
         Command::Lab { command } => lab::run(command).await,
     }
 }
@@ -98,16 +107,6 @@ fn print(text: &str) -> Result<()> {
 /// Prints a value as indented JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
-}
-
-/// Logs go to standard error; `FULCRUM_LOG` sets what is logged, such as `debug` or `lb_user::health=debug`.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("FULCRUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_env_filter(filter);
-    subscriber.with_ansi(colors(&io::stderr())).init();
 }
 
 #[cfg(test)]

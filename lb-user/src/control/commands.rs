@@ -13,8 +13,8 @@ use super::names;
 use super::overrides::{Override, Overrides};
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::Overridden;
-use crate::model::{AdminState, Config, MemberKey, chain};
+use crate::model::status::{Overridden, Pulse};
+use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
 
 /// What others follow.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Status(reply) if reply.is_closed() => {}
             Request::Explain(_, reply) if reply.is_closed() => {}
             Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Pulse(reply) => drop(reply.send(self.pulse())),
             Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
             Request::Trace(filter, reply) => drop(reply.send(self.begin_trace(filter))),
             Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
@@ -98,6 +99,27 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             },
         }
         false
+    }
+
+    /// How the node is, in short.
+    fn pulse(&self) -> Pulse {
+        let said = self.said();
+        let services = &self.facts.config.services;
+        let backends = || services.iter().flat_map(|s| s.backends.iter().map(move |b| (s, b)));
+        let is_down = |(service, backend): &(&Service, &Backend)| {
+            let verdict = self.facts.verdict(service, backend);
+            verdict.is_some_and(|verdict| verdict.health == Health::Down)
+        };
+        let unattached = said.interfaces.into_iter().filter(|i| i.attached.is_err());
+        Pulse {
+            services: services.len(),
+            backends: backends().count(),
+            down: backends().filter(is_down).count(),
+            unattached: unattached.map(|i| i.name).collect(),
+            refused: said.reloads.refusal.is_some(),
+            fault: said.fault,
+            settled: said.settled,
+        }
     }
 
     /// Says `change` of a backend: which one that is, and whether it changes anything.

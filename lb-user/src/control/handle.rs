@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
-use crate::model::status::{Explanation, FlowQuery, Overridden, Status};
+use crate::model::status::{Explanation, FlowQuery, Overridden, Pulse, Status};
 use crate::model::trace::{Filter, Traced};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
@@ -14,6 +14,8 @@ use crate::model::trace::{Filter, Traced};
 pub enum Request {
     /// The node's state.
     Status(oneshot::Sender<Status>),
+    /// Whether the reconciler works, and how the node is in short.
+    Pulse(oneshot::Sender<Pulse>),
     /// What becomes of a flow.
     Explain(FlowQuery, oneshot::Sender<Explanation>),
     /// Begins a trace of packets; answered with its number.
@@ -108,6 +110,15 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn status(&self) -> Result<Status, Gone> {
         self.ask(Request::Status).await
+    }
+
+    /// How the node is, in short, with every configuration that was accepted before put to the maps. Cheap; what answers
+    /// is the loop that keeps the maps right, so that an answer shows that it turns.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn pulse(&self) -> Result<Pulse, Gone> {
+        self.ask(Request::Pulse).await
     }
 
     /// What the program would do with a packet of this flow.

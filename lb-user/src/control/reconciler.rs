@@ -596,16 +596,21 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
-    /// The node's state now.
-    pub fn status(&self) -> Status {
-        let said = report::Said {
+    /// What it knows without the maps.
+    pub(super) fn said(&self) -> report::Said {
+        report::Said {
             interfaces: self.interfaces.status(&self.facts.config.node.interfaces),
             reloads: self.reloads.clone(),
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
             started: self.started,
             settled: self.settled,
-        };
+        }
+    }
+
+    /// The node's state now.
+    pub fn status(&self) -> Status {
+        let said = self.said();
         self.view().status(said.clone()).unwrap_or_else(|error| Status {
             node: self.facts.config.node.name.clone(),
             interfaces: said.interfaces,

@@ -6,13 +6,12 @@
 //! that leaves the node with this very reload is still there when it is judged.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
 use crate::config::{ConfigError, Parsed, Subject};
-use crate::model::{Config, NatSource, PortRange, Ports, Service};
+use crate::model::{Config, NatSource, PortRange, Ports, Service, chain};
 use crate::net::{Net, ReservedPorts, ports};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -137,7 +136,7 @@ pub(super) fn reserve(reserved: &mut ReservedPorts, config: &Config) {
         let ranges: BTreeSet<PortRange> = translating(config).map(|(_, range)| range).collect();
         let ranges: Vec<String> = ranges.iter().map(PortRange::to_string).collect();
         tracing::warn!(
-            error = &error as &dyn Error,
+            error = %chain(&error),
             "the ports of nat are not kept from the kernel; let /proc/sys be written, or add {} to \
              net.ipv4.ip_local_reserved_ports",
             ranges.join(",")

@@ -15,6 +15,7 @@
 mod doors;
 mod files;
 mod machine;
+mod notify;
 mod overrides;
 mod privilege;
 mod reload;
@@ -38,10 +39,11 @@ use crate::control::merge::{self, Facts};
 use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
-use crate::model::{Config, Interface, MemberKey};
+use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 
 use doors::Doors;
+use notify::{Manager, Reads};
 use overrides::Store;
 pub use privilege::missing as missing_privileges;
 use reload::Taken;
@@ -81,7 +83,7 @@ pub async fn run(path: &Path) -> Result<()> {
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.
             if fresh && let Err(left) = lock.detach() {
-                tracing::warn!(error = &left as &dyn std::error::Error, "something stays behind");
+                tracing::warn!(error = %chain(&left), "something stays behind");
             }
             Err(error)
         }
@@ -213,10 +215,17 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
     parts.spawn("interfaces", net::watch::run(net, names, interfaces));
+    let manager = Manager::from_environment().map(Arc::new);
+    let (reads, reads_done) = watch::channel(Reads::default());
+    if let Some(manager) = &manager {
+        let told = notify::run(Arc::clone(manager), handle.clone(), reads_done);
+        parts.spawn("service manager", told);
+    }
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
 
     let end = loop {
+        let mut retried = false;
         let (forced, asker) = tokio::select! {
             woken = wakers.next() => match woken {
                 Wake::Stop => break Ok(()),
@@ -224,9 +233,17 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 Wake::File => (false, None),
             },
             Some(asker) = reloads.recv() => (true, Some(asker)),
-            () = tokio::time::sleep(RETRY), if reload.is_pending() => (false, None),
+            () = tokio::time::sleep(RETRY), if reload.is_pending() => {
+                retried = true;
+                (false, None)
+            }
             ended = parts.ended() => break Err(ended),
         };
+        reads.send_modify(|reads| reads.begun += 1);
+        // What is merely tried again is nothing that the manager has asked for.
+        if let Some(manager) = manager.as_ref().filter(|_| !retried) {
+            manager.reloading();
+        }
         let taken = reload.read(forced).await.map(|taken| {
             taken.is_some_and(|Taken { config, changed }| {
                 machine::reserve(&mut reserved, &config);
@@ -241,9 +258,13 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
             known.clone_from(reload.results());
             news
         });
+        reads.send_modify(|reads| reads.ended += 1);
         // Whoever has gone away meanwhile sees it in the status.
         asker.map(|asker| asker.send(taken));
     };
+    if let Some(manager) = &manager {
+        manager.stopping();
+    }
     tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);

@@ -39,6 +39,25 @@ pub struct Status {
     pub overrides_fault: Option<String>,
 }
 
+/// What the reconciler knows without reading a map: for whoever asks often whether it works, and how it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Services of the configuration in force.
+    pub services: usize,
+    /// Their backends.
+    pub backends: usize,
+    /// Of these, those that are found down.
+    pub down: usize,
+    /// Interfaces of `[node]` that the program is not attached to.
+    pub unattached: Vec<String>,
+    /// The file was refused when it was last read.
+    pub refused: bool,
+    /// As [`Status::fault`].
+    pub fault: Option<String>,
+    /// As [`Status::settled`].
+    pub settled: bool,
+}
+
 /// The tables of flows that are not translated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowTables {

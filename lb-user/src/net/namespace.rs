@@ -146,8 +146,12 @@ impl Namespace {
     /// [`Self::run_inside`].
     ///
     /// # Errors
-    /// When CAP_SYS_ADMIN is missing.
+    /// When CAP_SYS_ADMIN is missing, unless the thread is there already: a daemon that stays in its own namespace does
+    /// not need it.
     pub fn enter(&self) -> io::Result<()> {
+        if Self::current()?.id()? == self.id()? {
+            return Ok(());
+        }
         Ok(setns(&self.file, CloneFlags::CLONE_NEWNET)?)
     }
 

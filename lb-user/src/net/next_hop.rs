@@ -193,7 +193,7 @@ impl Resolver {
             self.entered.remove(&key);
             if let Err(error) = self.net.forget(key).await {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %chain(&error),
                     "a neighbour entry stays behind"
                 );
             }
@@ -206,7 +206,7 @@ impl Resolver {
             if ask == Ask::Once
                 && let Err(error) = self.net.resolve(key, Ask::Once).await
             {
-                tracing::debug!(error = &error as &dyn std::error::Error, "cannot renew a neighbour");
+                tracing::debug!(error = %chain(&error), "cannot renew a neighbour");
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::{self, MissedTickBehavior};
 
 use super::address::{Address, host_prefix};
 use super::{Error, Events, Link, Net};
-use crate::model::Interface;
+use crate::model::{Interface, chain};
 
 /// 10 s; bounds how long a change can go unseen whose message was lost.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ pub async fn drive(net: Net, means: Means, names: Vec<String>, out: watch::Sende
             }
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %chain(&error),
                     "cannot look at the interfaces"
                 );
             }

@@ -10,13 +10,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
-use crate::{exec, fuzz, workspace};
+use crate::{dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 4] = [
+const TEST_PROGRAMS: [(&str, &str); 5] = [
     ("curl", "curl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("systemd-analyze", "systemd"),
     ("tshark", "tshark"),
 ];
 
@@ -31,6 +32,9 @@ const LINTERS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
 /// What libFuzzer is built with.
 const COMPILER_PACKAGE: &str = "g++";
+
+/// Where dpkg-shlibdeps comes from.
+const SHLIBDEPS_PACKAGE: &str = "dpkg-dev";
 
 /// Where llvm-objcopy comes from.
 const OBJCOPY_PACKAGE: &str = "llvm-22";
@@ -59,6 +63,8 @@ enum Purpose {
     Vm,
     /// Fuzzing; only when it is asked for
     Fuzz,
+    /// Building packages; only when it is asked for
+    Dist,
 }
 
 impl Purpose {
@@ -70,6 +76,7 @@ impl Purpose {
             Self::Lint => "--for lint",
             Self::Vm => "--for vm",
             Self::Fuzz => "--for fuzz",
+            Self::Dist => "--for dist",
         }
     }
 }
@@ -108,6 +115,7 @@ struct Missing {
     components: Vec<&'static str>,
     bpf_linker: bool,
     cargo_fuzz: bool,
+    cargo_deb: bool,
     packages: Vec<&'static str>,
 }
 
@@ -157,6 +165,12 @@ impl Missing {
                 missing.packages.push(COMPILER_PACKAGE);
             }
         }
+        if purpose == Some(Purpose::Dist) {
+            missing.cargo_deb = !dist::is_installed(root);
+            if exec::find("dpkg-shlibdeps").is_none() {
+                missing.packages.push(SHLIBDEPS_PACKAGE);
+            }
+        }
         Ok(missing)
     }
 
@@ -167,6 +181,7 @@ impl Missing {
             let purpose = match *package {
                 OBJCOPY_PACKAGE => "llvm-objcopy, to strip the XDP program",
                 COMPILER_PACKAGE => "to build libFuzzer",
+                SHLIBDEPS_PACKAGE => "dpkg-shlibdeps, for cargo xtask dist",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
                 package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
                 _ => "for the tests",
@@ -201,7 +216,15 @@ impl Missing {
                 "  {:16} version {}, for cargo xtask fuzz: {}",
                 "cargo-fuzz",
                 fuzz::VERSION,
-                exec::shown(&install_cargo_fuzz(Path::new("")))
+                exec::shown(&install_verb("cargo-fuzz", fuzz::VERSION, Path::new("")))
+            ));
+        }
+        if self.cargo_deb {
+            items.push(format!(
+                "  {:16} version {}, for cargo xtask dist: {}",
+                "cargo-deb",
+                dist::VERSION,
+                exec::shown(&install_verb("cargo-deb", dist::VERSION, Path::new("")))
             ));
         }
         items
@@ -225,7 +248,10 @@ impl Missing {
             exec::run(&mut install_linker(root)).context("bpf-linker")?;
         }
         if self.cargo_fuzz {
-            exec::run(&mut install_cargo_fuzz(root)).context("cargo-fuzz")?;
+            exec::run(&mut install_verb("cargo-fuzz", fuzz::VERSION, root)).context("cargo-fuzz")?;
+        }
+        if self.cargo_deb {
+            exec::run(&mut install_verb("cargo-deb", dist::VERSION, root)).context("cargo-deb")?;
         }
         Ok(())
     }
@@ -249,18 +275,11 @@ fn install_linker(root: &Path) -> Command {
     install
 }
 
-/// Builds cargo-fuzz into the checkout's .tools.
-fn install_cargo_fuzz(root: &Path) -> Command {
+/// Builds a verb of cargo into the checkout's .tools.
+fn install_verb(name: &str, version: &str, root: &Path) -> Command {
     let mut install = Command::new("cargo");
     install
-        .args([
-            "install",
-            "cargo-fuzz",
-            "--version",
-            fuzz::VERSION,
-            "--locked",
-            "--force",
-        ])
+        .args(["install", name, "--version", version, "--locked", "--force"])
         .arg("--root")
         .arg(root.join(".tools"));
     install
@@ -277,14 +296,16 @@ mod tests {
             components: vec!["rust-src", "clippy"],
             bpf_linker: true,
             cargo_fuzz: true,
-            packages: vec!["llvm-22", "llvm-22-dev", "g++", "curl", "busybox-static"],
+            cargo_deb: true,
+            packages: vec!["llvm-22", "llvm-22-dev", "g++", "dpkg-dev", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 10);
+        assert_eq!(items.len(), 12);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
             "to build libFuzzer: apt-get install g++",
+            "for cargo xtask dist: apt-get install dpkg-dev",
             "for the tests: apt-get install curl",
             "for cargo xtask vm: apt-get install busybox-static",
             "such as 1.95, to build the XDP program: rustup toolchain install 1.95",
@@ -292,6 +313,7 @@ mod tests {
             "for cargo xtask lint: rustup component add clippy",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
             "for cargo xtask fuzz: cargo install cargo-fuzz --version",
+            "for cargo xtask dist: cargo install cargo-deb --version",
         ]) {
             assert!(item.contains(how), "{item}\nlacks\n{how}");
         }
@@ -309,11 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn the_fuzzer_is_missing_only_where_it_is_asked_for() {
+    fn fuzzer_and_packager_are_missing_only_where_they_are_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let missing = |purpose| Missing::find(folder.path(), purpose).unwrap();
-        assert!(missing(Some(Purpose::Fuzz)).cargo_fuzz);
-        assert!(!missing(Some(Purpose::Test)).cargo_fuzz && !missing(None).cargo_fuzz);
+        assert!(missing(Some(Purpose::Fuzz)).cargo_fuzz && !missing(Some(Purpose::Fuzz)).cargo_deb);
+        assert!(missing(Some(Purpose::Dist)).cargo_deb && !missing(Some(Purpose::Dist)).cargo_fuzz);
+        for purpose in [Some(Purpose::Test), None] {
+            assert!(!missing(purpose).cargo_fuzz && !missing(purpose).cargo_deb);
+        }
     }
 
     #[test]

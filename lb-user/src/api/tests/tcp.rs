@@ -22,7 +22,11 @@ impl Port {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
                     Request::Traced(_, reply) => reply.send(None).is_ok(),
-                    Request::Settle(_) | Request::Override { .. } | Request::Trace(..) | Request::EndTrace(..) => {
+                    Request::Settle(_)
+                    | Request::Pulse(_)
+                    | Request::Override { .. }
+                    | Request::Trace(..)
+                    | Request::EndTrace(..) => {
                         unreachable!("not to be had over TCP")
                     }
                 };

@@ -141,7 +141,7 @@ impl Drop for Place {
         if let Some(new) = self.new.take().filter(|new| new.exists())
             && let Err(error) = pins::remove_all(&new)
         {
-            tracing::debug!(error = &error as &dyn std::error::Error, "unfinished maps stay behind");
+            tracing::debug!(error = %crate::model::chain(&error), "unfinished maps stay behind");
         }
     }
 }

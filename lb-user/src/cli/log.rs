@@ -1,0 +1,219 @@
+//! How the daemon logs: to standard error, as text or as JSON.
+//!
+//! Where standard error is the journal (systemd.exec(5), `JOURNAL_STREAM`), each line begins with its priority
+//! (sd-daemon(3)), so that `journalctl -p warning` finds what matters, and text has no time of its own.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::ValueEnum;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{self, Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::args::Log;
+
+/// Sets what is logged where `--log-level` does not.
+const VARIABLE: &str = "FULCRUM_LOG";
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Begins to log. A level that cannot be read is an error when it is an argument, and counts as `info` when it is a
+/// variable: commands that have nothing to log shall not fail for it.
+pub(super) fn start(log: &Log) -> Result<()> {
+    let filter = match &log.level {
+        Some(level) => filter(level)?,
+        None => EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    let journal = is_journal();
+    let lines = Format::default().with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let builder = builder.with_ansi(!journal && super::colors(&io::stderr()));
+    match (log.format, journal) {
+        (LogFormat::Text, false) => builder.event_format(lines).init(),
+        (LogFormat::Text, true) => builder.event_format(Prioritised(lines.without_time())).init(),
+        (LogFormat::Json, false) => builder.json().event_format(json(lines)).init(),
+        (LogFormat::Json, true) => builder.json().event_format(Prioritised(json(lines))).init(),
+    }
+    Ok(())
+}
+
+/// What is logged at `levels`. A word of its own has to be a level: it would be taken for a part, and all else be silent.
+fn filter(levels: &str) -> Result<EnvFilter> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let parsed = match levels.split(',').find(|part| !part.contains('=') && !is_level(part)) {
+        Some(word) => Err(anyhow!("there is no level `{word}`")),
+        None => levels.parse().map_err(anyhow::Error::from),
+    };
+    parsed.with_context(|| {
+        format!("--log-level {levels}: write error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug")
+    })
+}
+
+/// Fields beside the message, in one object without others inside.
+fn json(lines: Format) -> Format<format::Json> {
+    lines
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+}
+
+/// Is standard error the journal?
+fn is_journal() -> bool {
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    let variable = std::env::var("JOURNAL_STREAM");
+    matches!((stderr, variable), (Ok(file), Ok(stream)) if names(&stream, file.dev(), file.ino()))
+}
+
+/// Does `stream`, as in `JOURNAL_STREAM`, name this file?
+fn names(stream: &str, device: u64, inode: u64) -> bool {
+    stream == format!("{device}:{inode}")
+}
+
+/// Lines with their priorities first.
+struct Prioritised<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritised<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let priority = priority(*event.metadata().level());
+        // The journal makes an entry of each line.
+        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+    }
+}
+
+/// The number of a level in syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn log() {
+        tracing::info!(services = 2, "running");
+        tracing::error!("refused:\nline 3");
+        tracing::warn!(reason = %"a: b", "tried again");
+    }
+
+    #[test]
+    fn the_journal_gets_priorities_and_no_times() {
+        let lines = Lines::default();
+        let format = Prioritised(Format::default().with_target(false).without_time());
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(lines.clone())
+            .with_ansi(false)
+            .event_format(format)
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let expected = "<6> INFO running services=2\n<3>ERROR refused:\n<3>line 3\n<4> WARN tried again reason=a: b\n";
+        assert_eq!(lines.text(), expected);
+    }
+
+    #[test]
+    fn json_is_one_flat_object_per_line() {
+        let lines = Lines::default();
+        let format = Prioritised(json(Format::default().with_target(false)));
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(lines.clone())
+            .json()
+            .event_format(format)
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let text = lines.text();
+        let objects: Vec<serde_json::Value> = text
+            .lines()
+            .zip(["<6>", "<3>", "<4>"])
+            .map(|(line, priority)| serde_json::from_str(line.strip_prefix(priority).unwrap()).unwrap())
+            .collect();
+        assert_eq!(objects.len(), text.lines().count());
+        assert_eq!(objects[0]["services"], 2);
+        assert_eq!(objects[1]["message"], "refused:\nline 3");
+        assert_eq!(
+            (&objects[2]["level"], &objects[2]["reason"]),
+            (&"WARN".into(), &"a: b".into())
+        );
+        assert!(objects.iter().all(|object| object["timestamp"].is_string()));
+    }
+
+    #[test]
+    fn levels_are_read_and_refused() {
+        for good in ["warn", "info,lb_user::health=debug", "lb_user=trace", "off", "DEBUG"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "info,health", "lb_user=loud"] {
+            let refused = format!("{:#}", filter(bad).unwrap_err());
+            assert!(
+                refused.starts_with(&format!("--log-level {bad}: write error, warn")),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_file() {
+        assert!(names("8:12345", 8, 12345));
+        for other in ["8:12346", "9:12345", "", "8", "8:12345:1"] {
+            assert!(!names(other, 8, 12345), "{other}");
+        }
+    }
+}

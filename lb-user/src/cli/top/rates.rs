@@ -1,0 +1,103 @@
+//! Rates: what two looks at the counters tell of the time between them. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use crate::api::types::{BackendStatus, Status};
+
+/// Per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rates {
+    /// Packets that were forwarded to backends.
+    pub(super) packets: f64,
+    /// Their bits.
+    pub(super) bits: f64,
+    /// TCP: attempts of clients to open a connection. Always 0 for UDP outside of `nat`.
+    pub(super) flows: f64,
+}
+
+impl AddAssign for Rates {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bits += other.bits;
+        self.flows += other.flows;
+    }
+}
+
+/// A backend among all: its service's name and its address.
+pub(super) type Key = (String, SocketAddr);
+
+/// What happened between two looks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Between {
+    pub(super) backends: HashMap<Key, Rates>,
+    /// Packets per second by drop reason.
+    pub(super) drops: BTreeMap<String, f64>,
+    /// Of all backends.
+    pub(super) total: Rates,
+}
+
+impl Between {
+    /// From `old` to `new`, which was seen `elapsed` later. Counters that have begun anew count from 0; those that are new
+    /// have no rate yet.
+    pub(super) fn new(old: &Status, new: &Status, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        let mut between = Self::default();
+        if seconds <= 0.0 {
+            return between;
+        }
+        let rate = |old: u64, new: u64| new.checked_sub(old).unwrap_or(new) as f64 / seconds;
+        let before: HashMap<Key, &BackendStatus> = backends(old).collect();
+        for (key, backend) in backends(new) {
+            let Some(old) = before.get(&key) else { continue };
+            let rates = Rates {
+                packets: rate(old.packets, backend.packets),
+                bits: rate(old.bytes, backend.bytes) * 8.0,
+                flows: rate(old.new_flows, backend.new_flows),
+            };
+            between.total += rates;
+            between.backends.insert(key, rates);
+        }
+        for (reason, &count) in &new.drops {
+            if let Some(&old) = old.drops.get(reason) {
+                between.drops.insert(reason.clone(), rate(old, count));
+            }
+        }
+        between
+    }
+
+    pub(super) fn of(&self, service: &str, backend: SocketAddr) -> Rates {
+        let key = (service.to_owned(), backend);
+        self.backends.get(&key).copied().unwrap_or_default()
+    }
+}
+
+fn backends(status: &Status) -> impl Iterator<Item = (Key, &BackendStatus)> {
+    status.services.iter().flat_map(|service| {
+        let key = |backend: &BackendStatus| (service.name.clone(), backend.address);
+        service.backends.iter().map(move |backend| (key(backend), backend))
+    })
+}
+
+/// A number in at most five characters: `0`, `7.5`, `980`, `12.3k`, `4.5M`.
+pub(super) fn short(number: f64) -> String {
+    if number < 9.95 && number.fract() >= 0.05 {
+        return format!("{number:.1}");
+    }
+    if number < 999.5 {
+        return format!("{number:.0}");
+    }
+    let mut number = number;
+    for unit in ["k", "M", "G", "T", "P"] {
+        number /= 1000.0;
+        if number < 99.95 {
+            return format!("{number:.1}{unit}");
+        }
+        if number < 999.5 {
+            return format!("{number:.0}{unit}");
+        }
+    }
+    "lots".to_owned()
+}

@@ -1,0 +1,228 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::rates::{Between, Rates, short};
+use super::state::{Mode, Sort, Target, Top, Wish};
+use super::view;
+use crate::api::types::{AdminState, Status};
+
+/// A node with two services, after `seconds` of traffic.
+fn status(seconds: u64) -> Status {
+    let backend = |name: &str, last: u8, state: &str, health: &str, packets: u64| {
+        serde_json::json!({
+            "name": name, "address": format!("10.0.0.{last}:80"), "weight": 1, "state": state, "health": health,
+            "health_reason": if health == "down" { "connection refused" } else { "connected in 0.3 ms" },
+            "next_hop": { "mac": "02:00:00:00:00:06", "interface": "eth0" },
+            "slots": if health == "up" { 8192 } else { 0 },
+            "packets": packets * seconds, "bytes": packets * seconds * 1000, "new_flows": packets * seconds / 10,
+            "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": last, "cut_flows": 0,
+        })
+    };
+    let service = |name: &str, last: u8, backends: Vec<serde_json::Value>| {
+        serde_json::json!({
+            "name": name, "vips": [{ "address": format!("192.0.2.{last}:80"), "exclusive": true }], "protocol": "tcp",
+            "mode": "dsr", "balance": "maglev", "table_size": 16384,
+            "slot_states": { "stable": 16384, "moving": 0, "settled": 0 }, "backends": backends,
+        })
+    };
+    let table = serde_json::json!({ "entries": 0, "capacity": 262144, "written": 0, "no_room": 0 });
+    serde_json::from_value(serde_json::json!({
+        "node": "lb1", "version": "0.1.0", "interfaces": [{ "name": "eth0", "mode": "native" }],
+        "unattached_interfaces": [],
+        "services": [
+            service("web", 10, vec![
+                backend("web1", 6, "active", "up", 120),
+                backend("web2", 7, "active", "down", 0),
+                backend("web3", 8, "drain", "up", 1500),
+            ]),
+            service("mail", 20, vec![backend("mx1", 9, "active", "up", 250_000), backend("mx2", 10, "disabled", "unknown", 0)]),
+        ],
+        "flows": { "flows": table, "tracked": table },
+        "drops": { "undeclared": 30 * seconds, "fragment": 2, "checksum": 0 },
+    }))
+    .unwrap()
+}
+
+fn seen(times: std::ops::Range<u64>) -> Top {
+    let mut top = Top::default();
+    for second in times {
+        // It grows, so that the curve does.
+        top.answered(Ok(status(second * second)), Duration::from_secs(second));
+    }
+    top
+}
+
+fn press(top: &mut Top, keys: &str) -> Option<Wish> {
+    let codes = keys.chars().map(|key| match key {
+        '\n' => KeyCode::Enter,
+        '\u{1b}' => KeyCode::Esc,
+        '<' => KeyCode::Backspace,
+        '^' => KeyCode::Up,
+        'v' => KeyCode::Down,
+        key => KeyCode::Char(key),
+    });
+    let mut wish = None;
+    for code in codes {
+        wish = top.key(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+    wish
+}
+
+fn picture(top: &Top, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal
+        .draw(|frame| view::draw(top, "/run/fulcrum/fulcrum.sock", frame))
+        .unwrap();
+    let buffer = terminal.backend().buffer();
+    let lines = (0..height).map(|y| {
+        let line: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        line.trim_end().to_owned() + "\n"
+    });
+    lines.collect()
+}
+
+/// `FULCRUM_BLESS=1` rewrites the files.
+fn check(top: &Top, width: u16, height: u16, file: &str) {
+    let path = format!("{}/src/cli/top/tests/{file}", env!("CARGO_MANIFEST_DIR"));
+    let made = picture(top, width, height);
+    if std::env::var_os("FULCRUM_BLESS").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    assert_eq!(made, std::fs::read_to_string(&path).unwrap());
+}
+
+#[test]
+fn the_usual_terminal_has_room_for_what_matters() {
+    let mut top = seen(1..40);
+    press(&mut top, "vvv");
+    check(&top, 80, 24, "80x24.txt");
+}
+
+#[test]
+fn a_wide_one_shows_addresses_and_reasons() {
+    check(&seen(1..60), 130, 20, "130x20.txt");
+}
+
+#[test]
+fn what_is_wrong_stands_above_the_table() {
+    let mut top = seen(1..3);
+    let mut bad = status(20);
+    bad.fault = Some("map RING is full".to_owned());
+    bad.refused_reload = Some("error: ...".to_owned());
+    top.answered(Ok(bad), Duration::from_secs(4));
+    top.answered(
+        Err("no daemon answers on /run/x.sock".to_owned()),
+        Duration::from_secs(5),
+    );
+    check(&top, 80, 24, "wrong.txt");
+    // It comes back.
+    top.answered(Ok(status(40)), Duration::from_secs(6));
+    let text = picture(&top, 80, 24);
+    assert!(!text.contains("no answer") && !text.contains("fault"), "{text}");
+    let text = picture(&Top::default(), 80, 24);
+    assert!(text.contains("asking /run/fulcrum/fulcrum.sock"), "{text}");
+}
+
+#[test]
+fn every_size_can_be_drawn() {
+    let top = seen(1..5);
+    for (width, height) in [(1, 1), (10, 3), (79, 6), (300, 100)] {
+        picture(&top, width, height);
+        picture(&Top::default(), width, height);
+    }
+}
+
+fn names(top: &Top) -> Vec<String> {
+    let text = picture(top, 80, 24);
+    let lines = text.lines().filter_map(|line| line.split_whitespace().next());
+    let known = |name: &&str| ["web", "mail"].contains(name) || name.starts_with("web") || name.starts_with("mx");
+    lines.filter(known).map(str::to_owned).collect()
+}
+
+#[test]
+fn rows_are_sorted_and_filtered() {
+    let mut top = seen(1..4);
+    let file = ["web", "web1", "web2", "web3", "mail", "mx1", "mx2"];
+    assert_eq!(names(&top), file);
+    press(&mut top, "s");
+    assert_eq!(top.sort, Sort::Packets);
+    assert_eq!(names(&top), ["mail", "mx1", "mx2", "web", "web3", "web1", "web2"]);
+    press(&mut top, "ssss");
+    assert_eq!(top.sort, Sort::Health);
+    assert_eq!(names(&top), ["web", "web2", "web1", "web3", "mail", "mx1", "mx2"]);
+    press(&mut top, "s");
+    assert_eq!(names(&top), file);
+    // By name of a backend, by address, by name of a service.
+    press(&mut top, "/WEB2\n");
+    assert_eq!(names(&top), ["web", "web2"]);
+    press(&mut top, "/<<<<0.9:\n");
+    assert_eq!(names(&top), ["mail", "mx1"]);
+    press(&mut top, "/\u{1b}/mail\n");
+    assert_eq!(names(&top), ["mail", "mx1", "mx2"]);
+    press(&mut top, "\u{1b}");
+    assert_eq!(names(&top), file);
+    // While it is typed, keys are letters.
+    assert_eq!(press(&mut top, "/q"), None);
+    assert_eq!((top.filter.as_str(), &top.mode), ("q", &Mode::Filter));
+}
+
+#[test]
+fn nothing_is_done_without_a_yes() {
+    let mut top = seen(1..3);
+    press(&mut top, "d");
+    assert_eq!(top.mode, Mode::Table, "a service is no backend");
+    assert!(picture(&top, 80, 24).contains("select a backend first"));
+    press(&mut top, "vvd");
+    let web1 = || Target {
+        service: "web".to_owned(),
+        address: SocketAddr::from(([10, 0, 0, 6], 80)),
+        name: "web1".to_owned(),
+    };
+    assert_eq!(top.mode, Mode::Confirm(web1(), AdminState::Drain));
+    assert!(picture(&top, 80, 24).contains("drain web/web1: it gets no new flows. y does it"));
+    assert_eq!(press(&mut top, "n"), None);
+    assert_eq!(top.mode, Mode::Table);
+    assert_eq!(press(&mut top, "dy"), Some(Wish::Set(web1(), AdminState::Drain)));
+    assert_eq!(press(&mut top, "ey"), Some(Wish::Set(web1(), AdminState::Active)));
+    // It stays selected when rows move.
+    press(&mut top, "ssssss");
+    assert_eq!(press(&mut top, "sdy"), Some(Wish::Set(web1(), AdminState::Drain)));
+    assert_eq!(press(&mut top, "q"), Some(Wish::Quit));
+    let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    press(&mut top, "/");
+    assert_eq!(top.key(control_c), Some(Wish::Quit));
+}
+
+#[test]
+fn rates_are_differences() {
+    let (old, new) = (status(10), status(14));
+    let between = Between::new(&old, &new, Duration::from_secs(2));
+    let expected = Rates {
+        packets: 240.0,
+        bits: 240.0 * 8000.0,
+        flows: 24.0,
+    };
+    assert_eq!(between.of("web", SocketAddr::from(([10, 0, 0, 6], 80))), expected);
+    assert_eq!(between.drops["undeclared"], 60.0);
+    assert_eq!(between.total.packets, 2.0 * (120.0 + 1500.0 + 250_000.0));
+    // The maps were made anew meanwhile: counters begin at 0. No time has passed: nothing is known.
+    let between = Between::new(&new, &status(1), Duration::from_secs(1));
+    assert_eq!(between.of("web", SocketAddr::from(([10, 0, 0, 6], 80))).packets, 120.0);
+    assert_eq!(Between::new(&old, &new, Duration::ZERO), Between::default());
+}
+
+#[test]
+fn numbers_are_short() {
+    let shorts = [
+        0.0, 0.04, 7.46, 9.96, 980.4, 999.6, 1234.0, 99_960.0, 4.56e6, 1e17, 1e18,
+    ];
+    let shorts = shorts.map(short);
+    let expected = [
+        "0", "0", "7.5", "10", "980", "1.0k", "1.2k", "100k", "4.6M", "100P", "lots",
+    ];
+    assert_eq!(shorts, expected);
+}
