@@ -7,14 +7,15 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
-use super::types::{Explanation, Overridden, Problem, Reloaded, Status};
+use super::types::{Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status};
 use super::{body, monitor, percent, query};
-use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused};
+use crate::config;
+use crate::control::{Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,9 +54,9 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let patches = matches!(endpoint, Endpoint::Backend { .. });
+    let takes = request.method() == Method::PATCH || matches!(endpoint, Endpoint::Plan);
     // Looked at, never read: the server closes a connection whose request has more to come.
-    if !patches && !request.body().is_end_stream() {
+    if !takes && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
@@ -82,8 +83,28 @@ where
             Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
             Err(refused) => Err(reload_refused(&refused)),
         },
+        Endpoint::Plan => {
+            let file = query::file(query)?;
+            // What a large text takes in memory is bounded as what large answers take is.
+            let permit = site.large().await?;
+            let text = body::read(request, body::TOML, config::MAX_BYTES).await?;
+            let text = body::text(text)?;
+            match bounded(site.node.preview(file, text)).await? {
+                Ok(preview) => {
+                    let body = large(serialized(&Plan::from(preview)), permit);
+                    Ok(respond(StatusCode::OK, "application/json", body))
+                }
+                Err(refused) => Err(preview_refused(&refused)),
+            }
+        }
+        Endpoint::Backend { service, backend } if request.method() != Method::PATCH => {
+            match bounded(site.node.backend(service, backend)).await? {
+                Ok(one) => Ok(ok(&Backend::from(one))),
+                Err(refused) => Err(override_refused(&refused)),
+            }
+        }
         Endpoint::Backend { service, backend } => {
-            let patch = body::patch(&body::read(request).await?)?;
+            let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
             match bounded(site.node.command(service, backend, patch.into())).await? {
                 Ok(done) => Ok(ok(&Overridden::from(done))),
                 Err(refused) => Err(override_refused(&refused)),
@@ -100,6 +121,7 @@ enum Endpoint {
     Status,
     Explain,
     Reload,
+    Plan,
     Backend { service: String, backend: String },
 }
 
@@ -113,6 +135,7 @@ impl Endpoint {
             "/api/v1/status" => return Ok(Self::Status),
             "/api/v1/explain" => return Ok(Self::Explain),
             "/api/v1/reload" => return Ok(Self::Reload),
+            "/api/v1/plan" => return Ok(Self::Plan),
             _ => {}
         }
         let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
@@ -132,15 +155,15 @@ impl Endpoint {
     fn methods(&self) -> &'static str {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
-            Self::Reload => "POST",
-            Self::Backend { .. } => "PATCH",
+            Self::Reload | Self::Plan => "POST",
+            Self::Backend { .. } => "GET, HEAD, PATCH",
         }
     }
 
     /// Scrapers and orchestrators may add parameters of their own.
     fn takes_parameters(&self) -> bool {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain => true,
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain | Self::Plan => true,
             Self::Status | Self::Reload | Self::Backend { .. } => false,
         }
     }
@@ -152,6 +175,13 @@ fn reload_refused(refused: &ReloadRefused) -> Problem {
         ReloadRefused::Fixed(_) => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
+}
+
+fn preview_refused(refused: &PreviewRefused) -> Problem {
+    match refused {
+        PreviewRefused::Reload(refused) => reload_refused(refused),
+        PreviewRefused::Unreadable(why) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
 }
 
 fn override_refused(refused: &OverrideRefused) -> Problem {

@@ -1,12 +1,14 @@
 //! The command line: arguments in, text or JSON out. Exit codes: 0 done, 1 refused or failed with one message on
-//! standard error, 2 usage.
+//! standard error, 2 usage, 3 `plan` found changes.
 
 mod args;
 mod check;
 mod command;
 mod decap;
 mod detach;
+mod drain;
 mod explain;
+mod plan;
 mod reload;
 mod status;
 mod table;
@@ -54,7 +56,8 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(&args.config).await,
         Command::Status(args) => status::run(&args).await,
         Command::Reload(args) => reload::run(&args).await,
-        Command::Drain(args) => command::state(&args, AdminState::Drain).await,
+        Command::Plan(args) => plan::run(&args).await,
+        Command::Drain(args) => drain::run(&args).await,
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,

@@ -6,7 +6,8 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Whole numbers, each with its unit, larger units first, no unit twice, nothing between them.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let mut units = UNITS.iter();
     let mut rest = text;
     let mut total = 0u64;
@@ -21,7 +22,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The reverse of [`parse`], for whole milliseconds.
-pub(super) fn format(duration: Duration) -> String {
+#[must_use]
+pub fn format(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
     for (unit, millis) in UNITS {

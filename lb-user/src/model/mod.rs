@@ -5,6 +5,7 @@ pub mod config;
 pub mod health;
 pub mod interface;
 pub mod next_hop;
+pub mod preview;
 pub mod status;
 pub mod vip;
 

@@ -21,7 +21,9 @@ impl Port {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
-                    Request::Settle(_) | Request::Override { .. } => unreachable!("not to be had over TCP"),
+                    Request::Backend(..) | Request::Preview(..) | Request::Settle(_) | Request::Override { .. } => {
+                        unreachable!("nobody asks for it over TCP here")
+                    }
                 };
             }
         });
