@@ -123,7 +123,7 @@ impl Reload {
 
     /// Judges the file. What it warns of has been said when it is read `again`.
     async fn accept(&self, again: bool) -> Result<Arc<Config>, Refusal> {
-        let parsed = config::load(&self.path).map_err(refused)?;
+        let parsed = config::load(&self.path).map_err(|error| refused(&error))?;
         for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
@@ -135,7 +135,7 @@ impl Reload {
     /// # Errors
     /// Why a reload would refuse it.
     pub(super) async fn judge(&self, origin: &str, text: &str) -> Result<Arc<Config>, ReloadRefused> {
-        let parsed = config::parse(origin, text).map_err(refused)?;
+        let parsed = config::parse(origin, text).map_err(|error| refused(&error))?;
         self.allow(origin, parsed).await.map_err(|refusal| match refusal {
             Refusal::OfFile(reason) | Refusal::OfMachine(reason) => reason,
         })
@@ -187,7 +187,7 @@ impl Reload {
     }
 }
 
-fn refused(error: ConfigError) -> ReloadRefused {
+fn refused(error: &ConfigError) -> ReloadRefused {
     ReloadRefused::File(error.to_string())
 }
 

@@ -9,18 +9,20 @@ use crate::model::preview::{BackendPreview, Change, Flows, Preview, ServicePrevi
 use crate::model::status::NatFlows;
 use crate::model::{AdminState, Vip};
 
+/// Where a slot leads.
+type Leads = Option<SocketAddr>;
+
 type Tester = Reconciler<Fake, Node>;
 
 async fn started(toml: &str) -> (Tester, Node) {
     let node = Node::default();
     let mut reconciler = attached(Fake::default(), node.clone(), well(toml), SEED);
     assert!(reconciler.converge().await);
-    // What slots remember from the start is of no interest.
     (reconciler, node)
 }
 
 /// What each service's slots lead to, by its first VIP.
-fn rings(reconciler: &Tester) -> BTreeMap<Vip, Vec<Option<SocketAddr>>> {
+fn rings(reconciler: &Tester) -> BTreeMap<Vip, Vec<Leads>> {
     let target = &reconciler.carried.placement.target;
     let ring = |(decision, service): (Decision, &crate::model::Service)| {
         let slots = target.rings[&decision.ring_block()].slots.iter();
@@ -131,17 +133,12 @@ async fn a_preview_says_what_the_reload_then_does() {
     }
 }
 
-fn compare(
-    name: &str,
-    said: &ServicePreview,
-    before: Option<&Vec<Option<SocketAddr>>>,
-    after: Option<&Vec<Option<SocketAddr>>>,
-) {
+fn compare(name: &str, said: &ServicePreview, before: Option<&Vec<Leads>>, after: Option<&Vec<Leads>>) {
     let slots = before.iter().chain(&after).map(|ring| ring.len()).max().unwrap();
     assert_eq!(said.slots as usize, slots, "{name}");
-    let at = |ring: Option<&Vec<Option<SocketAddr>>>, i: usize| ring.and_then(|ring| ring[i % ring.len()]);
+    let at = |ring: Option<&Vec<Leads>>, i: usize| ring.and_then(|ring| ring[i % ring.len()]);
     let pairs: Vec<_> = (0..slots).map(|i| (at(before, i), at(after, i))).collect();
-    let count = |wanted: &dyn Fn(&(Option<SocketAddr>, Option<SocketAddr>)) -> bool| {
+    let count = |wanted: &dyn Fn(&(Leads, Leads)) -> bool| {
         u32::try_from(pairs.iter().filter(|pair| wanted(pair)).count()).unwrap()
     };
     assert_eq!(said.moved, count(&|(a, b)| a != b), "{name}");
