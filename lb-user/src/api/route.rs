@@ -12,10 +12,12 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
-use super::types::{Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status};
+use super::types::{
+    Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets,
+};
 use super::{body, monitor, percent, query};
 use crate::config;
-use crate::control::{Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused};
+use crate::control::{Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,9 +56,9 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let takes = request.method() == Method::PATCH || matches!(endpoint, Endpoint::Plan);
+    let has_body = request.method() == Method::PATCH || matches!(endpoint, Endpoint::Plan | Endpoint::Traces);
     // Looked at, never read: the server closes a connection whose request has more to come.
-    if !takes && !request.body().is_end_stream() {
+    if !has_body && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
@@ -103,6 +105,26 @@ where
                 Err(refused) => Err(override_refused(&refused)),
             }
         }
+        Endpoint::Traces => {
+            let wanted = body::trace(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
+            match bounded(site.node.trace(wanted)).await? {
+                Ok(id) => Ok(ok(&TraceStarted {
+                    trace: format!("{id:016x}"),
+                })),
+                Err(refused) => Err(trace_refused(&refused)),
+            }
+        }
+        Endpoint::Trace(id) if request.method() == Method::DELETE => {
+            let ended = bounded(site.node.end_trace(id)).await?;
+            if ended { Ok(ok(&TraceEnded {})) } else { Err(over()) }
+        }
+        Endpoint::Trace(id) => {
+            let permit = site.large().await?;
+            let packets = bounded(site.node.traced(id)).await?.ok_or_else(over)?;
+            let packets = packets.into_iter().map(Into::into).collect();
+            let body = large(serialized(&TracedPackets { packets }), permit);
+            Ok(respond(StatusCode::OK, "application/json", body))
+        }
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
             match bounded(site.node.command(service, backend, patch.into())).await? {
@@ -122,6 +144,8 @@ enum Endpoint {
     Explain,
     Reload,
     Plan,
+    Traces,
+    Trace(u64),
     Backend { service: String, backend: String },
 }
 
@@ -136,7 +160,11 @@ impl Endpoint {
             "/api/v1/explain" => return Ok(Self::Explain),
             "/api/v1/reload" => return Ok(Self::Reload),
             "/api/v1/plan" => return Ok(Self::Plan),
+            "/api/v1/trace" => return Ok(Self::Traces),
             _ => {}
+        }
+        if let Some(id) = path.strip_prefix("/api/v1/trace/") {
+            return u64::from_str_radix(id, 16).map(Self::Trace).map_err(|_| nothing());
         }
         let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
         let mut segments = path.split('/');
@@ -155,7 +183,8 @@ impl Endpoint {
     fn methods(&self) -> &'static str {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
-            Self::Reload | Self::Plan => "POST",
+            Self::Reload | Self::Plan | Self::Traces => "POST",
+            Self::Trace(_) => "GET, HEAD, DELETE",
             Self::Backend { .. } => "GET, HEAD, PATCH",
         }
     }
@@ -164,7 +193,7 @@ impl Endpoint {
     fn takes_parameters(&self) -> bool {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain | Self::Plan => true,
-            Self::Status | Self::Reload | Self::Backend { .. } => false,
+            Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
         }
     }
 }
@@ -191,6 +220,20 @@ fn override_refused(refused: &OverrideRefused) -> Problem {
         OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Problem::new(status, refused.to_string())
+}
+
+fn trace_refused(refused: &TraceRefused) -> Problem {
+    let detail = refused.to_string();
+    match refused {
+        TraceRefused::Busy => Problem::new(StatusCode::CONFLICT, detail),
+        TraceRefused::Unknown(_) => Problem::field("service", detail),
+        TraceRefused::Kernel(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+    }
+}
+
+/// There is no such trace.
+fn over() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "the trace is over")
 }
 
 impl Site {

@@ -5,6 +5,7 @@ mod golden;
 mod plans;
 mod socket;
 mod tcp;
+mod trace;
 
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +43,9 @@ impl Server {
                     Request::Backend(service, backend, reply) => reply.send(commands::one(&service, &backend)).is_ok(),
                     Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
+                    Request::Traced(id, reply) => reply.send(trace::traced(id)).is_ok(),
+                    Request::EndTrace(id, reply) => reply.send(id == trace::ID).is_ok(),
                     Request::Override {
                         service,
                         backend,

@@ -8,10 +8,12 @@ mod decap;
 mod detach;
 mod drain;
 mod explain;
+mod pcapng;
 mod plan;
 mod reload;
 mod status;
 mod table;
+mod trace;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
+        Command::Trace(args) => trace::run(&args).await,
         Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Lab { command } => lab::run(command).await,

@@ -81,6 +81,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Backend(service, backend, reply) => drop(reply.send(self.one(&service, &backend))),
             Request::Preview(_, reply) if reply.is_closed() => {}
             Request::Preview(file, reply) => drop(reply.send(self.preview(file).await)),
+            Request::Trace(filter, reply) => drop(reply.send(self.begin_trace(filter))),
+            Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
+            Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
             Request::Override {
                 service,

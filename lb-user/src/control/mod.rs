@@ -21,6 +21,7 @@ mod preview;
 pub mod reconciler;
 mod report;
 mod sweep;
+mod trace;
 mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};
@@ -28,6 +29,7 @@ pub use commands::{Outputs, Revision, Saved};
 pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, Reloaded, Request};
 pub use overrides::{Override, Overrides};
 pub use reconciler::{Inputs, Reconciler};
+pub use trace::TraceRefused;
 
 #[cfg(test)]
 mod tests;

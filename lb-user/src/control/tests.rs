@@ -9,6 +9,7 @@ mod interfaces;
 mod modes;
 mod nat;
 mod preview;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::io;

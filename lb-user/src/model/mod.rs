@@ -2,11 +2,14 @@
 
 mod chain;
 pub mod config;
+pub mod frame;
 pub mod health;
 pub mod interface;
 pub mod next_hop;
+pub mod prefix;
 pub mod preview;
 pub mod status;
+pub mod trace;
 pub mod vip;
 
 pub use chain::chain;
@@ -17,4 +20,5 @@ pub use config::{
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};
+pub use prefix::Prefix;
 pub use vip::{Ports, Vip};

@@ -21,7 +21,13 @@ impl Port {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
-                    Request::Backend(..) | Request::Preview(..) | Request::Settle(_) | Request::Override { .. } => {
+                    Request::Traced(_, reply) => reply.send(None).is_ok(),
+                    Request::Backend(..)
+                    | Request::Preview(..)
+                    | Request::Settle(_)
+                    | Request::Override { .. }
+                    | Request::Trace(..)
+                    | Request::EndTrace(..) => {
                         unreachable!("nobody asks for it over TCP here")
                     }
                 };

@@ -5,6 +5,7 @@ mod explanation;
 mod plan;
 mod problem;
 mod status;
+mod trace;
 
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Verdict};
@@ -14,3 +15,4 @@ pub use status::{
     AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus,
     SlotStates, Status, UnattachedInterface, VipStatus, XdpMode,
 };
+pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};
