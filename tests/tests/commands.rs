@@ -1,13 +1,14 @@
-//! `fulcrum drain`, `enable`, `disable`, `weight` and `reload` against a daemon that runs.
+//! `fulcrum plan`, `drain`, `enable`, `disable`, `weight` and `reload` against a daemon that runs.
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::fs;
+use std::net::IpAddr;
 use std::process::Command;
 
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{Daemon, Node, refused};
-use lb_user::api::types::{AdminState, BackendStatus, Overridden, Reloaded};
+use lb_user::api::types::{AdminState, BackendStatus, Overridden, Plan, Reloaded};
 use lb_user::net::Net;
 use nix::sys::signal::Signal;
 
@@ -304,4 +305,120 @@ async fn a_reload_says_what_became_of_the_file() {
     write(&node, SERVICE);
     assert_eq!(said(&node, &["reload"]), "reloaded\n");
     assert_eq!(node.client().status().await.unwrap().refused_reload, None);
+}
+
+/// `fulcrum plan` of a file with these services: exit code and standard output.
+fn planned(node: &Node, services: &str, json: bool) -> (Option<i32>, String) {
+    let next = node.path("next.toml");
+    fs::write(&next, format!("{}{services}", node.head("eth0"))).unwrap();
+    let mut command = node.command(&["plan", "-c", &next.to_string_lossy()]);
+    let output = command.args(json.then_some("--json")).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+async fn addresses(node: &Node) -> Vec<IpAddr> {
+    let addresses = Net::inside(&node.namespace).unwrap().addresses().await.unwrap();
+    addresses.into_iter().map(|address| address.ip).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_the_reload_then_does() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (node, _daemon) = start().await;
+    assert_eq!(
+        planned(&node, SERVICE, false),
+        (Some(0), "nothing would change\n".to_owned())
+    );
+    // One comes, one leaves, and a VIP is another.
+    let next = SERVICE
+        .replace("web2\"\naddress = \"10.9.0.12", "web3\"\naddress = \"10.9.0.13")
+        .replace("10.9.0.100", "10.9.0.101");
+    let (before, vips) = (backends(&node).await, addresses(&node).await);
+    let (code, text) = planned(&node, &next, false);
+    assert_eq!(code, Some(3), "{text}");
+    for line in [
+        "~ service web: ",
+        "    ~ address: 10.9.0.100:80 -> 10.9.0.101:80",
+        "    - VIP 10.9.0.100:80: its flows are cut",
+        "    + backend web3 10.9.0.13:80: gains 50.0% when it is up",
+        "    - backend web2 10.9.0.12:80: loses 50.0%; its flows are cut (0 known)",
+        "+ address 10.9.0.101 on eth0",
+        "- address 10.9.0.100 on eth0",
+    ] {
+        assert!(text.lines().any(|said| said.starts_with(line)), "{line}\n{text}");
+    }
+    let (code, json) = planned(&node, &next, true);
+    let plan: Plan = serde_json::from_str(&json).unwrap();
+    assert!(code == Some(3) && plan.changed && plan.fault.is_none(), "{plan:?}");
+    let now: Vec<u32> = backends(&node).await.iter().map(|b| b.slots).collect();
+    assert_eq!(now, before.iter().map(|b| b.slots).collect::<Vec<_>>());
+    assert_eq!(addresses(&node).await, vips, "nothing has changed");
+
+    write(&node, &next);
+    said(&node, &["reload"]);
+    let named = |name: &str| plan.services[0].backends.iter().find(|b| b.name == name).unwrap();
+    let expected = [("web1", 128), ("web3", named("web3").slots_after)];
+    let status = node
+        .until("it is as planned", |s| {
+            let slots = |name: &str| s.services[0].backends.iter().find(|b| b.name == name).map(|b| b.slots);
+            expected.iter().all(|&(name, planned)| slots(name) == Some(planned))
+        })
+        .await;
+    let left = status.services[0].backends.iter().find(|b| b.name == "web2");
+    assert_eq!(left.map_or(0, |b| b.slots), named("web2").slots_after);
+    let held = addresses(&node).await;
+    for address in &plan.addresses {
+        let comes = address.change == lb_user::api::types::Change::Added;
+        assert_eq!(held.contains(&address.address), comes, "{address:?}");
+    }
+    assert_eq!(planned(&node, &next, false).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_refused_as_the_reload_is() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (node, _daemon) = start().await;
+    let next = node.path("next.toml");
+    let plan = |text: &str| {
+        fs::write(&next, text).unwrap();
+        refused(&mut node.command(&["plan", "-c", &next.to_string_lossy()]))
+    };
+    let good = format!("{}{SERVICE}", node.head("eth0"));
+    for bad in [
+        good.replace("table-size = 256", "table-size = 128"),
+        good.replace("[node]", "[node]\nhash-seed-file = \"another-seed\""),
+        good.replace("mode = ", "mdoe = "),
+    ] {
+        let planned = plan(&bad);
+        fs::write(node.path("elsewhere/real.toml"), &bad).unwrap();
+        let reloaded = refused(&mut command(&node, &["reload"]));
+        // A command warns, too; what the daemon warns of is in its log.
+        let planned = planned.replace("next.toml", "fulcrum.toml");
+        assert!(planned.ends_with(&reloaded), "{planned}\n{reloaded}");
+    }
+    assert_eq!(first(&node).await, (AdminState::Active, 1, 128));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_nobody_has_read_is_named() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (node, _daemon) = start().await;
+    // Another folder takes the place of the one that is watched.
+    let text = format!("{}{}", node.head("eth0"), SERVICE.replace("web2", "web9"));
+    fs::create_dir(node.path("next")).unwrap();
+    fs::write(node.path("next/real.toml"), text).unwrap();
+    fs::rename(node.path("elsewhere"), node.path("before")).unwrap();
+    fs::rename(node.path("next"), node.path("elsewhere")).unwrap();
+    let status = node.until("the change is seen", |s| s.unread_file.is_some()).await;
+    assert!(status.unread_file.unwrap().contains("`fulcrum reload` reads it"));
+    assert!(said(&node, &["status"]).contains("\nFILE: "));
+    said(&node, &["reload"]);
+    node.until("it is read", |s| s.unread_file.is_none()).await;
 }

@@ -1,17 +1,21 @@
-//! `drain-timeout`: a backend whose flows go on for longer is cut off from them, in `nat` too, and nobody else is.
+//! `fulcrum drain --wait`, and `drain-timeout`: a backend whose flows go on for longer is cut off from them, in `nat` too, and nobody else is.
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, SocketAddr};
+use std::process::Stdio;
 use std::time::Duration;
 
 use lb_tests::backing::VIPS;
 use lb_tests::gate::{self, Gate};
-use lb_tests::node::DEADLINE;
+use lb_tests::node::{DEADLINE, refused};
 use lb_tests::open::{Open, Server};
 use lb_tests::segment::{Segment, v4, v6};
 use lb_tests::toml::service;
 use lb_user::api::types::{AdminState, BackendPatch, BackendStatus, Status};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const PORT: u16 = 80;
 const BACKEND: u16 = 8080;
@@ -139,4 +143,90 @@ async fn nat_lets_go_of_a_backend_that_drains_for_too_long() {
         assert_eq!((first.slots, third.slots, third.cut_flows), (0, 1024, 0));
         assert_eq!(established(third), thirds);
     }
+}
+
+/// Of `nat` every flow is known. Of `dsr` none is that has not spoken since, so that none is known says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_waited_for_until_no_flow_can_be_left() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let segment = Segment::new(2).await;
+    let node = &segment.node;
+    let mut servers = Vec::new();
+    for (number, host) in (1..).zip(&segment.backends) {
+        let address = SocketAddr::new(v4(10 + number), BACKEND);
+        servers.push(Server::start(host, address, number));
+    }
+    let both = |mut service: lb_tests::toml::Service, port: u16| {
+        for number in [1, 2] {
+            let address = SocketAddr::new(v4(10 + number), port);
+            service = service.backend_with(address, format_args!("name = \"web{number}\""));
+        }
+        service.unprobed()
+    };
+    let vip = |port| [SocketAddr::new(VIPS[0], port)];
+    let timeout = "table-size = 1024\ndrain-timeout = \"10s\"";
+    let translated = both(service("nat", "nat", &vip(PORT)).with("table-size = 1024"), BACKEND);
+    let direct = both(service("dsr", "dsr", &vip(81)).with(timeout), 81);
+    node.configure(&format!("{}{translated}{direct}", node.head("eth0")));
+    let _daemon = node.start().await;
+    let serves = |s: &Status| s.services.iter().flat_map(|s| &s.backends).all(|b| b.slots == 512);
+    node.until("all backends serve", serves).await;
+    let open = Open::start(&segment.client, vip(PORT)[0], COUNT, PERIOD);
+    open.go_on(1, DEADLINE, "they open").await;
+    let socket = node.path("socket").display().to_string();
+    let drain = |target: &str, more: &[&str]| {
+        let mut command = node.command(&["drain", target, "--wait", "--socket", &socket]);
+        command.args(more);
+        command
+    };
+
+    // The time passes: it may be before the flows have been counted.
+    let said = refused(&mut drain("nat/web1", &["--timeout", "7s"]));
+    let expected = format!(
+        "error: nat/web1: after 7s {} flows are known; the drain stays in force, `fulcrum enable nat/web1` ends it\n",
+        open.of(1)
+    );
+    assert_eq!(said, expected);
+
+    // Ctrl-C.
+    let mut waits = drain("nat/web1", &[]);
+    let mut waits = waits.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waits.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert_eq!(first, format!("nat/web1: {} flows are known", open.of(1)));
+    kill(Pid::from_raw(waits.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(waits.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    waits.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains("interrupted") && said.contains("stays in force"),
+        "{said}"
+    );
+    assert!(lines.next().is_none(), "once, as long as the number stays");
+    open.go_on(1, DEADLINE, "nobody has noticed").await;
+    assert_eq!(open.lost(), []);
+
+    // They end.
+    drop(open);
+    let output = drain("nat/web1", &["--json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let end: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = serde_json::json!({
+        "service": "nat", "backend": "web1", "outcome": "drained",
+        "flows_left": 0, "moving_slots": 0, "cut_flows": 0,
+    });
+    assert_eq!(end, expected);
+
+    // Nobody speaks, but somebody may be silent; until all are cut.
+    let said = refused(&mut drain("dsr/web1", &["--timeout", "6s"]));
+    let expected = "0 flows are known, and 512 slots may have silent ones; the drain stays in force";
+    assert!(said.contains(expected), "{said}");
+    let output = drain("dsr/web1", &[]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && said.ends_with("dsr/web1: no flow is left\n"),
+        "{said}"
+    );
 }

@@ -13,34 +13,37 @@ use serde_json::{Map, Value};
 use super::types::{AdminState, BackendPatch, Problem, TraceRequest};
 use crate::model::trace::Filter;
 
-/// Largest request body that is read, in bytes.
+/// Most bytes of what is wanted of a backend.
 pub(super) const MAX_BODY: usize = 4 * 1024;
 
 /// A body that is not complete after this is not waited for.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The only content type that is read.
+/// What says what is wanted of a backend.
 pub(super) const JSON: &str = "application/json";
 
-/// The body of `request`, which has to be called JSON.
-pub(super) async fn read<B>(request: Request<B>) -> Result<Bytes, Problem>
+/// A configuration.
+pub(super) const TOML: &str = "application/toml";
+
+/// The body of `request`, which has to be called `kind`, and has `most` bytes at most.
+pub(super) async fn read<B>(request: Request<B>, kind: &str, most: usize) -> Result<Bytes, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if !is_json(request.headers()) {
-        let detail = format!("the body is {JSON}, and Content-Type has to say so");
+    if !is(kind, request.headers()) {
+        let detail = format!("the body is {kind}, and Content-Type has to say so");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let too_large = || {
-        let detail = format!("the body is larger than {MAX_BODY} bytes");
+        let detail = format!("the body is larger than {most} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
     // Announced as too large: not a byte of it is read.
-    if request.body().size_hint().lower() > MAX_BODY as u64 {
+    if request.body().size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let body = Limited::new(request.into_body(), most).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -52,11 +55,17 @@ where
     }
 }
 
+/// The text of a body.
+pub(super) fn text(body: Bytes) -> Result<String, Problem> {
+    String::from_utf8(body.into())
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not text: {error}")))
+}
+
 /// Without regard to case and to parameters, such as a charset (RFC 9110 §8.3.1).
-fn is_json(headers: &HeaderMap) -> bool {
+fn is(wanted: &str, headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or("").trim());
-    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(JSON))
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(wanted))
 }
 
 /// What is wanted of a backend. Strict: whatever is not known is refused by name.

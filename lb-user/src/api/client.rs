@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::types::{
-    BackendPatch, Explanation, Overridden, Problem, Reloaded, Status, TraceEnded, TraceRequest, TraceStarted,
-    TracedPackets,
+    Backend, BackendPatch, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceRequest,
+    TraceStarted, TracedPackets,
 };
 use super::{body, percent, query};
 use crate::model::status::FlowQuery;
@@ -118,6 +118,25 @@ impl Client {
     /// [`ClientError`]; the file's own is in a [`Refused`](ClientError::Refused).
     pub async fn reload(&self) -> Result<Reloaded, ClientError> {
         self.send(Request::post("/api/v1/reload"), Bytes::new()).await
+    }
+
+    /// What a reload of `text` would change; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; why a reload would refuse it is in a [`Refused`](ClientError::Refused).
+    pub async fn plan(&self, name: &str, text: String) -> Result<Plan, ClientError> {
+        let request = Request::post(format!("/api/v1/plan?{}", query::write_file(name)));
+        self.send(request.header(CONTENT_TYPE, body::TOML), text.into()).await
+    }
+
+    /// A backend's state now; `backend` is its name or its address.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn backend(&self, service: &str, backend: &str) -> Result<Backend, ClientError> {
+        let (service, backend) = (percent::encode(service), percent::encode(backend));
+        self.get(&format!("/api/v1/services/{service}/backends/{backend}"))
+            .await
     }
 
     /// Says what is wanted of a backend; `backend` is its name or its address.

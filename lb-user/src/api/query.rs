@@ -1,4 +1,4 @@
-//! The query of `explain`, as both sides write and read it. Strict: what is not known is refused.
+//! The queries of `explain` and `plan`, as both sides write and read it. Strict: what is not known is refused.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,6 +11,33 @@ use crate::model::status::FlowQuery;
 const PROTOCOL: &str = "protocol";
 const SOURCE: &str = "source";
 const DESTINATION: &str = "destination";
+
+/// The only parameter of `plan`: what errors call the text.
+const FILE: &str = "file";
+
+/// What a text without a name is called.
+const NAMELESS: &str = "the configuration";
+
+/// Reads what [`write_file`] has written, or nothing.
+pub(super) fn file(query: &str) -> Result<String, Problem> {
+    let mut file = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name != FILE {
+            return Err(unknown(name));
+        }
+        let value = percent::decode(value).ok_or_else(|| Problem::parameter(FILE, "file is badly encoded"))?;
+        if file.replace(value).is_some() {
+            return Err(Problem::parameter(FILE, "file is given twice"));
+        }
+    }
+    Ok(file.unwrap_or_else(|| NAMELESS.to_owned()))
+}
+
+/// The query that names a text.
+pub(super) fn write_file(name: &str) -> String {
+    format!("{FILE}={}", percent::encode(name))
+}
 
 /// Reads what [`write`] has written, or a person has.
 pub(super) fn parse(query: &str) -> Result<FlowQuery, Problem> {

@@ -12,9 +12,12 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
-use super::types::{Explanation, Overridden, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets};
+use super::types::{
+    Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets,
+};
 use super::{body, monitor, percent, query};
-use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused, TraceRefused};
+use crate::config;
+use crate::control::{Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +56,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let has_body = matches!(endpoint, Endpoint::Backend { .. } | Endpoint::Traces);
+    let has_body = request.method() == Method::PATCH || matches!(endpoint, Endpoint::Plan | Endpoint::Traces);
     // Looked at, never read: the server closes a connection whose request has more to come.
     if !has_body && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
@@ -82,8 +85,28 @@ where
             Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
             Err(refused) => Err(reload_refused(&refused)),
         },
+        Endpoint::Plan => {
+            let file = query::file(query)?;
+            // What a large text takes in memory is bounded as what large answers take is.
+            let permit = site.large().await?;
+            let text = body::read(request, body::TOML, config::MAX_BYTES).await?;
+            let text = body::text(text)?;
+            match bounded(site.node.preview(file, text)).await? {
+                Ok(preview) => {
+                    let body = large(serialized(&Plan::from(preview)), permit);
+                    Ok(respond(StatusCode::OK, "application/json", body))
+                }
+                Err(refused) => Err(preview_refused(&refused)),
+            }
+        }
+        Endpoint::Backend { service, backend } if request.method() != Method::PATCH => {
+            match bounded(site.node.backend(service, backend)).await? {
+                Ok(one) => Ok(ok(&Backend::from(one))),
+                Err(refused) => Err(override_refused(&refused)),
+            }
+        }
         Endpoint::Traces => {
-            let wanted = body::trace(&body::read(request).await?)?;
+            let wanted = body::trace(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
             match bounded(site.node.trace(wanted)).await? {
                 Ok(id) => Ok(ok(&TraceStarted {
                     trace: format!("{id:016x}"),
@@ -103,7 +126,7 @@ where
             Ok(respond(StatusCode::OK, "application/json", body))
         }
         Endpoint::Backend { service, backend } => {
-            let patch = body::patch(&body::read(request).await?)?;
+            let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
             match bounded(site.node.command(service, backend, patch.into())).await? {
                 Ok(done) => Ok(ok(&Overridden::from(done))),
                 Err(refused) => Err(override_refused(&refused)),
@@ -120,6 +143,7 @@ enum Endpoint {
     Status,
     Explain,
     Reload,
+    Plan,
     Traces,
     Trace(u64),
     Backend { service: String, backend: String },
@@ -135,6 +159,7 @@ impl Endpoint {
             "/api/v1/status" => return Ok(Self::Status),
             "/api/v1/explain" => return Ok(Self::Explain),
             "/api/v1/reload" => return Ok(Self::Reload),
+            "/api/v1/plan" => return Ok(Self::Plan),
             "/api/v1/trace" => return Ok(Self::Traces),
             _ => {}
         }
@@ -158,16 +183,16 @@ impl Endpoint {
     fn methods(&self) -> &'static str {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
-            Self::Reload | Self::Traces => "POST",
+            Self::Reload | Self::Plan | Self::Traces => "POST",
             Self::Trace(_) => "GET, HEAD, DELETE",
-            Self::Backend { .. } => "PATCH",
+            Self::Backend { .. } => "GET, HEAD, PATCH",
         }
     }
 
     /// Scrapers and orchestrators may add parameters of their own.
     fn takes_parameters(&self) -> bool {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain => true,
+            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain | Self::Plan => true,
             Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
         }
     }
@@ -179,6 +204,13 @@ fn reload_refused(refused: &ReloadRefused) -> Problem {
         ReloadRefused::Fixed(_) => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
+}
+
+fn preview_refused(refused: &PreviewRefused) -> Problem {
+    match refused {
+        PreviewRefused::Reload(refused) => reload_refused(refused),
+        PreviewRefused::Unreadable(why) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
 }
 
 fn override_refused(refused: &OverrideRefused) -> Problem {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod golden;
+mod plans;
 mod socket;
 mod tcp;
 mod trace;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
-use crate::control::{Handle, Request};
+use crate::control::{FileRequest, Handle, Request};
 use crate::model::status::{self as model, FlowQuery, Pulse};
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol};
 
@@ -39,6 +40,8 @@ impl Server {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
+                    Request::Backend(service, backend, reply) => reply.send(commands::one(&service, &backend)).is_ok(),
+                    Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
                     Request::Pulse(reply) => reply.send(Pulse::default()).is_ok(),
                     Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
@@ -54,8 +57,11 @@ impl Server {
             }
         });
         tokio::spawn(async move {
-            while let Some(reload) = reloads.recv().await {
-                let _ = reload.send(Ok(true));
+            while let Some(asked) = reloads.recv().await {
+                let _ = match asked {
+                    FileRequest::Reload(reply) => reply.send(Ok(true)).is_ok(),
+                    FileRequest::Judge { origin, text, reply } => reply.send(plans::judge(&origin, &text)).is_ok(),
+                };
             }
         });
         Self::with(node)
@@ -121,6 +127,8 @@ fn status() -> model::Status {
         probes: None,
         next_hop,
         slots: 8192,
+        moving_slots: 12,
+        drained: false,
         leaving: name == "web2",
         known_flows: 9,
         cut_flows: 2,

@@ -14,7 +14,7 @@ use crate::model::RingSize;
 ///
 /// A round asks [`Self::ring`] for every service, then calls [`Self::end_round`], which forgets what nobody asked for.
 /// So memory is bounded by the rings of one round and those of the round before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rings {
     seed: Seed,
     kept: HashMap<Recipe, Kept>,
@@ -31,14 +31,14 @@ pub enum Order {
 
 /// All that a ring is a function of, except the seed. Candidates are in the order given: callers pass them in a stable
 /// order, and a different order only costs one more build.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Recipe {
     members: Box<[Candidate]>,
     log2: u8,
     order: Order,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     ring: Option<Arc<[MemberIndex]>>,
     used: bool,

@@ -32,6 +32,15 @@ pub(super) enum Command {
     Run(Run),
     /// Validate a configuration without touching anything
     Check(Config),
+    /// Show what a reload of a file would change on the running node, and change nothing
+    ///
+    /// Like a diff: services, backends, keys, VIPs, the share of ring slots that move, and what becomes of flows: they
+    /// `drain` (a backend that leaves finishes them), are `reassigned` (each goes where the new rules say) or are `cut`;
+    /// those that are not named stay. The daemon computes it with the code of a reload, from what it knows now of health;
+    /// backends that are not probed yet are supposed to come up. Of services that choose by a hash, flows are known only
+    /// where slots have changed lately, so their numbers are lower bounds. Exit code 0: nothing would change, 3: something
+    /// would, 1: a reload would refuse the file, or something failed.
+    Plan(Plan),
     /// Show services, backends and counters of the running daemon
     Status(Status),
     /// Watch services and backends: rates, flows, health and drops, every second; drain and enable backends
@@ -46,10 +55,14 @@ pub(super) enum Command {
     Reload(Reload),
     /// Give a backend no new flows
     ///
-    /// It is still probed, and finishes its old flows where the mode can tell them from new ones; `dsr` of this version
-    /// cannot: connections to the backend are cut. Stands above the file, over reloads and restarts, until another
+    /// It is still probed, and finishes its old flows, for `drain-timeout` at most. Stands above the file, over reloads and restarts, until another
     /// command or the file says otherwise; so do `enable`, `disable` and `weight`.
-    Drain(Backend),
+    ///
+    /// With `--wait`, the flows that are left are shown until none is. In `nat`, and where backends are chosen by turn or by
+    /// load, every flow is known. Where a hash chooses, nothing is remembered before a backend begins to drain: then a
+    /// flow is known once it has spoken, and one that stays silent may be there until `idle-timeout` has passed or
+    /// `drain-timeout` cuts it. So none is left when none is known and no slot of the ring may have silent ones.
+    Drain(Drain),
     /// Let a backend serve while it is healthy, whatever the file says
     Enable(Backend),
     /// Take a backend out of service, and stop probing it
@@ -202,6 +215,31 @@ pub(super) struct Reload {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Plan {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Unix socket of the daemon [default: the file's]
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    pub(super) backend: Backend,
+    /// Return when no flow is left; with --json, one object says how it ended
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Wait no longer than this, as in 5m or 1m30s, and fail then
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration)]
+    pub(super) timeout: Option<Duration>,
 }
 
 /// Which backend is meant, and where its daemon is.

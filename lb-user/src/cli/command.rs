@@ -1,4 +1,4 @@
-//! `fulcrum drain`, `enable`, `disable` and `weight`: what is wanted of one backend.
+//! `fulcrum enable`, `disable` and `weight`: what is wanted of one backend.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use crate::api::types::{AdminState, BackendPatch, Overridden};
 /// A backend as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    service: String,
+    pub(super) service: String,
     /// Its name or its address.
-    backend: String,
+    pub(super) backend: String,
 }
 
 impl FromStr for Target {
@@ -57,15 +57,20 @@ async fn run(args: &Backend, patch: BackendPatch) -> Result<ExitCode> {
     } else {
         super::print(&text(&done))?;
     }
-    if let Some(fault) = &done.overrides_fault {
-        eprintln!("warning: {fault}");
-    }
+    warn(&done);
     if let Some(fault) = &done.fault {
         bail!(
             "it is noted, but may not be in force yet, since the kernel is not as wanted; the daemon tries again: {fault}"
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why a restart may forget it.
+pub(super) fn warn(done: &Overridden) {
+    if let Some(fault) = &done.overrides_fault {
+        eprintln!("warning: {fault}");
+    }
 }
 
 /// The backend for people.

@@ -1,5 +1,5 @@
 //! The command line: arguments in, text or JSON out. Exit codes: 0 done, 1 refused or failed with one message on
-//! standard error, 2 usage.
+//! standard error, 2 usage, 3 `plan` found changes.
 
 mod args;
 mod check;
@@ -7,10 +7,12 @@ mod command;
 mod decap;
 mod detach;
 mod doctor;
+mod drain;
 mod explain;
 mod generate;
 mod log;
 mod pcapng;
+mod plan;
 mod reload;
 mod status;
 mod table;
@@ -65,7 +67,8 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Status(args) => status::run(&args).await,
         Command::Top(args) => top::run(&args).await,
         Command::Reload(args) => reload::run(&args).await,
-        Command::Drain(args) => command::state(&args, AdminState::Drain).await,
+        Command::Plan(args) => plan::run(&args).await,
+        Command::Drain(args) => drain::run(&args).await,
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,

@@ -76,6 +76,9 @@ fn text(status: &Status) -> String {
             "REFUSED RELOAD: the running configuration is older than the file\n{reason}"
         );
     }
+    if let Some(reason) = &status.unread_file {
+        let _ = writeln!(text, "FILE: {reason}");
+    }
     if let Some(fault) = &status.overrides_fault {
         let _ = writeln!(text, "OVERRIDES: {fault}");
     }
@@ -256,6 +259,8 @@ mod tests {
             }),
             next_hop_reason: (!reached).then(|| "no route to 10.0.0.6".to_owned()),
             slots: 8192,
+            moving_slots: 0,
+            drained: false,
             packets: 5,
             bytes: 500,
             new_flows: 2,
@@ -331,6 +336,7 @@ mod tests {
             },
             drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
             refused_reload: None,
+            unread_file: Some("/etc/x has changed since it was read".to_owned()),
             fault: Some("map RING is full".to_owned()),
             overrides_fault: Some("they would be forgotten".to_owned()),
         };
@@ -338,6 +344,7 @@ mod tests {
 lb1: attached to eth0 (native)
 NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
+FILE: /etc/x has changed since it was read
 OVERRIDES: they would be forgotten
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots

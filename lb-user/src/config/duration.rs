@@ -21,7 +21,8 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The reverse of [`parse`], for whole milliseconds.
-pub(super) fn format(duration: Duration) -> String {
+#[must_use]
+pub(crate) fn format(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
     for (unit, millis) in UNITS {

@@ -92,6 +92,12 @@ pub enum Subject {
 }
 
 impl Parsed {
+    /// The text that it was read from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.source.text
+    }
+
     /// An error about `subject`, at its place in the file. What the file leaves to its default has no place: then the
     /// error names the file alone.
     #[must_use]

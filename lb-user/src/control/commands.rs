@@ -13,7 +13,7 @@ use super::names;
 use super::overrides::{Override, Overrides};
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{Overridden, Pulse};
+use crate::model::status::{OneBackend, Overridden, Pulse};
 use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
 
 /// What others follow.
@@ -71,7 +71,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Answers a question; a command is answered by [`Self::answer_saved`], and changes something when this is true.
-    pub(super) fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
+    pub(super) async fn answer(&mut self, request: Request, outputs: &Outputs) -> bool {
         // An asker who has gone away is nobody's problem.
         match request {
             Request::Status(reply) if reply.is_closed() => {}
@@ -79,6 +79,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Pulse(reply) => drop(reply.send(self.pulse())),
             Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+            Request::Backend(service, backend, reply) => drop(reply.send(self.one(&service, &backend))),
+            Request::Preview(_, reply) if reply.is_closed() => {}
+            Request::Preview(file, reply) => drop(reply.send(self.preview(file).await)),
             Request::Trace(filter, reply) => drop(reply.send(self.begin_trace(filter))),
             Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
             Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
@@ -158,6 +161,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Waiting::Override(member, reply) => drop(reply.send(self.overridden(&member))),
             }
         }
+    }
+
+    fn one(&self, service: &str, backend: &str) -> Result<OneBackend, OverrideRefused> {
+        let member = names::find(&self.facts.config, service, backend)?;
+        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
+        let backend = self.view().backend(&member).map_err(unreadable)?;
+        Ok(OneBackend {
+            backend: backend.ok_or_else(|| names::gone(&member))?,
+            service: member.service,
+        })
     }
 
     fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {

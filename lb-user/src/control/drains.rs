@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::model::{AdminState, Config, MemberKey};
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Drains {
     since: BTreeMap<MemberKey, Instant>,
     over: BTreeSet<MemberKey>,
@@ -47,6 +47,11 @@ impl Drains {
             }
         }
         ended
+    }
+
+    /// Since when a backend drains.
+    pub(super) fn since(&self, member: &MemberKey) -> Option<Instant> {
+        self.since.get(member).copied()
     }
 
     /// Those whose drain is over: they are cut off from their flows.

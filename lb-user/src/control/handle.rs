@@ -1,11 +1,15 @@
 //! How everyone else asks the reconciler something, or the daemon to read its file.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
-use crate::model::status::{Explanation, FlowQuery, Overridden, Pulse, Status};
+use crate::model::Config;
+use crate::model::preview::Preview;
+use crate::model::status::{Explanation, FlowQuery, OneBackend, Overridden, Pulse, Status};
 use crate::model::trace::{Filter, Traced};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
@@ -27,6 +31,10 @@ pub enum Request {
     /// The node's fault, once the newest configuration has been put to the maps, and overrides that it ended have been
     /// forgotten on the disk, too.
     Settle(oneshot::Sender<Option<String>>),
+    /// One backend, by the names of its service and of itself, or by its address.
+    Backend(String, String, oneshot::Sender<Result<OneBackend, OverrideRefused>>),
+    /// What a reload of this would change; or why that cannot be told.
+    Preview(Arc<Config>, oneshot::Sender<Result<Preview, String>>),
     /// Says `change` of a backend. Answered after the maps have been written, and the override has been kept or could
     /// not be.
     Override {
@@ -55,13 +63,26 @@ pub enum OverrideRefused {
         "{0} is leaving, since the file does not have it any more: add it to the file again, or disable it to cut its flows"
     )]
     Leaving(String),
-    /// It is in force and kept, but what has become of the backend cannot be read.
-    #[error("it is done, but the counters cannot be read: {0}")]
+    /// What is to be done is in force and kept, but what has become of the backend cannot be read.
+    #[error("what was asked for is done, but the counters cannot be read: {0}")]
     Unreadable(String),
 }
 
-/// To the daemon, which has the file: read it now. Answered with whether it says anything new.
-pub type ReloadRequest = oneshot::Sender<Result<bool, ReloadRefused>>;
+/// To the daemon, which has the file.
+#[derive(Debug)]
+pub enum FileRequest {
+    /// Read it now. Answered with whether it says anything new.
+    Reload(oneshot::Sender<Result<bool, ReloadRefused>>),
+    /// Judge another text as a reload would, and leave it at that.
+    Judge {
+        /// What errors call it.
+        origin: String,
+        /// What would be in the file.
+        text: String,
+        /// Who waits.
+        reply: oneshot::Sender<Result<Arc<Config>, ReloadRefused>>,
+    },
+}
 
 /// Why a file is not taken; the running configuration stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +93,17 @@ pub enum ReloadRefused {
     /// It is right, but changes what is fixed while the daemon runs.
     #[error("{0}")]
     Fixed(String),
+}
+
+/// Why it cannot be told what a file would change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PreviewRefused {
+    /// A reload would refuse it, with these words.
+    #[error(transparent)]
+    Reload(#[from] ReloadRefused),
+    /// The node cannot be looked at.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// A file that was taken.
@@ -92,16 +124,16 @@ pub struct Gone;
 #[derive(Clone, Debug)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    files: mpsc::Sender<FileRequest>,
 }
 
 impl Handle {
-    /// A handle, and the queues of `depth` each: questions for the reconciler, reloads for whoever has the file.
+    /// A handle, and the queues of `depth` each: questions for the reconciler, others for whoever has the file.
     #[must_use]
-    pub fn new(depth: usize) -> (Self, mpsc::Receiver<Request>, mpsc::Receiver<ReloadRequest>) {
+    pub fn new(depth: usize) -> (Self, mpsc::Receiver<Request>, mpsc::Receiver<FileRequest>) {
         let (requests, request_queue) = mpsc::channel(depth);
-        let (reloads, reload_queue) = mpsc::channel(depth);
-        (Self { requests, reloads }, request_queue, reload_queue)
+        let (files, file_queue) = mpsc::channel(depth);
+        (Self { requests, files }, request_queue, file_queue)
     }
 
     /// The node's state now.
@@ -127,6 +159,14 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn explain(&self, flow: FlowQuery) -> Result<Explanation, Gone> {
         self.ask(|reply| Request::Explain(flow, reply)).await
+    }
+
+    /// A backend's state now; `backend` is its name or its address.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn backend(&self, service: String, backend: String) -> Result<Result<OneBackend, OverrideRefused>, Gone> {
+        self.ask(|reply| Request::Backend(service, backend, reply)).await
     }
 
     /// Begins a trace, which ends when nobody has asked [`Self::traced`] for some seconds.
@@ -178,7 +218,7 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn reload(&self) -> Result<Result<Reloaded, ReloadRefused>, Gone> {
         let (reply, answer) = oneshot::channel();
-        self.reloads.send(reply).await.map_err(|_| Gone)?;
+        self.files.send(FileRequest::Reload(reply)).await.map_err(|_| Gone)?;
         match answer.await.map_err(|_| Gone)? {
             Ok(changed) => {
                 let fault = self.ask(Request::Settle).await?;
@@ -186,6 +226,22 @@ impl Handle {
             }
             Err(refused) => Ok(Err(refused)),
         }
+    }
+
+    /// What a reload of `text` would change; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn preview(&self, origin: String, text: String) -> Result<Result<Preview, PreviewRefused>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        let judge = FileRequest::Judge { origin, text, reply };
+        self.files.send(judge).await.map_err(|_| Gone)?;
+        let config = match answer.await.map_err(|_| Gone)? {
+            Ok(config) => config,
+            Err(refused) => return Ok(Err(refused.into())),
+        };
+        let preview = self.ask(|reply| Request::Preview(config, reply)).await?;
+        Ok(preview.map_err(PreviewRefused::Unreadable))
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Gone> {

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use lb_common::addr::Mac;
+
 use super::leaving::Leaving;
 use super::overrides::{Crowded, Override, Overrides};
 use crate::model::{
-    AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Service, Undeclared,
-    Verdict,
+    AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Probes, Service,
+    Undeclared, Verdict,
 };
 use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
 
@@ -55,12 +57,53 @@ impl Facts {
 
     /// A new file. Overrides that it makes void are forgotten, and backends that it has no more begin to leave.
     pub fn reconfigure(&mut self, file: Arc<Config>) {
-        self.leaving.replace(&self.config, &file);
-        self.file = file;
-        for MemberKey { service, backend } in self.overrides.prune(&self.file) {
+        for MemberKey { service, backend } in self.replace(file) {
             tracing::info!(%service, %backend, "an override ends with the new file");
         }
+    }
+
+    /// [`Self::reconfigure`] in silence: whose overrides that ends or changes.
+    pub(super) fn replace(&mut self, file: Arc<Config>) -> Vec<MemberKey> {
+        self.leaving.replace(&self.config, &file);
+        self.file = file;
+        let ended = self.overrides.prune(&self.file);
         self.take();
+        ended
+    }
+
+    /// Supposes that backends which are not probed `before` come up and are reached.
+    pub(super) fn suppose(&mut self, before: &Self) {
+        let Some(&interface) = self.interfaces.keys().next() else {
+            return;
+        };
+        let known = hosts(&before.config);
+        let new: Vec<MemberKey> = self.probed.difference(&before.probed).cloned().collect();
+        for member in new {
+            let host = member.backend.ip();
+            if !known.contains(&host) {
+                // Any will do, where nothing is written.
+                let hop = NextHop {
+                    mac: Mac::default(),
+                    local: Mac::default(),
+                    interface,
+                    router: None,
+                    source: Some(host),
+                    mtu: 1500,
+                };
+                self.route(host, NextHopState::Resolved(hop));
+            }
+            self.judge(Verdict {
+                member,
+                health: Health::Up,
+                probes: Probes::default(),
+                reason: String::new(),
+            });
+        }
+    }
+
+    /// Is this backend probed?
+    pub(super) fn probes(&self, member: &MemberKey) -> bool {
+        self.probed.contains(member)
     }
 
     /// What commands have said in an earlier run.

@@ -17,6 +17,7 @@ mod leaving;
 pub mod merge;
 pub mod names;
 pub mod overrides;
+mod preview;
 pub mod reconciler;
 mod report;
 mod sweep;
@@ -25,7 +26,7 @@ mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};
-pub use handle::{Gone, Handle, OverrideRefused, ReloadRefused, ReloadRequest, Reloaded, Request};
+pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, Reloaded, Request};
 pub use overrides::{Override, Overrides};
 pub use reconciler::{Inputs, Reconciler};
 pub use trace::TraceRefused;

@@ -31,6 +31,7 @@ use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
 use crate::model::{Config, Interface, MemberKey, NextHopState, Service, Verdict, chain};
+use crate::net::Address;
 use crate::plan::{
     Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place,
 };
@@ -90,13 +91,13 @@ pub struct Reconciler<D, A> {
     pub(super) addresses: A,
     pub(super) facts: Facts,
     seed: Seed,
-    memory: Memory,
+    pub(super) memory: Memory,
     /// What the maps hold; `None` when that has to be read.
     pub(super) installed: Option<Snapshot>,
     /// The last plan that was carried out.
     pub(super) carried: Carried,
     /// Where the program is attached.
-    interfaces: Interfaces,
+    pub(super) interfaces: Interfaces,
     reloads: Reloads,
     pub(super) fault: Option<String>,
     /// Of the overrides; counts their changes.
@@ -108,6 +109,8 @@ pub struct Reconciler<D, A> {
     pub(super) sweep: Sweep,
     pub(super) known: Known,
     pub(super) drains: Drains,
+    /// When flows of all kinds were last counted.
+    counted: Option<Instant>,
     begins: Begins,
     pub(super) trace: Option<Trace>,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
@@ -143,6 +146,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             sweep: Sweep::default(),
             known: Known::new(Instant::now()),
             drains: Drains::default(),
+            counted: None,
             begins: Begins::default(),
             trace: None,
             whole: false,
@@ -273,7 +277,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 if changed {
                     retry = self.attempt(&outputs, &mut backoff).await;
                 }
-                changed = self.answer(request, &outputs);
+                changed = self.answer(request, &outputs).await;
             }
             if changed {
                 retry = self.attempt(&outputs, &mut backoff).await;
@@ -365,7 +369,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// Flows of a backend that are known, in whatever mode.
-    fn flows_of(&self, member: &MemberKey) -> u64 {
+    pub(super) fn flows_of(&self, member: &MemberKey) -> u64 {
         let ids = self.carried.ids(&member.service);
         let Some(&id) = ids.and_then(|ids| ids.get(&member.backend)) else {
             return 0;
@@ -418,18 +422,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
         self.wait(&installed);
         let addresses = self.addresses.present().await.map_err(Failure::Present)?;
-        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let vips = self.facts.vips();
-        // A VIP is Fulcrum's own when the maps say that it put it there, or when nobody has put it there. What the
-        // maps said last counts as well: somebody may have taken the entry away.
-        let said = [&installed, &self.carried.placement.target];
-        let were_owned: BTreeSet<IpAddr> = said.into_iter().flat_map(owned).collect();
-        let known = |vip: &IpAddr| {
-            said.into_iter()
-                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
-        };
-        let ours = |vip: &IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
-        let own: BTreeSet<IpAddr> = vips.keys().filter(|&vip| ours(vip)).copied().collect();
+        let were_owned = self.were_owned(&installed);
+        let own = self.own(&installed, &addresses, vips.keys());
 
         let mut desired = self.facts.desired(&own);
         let mut failure = attached.err().map(Failure::Attach);
@@ -466,6 +461,31 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// VIPs that Fulcrum has put on the node, as the maps say. What they said last counts as well: somebody may have
+    /// taken the entry away.
+    pub(super) fn were_owned(&self, installed: &Snapshot) -> BTreeSet<IpAddr> {
+        let said = [installed, &self.carried.placement.target];
+        said.into_iter().flat_map(owned).collect()
+    }
+
+    /// Those of `vips` that are Fulcrum's own: when the maps say that it put it there, or when nobody has put it there.
+    pub(super) fn own<'v>(
+        &self,
+        installed: &Snapshot,
+        addresses: &[Address],
+        vips: impl Iterator<Item = &'v IpAddr>,
+    ) -> BTreeSet<IpAddr> {
+        let were_owned = self.were_owned(installed);
+        let said = [installed, &self.carried.placement.target];
+        let known = |vip: &IpAddr| {
+            said.into_iter()
+                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
+        };
+        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
+        let ours = |vip: &&IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
+        vips.filter(ours).copied().collect()
     }
 
     /// Takes a VIP off these interfaces.
@@ -524,7 +544,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// True when what is installed is not known any more.
     fn look(&mut self) -> bool {
-        self.sweep.run(&mut self.dataplane, &self.carried);
+        let began = self.now();
+        let swept = self.sweep.run(&mut self.dataplane, &self.carried);
         if !self.whole {
             // Slots may contradict each other until the plan is carried out to its end.
             return false;
@@ -533,6 +554,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         if let Err(error) = &tidied {
             tracing::warn!(reason = %chain(error), "what is known of flows cannot be kept in order; trying again");
             self.whole = false;
+        }
+        // Who has begun to drain since the last plan may get flows until the next one.
+        if swept && tidied.is_ok() && self.carried.is_of(&self.facts.config) {
+            self.counted = Some(began);
         }
         tidied.is_err()
     }
@@ -593,6 +618,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             usage: &self.sweep.usage,
             known: &self.known,
             drains: &self.drains,
+            counted: self.counted,
         }
     }
 
@@ -656,12 +682,12 @@ fn apply(dataplane: &mut impl Dataplane, ops: &[MapOp]) -> Result<(), ApplyError
 }
 
 /// The keys of a configuration's services.
-fn keys(config: &Config) -> Keys {
+pub(super) fn keys(config: &Config) -> Keys {
     Keys::of(config.services.iter().map(|s| (&s.vips[..], s.protocol)))
 }
 
 /// The decision that the maps hold for a service, at one of its keys.
-fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
+pub(super) fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
     let mut keys = keys.service(&service.vips, service.protocol);
     keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use lb_common::backend::Member;
+use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::ring::{Slot, State};
 use lb_common::service::Decision;
+use tokio::time::Instant;
 
 use super::carried::Carried;
 use super::drains::Drains;
@@ -29,6 +30,8 @@ pub(super) struct View<'a, D> {
     pub(super) usage: &'a NatUsage,
     pub(super) known: &'a Known,
     pub(super) drains: &'a Drains,
+    /// When flows of all kinds were last counted, with the configuration in force in the maps.
+    pub(super) counted: Option<Instant>,
 }
 
 impl<D: Dataplane> View<'_, D> {
@@ -75,13 +78,14 @@ impl<D: Dataplane> View<'_, D> {
             usage,
             known,
             drains,
+            counted,
         } = *self;
         let target = &carried.placement.target;
         let decision = keys
             .service(&service.vips, service.protocol)
             .find_map(|key| target.entries.get(&key));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
-        let (slots, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
+        let (shares, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
         let ids = carried.ids(&service.name);
         let in_file = facts.file.services.iter().find(|s| s.name == service.name);
         let in_file = in_file.map_or(&[][..], |s| &s.backends);
@@ -89,6 +93,21 @@ impl<D: Dataplane> View<'_, D> {
             // Overrides leave places and order as they are.
             let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
+            let member = MemberKey {
+                service: Arc::clone(&service.name),
+                backend: backend.address,
+            };
+            let share = id.and_then(|id| shares.get(&id)).copied().unwrap_or_default();
+            let known_flows = id.map_or(0, |id| known.of(id));
+            let translated = id.and_then(|id| usage.flows.get(&id)).map_or(0, NatFlows::open);
+            let alive = id.and_then(|id| target.members.get(&id)).is_some_and(is_alive);
+            let none = share == Share::default() && known_flows == 0 && translated == 0;
+            let drained = match backend.state {
+                AdminState::Active => false,
+                AdminState::Drain if drains.over().contains(&member) => !alive,
+                AdminState::Drain => none && drains.since(&member).is_some_and(|since| counted >= Some(since)),
+                AdminState::Disabled => !alive,
+            };
             let verdict = facts.verdict(service, backend);
             let reason = match (verdict, backend.state) {
                 (Some(verdict), _) => verdict.reason.clone(),
@@ -115,14 +134,13 @@ impl<D: Dataplane> View<'_, D> {
                     Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
                     None => Err("not looked up yet".to_owned()),
                 },
-                slots: id.and_then(|id| slots.get(&id)).copied().unwrap_or(0),
+                slots: share.current,
+                moving_slots: share.previous,
+                drained,
                 counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
                 leaving: backend.leaving,
-                known_flows: id.map_or(0, |id| known.of(id)),
-                cut_flows: drains.cut_of(&MemberKey {
-                    service: Arc::clone(&service.name),
-                    backend: backend.address,
-                }),
+                known_flows,
+                cut_flows: drains.cut_of(&member),
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
             })
         };
@@ -171,19 +189,40 @@ fn nat_status(service: &Service, member: &Member, flows: Option<&NatFlows>) -> O
     })
 }
 
-/// How many slots each member has, and how many are in each state. A node has up to 16 Mi of them, and everybody who asks
+/// The slots that refer to a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    /// It has them.
+    current: u32,
+    /// It has had them, and their older flows are still its own.
+    previous: u32,
+}
+
+/// Does health let this member serve?
+fn is_alive(member: &Member) -> bool {
+    member.next_hop.flags() & MacFlags::ALIVE != 0
+}
+
+/// How many slots each member has or has had, and how many are in each state. A node has up to 16 Mi of them, and everybody who asks
 /// waits for this: so it counts by index, and looks nothing up.
-fn slots(decision: Decision, ring: &[Slot]) -> (HashMap<MemberId, u32>, SlotStates) {
-    let most = ring.iter().map(|slot| slot.current().0).max().unwrap_or(0);
-    let mut counts = vec![0_u32; usize::from(most) + 1];
+fn slots(decision: Decision, ring: &[Slot]) -> (HashMap<MemberId, Share>, SlotStates) {
+    let most = ring.iter().map(|slot| match slot.state() {
+        State::Moving(previous) => slot.current().0.max(previous.0),
+        State::Stable | State::Settled => slot.current().0,
+    });
+    let most = most.max().unwrap_or(0);
+    let mut counts = vec![Share::default(); usize::from(most) + 1];
     let mut states = SlotStates::default();
     for slot in ring {
-        counts[usize::from(slot.current().0)] += 1;
-        *match slot.state() {
-            State::Stable => &mut states.stable,
-            State::Moving(_) => &mut states.moving,
-            State::Settled => &mut states.settled,
-        } += 1;
+        counts[usize::from(slot.current().0)].current += 1;
+        match slot.state() {
+            State::Stable => states.stable += 1,
+            State::Moving(previous) => {
+                states.moving += 1;
+                counts[usize::from(previous.0)].previous += 1;
+            }
+            State::Settled => states.settled += 1,
+        }
     }
     let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
     (members.zip(counts).collect(), states)

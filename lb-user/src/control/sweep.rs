@@ -30,10 +30,11 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Sweeps once. What goes wrong is said, and tried again the next time.
-    pub(super) fn run(&mut self, dataplane: &mut impl Dataplane, carried: &Carried) {
-        if let Err(error) = self.look(dataplane) {
-            tracing::warn!(reason = %chain(&error), "flows that are over cannot be ended");
+    /// Sweeps once; false when flows could not be counted. What goes wrong is said, and tried again the next time.
+    pub(super) fn run(&mut self, dataplane: &mut impl Dataplane, carried: &Carried) -> bool {
+        let looked = self.look(dataplane).map(|_| ());
+        if let Err(error) = &looked {
+            tracing::warn!(reason = %chain(error), "flows that are over cannot be ended");
         }
         match self.refused_since(dataplane) {
             Ok(since) => {
@@ -43,6 +44,7 @@ impl Sweep {
             }
             Err(error) => tracing::debug!(reason = %chain(&error), "drops cannot be read"),
         }
+        looked.is_ok()
     }
 
     /// Ends the flows that are over, and counts the others.

@@ -8,6 +8,7 @@ mod flows;
 mod interfaces;
 mod modes;
 mod nat;
+mod preview;
 mod trace;
 
 use std::collections::BTreeSet;

@@ -36,9 +36,10 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
-use crate::control::{self, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
+use crate::control::{self, FileRequest, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
+use crate::model::status::Reloads;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 
@@ -46,7 +47,7 @@ use doors::Doors;
 use notify::{Manager, Reads};
 use overrides::Store;
 pub use privilege::missing as missing_privileges;
-use reload::Taken;
+use reload::{Reload, Taken};
 
 /// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
 /// reconciler empties them whole before each round.
@@ -55,7 +56,8 @@ const QUEUE: usize = 1024;
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
-/// 10 s; bounds how long a file is not taken after the machine has become what it was refused for.
+/// 10 s; bounds how long a file is not taken after the machine has become what it was refused for, and how long it is not
+/// said that a file has changed.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
@@ -93,6 +95,8 @@ pub async fn run(path: &Path) -> Result<()> {
 /// What is there when the program is attached.
 struct Started {
     config: Arc<Config>,
+    /// What it was read from.
+    text: String,
     interfaces: Vec<Interface>,
     reconciler: Reconciler<Kernel, NodeAddresses>,
     kept: Kept,
@@ -118,6 +122,7 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: See
     reconciler.converge().await;
     Ok(Started {
         config,
+        text: parsed.text().to_owned(),
         interfaces,
         reconciler,
         kept: Kept {
@@ -169,13 +174,14 @@ struct Kept {
 async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
     let Started {
         config,
+        text,
         interfaces,
         reconciler,
         kept,
         doors,
     } = started;
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let mut reload = reload::Reload::new(path, net.clone(), Arc::clone(&config));
+    let mut reload = Reload::new(path, net.clone(), Arc::clone(&config), text);
     let mut reserved = ReservedPorts::new(net.namespace().clone());
     machine::reserve(&mut reserved, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
@@ -194,7 +200,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     let (interfaces, interface_changes) = watch::channel(interfaces);
     let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
     let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
-    let (handle, requests, mut reloads) = control::Handle::new(QUEUE);
+    let (handle, requests, mut files) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
     let inputs = Inputs {
         config: config_changes,
@@ -232,8 +238,20 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 Wake::Hangup => (true, None),
                 Wake::File => (false, None),
             },
-            Some(asker) = reloads.recv() => (true, Some(asker)),
-            () = tokio::time::sleep(RETRY), if reload.is_pending() => {
+            Some(asked) = files.recv() => match asked {
+                FileRequest::Reload(asker) => (true, Some(asker)),
+                FileRequest::Judge { origin, text, reply } => {
+                    // Whoever has gone away is nobody's problem.
+                    let _ = reply.send(reload.judge(&origin, &text).await);
+                    continue;
+                }
+            },
+            () = tokio::time::sleep(RETRY) => {
+                if !reload.is_pending() {
+                    reload.look();
+                    publish(&reload, &reload_results);
+                    continue;
+                }
                 retried = true;
                 (false, None)
             }
@@ -253,11 +271,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
             })
         });
         // What is refused is logged, and among the results.
-        reload_results.send_if_modified(|known| {
-            let news = known != reload.results();
-            known.clone_from(reload.results());
-            news
-        });
+        publish(&reload, &reload_results);
         reads.send_modify(|reads| reads.ended += 1);
         // Whoever has gone away meanwhile sees it in the status.
         asker.map(|asker| asker.send(taken));
@@ -270,6 +284,15 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     drop(stop);
     let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
     end
+}
+
+/// Tells the others what came of the file, where that is news.
+fn publish(reload: &Reload, results: &watch::Sender<Reloads>) {
+    results.send_if_modified(|known| {
+        let news = known != reload.results();
+        known.clone_from(reload.results());
+        news
+    });
 }
 
 /// What the daemon reacts to from outside.

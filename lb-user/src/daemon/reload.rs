@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::machine;
-use crate::config;
+use crate::config::{self, ConfigError, Parsed};
 use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
 use crate::model::{Balance, Config, Mode, Service};
@@ -46,12 +46,13 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(path: &Path, net: Net, running: Arc<Config>) -> Self {
+    /// Of the file at `path`, whose `text` runs.
+    pub(super) fn new(path: &Path, net: Net, running: Arc<Config>, text: String) -> Self {
         Self {
             path: path.to_owned(),
             net,
             running,
-            seen: None,
+            seen: Some(text.into()),
             pending: false,
             results: Reloads::none(SystemTime::now()),
         }
@@ -70,6 +71,7 @@ impl Reload {
             return Ok(None);
         }
         self.seen = text;
+        self.results.unread = None;
         let outcome = self.accept(again).await;
         self.pending = matches!(outcome, Err(Refusal::OfMachine(_)));
         match outcome {
@@ -95,6 +97,20 @@ impl Reload {
         }
     }
 
+    /// Sees whether the file is still as it was read. Changes of it are noticed, but not where it is a link whose target's
+    /// folder has been put in the place of another.
+    pub(super) fn look(&mut self) {
+        let now = fs::read(&self.path).ok();
+        self.results.unread = match (&now, &self.seen) {
+            (now, seen) if now == seen => None,
+            (None, _) => Some(format!("{} is not to be read any more", self.path.display())),
+            (Some(_), _) => Some(format!(
+                "{} has changed since it was read; `fulcrum reload` reads it",
+                self.path.display()
+            )),
+        };
+    }
+
     /// May the file be taken later as it is?
     pub(super) fn is_pending(&self) -> bool {
         self.pending
@@ -107,10 +123,26 @@ impl Reload {
 
     /// Judges the file. What it warns of has been said when it is read `again`.
     async fn accept(&self, again: bool) -> Result<Arc<Config>, Refusal> {
-        let parsed = config::load(&self.path).map_err(|error| ReloadRefused::File(error.to_string()))?;
+        let parsed = config::load(&self.path).map_err(|error| refused(&error))?;
         for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
+        self.allow(&self.path.display().to_string(), parsed).await
+    }
+
+    /// Judges another text as [`Self::read`] would, and changes nothing; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// Why a reload would refuse it.
+    pub(super) async fn judge(&self, origin: &str, text: &str) -> Result<Arc<Config>, ReloadRefused> {
+        let parsed = config::parse(origin, text).map_err(|error| refused(&error))?;
+        self.allow(origin, parsed).await.map_err(|refusal| match refusal {
+            Refusal::OfFile(reason) | Refusal::OfMachine(reason) => reason,
+        })
+    }
+
+    /// Judges what a file says beside what runs.
+    async fn allow(&self, origin: &str, parsed: Parsed) -> Result<Arc<Config>, Refusal> {
         let (old, new) = (&self.running, &parsed.config);
         let fixed = [
             ("[node] name", old.node.name != new.node.name),
@@ -136,17 +168,15 @@ impl Reload {
             .collect();
         if !changed.is_empty() {
             let reason = format!(
-                "{}: {} cannot change while the daemon runs; restart it (packets keep flowing meanwhile)",
-                self.path.display(),
+                "{origin}: {} cannot change while the daemon runs; restart it (packets keep flowing meanwhile)",
                 changed.join(", ")
             );
             return Err(ReloadRefused::Fixed(reason).into());
         }
         if let Some(service) = new.services.iter().find(|service| shrinks(old, service)) {
             let reason = format!(
-                "{}: service `{}`: table-size cannot become smaller while its flows are to keep their backends; leave it \
+                "{origin}: service `{}`: table-size cannot become smaller while its flows are to keep their backends; leave it \
                  as it is, or take the service out of the file for one reload, which ends its flows",
-                self.path.display(),
                 service.name
             );
             return Err(ReloadRefused::Fixed(reason).into());
@@ -155,6 +185,10 @@ impl Reload {
         confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok(Arc::new(parsed.config))
     }
+}
+
+fn refused(error: &ConfigError) -> ReloadRefused {
+    ReloadRefused::File(error.to_string())
 }
 
 /// Would the ring of a service become smaller, of whose flows it remembers something? Slots that become one would have to

@@ -51,6 +51,8 @@ fn backend(name: &str) -> BackendStatus {
             interface: "eth0".to_owned(),
         }),
         slots: 16384,
+        moving_slots: 0,
+        drained: false,
         leaving: false,
         known_flows: 9,
         cut_flows: 2,

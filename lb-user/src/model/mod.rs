@@ -7,6 +7,7 @@ pub mod health;
 pub mod interface;
 pub mod next_hop;
 pub mod prefix;
+pub mod preview;
 pub mod status;
 pub mod trace;
 pub mod vip;

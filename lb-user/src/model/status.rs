@@ -91,6 +91,8 @@ pub struct Reloads {
     pub last: SystemTime,
     /// Why the last one was refused; `None` when it was taken.
     pub refusal: Option<String>,
+    /// The file is not as it was last read, taken or refused: how, for people.
+    pub unread: Option<String>,
 }
 
 impl Reloads {
@@ -102,6 +104,7 @@ impl Reloads {
             refused: 0,
             last: now,
             refusal: None,
+            unread: None,
         }
     }
 
@@ -215,6 +218,10 @@ pub struct BackendStatus {
     pub next_hop: Result<Reached, String>,
     /// Slots of the ring that it serves.
     pub slots: u32,
+    /// Slots of the ring that it has had, and whose older flows are still its own: also those that have been silent since.
+    pub moving_slots: u32,
+    /// It gets nothing new, and no flow can need it any more, as counted since it began to drain.
+    pub drained: bool,
     /// Since the maps were made.
     pub counters: Counters,
     /// The file has it no more; it finishes its flows, and goes.
@@ -274,6 +281,15 @@ pub struct NatUsage {
     pub sources: BTreeSet<IpAddr>,
     /// There are some whose client's is kept.
     pub clients: bool,
+}
+
+/// One backend of a service.
+#[derive(Clone, Debug)]
+pub struct OneBackend {
+    /// The service's name.
+    pub service: Arc<str>,
+    /// The backend.
+    pub backend: BackendStatus,
 }
 
 /// What has become of a command about one backend.

@@ -193,7 +193,7 @@ fn changed(installed: &Snapshot, target: &Snapshot) -> Option<BTreeSet<ServiceKe
 }
 
 /// Does what is known of a service's flows hold as well where `new` says how they go on?
-fn continues(installed: &Snapshot, target: &Snapshot, old: Decision, new: Decision) -> bool {
+pub(super) fn continues(installed: &Snapshot, target: &Snapshot, old: Decision, new: Decision) -> bool {
     let table = Table::of(old);
     let same_rules = table == Table::of(new) && (old.choice() == new.choice() || table == Some(Table::Tracked));
     let old_members = installed.members_of(old.member_base());

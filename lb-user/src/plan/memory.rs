@@ -11,7 +11,7 @@ use lb_common::slot;
 use crate::balance::Rings;
 
 /// Rings that need not be made again. Whatever it has forgotten costs time only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     pub(super) rings: Rings,
     /// By first block.
@@ -19,7 +19,7 @@ pub struct Memory {
 }
 
 /// The last slots of a ring, and what they were made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Made {
     wanted: Option<Arc<[MemberIndex]>>,
     keeps: Option<BTreeSet<MemberIndex>>,

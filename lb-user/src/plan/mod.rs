@@ -13,6 +13,7 @@ pub mod entries;
 mod keys;
 mod memory;
 mod outer;
+pub mod outlook;
 mod place;
 mod regions;
 mod snapshot;

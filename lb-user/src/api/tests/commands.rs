@@ -4,7 +4,7 @@ use super::*;
 use crate::api::body::{BODY_TIMEOUT, MAX_BODY};
 use crate::api::types::BackendPatch;
 use crate::control::overrides::Crowded;
-use crate::control::{Override, OverrideRefused, ReloadRefused, names};
+use crate::control::{FileRequest, Override, OverrideRefused, ReloadRefused, names};
 
 const PATH: &str = "/api/v1/services/web/backends/web1";
 
@@ -29,6 +29,15 @@ pub(super) fn answer(service: &str, backend: &str, change: Override) -> Result<m
         return Err(Crowded { backends, slots }.into());
     }
     Ok(overridden("web1", change))
+}
+
+/// The state of `web1`.
+pub(super) fn one(service: &str, backend: &str) -> Result<model::OneBackend, OverrideRefused> {
+    let done = answer(service, backend, Override::default())?;
+    Ok(model::OneBackend {
+        service: done.service,
+        backend: done.backend,
+    })
 }
 
 /// A backend that is active with weight 5 in the file, after a command.
@@ -82,6 +91,18 @@ async fn a_patch_reaches_the_backend_and_is_answered_with_it() {
     );
     let (head, _) = server.raw(&chunked).await;
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn one_backend_may_be_asked_for() {
+    let server = Server::start();
+    let one = server.client().backend("web", "[2001:db8::7]:80").await.unwrap();
+    assert_eq!((one.service.as_str(), one.backend.name.as_str()), ("web", "web1"));
+    assert_eq!((one.backend.moving_slots, one.backend.drained), (12, false));
+    let Err(ClientError::Refused(problem)) = server.client().backend("web", "wbe1").await else {
+        panic!("a refusal");
+    };
+    assert_eq!(problem.status, 404);
 }
 
 #[tokio::test]
@@ -183,7 +204,7 @@ async fn bad_patches_say_what_is_wrong() {
 async fn each_path_names_its_method() {
     let server = Server::start();
     for (request, allowed) in [
-        (format!("GET {PATH}"), "PATCH"),
+        (format!("DELETE {PATH}"), "GET, HEAD, PATCH"),
         ("GET /api/v1/reload".to_owned(), "POST"),
     ] {
         let (head, body) = server.raw(&format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
@@ -229,7 +250,10 @@ async fn a_reload_is_taken_or_refused_with_its_reason() {
         ];
         for answer in answers {
             let taken = answer.is_ok();
-            let _ = reloads.recv().await.unwrap().send(answer);
+            let Some(FileRequest::Reload(reply)) = reloads.recv().await else {
+                panic!("whoever has the file is asked");
+            };
+            let _ = reply.send(answer);
             if taken {
                 let Some(Request::Settle(reply)) = questions.recv().await else {
                     panic!("the reconciler is asked whether it is done");

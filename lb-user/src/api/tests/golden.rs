@@ -57,6 +57,8 @@ async fn status() {
           },
           "next_hop_reason": null,
           "slots": 8192,
+          "moving_slots": 12,
+          "drained": false,
           "packets": 12,
           "bytes": 1152921504606846976,
           "new_flows": 4,
@@ -87,6 +89,8 @@ async fn status() {
           "next_hop": null,
           "next_hop_reason": "no answer to ARP",
           "slots": 8192,
+          "moving_slots": 12,
+          "drained": false,
           "packets": 0,
           "bytes": 0,
           "new_flows": 0,
@@ -119,6 +123,7 @@ async fn status() {
     "truncated": 0
   },
   "refused_reload": null,
+  "unread_file": null,
   "fault": "cannot write the map SERVICES",
   "overrides_fault": null
 }
@@ -241,6 +246,8 @@ async fn patch() {
     },
     "next_hop_reason": null,
     "slots": 8192,
+    "moving_slots": 12,
+    "drained": false,
     "packets": 12,
     "bytes": 1152921504606846976,
     "new_flows": 4,

@@ -22,12 +22,14 @@ impl Port {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
                     Request::Traced(_, reply) => reply.send(None).is_ok(),
-                    Request::Settle(_)
+                    Request::Backend(..)
+                    | Request::Preview(..)
+                    | Request::Settle(_)
                     | Request::Pulse(_)
                     | Request::Override { .. }
                     | Request::Trace(..)
                     | Request::EndTrace(..) => {
-                        unreachable!("not to be had over TCP")
+                        unreachable!("nobody asks for it over TCP here")
                     }
                 };
             }

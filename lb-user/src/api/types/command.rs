@@ -1,10 +1,19 @@
-//! `PATCH /api/v1/services/{service}/backends/{backend}` and `POST /api/v1/reload`.
+//! `GET` and `PATCH /api/v1/services/{service}/backends/{backend}`, and `POST /api/v1/reload`.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AdminState, BackendStatus};
 use crate::control;
 use crate::model::status as from;
+
+/// One backend at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Name of the service.
+    pub service: String,
+    /// The backend.
+    pub backend: BackendStatus,
+}
 
 /// What is wanted of a backend; what is not named stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +54,15 @@ impl From<BackendPatch> for control::Override {
         Self {
             state: patch.state.map(Into::into),
             weight: patch.weight,
+        }
+    }
+}
+
+impl From<from::OneBackend> for Backend {
+    fn from(one: from::OneBackend) -> Self {
+        Self {
+            service: one.service.as_ref().to_owned(),
+            backend: one.backend.into(),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Status {
     pub drops: BTreeMap<String, u64>,
     /// The last reload, when it was refused, and why.
     pub refused_reload: Option<String>,
+    /// The file is not as it was last read, and how; `null` when it is. Looked at every ten seconds.
+    pub unread_file: Option<String>,
     /// Why the kernel is not as the file and commands want it; `null` when it is.
     pub fault: Option<String>,
     /// Why a restart of the daemon would forget what commands have set, or why it has; `null` when all is well.
@@ -160,6 +162,11 @@ pub struct BackendStatus {
     pub next_hop_reason: Option<String>,
     /// Slots of the ring that it serves.
     pub slots: u32,
+    /// Slots of the ring that it has had, and whose older flows stay with it, known or not.
+    pub moving_slots: u32,
+    /// It gets nothing new, and no flow can need it any more: none is known, counted since it began to drain, and no slot
+    /// is left whose silent flows would come back to it.
+    pub drained: bool,
     /// Packets forwarded to it, since the maps were made.
     pub packets: u64,
     /// Bytes forwarded to it, with Ethernet headers.
@@ -279,6 +286,7 @@ impl From<from::Status> for Status {
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
             refused_reload: status.reloads.refusal,
+            unread_file: status.reloads.unread,
             fault: status.fault,
             overrides_fault: status.overrides_fault,
         }
@@ -357,6 +365,8 @@ impl From<from::BackendStatus> for BackendStatus {
             next_hop,
             next_hop_reason,
             slots: backend.slots,
+            moving_slots: backend.moving_slots,
+            drained: backend.drained,
             packets: backend.counters.packets,
             bytes: backend.counters.bytes,
             new_flows: backend.counters.new_flows,

@@ -12,7 +12,7 @@ use crate::model::status as model;
 /// Everything around a running reconciler. Nothing is kept until a test says so.
 struct Running {
     handle: Handle,
-    reloads: mpsc::Receiver<ReloadRequest>,
+    files_asked: mpsc::Receiver<FileRequest>,
     files: watch::Sender<Arc<Config>>,
     saved: watch::Sender<Saved>,
     revisions: watch::Receiver<Revision>,
@@ -28,7 +28,7 @@ impl Running {
         let (reload_results, results) = watch::channel(Reloads::none(SystemTime::now()));
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (routes, next_hops) = mpsc::channel(8);
-        let (handle, requests, reloads) = Handle::new(8);
+        let (handle, requests, files_asked) = Handle::new(8);
         let (saved, savings) = watch::channel(Saved::default());
         let (in_force, in_force_changes) = watch::channel(Arc::clone(&reconciler.facts.config));
         let (overrides, revisions) = watch::channel(Revision {
@@ -47,7 +47,7 @@ impl Running {
         tokio::spawn(reconciler.run(inputs, Outputs { in_force, overrides }));
         Self {
             handle,
-            reloads,
+            files_asked,
             files,
             saved,
             revisions,
@@ -176,7 +176,9 @@ async fn questions_see_the_file_that_was_accepted_before() {
     // And so does a reload that is asked for.
     let (files, handle) = (running.files.clone(), running.handle.clone());
     let reload = tokio::spawn(async move { handle.reload().await });
-    let asker = running.reloads.recv().await.unwrap();
+    let Some(FileRequest::Reload(asker)) = running.files_asked.recv().await else {
+        panic!("whoever has the file is asked");
+    };
     files.send_replace(config(&ONE.replace("10.0.0.1:80", "10.0.0.9:80")));
     asker.send(Ok(true)).unwrap();
     let number = running
