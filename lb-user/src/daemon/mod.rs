@@ -309,6 +309,7 @@ fn targets(config: &Config) -> Vec<Target> {
             service: Arc::clone(&service.name),
             backend: backend.address,
         },
+        name: Arc::clone(&backend.name),
         check: service.health.clone(),
     };
     merge::probed(config).map(target).collect()
