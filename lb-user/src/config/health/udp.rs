@@ -20,16 +20,12 @@ pub(super) fn probe(health: &Table<'_>) -> Checked<UdpProbe> {
         return Err(contradiction(key, message, none, "here").hint("remove it, or `expect-answer`"));
     }
     if wanted && payload.is_none() {
-        let hint =
-            "what would the backend answer to? or set expect-answer = false: then only an ICMP error is a failure";
-        // `require` names the key and its place.
-        return Err(match health.require("payload", "\"ping\"") {
-            Ok(value) => value.fault("no payload"),
-            Err(fault) => {
-                let add = fault.hint.clone().unwrap_or_default();
-                fault.hint(format!("{add}; {hint}"))
-            }
-        });
+        health.require("payload", "\"ping\"").map_err(|fault| {
+            let add = fault.hint.clone().unwrap_or_default();
+            fault.hint(format!(
+                "{add}; or set expect-answer = false: then only an ICMP error is a failure"
+            ))
+        })?;
     }
     Ok(UdpProbe {
         payload: payload.map_or_else(Vec::new, |(_, bytes)| bytes),

@@ -17,6 +17,9 @@ use crate::model::{HealthCheck, HttpProbe, MemberKey, ProbeCounts};
 pub(super) const LONG: Duration = Duration::from_secs(10);
 pub(super) const SHORT: Duration = Duration::from_millis(100);
 
+/// Enough for all that comes before what is waited for in vain, also where the machine has much else to do.
+pub(super) const MEDIUM: Duration = Duration::from_secs(3);
+
 fn http(path: &str) -> HealthKind {
     let path = path.to_owned();
     HealthKind::Http(Arc::new(HttpProbe {

@@ -34,7 +34,7 @@ const TRUST_FOR: Duration = Duration::from_secs(60);
 /// Why TLS failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// What answers does not speak TLS, or no version that this node does.
+    /// What answers does not speak TLS.
     #[error("not TLS")]
     NotTls,
     /// The connection was closed during the handshake.
@@ -121,7 +121,7 @@ fn failure(error: io::Error, name: &ServerName<'_>, call: Call<'_>) -> super::Fa
         };
     };
     let failure = match tls {
-        rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => Failure::NotTls,
+        rustls::Error::InvalidMessage(_) => Failure::NotTls,
         rustls::Error::AlertReceived(alert) => Failure::Alert(format!("{alert:?}")),
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::Expired => Failure::Expired,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::Failure as ProbeFailure;
-use super::super::tests::{LONG, SHORT, probe};
+use super::super::tests::{LONG, MEDIUM, SHORT, probe};
 use super::*;
 use crate::model::HealthKind;
 
@@ -478,7 +478,7 @@ async fn a_server_that_does_not_let_go_is_up_all_the_same() {
         (heard(&mut stream).await, stream)
     });
     let check = login(MysqlRole::Any, None, None);
-    assert_eq!(said(&check, address, SHORT).await, Ok(Answer::Serves(MysqlRole::Any)));
+    assert_eq!(said(&check, address, MEDIUM).await, Ok(Answer::Serves(MysqlRole::Any)));
     let (farewell, _kept) = server.await.unwrap();
     assert_eq!(farewell, [COM_QUIT]);
 }

@@ -127,7 +127,7 @@ async fn what_answers_no_question_is_passed_over() {
     assert_eq!(said(dns(false), noisy, LONG).await, Ok(Answer::Resolved));
     let useless = answering(strays).await;
     assert_eq!(
-        said(dns(false), useless, SHORT).await,
+        said(dns(false), useless, MEDIUM).await,
         Err("no answer to the question".to_owned())
     );
 }

@@ -97,8 +97,8 @@ async fn late_ones_are_killed_with_their_children() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("child");
     let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
-    let late = Err("timed out after 1s while running the command".to_owned());
-    assert_eq!(said(&shell(&script), Duration::from_secs(1)).await, late);
+    let late = Err("timed out after 3s while running the command".to_owned());
+    assert_eq!(said(&shell(&script), MEDIUM).await, late);
     ended(&line(&file).await).await;
 }
 
@@ -122,7 +122,7 @@ async fn a_child_that_stays_behind_holds_nobody_up_for_longer_than_the_timeout()
     assert_eq!(said(&shell(&script(0)), LONG).await, Ok(Answer::Exited));
     let first = line(&file).await;
     assert_eq!(
-        said(&shell(&script(1)), Duration::from_secs(1)).await,
+        said(&shell(&script(1)), MEDIUM).await,
         Err("no (exit code 1)".to_owned())
     );
     for child in [first, line(&file).await] {
