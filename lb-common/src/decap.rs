@@ -16,6 +16,12 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Everybody.
+    pub const ALL: Self = Self {
+        base: Ipv6Be([0; 2]),
+        mask: Ipv6Be([0; 2]),
+    };
+
     /// The first `length` bits of an address, which may be an IPv4 address mapped into 128 bits.
     pub const fn new(address: Ipv6Be, length: u8) -> Self {
         let bits = if length == 0 {
@@ -61,11 +67,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_set_is_everybody() {
-        let zeros = Sources {
-            base: Ipv6Be([0; 2]),
-            mask: Ipv6Be([0; 2]),
-        };
-        assert_eq!(zeros, Sources::new(address("::"), 0));
-        assert!(zeros.holds(address("10.0.0.1")) && zeros.holds(address("2001:db8::1")));
+        assert_eq!(Sources::ALL, Sources::new(address("::"), 0));
+        assert!(Sources::ALL.holds(address("10.0.0.1")) && Sources::ALL.holds(address("2001:db8::1")));
     }
 }

@@ -18,3 +18,8 @@ impl MemberIndex {
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId(pub u32);
+
+impl MemberId {
+    /// No member.
+    pub const NONE: Self = Self(0);
+}

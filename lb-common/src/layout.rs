@@ -10,6 +10,7 @@ use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use crate::slot::Entry;
 use crate::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
+use crate::trace::{Budget, Sample, Wanted};
 
 macro_rules! shared {
     ($($ty:ty = $bytes:literal),* $(,)?) => { $(
@@ -40,6 +41,9 @@ shared! {
     FragmentKey = 40,
     Fragment = 8,
     Sources = 32,
+    Wanted = 56,
+    Sample = 184,
+    Budget = 16,
 }
 
 /// What sort of map it is.

@@ -26,3 +26,4 @@ pub mod select;
 pub mod service;
 pub mod slot;
 pub mod stats;
+pub mod trace;

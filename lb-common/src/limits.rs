@@ -53,5 +53,8 @@ pub const STAGES: u32 = 8;
 /// Place in `STAGES` of the program that decides what the first one does not.
 pub const STAGE_FULL: u32 = 0;
 
+/// Place in `STAGES` of the first one, for packets that are not traced while some are.
+pub const STAGE_FIRST: u32 = 1;
+
 /// IPv6 extension headers that are followed.
 pub const EXTENSION_HEADERS: u32 = 6;

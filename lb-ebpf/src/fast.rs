@@ -103,7 +103,7 @@ fn plain<F: Tuple>(
     let bytes = packet.len();
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
     let hash = flow.hash_for(service.choice(), hash_key());
-    forward::direct(packet, inner, service, hash, flow, segment, bytes)
+    forward::direct(packet, inner, service, hash, flow, segment, bytes, |_| {})
 }
 
 /// A packet for no service on a port of its own: is it for an address that anything is known of?

@@ -5,9 +5,10 @@
 //! stack, and the verifier looks at each by itself. What it finds out about a packet is one [`Seen`], and what happens then is in functions that
 //! get it.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::addr::Ipv6Be;
 use lb_common::flow::Ports;
+use lb_common::id::MemberId;
 use lb_common::parse::{Ethernet, Frame as _, Ipv4, Ipv6, ether_type, l4};
 use lb_common::service::{Decision, Mode};
 use lb_common::stats::DropReason;
@@ -19,13 +20,29 @@ use crate::fragments;
 use crate::icmp;
 use crate::layers::{Layers, NO_FAULT, extensions};
 use crate::packet::Packet;
+use crate::report::report;
 use crate::seen::Seen;
 use crate::transmit;
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
+/// The program's return value, and the code of the reason why the packet is dropped, or 0.
+#[inline(always)]
+pub(crate) fn decided(packet: &Packet) -> (u32, u32) {
+    match outcome(ingress(packet)).action() {
+        Ok(action) => (action, 0),
+        Err(reason) => {
+            if reason == DropReason::Inconsistent as u32 {
+                report();
+            }
+            let action = transmit::refuse(&Packet::of(packet.ctx()), reason);
+            (action, if action == xdp_action::XDP_DROP { reason } else { 0 })
+        }
+    }
+}
+
 /// What becomes of a packet.
 #[inline(always)]
-pub(crate) fn ingress(packet: &Packet) -> Step<Outcome> {
+fn ingress(packet: &Packet) -> Step<Outcome> {
     let truncated = Stop::Drop(DropReason::Truncated);
     let Some(Ethernet { ether_type, l3 }) = Ethernet::read(packet) else {
         return Err(truncated);
@@ -39,6 +56,7 @@ pub(crate) fn ingress(packet: &Packet) -> Step<Outcome> {
     seen.v4 = 0;
     seen.part = 0;
     seen.mentions = 0;
+    seen.member = MemberId::NONE;
     match ether_type {
         ether_type::IPV4 => {
             let Some(ip) = Ipv4::read(packet, seen.l3()) else {
@@ -171,6 +189,7 @@ extern "C" fn fulcrum_forward(ctx: *mut xdp_md) -> u32 {
             seen.key,
             segment,
             seen.bytes as usize,
+            |id| seen.member = id,
         )
     });
     match sent {
@@ -202,7 +221,7 @@ fn judged(address: Decision, code: u32) -> Outcome {
 
 /// The action of the program.
 #[inline(always)]
-pub(crate) fn outcome(step: Step<Outcome>) -> Outcome {
+fn outcome(step: Step<Outcome>) -> Outcome {
     match step {
         Ok(outcome) => outcome,
         Err(stop) => Outcome::of(Err::<Sent, _>(stop)),

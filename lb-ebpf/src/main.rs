@@ -33,8 +33,10 @@ mod load;
 mod maps;
 mod packet;
 mod removal;
+mod report;
 mod seen;
 mod stats;
+mod trace;
 mod track;
 mod transmit;
 mod verdict;
@@ -43,7 +45,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
-use lb_common::limits::STAGE_FULL;
+use lb_common::limits::{STAGE_FIRST, STAGE_FULL};
 use lb_common::stats::DropReason;
 
 use crate::packet::Packet;
@@ -67,27 +69,18 @@ fn fulcrum(ctx: XdpContext) -> u32 {
 /// The rest of the balancer, at [`STAGE_FULL`].
 #[xdp(frags)]
 fn fulcrum_full(ctx: XdpContext) -> u32 {
-    match full::outcome(full::ingress(&Packet::new(&ctx))).action() {
-        Ok(action) => action,
-        Err(reason) => {
-            if reason == DropReason::Inconsistent as u32 {
-                fulcrum_report();
-            }
-            transmit::refuse(&Packet::new(&ctx), reason)
-        }
-    }
+    full::decided(&Packet::new(&ctx)).0
 }
 
-/// A global function, for its stack.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn fulcrum_report() -> u32 {
-    // The context is not looked at.
-    aya_log_ebpf::error!(
-        &XdpContext::new(core::ptr::null_mut()),
-        "the maps contradict each other; please report this"
-    );
-    0
+/// In place of [`fulcrum`] while somebody traces: does the same, and shows what it was.
+#[xdp(frags)]
+fn fulcrum_trace(ctx: XdpContext) -> u32 {
+    if let Some(action) = trace::traced(&Packet::new(&ctx)) {
+        return action;
+    }
+    // SAFETY: it does not return, but where the place is empty.
+    unsafe { maps::STAGES.tail_call(&ctx, STAGE_FIRST) };
+    stats::dropped(DropReason::Inconsistent as u32)
 }
 
 /// Not attached anywhere: the manager runs it on a list of keys of `NAT_REPLY`, to end the flows among them that are over.

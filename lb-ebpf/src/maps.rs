@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
 use lb_common::decap::Sources;
@@ -20,6 +20,7 @@ use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
+use lb_common::trace::{Budget, EVENTS as EVENTS_BYTES, Sample, Wanted};
 
 use crate::flows::Clock;
 use crate::seen::Seen;
@@ -87,6 +88,22 @@ pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 /// What time it is on this CPU.
 #[btf_map]
 pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
+
+/// What is to be traced, while [`crate::trace`] runs.
+#[btf_map]
+pub(crate) static TRACING: Array<Wanted, 1> = Array::new();
+
+/// What this CPU may still show of it.
+#[btf_map]
+pub(crate) static TRACE_BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// Where a sample is made.
+#[btf_map]
+pub(crate) static SAMPLE: PerCpuArray<Sample, 1> = PerCpuArray::new();
+
+/// The way of samples to the manager.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Sample, { EVENTS_BYTES as usize }> = RingBuf::new();
 
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]

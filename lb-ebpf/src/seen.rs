@@ -1,6 +1,7 @@
 //! What is known of the packet that this CPU is at, in a map: what functions of their own share.
 
 use lb_common::flow::{FlowV4, FlowV6};
+use lb_common::id::MemberId;
 use lb_common::nat::NatKey;
 use lb_common::parse::{Segment, l4};
 use lb_common::select::Tuple as _;
@@ -43,6 +44,9 @@ pub(crate) struct Seen {
     /// 1 for an ICMP error about a flow: it is not answered with another one (RFC 1122 §3.2.2).
     pub(crate) mentions: u8,
     pub(crate) pad: u8,
+    /// The member that it was sent to, or came from; 0 for none.
+    pub(crate) member: MemberId,
+    pub(crate) pad2: u32,
     /// `nat`: what it says to its flow.
     pub(crate) heard: Heard,
 }

@@ -6,11 +6,13 @@
 
 use std::env;
 
+use lb_common::decap::Sources;
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Translation};
 use lb_common::ring::Slot;
 use lb_common::slot::Entry;
 use lb_common::stats::DropReason;
+use lb_common::trace::Wanted;
 use lb_tests::gate::{self, Gate};
 use lb_tests::model::craft::{Random, Targets};
 use lb_tests::model::{After, Fate, Model};
@@ -59,6 +61,16 @@ fn more() -> Vec<Service> {
         service("shared", "tunnel", &["192.0.2.20:80", "[2001:db8::20]:80"]).backend("10.0.1.13:80"),
     ]
 }
+
+/// More than is ever shown.
+const EVERYTHING: Wanted = Wanted {
+    sources: Sources::ALL,
+    reasons: 0,
+    member_base: 0,
+    members: 0,
+    budget: u32::MAX,
+    foreign: 1,
+};
 
 struct Tables<'a>(&'a Kernel);
 
@@ -145,6 +157,10 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
     let mut answers = Vec::new();
     let mut drops = kernel.drops().unwrap();
     for number in 0..packets {
+        if number == packets / 2 {
+            // What takes the program's place while somebody traces does the same.
+            kernel.trace(Some(&EVERYTHING)).unwrap();
+        }
         if number % 256 == 0 {
             answers = model.answers.values().map(|(answer, _)| *answer).collect();
         }

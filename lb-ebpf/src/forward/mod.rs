@@ -4,7 +4,7 @@ pub(crate) mod dsr;
 pub(crate) mod nat;
 pub(crate) mod tunnel;
 
-use lb_common::id::MemberIndex;
+use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::NatKey;
 use lb_common::parse::Segment;
 use lb_common::select;
@@ -39,8 +39,9 @@ impl Inner {
     }
 }
 
-/// Sends a packet of a service that [`Decision::is_direct`] to its flow's member.
+/// Sends a packet of a service that [`Decision::is_direct`] to its flow's member, which `tell` gets to know.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "they are in registers, or constants")]
 pub(crate) fn direct(
     packet: Packet,
     inner: &Inner,
@@ -49,9 +50,11 @@ pub(crate) fn direct(
     key: impl Into<NatKey>,
     segment: Segment,
     bytes: usize,
+    tell: impl FnOnce(MemberId),
 ) -> Step<Sent> {
     let index = member(&packet, service, hash, key, segment)?;
     let chosen = select::member(&Maps, service, index)?;
+    tell(chosen.id);
     let sent = if matches!(service.mode(), Some(Mode::Tunnel)) {
         tunnel::send(packet, inner, &chosen, hash)?
     } else {

@@ -44,7 +44,6 @@ extern "C" fn fulcrum_nat(ctx: *mut xdp_md) -> u32 {
 fn send_known(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
     let segment = seen.segment(packet)?;
     seen.heard = heard(packet, segment)?;
-    let seen = &*seen;
     let mut opened = false;
     let known = NAT.get_ptr_mut(&seen.key).and_then(|entry| usable(seen, entry));
     let (entry, id, member) = match known {
@@ -61,6 +60,7 @@ fn send_known(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
     if next_hop.flags() & MacFlags::RESOLVED == 0 {
         return Err(Stop::Drop(DropReason::Unresolved));
     }
+    seen.member = id;
     rewrite(packet, seen, entry)?;
     let way = Way::new(packet, next_hop, read_once(&member.local), member.interface);
     let sent = transmit::depart(packet, way)?;
@@ -180,10 +180,9 @@ extern "C" fn fulcrum_answer(ctx: *mut xdp_md) -> u32 {
         return 0;
     };
     let packet = Packet::of(ctx);
-    let key = &seen.key;
-    match NAT_REPLY.get_ptr_mut(key) {
+    match NAT_REPLY.get_ptr_mut(&seen.key) {
         Some(lease) => Outcome::of(answer_known(&packet, seen, lease)).raw(),
-        None if is_held(key) => {
+        None if is_held(&seen.key) => {
             let held = transmit::for_this_node(&packet).and(Err(Stop::Drop(DropReason::NatHeld)));
             Outcome::of(held).raw()
         }
@@ -192,10 +191,12 @@ extern "C" fn fulcrum_answer(ctx: *mut xdp_md) -> u32 {
 }
 
 #[inline(always)]
-fn answer_known(packet: &Packet, seen: &Seen, lease: *mut Translation) -> Step<Sent> {
+fn answer_known(packet: &Packet, seen: &mut Seen, lease: *mut Translation) -> Step<Sent> {
     transmit::for_this_node(packet)?;
     let segment = seen.segment(packet)?;
     flows::answered(lease, segment.event(), flows::now());
+    // SAFETY: the entry lies in a map.
+    seen.member = unsafe { (*lease).member };
     rewrite(packet, seen, lease)?;
     // SAFETY: the entry lies in a map.
     let flow = unsafe { &*lease };

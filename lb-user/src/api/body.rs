@@ -10,7 +10,8 @@ use hyper::{Request, StatusCode};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::types::{AdminState, BackendPatch, Problem};
+use super::types::{AdminState, BackendPatch, Problem, TraceRequest};
+use crate::model::trace::Filter;
 
 /// Largest request body that is read, in bytes.
 pub(super) const MAX_BODY: usize = 4 * 1024;
@@ -79,6 +80,15 @@ pub(super) fn patch(body: &[u8]) -> Result<BackendPatch, Problem> {
             .find(|name| error.to_string().contains(&format!("`{name}`")));
         Problem::field(twice.map_or("", String::as_str), error.to_string())
     })
+}
+
+/// Which packets are wanted. As strict.
+pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
+    let wrong = |error: serde_json::Error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+    let request: TraceRequest = serde_json::from_slice(body).map_err(wrong)?;
+    request
+        .filter()
+        .map_err(|(field, detail)| Problem::field(field, detail))
 }
 
 /// Names the first field that is wrong.

@@ -14,7 +14,10 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::types::{BackendPatch, Explanation, Overridden, Problem, Reloaded, Status};
+use super::types::{
+    BackendPatch, Explanation, Overridden, Problem, Reloaded, Status, TraceEnded, TraceRequest, TraceStarted,
+    TracedPackets,
+};
 use super::{body, percent, query};
 use crate::model::status::FlowQuery;
 
@@ -126,6 +129,33 @@ impl Client {
         let request = Request::patch(format!("/api/v1/services/{service}/backends/{backend}"));
         let body = serde_json::to_vec(&patch).map_err(|e| self.broken(e))?;
         self.send(request.header(CONTENT_TYPE, body::JSON), body.into()).await
+    }
+
+    /// Begins a trace of packets. It ends when nobody has asked [`Self::traced`] for 5 seconds.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn trace(&self, wanted: &TraceRequest) -> Result<TraceStarted, ClientError> {
+        let body = serde_json::to_vec(wanted).map_err(|e| self.broken(e))?;
+        let request = Request::post("/api/v1/trace").header(CONTENT_TYPE, body::JSON);
+        self.send(request, body.into()).await
+    }
+
+    /// What a trace has shown since the last time.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn traced(&self, trace: &TraceStarted) -> Result<TracedPackets, ClientError> {
+        self.get(&format!("/api/v1/trace/{}", trace.trace)).await
+    }
+
+    /// Ends a trace.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn end_trace(&self, trace: &TraceStarted) -> Result<TraceEnded, ClientError> {
+        let request = Request::delete(format!("/api/v1/trace/{}", trace.trace));
+        self.send(request, Bytes::new()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
-use super::types::{Explanation, Overridden, Problem, Reloaded, Status};
+use super::types::{Explanation, Overridden, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets};
 use super::{body, monitor, percent, query};
-use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused};
+use crate::control::{Gone, Handle, OverrideRefused, ReloadRefused, TraceRefused};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,9 +53,9 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let patches = matches!(endpoint, Endpoint::Backend { .. });
+    let has_body = matches!(endpoint, Endpoint::Backend { .. } | Endpoint::Traces);
     // Looked at, never read: the server closes a connection whose request has more to come.
-    if !patches && !request.body().is_end_stream() {
+    if !has_body && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
@@ -82,6 +82,26 @@ where
             Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
             Err(refused) => Err(reload_refused(&refused)),
         },
+        Endpoint::Traces => {
+            let wanted = body::trace(&body::read(request).await?)?;
+            match bounded(site.node.trace(wanted)).await? {
+                Ok(id) => Ok(ok(&TraceStarted {
+                    trace: format!("{id:016x}"),
+                })),
+                Err(refused) => Err(trace_refused(&refused)),
+            }
+        }
+        Endpoint::Trace(id) if request.method() == Method::DELETE => {
+            let ended = bounded(site.node.end_trace(id)).await?;
+            if ended { Ok(ok(&TraceEnded {})) } else { Err(over()) }
+        }
+        Endpoint::Trace(id) => {
+            let permit = site.large().await?;
+            let packets = bounded(site.node.traced(id)).await?.ok_or_else(over)?;
+            let packets = packets.into_iter().map(Into::into).collect();
+            let body = large(serialized(&TracedPackets { packets }), permit);
+            Ok(respond(StatusCode::OK, "application/json", body))
+        }
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request).await?)?;
             match bounded(site.node.command(service, backend, patch.into())).await? {
@@ -100,6 +120,8 @@ enum Endpoint {
     Status,
     Explain,
     Reload,
+    Traces,
+    Trace(u64),
     Backend { service: String, backend: String },
 }
 
@@ -113,7 +135,11 @@ impl Endpoint {
             "/api/v1/status" => return Ok(Self::Status),
             "/api/v1/explain" => return Ok(Self::Explain),
             "/api/v1/reload" => return Ok(Self::Reload),
+            "/api/v1/trace" => return Ok(Self::Traces),
             _ => {}
+        }
+        if let Some(id) = path.strip_prefix("/api/v1/trace/") {
+            return u64::from_str_radix(id, 16).map(Self::Trace).map_err(|_| nothing());
         }
         let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
         let mut segments = path.split('/');
@@ -132,7 +158,8 @@ impl Endpoint {
     fn methods(&self) -> &'static str {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
-            Self::Reload => "POST",
+            Self::Reload | Self::Traces => "POST",
+            Self::Trace(_) => "GET, HEAD, DELETE",
             Self::Backend { .. } => "PATCH",
         }
     }
@@ -141,7 +168,7 @@ impl Endpoint {
     fn takes_parameters(&self) -> bool {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain => true,
-            Self::Status | Self::Reload | Self::Backend { .. } => false,
+            Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
         }
     }
 }
@@ -161,6 +188,20 @@ fn override_refused(refused: &OverrideRefused) -> Problem {
         OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Problem::new(status, refused.to_string())
+}
+
+fn trace_refused(refused: &TraceRefused) -> Problem {
+    let detail = refused.to_string();
+    match refused {
+        TraceRefused::Busy => Problem::new(StatusCode::CONFLICT, detail),
+        TraceRefused::Unknown(_) => Problem::field("service", detail),
+        TraceRefused::Kernel(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+    }
+}
+
+/// There is no such trace.
+fn over() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "the trace is over")
 }
 
 impl Site {

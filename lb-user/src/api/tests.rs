@@ -4,6 +4,7 @@ mod commands;
 mod golden;
 mod socket;
 mod tcp;
+mod trace;
 
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +40,9 @@ impl Server {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
+                    Request::Traced(id, reply) => reply.send(trace::traced(id)).is_ok(),
+                    Request::EndTrace(id, reply) => reply.send(id == trace::ID).is_ok(),
                     Request::Override {
                         service,
                         backend,

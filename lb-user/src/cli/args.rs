@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::command::Target;
-use super::decap::Prefix;
+use crate::config;
 use crate::lab::args::LabCommand;
-use crate::model;
+use crate::model::{self, Prefix};
 
 /// Where the configuration is unless told otherwise.
 const CONFIG: &str = "/etc/fulcrum/fulcrum.toml";
@@ -53,6 +54,12 @@ pub(super) enum Command {
     Weight(Weight),
     /// Say which backend a flow gets, and why, by the program's own code over its own maps
     Explain(Explain),
+    /// Show packets as the program sees them: to which backend each goes and by which slot, or why it is dropped
+    ///
+    /// While it runs, another program stands in the balancer's place, which does the same and shows some of the packets; what
+    /// costs more than showing none is limited by --rate. Without a filter it shows what concerns a VIP. Ends with
+    /// --count, --for, or SIGINT; times are UTC.
+    Trace(Trace),
     /// Take the program off the interfaces, and remove its maps and the VIPs that Fulcrum put on the node
     Detach(Detach),
     /// On a backend of `mode = "tunnel"`: take packets out of the outer ones that the balancer sends
@@ -92,6 +99,40 @@ pub(super) struct Status {
     pub(super) service: Option<String>,
     /// As JSON (docs/api.md)
     #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+/// Which packets are shown, and how.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Trace {
+    /// Only packets of this service, and answers of its backends in `nat`
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<String>,
+    /// Only packets from these addresses, as in 198.51.100.0/24 or 2001:db8::7
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) source: Option<Prefix>,
+    /// Only packets that are dropped for this reason, as `fulcrum status` names it; may be given several times
+    #[arg(long = "reason", value_name = "REASON")]
+    pub(super) reasons: Vec<String>,
+    /// Also packets that concern no VIP, and pass to the kernel
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Most packets in a second on each CPU, up to 20,000; 1,000 unless said otherwise
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) rate: Option<u32>,
+    /// End after so many packets
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// End after this time, as in 30s or 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+    /// Write a capture (pcapng) with what became of each packet as its comment; `-` for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+    /// One JSON object a line (docs/api.md)
+    #[arg(long, conflicts_with = "write")]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
@@ -199,4 +240,9 @@ impl From<Mode> for model::XdpMode {
             Mode::Generic => Self::Generic,
         }
     }
+}
+
+/// A time as the file writes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    config::duration::parse(text).ok_or_else(|| "write a time, as in 500ms, 30s, 5m or 2h".to_owned())
 }

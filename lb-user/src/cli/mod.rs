@@ -7,9 +7,11 @@ mod command;
 mod decap;
 mod detach;
 mod explain;
+mod pcapng;
 mod reload;
 mod status;
 mod table;
+mod trace;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -59,6 +61,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
         Command::Explain(args) => explain::run(&args).await,
+        Command::Trace(args) => trace::run(&args).await,
         Command::Decap(args) => decap::run(&args).await,
         Command::Detach(args) => detach::run(&args).await,
         Command::Lab { command } => lab::run(command).await,

@@ -9,7 +9,7 @@
 
 mod address;
 mod backend;
-mod duration;
+pub(crate) mod duration;
 mod error;
 mod fault;
 mod health;

@@ -78,6 +78,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Explain(_, reply) if reply.is_closed() => {}
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+            Request::Trace(filter, reply) => drop(reply.send(self.begin_trace(filter))),
+            Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
+            Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
             Request::Override {
                 service,

@@ -8,14 +8,14 @@ use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::{NatKey, Translation};
-use lb_common::ring::{self, Slot};
+use lb_common::ring;
 use lb_common::select::{self, Chosen, Tables};
 use lb_common::service::{self, Decision, protocol};
 use lb_common::slot::{self, Entry, Packet};
 use lb_common::stats::DropReason;
 
 use crate::model::Mode;
-use crate::model::status::{Explanation, FlowQuery, KnownFlow, Otherwise, SlotState};
+use crate::model::status::{Explanation, FlowQuery, KnownFlow, Otherwise};
 use crate::plan::Table;
 use crate::plan::entries::Flow;
 
@@ -71,7 +71,7 @@ pub(super) fn explain(
             hash,
             slot: index,
             slots,
-            state: state(slot),
+            state: slot.state().into(),
             tracked: false,
             known: Some(KnownFlow {
                 source: (translation.source.to_ip(), translation.ports.source.host()).into(),
@@ -121,7 +121,7 @@ pub(super) fn explain(
         hash,
         slot: index,
         slots,
-        state: state(slot),
+        state: slot.state().into(),
         tracked,
         known: None,
     }
@@ -151,14 +151,6 @@ fn packet(protocol: u8, entry: Option<Entry>) -> Packet {
         Packet::Segment(entry.map_or(0, |entry| entry.sequence.wrapping_add(1)))
     } else {
         Packet::Datagram
-    }
-}
-
-fn state(slot: Slot) -> SlotState {
-    match slot.state() {
-        ring::State::Stable => SlotState::Stable,
-        ring::State::Moving(_) => SlotState::Moving,
-        ring::State::Settled => SlotState::Settled,
     }
 }
 

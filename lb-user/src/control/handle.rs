@@ -4,7 +4,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
+use super::trace::TraceRefused;
 use crate::model::status::{Explanation, FlowQuery, Overridden, Status};
+use crate::model::trace::{Filter, Traced};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
 /// accepted before.
@@ -14,6 +16,12 @@ pub enum Request {
     Status(oneshot::Sender<Status>),
     /// What becomes of a flow.
     Explain(FlowQuery, oneshot::Sender<Explanation>),
+    /// Begins a trace of packets; answered with its number.
+    Trace(Filter, oneshot::Sender<Result<u64, TraceRefused>>),
+    /// What a trace has shown since the last time; `None` when there is no such trace.
+    Traced(u64, oneshot::Sender<Option<Vec<Traced>>>),
+    /// Ends a trace; false when there was none.
+    EndTrace(u64, oneshot::Sender<bool>),
     /// The node's fault, once the newest configuration has been put to the maps, and overrides that it ended have been
     /// forgotten on the disk, too.
     Settle(oneshot::Sender<Option<String>>),
@@ -108,6 +116,30 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn explain(&self, flow: FlowQuery) -> Result<Explanation, Gone> {
         self.ask(|reply| Request::Explain(flow, reply)).await
+    }
+
+    /// Begins a trace, which ends when nobody has asked [`Self::traced`] for some seconds.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn trace(&self, filter: Filter) -> Result<Result<u64, TraceRefused>, Gone> {
+        self.ask(|reply| Request::Trace(filter, reply)).await
+    }
+
+    /// What a trace has shown since the last time; `None` when it is over.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn traced(&self, id: u64) -> Result<Option<Vec<Traced>>, Gone> {
+        self.ask(|reply| Request::Traced(id, reply)).await
+    }
+
+    /// Ends a trace; false when it was over.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn end_trace(&self, id: u64) -> Result<bool, Gone> {
+        self.ask(|reply| Request::EndTrace(id, reply)).await
     }
 
     /// Says `change` of a backend; see [`Request::Override`].

@@ -20,6 +20,7 @@ pub mod overrides;
 pub mod reconciler;
 mod report;
 mod sweep;
+mod trace;
 mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};
@@ -27,6 +28,7 @@ pub use commands::{Outputs, Revision, Saved};
 pub use handle::{Gone, Handle, OverrideRefused, ReloadRefused, ReloadRequest, Reloaded, Request};
 pub use overrides::{Override, Overrides};
 pub use reconciler::{Inputs, Reconciler};
+pub use trace::TraceRefused;
 
 #[cfg(test)]
 mod tests;

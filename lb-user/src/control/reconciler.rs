@@ -27,6 +27,7 @@ use super::known::Known;
 use super::merge::Facts;
 use super::report;
 use super::sweep::{SWEEP, Sweep};
+use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
 use crate::model::{Config, Interface, MemberKey, NextHopState, Service, Verdict, chain};
@@ -108,6 +109,7 @@ pub struct Reconciler<D, A> {
     pub(super) known: Known,
     pub(super) drains: Drains,
     begins: Begins,
+    pub(super) trace: Option<Trace>,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
     whole: bool,
     /// What an earlier run has left has been looked at.
@@ -142,6 +144,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             known: Known::new(Instant::now()),
             drains: Drains::default(),
             begins: Begins::default(),
+            trace: None,
             whole: false,
             adopted: false,
             resync: RESYNC,
@@ -255,6 +258,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
                 _ = sweep.tick() => self.sweep(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.abandon_trace();
                     // Whose drain is over is seen by the next round, and who begins.
                     let next = [self.drains.next(), self.begins.next()];
                     self.sweep() | next.into_iter().flatten().any(|next| next <= self.now())
@@ -330,16 +334,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         Instant::now() + self.ahead
     }
 
-    /// When a window or a drain is over, or a service begins that waits. A window that is over already and could not be ended
+    /// When a window, a drain or a trace is over, or a service begins that waits. A window that is over already and could not be ended
     /// waits for the next sweep; the others end with the next round, whatever comes of it.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = self.now();
         let window = self.known.next().filter(|next| *next > now);
-        let next = [window, self.drains.next(), self.begins.next()];
+        let trace = self.trace.as_ref().map(Trace::over);
+        let next = [window, self.drains.next(), self.begins.next(), trace];
         next.into_iter().flatten().min()
     }
 
@@ -507,6 +512,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             }
             self.whole = true;
             self.installed = Some(installed);
+            self.aim_trace();
             return full.map_or(Ok(()), |full| Err(full.into()));
         }
     }

@@ -8,6 +8,7 @@ mod flows;
 mod interfaces;
 mod modes;
 mod nat;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::io;

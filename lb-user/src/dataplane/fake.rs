@@ -13,10 +13,12 @@ use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
+use lb_common::trace::Wanted;
+use tokio::sync::mpsc;
 
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
-use super::{ApplyError, AttachError, Attachment, Dataplane, forget_all};
+use super::{ApplyError, AttachError, Attachment, Dataplane, LoadError, Shown, forget_all};
 use crate::model::status::{AttachMode, NatUsage};
 use crate::model::{Interface, XdpMode};
 use crate::plan::{Forget, MapOp, Snapshot, Table};
@@ -54,6 +56,10 @@ pub struct Fake {
     pub meanwhile: Box<dyn FnMut(&mut Entries) + Send>,
     /// The time.
     pub now: Ticks,
+    /// What is traced.
+    pub wanted: Option<Wanted>,
+    /// To where packets are shown.
+    pub shown: Option<mpsc::Sender<Vec<Shown>>>,
 }
 
 impl Default for Fake {
@@ -90,6 +96,8 @@ impl Default for Fake {
             events: BTreeMap::new(),
             meanwhile: Box::new(|_| ()),
             now: 1000,
+            wanted: None,
+            shown: None,
         }
     }
 }
@@ -225,6 +233,17 @@ impl Dataplane for Fake {
 
     fn flow_events(&self, event: FlowEvent) -> Result<u64, ApplyError> {
         Ok(self.events.get(&event).copied().unwrap_or(0))
+    }
+
+    fn trace(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError> {
+        self.wanted = wanted.copied();
+        Ok(())
+    }
+
+    fn samples(&mut self) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError> {
+        let (sender, receiver) = mpsc::channel(16);
+        self.shown = Some(sender);
+        Ok(receiver)
     }
 
     fn load(&self, id: MemberId) -> u64 {

@@ -10,15 +10,19 @@ pub mod kernel;
 mod region;
 mod tables;
 
+use std::time::SystemTime;
+
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::nat::{NatKey, Ticks, Translation};
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
+use lb_common::trace::{Sample, Wanted};
+use tokio::sync::mpsc;
 
 pub use error::ApplyError;
-pub use kernel::{AttachError, Attachment};
+pub use kernel::{AttachError, Attachment, LoadError};
 
 use crate::model::status::NatUsage;
 use crate::model::{Interface, XdpMode};
@@ -119,11 +123,33 @@ pub trait Dataplane: Send {
     /// When there is no such member.
     fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError>;
 
+    /// Has packets that are wanted shown, instead of those that were; with `None`, none. No packet passes the program by
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel refuses; then none is shown.
+    fn trace(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError>;
+
+    /// What is shown from now on, in batches. When they are not taken in time, the program skips packets.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn samples(&mut self) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError>;
+
     /// The time, as the program stamps its entries.
     ///
     /// # Errors
     /// When the kernel does not say.
     fn now(&self) -> Result<Ticks, ApplyError>;
+}
+
+/// A packet that was traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// When.
+    pub at: SystemTime,
+    /// What became of it.
+    pub sample: Sample,
 }
 
 /// Looks at a table before a [`MapOp::ForgetFlows`] fails: an entry stays when another one comes into its place meanwhile,

@@ -2,11 +2,14 @@
 
 mod chain;
 pub mod config;
+pub mod frame;
 pub mod health;
 pub mod interface;
 pub mod next_hop;
+pub mod prefix;
 pub mod probe;
 pub mod status;
+pub mod trace;
 pub mod vip;
 
 pub use chain::chain;
@@ -17,6 +20,7 @@ pub use config::{
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};
+pub use prefix::Prefix;
 pub use probe::{
     DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
     ScriptProbe, Statuses, TlsCheck, UdpProbe,

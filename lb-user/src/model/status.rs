@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use lb_common::addr::Mac;
 use lb_common::id::MemberId;
 use lb_common::nat::Phase;
+use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
@@ -363,6 +364,16 @@ pub enum SlotState {
     Moving,
     /// Those that are written down go where they went.
     Settled,
+}
+
+impl From<ring::State> for SlotState {
+    fn from(state: ring::State) -> Self {
+        match state {
+            ring::State::Stable => Self::Stable,
+            ring::State::Moving(_) => Self::Moving,
+            ring::State::Settled => Self::Settled,
+        }
+    }
 }
 
 impl SlotState {

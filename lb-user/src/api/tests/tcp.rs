@@ -21,7 +21,10 @@ impl Port {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
-                    Request::Settle(_) | Request::Override { .. } => unreachable!("not to be had over TCP"),
+                    Request::Traced(_, reply) => reply.send(None).is_ok(),
+                    Request::Settle(_) | Request::Override { .. } | Request::Trace(..) | Request::EndTrace(..) => {
+                        unreachable!("not to be had over TCP")
+                    }
                 };
             }
         });

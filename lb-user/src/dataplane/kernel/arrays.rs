@@ -45,12 +45,13 @@ impl Arrays {
         Direct::ALL.into_iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Hands one over.
-    pub(super) fn take(&mut self, name: &str) -> Option<Map> {
-        Map::from_map_data(self.0.remove(name)?).ok()
+    /// Another hold of one.
+    pub(super) fn get(&self, name: &str) -> Option<Map> {
+        let fd = self.0.get(name)?.fd().as_fd().try_clone_to_owned().ok()?;
+        Map::from_map_data(MapData::from_fd(fd).ok()?).ok()
     }
 
-    /// The object with their descriptors in the places of their markers. They have to stay open until its programs are
+    /// The object with their descriptors in the places of their markers. They have to stay open as long as its programs may be
     /// loaded.
     pub(super) fn address(&self, object: &[u8]) -> Vec<u8> {
         let mut object = object.to_vec();

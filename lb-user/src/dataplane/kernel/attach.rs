@@ -141,10 +141,10 @@ impl Kernel {
     }
 
     /// Puts the program in place of the one that a pinned link runs; false when the link is dead.
-    fn swap(&mut self, path: &Path) -> bool {
+    pub(super) fn swap(&mut self, path: &Path) -> bool {
         let mut swap = || -> Result<(), Box<dyn std::error::Error>> {
             let link = FdLink::from(PinnedLink::from_pin(path)?);
-            let xdp = object::xdp(&mut self.program, object::BALANCER)?;
+            let xdp = object::xdp(&mut self.program, self.entry)?;
             let id = xdp.attach_to_link(link.try_into()?)?;
             // Ours to drop: the pin keeps the link.
             drop(xdp.take_link(id)?);
@@ -158,7 +158,7 @@ impl Kernel {
     fn link(&mut self, interface: &Interface, mode: AttachMode, folder: Option<&Path>) -> Result<(), AttachError> {
         let path = folder.map(|f| pins::link(f, &interface.name, mode.label()));
         let attach = |xdp: &mut Xdp, mode| xdp.attach_to_if_index(interface.index, mode);
-        link(&mut self.program, object::BALANCER, &interface.name, attach, mode, path)
+        link(&mut self.program, self.entry, &interface.name, attach, mode, path)
     }
 }
 

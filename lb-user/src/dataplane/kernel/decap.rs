@@ -1,16 +1,13 @@
 //! The program that opens tunnels, on backends: it needs no daemon, no pins and none of the balancer's maps.
 
-use std::net::IpAddr;
-
 use aya::Ebpf;
 use aya::maps::{Array, MapError, PerCpuArray};
-use lb_common::addr::Ipv6Be;
 use lb_common::decap::{SOURCES, Sources};
 
 use super::attach::{self, AttachError, Attachment};
 use super::object::{self, LoadError};
-use crate::model::XdpMode;
 use crate::model::status::AttachMode;
+use crate::model::{Prefix, XdpMode};
 
 /// The program, loaded. It leaves its interfaces when this is dropped, and when the process is killed.
 pub struct Decap {
@@ -22,7 +19,7 @@ impl Decap {
     ///
     /// # Errors
     /// When the kernel refuses, or there are more than [`SOURCES`] prefixes.
-    pub fn load(from: &[(IpAddr, u8)]) -> Result<Self, LoadError> {
+    pub fn load(from: &[Prefix]) -> Result<Self, LoadError> {
         const MAP: &str = "DECAP_FROM";
         let mut program = object::load_alone(object::DECAP)?;
         let map = program.map_mut(MAP).ok_or_else(|| LoadError::map(MAP, "missing"))?;
@@ -30,10 +27,7 @@ impl Decap {
         if from.len() > SOURCES as usize {
             return Err(LoadError::map(MAP, format!("it holds {SOURCES} prefixes")));
         }
-        let all = from.iter().map(|&(ip, length)| {
-            let before = if ip.is_ipv4() { 96 } else { 0 };
-            Sources::new(Ipv6Be::mapped(ip), before + length)
-        });
+        let all = from.iter().copied().map(Sources::from);
         // A place that is left as it is holds everybody's.
         if let Some(last) = all.clone().next_back() {
             for (place, sources) in all.chain(std::iter::repeat(last)).take(SOURCES as usize).enumerate() {

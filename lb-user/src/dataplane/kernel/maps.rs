@@ -20,8 +20,8 @@ use super::arrays::Arrays;
 use super::object::LoadError;
 
 /// The arrays and hashes that decide about packets.
-pub(super) fn layout(program: &mut Ebpf, arrays: &mut Arrays) -> Result<Layout, LoadError> {
-    let mut take = |name| arrays.take(name).or_else(|| program.take_map(name));
+pub(super) fn layout(program: &mut Ebpf, arrays: &Arrays) -> Result<Layout, LoadError> {
+    let mut take = |name| arrays.get(name).or_else(|| program.take_map(name));
     Ok(Layout {
         services: services(&mut take)?,
         ring: mapped(&mut take, Direct::Ring)?,
@@ -152,8 +152,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    pub(super) fn new(program: &mut Ebpf, arrays: &mut Arrays) -> Result<Self, LoadError> {
-        let source: &mut Source<'_> = &mut |name| arrays.take(name).or_else(|| program.take_map(name));
+    pub(super) fn new(program: &mut Ebpf, arrays: &Arrays) -> Result<Self, LoadError> {
+        let source: &mut Source<'_> = &mut |name| arrays.get(name).or_else(|| program.take_map(name));
         let inner = Array::create(1, 0).map_err(|error| LoadError::map("GRACE", error))?;
         Ok(Self {
             counters: take(source, "COUNTERS")?,

@@ -24,6 +24,7 @@ mod maps;
 mod object;
 mod pins;
 mod stages;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -38,9 +39,11 @@ use lb_common::removal::Removal;
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
+use lb_common::trace::Wanted;
+use tokio::sync::mpsc;
 
 use super::tables::Layout;
-use super::{ApplyError, Dataplane, forget_all};
+use super::{ApplyError, Dataplane, Shown, forget_all};
 use crate::model::status::NatUsage;
 use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot, Table};
@@ -57,11 +60,15 @@ pub use pins::{Lock, PinError};
 /// The XDP program with its maps.
 pub struct Kernel {
     program: aya::Ebpf,
+    /// The program's, for entry points that are loaded later.
+    _arrays: arrays::Arrays,
     layout: Layout,
     counting: maps::Counting,
     flows: flows::Flows,
     known: entries::Known,
     stages: stages::Stages,
+    /// The entry point that is attached.
+    entry: &'static str,
     seed: Seed,
     pin_dir: Option<PathBuf>,
     /// Until attaching is done.
@@ -97,19 +104,21 @@ impl Kernel {
         folder: Option<&Path>,
         pin_dir: Option<PathBuf>,
     ) -> Result<Self, LoadError> {
-        let (mut program, mut arrays) = object::load(seed, maps, folder)?;
-        let layout = maps::layout(&mut program, &mut arrays)?;
-        let counting = maps::Counting::new(&mut program, &mut arrays)?;
+        let (mut program, arrays) = object::load(seed, maps, folder)?;
+        let layout = maps::layout(&mut program, &arrays)?;
+        let counting = maps::Counting::new(&mut program, &arrays)?;
         let flows = flows::Flows::new(&mut program)?;
         let known = entries::Known::new(&mut program)?;
         let stages = stages::Stages::new(&mut program)?;
         let mut kernel = Self {
             program,
+            _arrays: arrays,
             layout,
             counting,
             flows,
             known,
             stages,
+            entry: object::BALANCER,
             seed,
             pin_dir,
             carry: None,
@@ -145,7 +154,7 @@ impl Kernel {
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
-        object::xdp(&mut self.program, object::BALANCER)
+        object::xdp(&mut self.program, self.entry)
     }
 
     /// Runs the program on a frame, which begins with its Ethernet header, without sending it anywhere: the action,
@@ -301,6 +310,14 @@ impl Dataplane for Kernel {
 
     fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError> {
         self.layout.set_load(id, flows)
+    }
+
+    fn trace(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError> {
+        self.trace_by(wanted)
+    }
+
+    fn samples(&mut self) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError> {
+        trace::samples(&self.program)
     }
 
     fn now(&self) -> Result<Ticks, ApplyError> {

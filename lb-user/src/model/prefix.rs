@@ -1,0 +1,89 @@
+//! Prefixes of addresses.
+
+use std::fmt::{self, Display};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use lb_common::addr::Ipv6Be;
+use lb_common::decap::Sources;
+
+/// Addresses of one family that begin alike (RFC 4632, RFC 4291 §2.3). Bits behind the length do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// One of them.
+    pub ip: IpAddr,
+    /// How many bits of it count: up to 32, or 128.
+    pub length: u8,
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    /// A prefix, or an address by itself.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = || "write a prefix or an address, as in 172.16.0.0/16, 10.0.0.7 or 100::/96".to_owned();
+        let (ip, length) = text
+            .split_once('/')
+            .map_or((text, None), |(ip, length)| (ip, Some(length)));
+        let ip: IpAddr = ip.parse().map_err(|_| form())?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(most), |length| length.parse().map_err(|_| form()))?;
+        if length > most {
+            return Err(format!("the length of such a prefix is {most} at most"));
+        }
+        Ok(Self { ip, length })
+    }
+}
+
+impl Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.length)
+    }
+}
+
+impl From<Prefix> for Sources {
+    fn from(Prefix { ip, length }: Prefix) -> Self {
+        let before = if ip.is_ipv4() { 96 } else { 0 };
+        Self::new(Ipv6Be::mapped(ip), before + length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_read_and_refused() {
+        for (text, length) in [
+            ("100::/96", 96),
+            ("10.0.0.0/8", 8),
+            ("10.0.0.7", 32),
+            ("2001:db8::1", 128),
+        ] {
+            let prefix: Prefix = text.parse().unwrap();
+            assert_eq!(prefix.length, length, "{text}");
+            assert_eq!(prefix.to_string().parse(), Ok(prefix));
+        }
+        for (text, reason) in [
+            ("ten/8", "write a prefix"),
+            ("", "write a prefix"),
+            ("10.0.0.0/x", "write a prefix"),
+            ("10.0.0.0/", "write a prefix"),
+            ("10.0.0.0/33", "32 at most"),
+            ("100::/129", "128 at most"),
+        ] {
+            let refused = Prefix::from_str(text).unwrap_err();
+            assert!(refused.contains(reason), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_family_does_not_hold_the_other() {
+        let sources = |text: &str| Sources::from(Prefix::from_str(text).unwrap());
+        let address = |text: &str| Ipv6Be::mapped(text.parse().unwrap());
+        assert!(
+            sources("10.0.0.0/8").holds(address("10.1.2.3")) && !sources("0.0.0.0/0").holds(address("2001:db8::1"))
+        );
+        assert!(sources("2001:db8::/32").holds(address("2001:db8:ff::1")));
+    }
+}
