@@ -13,6 +13,7 @@ use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::trust::Protocol;
 use super::{Answer, Call, Deadline, Failure, Phase, tcp, tls};
 use crate::model::{ExpectBody, HttpProbe};
 
@@ -31,7 +32,7 @@ pub(super) async fn probe(check: &HttpProbe, call: Call<'_>) -> Result<Answer, F
     match &check.tls {
         None => exchange(stream, request, check, call.deadline).await,
         Some(terms) => {
-            let stream = tls::handshake(terms, tls::Protocol::Http, stream, call).await?;
+            let stream = tls::handshake(terms, Protocol::Http, stream, call).await?;
             exchange(stream, request, check, call.deadline).await
         }
     }

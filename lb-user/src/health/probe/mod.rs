@@ -12,6 +12,7 @@ mod mysql;
 mod script;
 mod tcp;
 mod tls;
+mod trust;
 mod udp;
 
 use std::fmt;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Target;
 use crate::model::{HealthKind, MysqlRole, Probes, Statuses};
-pub use tls::Trust;
+pub use trust::Trust;
 
 /// A probe that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 
+use super::trust::Protocol;
 use super::{Answer, Call, Phase, quoted, tcp, tls};
 use crate::model::{MysqlLogin, MysqlProbe, MysqlRole};
 use auth::Greeting;
@@ -107,7 +108,7 @@ pub(super) async fn probe(check: &MysqlProbe, call: Call<'_>) -> Result<Answer, 
             Some(terms) => {
                 server.write(&auth::tls_request(&greeting)).await?;
                 let (stream, sequence) = server.into_parts();
-                let stream = tls::handshake(terms, tls::Protocol::Any, stream, call).await?;
+                let stream = tls::handshake(terms, Protocol::Any, stream, call).await?;
                 Connection::resume(stream, sequence).boxed()
             }
         };
