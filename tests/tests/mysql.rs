@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::fs;
+use std::process::Command;
 
 use lb_tests::gate::{self, Gate};
 use lb_tests::mariadb::{MariaDb, PROGRAMS};
@@ -59,7 +60,7 @@ fn certificate(node: &Node) -> [String; 2] {
 async fn roles_and_lag_of_a_primary_and_its_replica() {
     use Health::{Down, Up};
 
-    if gate::root_with(&PROGRAMS) == Gate::Skip {
+    if gate::root_with(&[PROGRAMS.as_slice(), &["curl"]].concat()) == Gate::Skip {
         return;
     }
     let node = Node::new().await;
@@ -133,7 +134,18 @@ async fn roles_and_lag_of_a_primary_and_its_replica() {
     until(&node, "sealed", "db12", Down, "the server does not offer TLS").await;
     let status = node.client().status().await.unwrap();
     let sealed = status.services.iter().find(|s| s.name == "sealed").unwrap();
-    assert!(sealed.backends[0].certificate_not_after.is_some());
+    let not_after = sealed.backends[0].certificate_not_after.unwrap();
+    let mut curl = Command::new("curl");
+    node.namespace.confine(&mut curl);
+    let metrics = curl
+        .args(["-sS", "http://127.0.0.1:9465/metrics"])
+        .output()
+        .unwrap()
+        .stdout;
+    let labels = "{service=\"sealed\",backend=\"db11\"}";
+    let sample = format!("fulcrum_backend_certificate_not_after_timestamp_seconds{labels} {not_after}");
+    let metrics = String::from_utf8(metrics).unwrap();
+    assert!(metrics.lines().any(|line| line == sample), "no {sample} in\n{metrics}");
 
     // What the primary does from now on, the replica does an hour later.
     replica.sql(&format!("STOP SLAVE; {follow} = 3600; START SLAVE;"));
