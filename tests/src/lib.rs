@@ -10,6 +10,7 @@ pub mod flood;
 pub mod gate;
 pub mod lab;
 pub mod leftovers;
+pub mod mariadb;
 pub mod model;
 pub mod modes;
 pub mod nat;

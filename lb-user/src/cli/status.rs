@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
 
@@ -198,6 +199,10 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
     } else {
         health
     };
+    let health = match backend.certificate_not_after {
+        Some(not_after) => format!("{health}; {}", certificate(not_after, SystemTime::now())),
+        None => health,
+    };
     let health = match backend.cut_flows {
         0 => health,
         cut => format!("{health}; {cut} flows were cut"),
@@ -224,6 +229,19 @@ pub(super) fn in_force(value: &impl Display, in_file: Option<impl Display>) -> S
     }
 }
 
+/// What is left of a certificate that is valid until `not_after`, in seconds since 1970.
+fn certificate(not_after: u64, now: SystemTime) -> String {
+    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after));
+    // One that ends later than clocks reach does not end.
+    let left = end.map_or(Ok(Duration::MAX), |end| end.duration_since(now));
+    match left.map(|left| left.as_secs() / (24 * 3600)) {
+        Ok(0) => "certificate ends in less than a day".to_owned(),
+        Ok(1) => "certificate ends in 1 day".to_owned(),
+        Ok(days) => format!("certificate ends in {days} days"),
+        Err(_) => "certificate has expired".to_owned(),
+    }
+}
+
 /// What probes and next hop say of a backend.
 pub(super) fn row_health(backend: &BackendStatus) -> String {
     match backend.health {
@@ -243,6 +261,22 @@ mod tests {
     use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
 
     #[test]
+    fn the_days_of_a_certificate_are_counted() {
+        let day = 24 * 3600;
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 * day);
+        for (not_after, expected) in [
+            (0, "certificate has expired"),
+            (1000 * day - 1, "certificate has expired"),
+            (1001 * day - 1, "certificate ends in less than a day"),
+            (1002 * day - 1, "certificate ends in 1 day"),
+            (1090 * day + 5, "certificate ends in 90 days"),
+        ] {
+            assert_eq!(certificate(not_after, now), expected);
+        }
+        assert!(certificate(u64::MAX, now).starts_with("certificate ends in "));
+    }
+
+    #[test]
     fn people_see_what_matters() {
         let backend = |name: &str, health, reason: &str, reached: bool| BackendStatus {
             name: name.to_owned(),
@@ -253,6 +287,7 @@ mod tests {
             state_in_file: None,
             health,
             health_reason: reason.to_owned(),
+            certificate_not_after: None,
             next_hop: reached.then(|| NextHop {
                 mac: "02:00:00:00:00:06".to_owned(),
                 interface: "eth0".to_owned(),

@@ -208,6 +208,41 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The values of a list; any other value is a list of one.
+    pub(super) fn list(&self) -> Vec<Value<'a>> {
+        match self.value.get_ref() {
+            DeValue::Array(entries) => {
+                let key = self.key;
+                entries.iter().map(|value| Value { key, value }).collect()
+            }
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// The entries of a table whose keys are the user's, in the order of the file, each with its key's place. Values go
+    /// by the name of the table.
+    pub(super) fn entries(&self, example: &str) -> Checked<Vec<(Span, &'a str, Value<'a>)>> {
+        let DeValue::Table(entries) = self.value.get_ref() else {
+            return Err(self.mistyped("a table").hint(format!("write {example}")));
+        };
+        let key = self.key;
+        let entry = |(name, value): (&'a Spanned<_>, &'a _)| {
+            let text: &'a std::borrow::Cow<'a, str> = name.get_ref();
+            (name.span(), text.as_ref(), Value { key, value })
+        };
+        let mut entries: Vec<_> = entries.iter().map(entry).collect();
+        entries.sort_by_key(|(span, ..)| span.start);
+        Ok(entries)
+    }
+
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// A whole number within limits.
     pub(super) fn whole(&self, limits: RangeInclusive<u32>) -> Checked<u32> {
         let wanted = || format!("a whole number from {} to {}", limits.start(), limits.end());

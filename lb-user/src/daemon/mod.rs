@@ -353,6 +353,7 @@ fn targets(config: &Config) -> Vec<Target> {
             service: Arc::clone(&service.name),
             backend: backend.address,
         },
+        name: Arc::clone(&backend.name),
         check: service.health.clone(),
     };
     merge::probed(config).map(target).collect()

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Prober;
 use super::fsm::{Doubt, Machine, Outcome, Transition};
 use super::probe::{Answer, Failure, Success};
 use super::schedule::{self, Dice};
+use super::{Prober, Target};
 use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 
 pub(super) struct Member<P> {
     pub(super) key: MemberKey,
-    pub(super) checks: watch::Receiver<HealthCheck>,
+    pub(super) targets: watch::Receiver<Target>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) prober: P,
@@ -33,48 +33,52 @@ struct Said {
 impl<P: Prober> Member<P> {
     /// Until the target is dropped, or nobody takes verdicts any more.
     pub(super) async fn run(mut self) {
-        let mut check = self.checks.borrow_and_update().clone();
-        let mut machine = Machine::new(check.rise, check.fall);
+        let mut target = self.targets.borrow_and_update().clone();
+        let mut machine = Machine::new(target.check.rise, target.check.fall);
         let mut said = None;
         let mut started = None;
-        let mut due = self.first(&check);
+        let mut due = self.first(&target.check);
         loop {
             tokio::select! {
                 biased;
-                changed = self.checks.changed() => {
+                changed = self.targets.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let new = self.checks.borrow_and_update().clone();
-                    machine.set_thresholds(new.rise, new.fall);
-                    if new.kind == check.kind && let Some(started) = started {
-                        due = self.next(&new, started);
+                    let new = self.targets.borrow_and_update().clone();
+                    let check = &new.check;
+                    machine.set_thresholds(check.rise, check.fall);
+                    if check.kind == target.check.kind && let Some(started) = started {
+                        due = self.next(check, started);
                     } else {
                         machine.believe_next();
+                        self.probes.certificate(None);
                         started = None;
-                        due = self.first(&new);
+                        due = self.first(check);
                     }
-                    check = new;
+                    target = new;
                     continue;
                 }
                 () = until(due) => {}
             }
 
-            let permit = match check.kind {
-                HealthKind::None => None,
-                HealthKind::Tcp | HealthKind::Http(_) => match self.permits.acquire().await {
+            let check = &target.check;
+            let permit = if check.kind.probes() {
+                match self.permits.acquire().await {
                     Ok(permit) => Some(permit),
                     Err(_closed) => return,
-                },
+                }
+            } else {
+                None
             };
-            if !matches!(self.checks.has_changed(), Ok(false)) {
+            if !matches!(self.targets.has_changed(), Ok(false)) {
                 continue;
             }
             let start = Instant::now();
-            let result = self.prober.probe(&check.kind, self.key.backend, check.timeout).await;
+            let result = self.prober.probe(&target, &self.probes).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
-            if self.checks.borrow().kind != check.kind {
+            if self.targets.borrow().check.kind != check.kind {
                 // An answer to a question that is no longer asked.
                 continue;
             }
@@ -82,7 +86,7 @@ impl<P: Prober> Member<P> {
                 return;
             }
             started = Some(start);
-            due = self.next(&check, start);
+            due = self.next(check, start);
         }
     }
 
@@ -146,19 +150,19 @@ impl<P: Prober> Member<P> {
 
     /// When the first probe of a new question is due. Nothing is asked of nobody, so that need not be spread.
     fn first(&mut self, check: &HealthCheck) -> Option<Instant> {
-        match check.kind {
-            HealthKind::None => Some(Instant::now()),
-            HealthKind::Tcp | HealthKind::Http(_) => after(schedule::first(check.interval, self.dice.roll())),
+        if check.kind.probes() {
+            after(schedule::first(check.interval, self.dice.roll()))
+        } else {
+            Some(Instant::now())
         }
     }
 
     /// When the probe after the one that began at `started` is due; `None`: never.
     fn next(&mut self, check: &HealthCheck, started: Instant) -> Option<Instant> {
-        match check.kind {
-            HealthKind::None => None,
-            HealthKind::Tcp | HealthKind::Http(_) => {
-                after(schedule::next(check.interval, started.elapsed(), self.dice.roll()))
-            }
+        if check.kind.probes() {
+            after(schedule::next(check.interval, started.elapsed(), self.dice.roll()))
+        } else {
+            None
         }
     }
 }

@@ -16,14 +16,12 @@ pub mod schedule;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{HealthCheck, HealthKind, MemberKey, Probes, Verdict};
+use crate::model::{HealthCheck, MemberKey, Probes, Verdict};
 use member::Member;
 use schedule::Dice;
 
@@ -35,6 +33,8 @@ pub const MAX_IN_FLIGHT: usize = 256;
 pub struct Target {
     /// Whose health is meant; probed at its address.
     pub member: MemberKey,
+    /// The backend's name, for commands.
+    pub name: Arc<str>,
     /// How.
     pub check: HealthCheck,
 }
@@ -44,7 +44,7 @@ pub struct Target {
 /// A new target is probed within [`schedule::FIRST_WINDOW`]. A target that has left the list is probed no more, and
 /// nothing is said of that; a verdict about it may still be on its way, and one that comes back starts from
 /// [`Health::Unknown`](crate::model::Health::Unknown). A target whose check changed keeps its health: with the same
-/// kind its counts too, and new timing takes effect at once; with another kind or path its first outcome decides
+/// kind its counts too, and new timing takes effect at once; with another question its first outcome decides
 /// alone.
 ///
 /// A verdict says something new: another health, another reason (times do not count), or another count of outcomes
@@ -57,30 +57,30 @@ pub struct Target {
 /// # Panics
 /// When a target's task has: the caller supervises.
 pub async fn run(targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>) {
-    drive(targets, verdicts, Network).await;
+    drive(targets, verdicts, Network::default()).await;
 }
 
 /// What probes. The network, or a script in tests.
 trait Prober: Clone + Send + Sync + 'static {
     fn probe(
         &self,
-        kind: &HealthKind,
-        address: SocketAddr,
-        timeout: Duration,
+        target: &Target,
+        probes: &Probes,
     ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send;
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Network;
+#[derive(Clone, Debug, Default)]
+struct Network {
+    trust: Arc<probe::Trust>,
+}
 
 impl Prober for Network {
     fn probe(
         &self,
-        kind: &HealthKind,
-        address: SocketAddr,
-        timeout: Duration,
+        target: &Target,
+        probes: &Probes,
     ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send {
-        probe::probe(kind, address, timeout)
+        probe::probe(target, probes, &self.trust)
     }
 }
 
@@ -124,7 +124,7 @@ struct Members<P> {
 }
 
 struct Running {
-    check: watch::Sender<HealthCheck>,
+    target: watch::Sender<Target>,
     task: AbortHandle,
 }
 
@@ -132,44 +132,47 @@ impl<P: Prober> Members<P> {
     /// Starts, tells and stops tasks until they are those that `targets` wants.
     fn update(&mut self, targets: Vec<Target>) {
         let mut gone = std::mem::take(&mut self.running);
-        for Target { member, check } in targets {
-            let running = match gone.remove(&member) {
+        for target in targets {
+            let key = target.member.clone();
+            let running = match gone.remove(&key) {
                 Some(running) => {
-                    running.tell(check);
+                    running.tell(target);
                     running
                 }
-                None => self.start(&member, check),
+                None => self.start(target),
             };
-            self.running.insert(member, running);
+            self.running.insert(key, running);
         }
         for stopped in gone.into_values() {
             stopped.task.abort();
         }
     }
 
-    fn start(&mut self, key: &MemberKey, check: HealthCheck) -> Running {
-        let (sender, checks) = watch::channel(check);
+    fn start(&mut self, target: Target) -> Running {
+        let key = target.member.clone();
+        let dice = Dice::new(self.seed.hash_one(&key));
+        let (sender, targets) = watch::channel(target);
         let member = Member {
-            key: key.clone(),
-            checks,
+            key,
+            targets,
             verdicts: self.verdicts.clone(),
             permits: self.permits.clone(),
             prober: self.prober.clone(),
-            dice: Dice::new(self.seed.hash_one(key)),
+            dice,
             probes: Probes::default(),
         };
         Running {
-            check: sender,
+            target: sender,
             task: self.tasks.spawn(member.run()),
         }
     }
 }
 
 impl Running {
-    fn tell(&self, check: HealthCheck) {
-        self.check.send_if_modified(|current| {
-            let news = *current != check;
-            *current = check;
+    fn tell(&self, target: Target) {
+        self.target.send_if_modified(|current| {
+            let news = *current != target;
+            *current = target;
             news
         });
     }

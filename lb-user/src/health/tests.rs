@@ -1,16 +1,18 @@
 //! The driver against a scripted network in paused time, and once against real sockets.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 
 use super::probe::{Answer, Failure, Phase, Success};
 use super::*;
-use crate::model::{Health, HttpProbe, ProbeCounts};
+use crate::model::{Health, HealthKind, HttpProbe, ProbeCounts, Statuses};
 
 /// What the scripted network does with a backend.
 #[derive(Clone)]
@@ -64,7 +66,8 @@ impl Drop for InFlight {
 }
 
 impl Prober for Script {
-    async fn probe(&self, kind: &HealthKind, address: SocketAddr, _: Duration) -> Result<Success, Failure> {
+    async fn probe(&self, target: &Target, _: &Probes) -> Result<Success, Failure> {
+        let (kind, address) = (&target.check.kind, target.member.backend);
         if *kind == HealthKind::None {
             return Ok(success(Answer::NotProbed));
         }
@@ -87,6 +90,11 @@ fn success(answer: Answer) -> Success {
     }
 }
 
+fn status(code: u16) -> Failure {
+    let wanted = Statuses::default();
+    Failure::Status { code, wanted }
+}
+
 fn address(n: u32) -> SocketAddr {
     (std::net::Ipv4Addr::from(0x0a00_0000 + n), 80).into()
 }
@@ -102,7 +110,11 @@ fn check(kind: HealthKind) -> HealthCheck {
 }
 
 fn http(path: &str) -> HealthKind {
-    HealthKind::Http(HttpProbe { path: path.to_owned() })
+    let path = path.to_owned();
+    HealthKind::Http(Arc::new(HttpProbe {
+        path,
+        ..HttpProbe::default()
+    }))
 }
 
 fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Target> {
@@ -111,6 +123,7 @@ fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Target> {
             service: "web".into(),
             backend: address(n),
         },
+        name: "web1".into(),
         check: check.clone(),
     };
     range.map(target).collect()
@@ -198,6 +211,7 @@ async fn probes_are_counted_without_a_verdict_for_each() {
         failed: 0,
         local,
         last: Some(MILLI),
+        certificate_not_after: None,
     };
     assert_eq!(first.probes.counts(), counts(1, 0));
     let local = driver.verdicts.recv().await.unwrap();
@@ -225,7 +239,7 @@ async fn probes_are_counted_without_a_verdict_for_each() {
 
 #[tokio::test(start_paused = true)]
 async fn a_first_failure_takes_down_at_once() {
-    let script = Script::new(MILLI, |_, _| Err(Failure::Status(503)));
+    let script = Script::new(MILLI, |_, _| Err(status(503)));
     let mut driver = Driver::start(script, targets(0..1, &check(http("/"))));
     driver.expect(Health::Down, "status 503, wanted 2xx or 3xx").await;
 }
@@ -323,7 +337,7 @@ async fn another_question_is_decided_by_its_first_answer_and_interrupts_nothing(
     let script = Script::new(MILLI, |kind, _| match kind {
         HealthKind::Tcp => Ok(Answer::Connected),
         HealthKind::Http(probe) if probe.path == "/good" => Ok(Answer::Status(200)),
-        HealthKind::Http(_) | HealthKind::None => Err(Failure::Status(404)),
+        _ => Err(status(404)),
     });
     let mut driver = Driver::start(script, targets(0..1, &check(HealthKind::Tcp)));
     driver.expect(Health::Up, "connected in 1.0 ms").await;
@@ -341,7 +355,7 @@ async fn another_question_is_decided_by_its_first_answer_and_interrupts_nothing(
 async fn an_answer_to_the_old_question_is_not_taken_for_one_to_the_new() {
     let script = Script::new(Duration::from_secs(1), |kind, _| match kind {
         HealthKind::Tcp => Err(Failure::Refused),
-        HealthKind::Http(_) | HealthKind::None => Ok(Answer::Status(200)),
+        _ => Ok(Answer::Status(200)),
     });
     let mut driver = Driver::start(script.clone(), targets(0..1, &check(HealthKind::Tcp)));
     while script.starts(0).is_empty() {
@@ -438,9 +452,10 @@ async fn a_real_backend_comes_and_goes() {
     };
     let target = Target {
         member: member.clone(),
+        name: "web1".into(),
         check,
     };
-    let mut driver = Driver::start(Network, vec![target]);
+    let mut driver = Driver::start(Network::default(), vec![target]);
     let until = async |driver: &mut Driver, wanted| loop {
         let (health, reason) = driver.next().await;
         if health == wanted {

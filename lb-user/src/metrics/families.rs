@@ -334,6 +334,15 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Backend(|backend| Some(Value::Real(backend.probes?.last?.as_secs_f64()))),
     },
     Family {
+        name: "fulcrum_backend_certificate_not_after_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: BACKEND,
+        help: "Until when the certificate is valid that the backend showed a probe last, in seconds since 1970; missing where \
+               probes do not use TLS",
+        source: Source::Backend(|backend| Some(Value::Whole(backend.probes?.certificate_not_after?))),
+    },
+    Family {
         name: "fulcrum_backend_probes_total",
         kind: Kind::Counter,
         unit: None,

@@ -45,6 +45,7 @@ fn backend(name: &str) -> BackendStatus {
             failed: 1,
             local: 0,
             last: Some(Duration::from_micros(310)),
+            certificate_not_after: Some(1_800_000_000),
         }),
         next_hop: Ok(Reached {
             mac: Mac([2, 0, 0, 0, 0, 0x0a]),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Vip;
+use super::{HealthKind, Vip};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,24 +362,6 @@ pub struct HealthCheck {
     pub rise: NonZeroU32,
     /// Failures in a row that take it down.
     pub fall: NonZeroU32,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthKind {
-    /// Opens a TCP connection, and closes it.
-    Tcp,
-    /// Sends a request, and wants a 2xx or 3xx status.
-    Http(HttpProbe),
-    /// No probes: the backend always counts as up.
-    None,
-}
-
-/// The request of an HTTP probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpProbe {
-    /// Path and query; begins with a slash.
-    pub path: String,
 }
 
 /// `[[service.backend]]`

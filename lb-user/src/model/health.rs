@@ -62,6 +62,8 @@ struct Tally {
     local: AtomicU64,
     /// Nanoseconds of the last probe that was answered or failed, plus one; 0: there was none.
     last: AtomicU64,
+    /// Seconds since 1970 until which the last certificate is valid, plus one; 0: there was none.
+    certificate: AtomicU64,
 }
 
 /// [`Probes`] at one moment. The numbers are read one by one, so a probe that ends meanwhile may be in some only.
@@ -75,6 +77,8 @@ pub struct ProbeCounts {
     pub local: u64,
     /// How long the last one took that succeeded or failed.
     pub last: Option<Duration>,
+    /// Until when the certificate is valid that the backend showed last, in seconds since 1970.
+    pub certificate_not_after: Option<u64>,
 }
 
 impl Probes {
@@ -95,6 +99,13 @@ impl Probes {
         self.0.local.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The backend showed a certificate that is valid until `not_after`, in seconds since 1970; `None`: it is not asked
+    /// for one any more.
+    pub fn certificate(&self, not_after: Option<u64>) {
+        let stored = not_after.map_or(0, |seconds| seconds.saturating_add(1));
+        self.0.certificate.store(stored, Ordering::Relaxed);
+    }
+
     fn took(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.last.store(nanos.saturating_add(1), Ordering::Relaxed);
@@ -109,6 +120,7 @@ impl Probes {
             failed: read(&self.0.failed),
             local: read(&self.0.local),
             last: read(&self.0.last).checked_sub(1).map(Duration::from_nanos),
+            certificate_not_after: read(&self.0.certificate).checked_sub(1),
         }
     }
 }

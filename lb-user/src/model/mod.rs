@@ -8,17 +8,22 @@ pub mod interface;
 pub mod next_hop;
 pub mod prefix;
 pub mod preview;
+pub mod probe;
 pub mod status;
 pub mod trace;
 pub mod vip;
 
 pub use chain::chain;
 pub use config::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol,
+    RingSize, Service, Tunnel, Undeclared, XdpMode,
 };
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};
 pub use prefix::Prefix;
+pub use probe::{
+    DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
+    ScriptProbe, Statuses, TlsCheck, UdpProbe,
+};
 pub use vip::{Ports, Vip};

@@ -51,6 +51,7 @@ async fn status() {
           "state_in_file": null,
           "health": "up",
           "health_reason": "connected in 0.3 ms",
+          "certificate_not_after": null,
           "next_hop": {
             "mac": "02:00:00:00:00:0a",
             "interface": "eth0"
@@ -86,6 +87,7 @@ async fn status() {
           "state_in_file": null,
           "health": "unknown",
           "health_reason": "connected in 0.3 ms",
+          "certificate_not_after": null,
           "next_hop": null,
           "next_hop_reason": "no answer to ARP",
           "slots": 8192,
@@ -240,6 +242,7 @@ async fn patch() {
     "state_in_file": "active",
     "health": "up",
     "health_reason": "connected in 0.3 ms",
+    "certificate_not_after": null,
     "next_hop": {
       "mac": "02:00:00:00:00:0a",
       "interface": "eth0"
@@ -288,6 +291,7 @@ fn a_status_of_an_earlier_version_is_understood() {
         let fields = backend.as_object_mut().unwrap();
         fields.remove("weight_in_file");
         fields.remove("state_in_file");
+        fields.remove("certificate_not_after");
     }
     let status: types::Status = serde_json::from_value(status).unwrap();
     assert_eq!(status, super::status().into());

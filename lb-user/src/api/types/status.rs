@@ -156,6 +156,8 @@ pub struct BackendStatus {
     pub health: Health,
     /// Why they say so, for people.
     pub health_reason: String,
+    /// Until when the certificate is valid that it showed a probe last, in seconds since 1970; `null` when it showed none.
+    pub certificate_not_after: Option<u64>,
     /// How it is reached; `null` when that is not known.
     pub next_hop: Option<NextHop>,
     /// Why `next_hop` is `null`, for people; `null` when it is not.
@@ -362,6 +364,7 @@ impl From<from::BackendStatus> for BackendStatus {
             state_in_file: backend.state_in_file.map(Into::into),
             health: backend.health.into(),
             health_reason: backend.health_reason,
+            certificate_not_after: backend.probes.and_then(|probes| probes.certificate_not_after),
             next_hop,
             next_hop_reason,
             slots: backend.slots,

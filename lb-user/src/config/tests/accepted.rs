@@ -291,8 +291,8 @@ fn other_ways_to_write_the_same() {
     let config = read(inline).unwrap().config;
     assert_eq!(config, read(&tables).unwrap().config);
     assert_eq!(config, read(&tables.replace('\n', "\r\n")).unwrap().config);
-    let probe = HttpProbe { path: "/".to_owned() };
-    assert_eq!(config.services[0].health.kind, HealthKind::Http(probe));
+    let probe = HttpProbe::default();
+    assert_eq!(config.services[0].health.kind, HealthKind::Http(probe.into()));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use proptest::sample::{Index, select};
 use super::super::load;
 use super::{read, written};
 use crate::model::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Ports, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Ports, Protocol,
+    RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -52,11 +52,7 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn health() -> impl Strategy<Value = HealthCheck> {
-    let kind = prop_oneof![
-        Just(HealthKind::Tcp),
-        Just(HealthKind::None),
-        "/[!-~]{0,40}".prop_map(|path| HealthKind::Http(HttpProbe { path })),
-    ];
+    let kind = super::probes::kind();
     let streak = || (1u32..=1000).prop_map(|n| NonZeroU32::new(n).unwrap());
     (kind, 10u64..=86_400_000, any::<Index>(), streak(), streak()).prop_map(|(kind, interval, timeout, rise, fall)| {
         HealthCheck {

@@ -3,6 +3,7 @@
 mod accepted;
 mod arbitrary;
 mod files;
+mod probes;
 mod refused;
 mod rendered;
 mod warned;

@@ -2,6 +2,7 @@
 
 mod many_ports;
 mod nat;
+mod probes;
 mod tunnel;
 
 use super::{NODE, SERVICE, read};
@@ -208,7 +209,7 @@ fn what_later_versions_have() {
             "via = \"service\"\n",
             (8, 1),
             "`via` is not available in this version",
-            "kind, path, interval",
+            "kind, interval, timeout",
         ),
         in_backend(
             "role = \"backup\"\n",
@@ -233,12 +234,6 @@ fn what_later_versions_have() {
             (7, 11),
             "balance = \"by-requests\" is not available in this version",
             "balance = \"maglev\" or \"source-hash\" or \"round-robin\" or \"least-connections\"",
-        ),
-        in_health(
-            "kind = \"https\"\n",
-            (8, 8),
-            "kind = \"https\" is not available in this version",
-            "kind = \"tcp\" or \"http\" or \"none\"",
         ),
     ]);
 }
@@ -851,12 +846,17 @@ fn health() {
             "\"htpp\" is not a value of `kind`",
             "did you mean \"http\"?",
         ),
-        in_health("path = \"/\"\n", (8, 8), "`path` is for HTTP probes", "kind = \"http\""),
+        in_health(
+            "path = \"/\"\n",
+            (8, 8),
+            "`path` is for kind = \"http\" or \"https\"",
+            "set kind = \"http\"",
+        ),
         in_health(
             "kind = \"tcp\"\npath = \"/\"\n",
             (9, 8),
-            "`path` is for HTTP probes",
-            "kind = \"http\"",
+            "`path` is for kind = \"http\" or \"https\"",
+            "or remove `path`",
         ),
         in_health(
             "kind = \"http\"\npath = \"x\"\n",

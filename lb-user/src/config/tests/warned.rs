@@ -106,6 +106,36 @@ fn probes_of_udp() {
 }
 
 #[test]
+fn probes_over_another_protocol() {
+    let udp = format!("{NODE}{SERVICE}protocol = \"udp\"\n[service.health]\nkind = ");
+    let tcp = format!("{NODE}{SERVICE}[service.health]\nkind = ");
+    for kind in ["\"https\"", "\"tls\"", "\"mysql\""] {
+        one(
+            &format!("{udp}{kind}\n{BACKEND}"),
+            9,
+            8,
+            "a UDP service is probed over TCP here",
+        );
+        assert_eq!(warnings(&format!("{tcp}{kind}\n{BACKEND}")), []);
+    }
+    for kind in ["\"udp\"\npayload = \"x\"", "\"dns\"\nname = \".\""] {
+        one(
+            &format!("{tcp}{kind}\n{BACKEND}"),
+            8,
+            8,
+            "a TCP service is probed over UDP here",
+        );
+        assert_eq!(warnings(&format!("{udp}{kind}\n{BACKEND}")), []);
+    }
+    for start in [tcp, udp] {
+        assert_eq!(
+            warnings(&format!("{start}\"script\"\ncommand = [\"/x\"]\n{BACKEND}")),
+            []
+        );
+    }
+}
+
+#[test]
 fn from_top_to_bottom() {
     let text = format!(
         "{NODE}{SERVICE}undeclared = \"pass\"\n{}",

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::model::{Config, HealthKind, NatSource, Node, Protocol, Service, Undeclared, XdpMode};
+use crate::model::{
+    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, XdpMode,
+};
 
 /// The configuration as TOML.
 pub(crate) fn config(config: &Config) -> String {
@@ -52,7 +54,6 @@ pub(crate) fn config(config: &Config) -> String {
 }
 
 fn service(text: &mut String, service: &Service) {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
     let vips: Vec<String> = service.vips.iter().map(|vip| format!("\"{vip}\"")).collect();
     writeln!(
         text,
@@ -110,11 +111,7 @@ fn service(text: &mut String, service: &Service) {
     )
     .unwrap();
     let health = &service.health;
-    let kind = match &health.kind {
-        HealthKind::Tcp => "\"tcp\"".to_owned(),
-        HealthKind::None => "\"none\"".to_owned(),
-        HealthKind::Http(probe) => format!("\"http\"\npath = {}", quoted(&probe.path)),
-    };
+    let kind = kind(&health.kind);
     let (interval, timeout) = (duration(health.interval), duration(health.timeout));
     writeln!(
         text,
@@ -133,6 +130,101 @@ fn service(text: &mut String, service: &Service) {
             writeln!(text, "name = \"{}\"", backend.name).unwrap();
         }
         writeln!(text, "state = \"{}\"", backend.state.label()).unwrap();
+    }
+}
+
+/// A kind of check in quotes, and the keys that it has.
+fn kind(kind: &HealthKind) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let mut text = String::new();
+    let mut put = |key: &str, value: String| write!(text, "\n{key} = {value}").unwrap();
+    let word = match kind {
+        HealthKind::Tcp => "tcp",
+        HealthKind::None => "none",
+        HealthKind::Http(probe) => {
+            put("path", quoted(&probe.path));
+            put("method", quoted(&probe.method));
+            if let Some(host) = &probe.host {
+                put("host", quoted(host));
+            }
+            let header = |(name, value): &(String, Hidden)| format!("{} = {}", quoted(name), quoted(&value.0));
+            let headers: Vec<String> = probe.headers.iter().map(header).collect();
+            put("headers", format!("{{ {} }}", headers.join(", ")));
+            let statuses = probe.expect_status.0.iter();
+            let statuses = statuses.map(|range| format!("\"{}-{}\"", range.start(), range.end()));
+            put(
+                "expect-status",
+                format!("[{}]", statuses.collect::<Vec<_>>().join(", ")),
+            );
+            match &probe.expect_body {
+                Some(ExpectBody::Text(text)) => put("expect-body", quoted(text)),
+                Some(ExpectBody::Regex(pattern)) => put("expect-body-regex", quoted(pattern.0.as_str())),
+                None => {}
+            }
+            match &probe.tls {
+                Some(terms) => {
+                    tls(terms, &mut put);
+                    "https"
+                }
+                None => "http",
+            }
+        }
+        HealthKind::Tls(terms) => {
+            tls(terms, &mut put);
+            "tls"
+        }
+        HealthKind::Udp(probe) => {
+            for (key, bytes) in [("payload-hex", &probe.payload), ("expect-hex", &probe.expect)] {
+                if !bytes.is_empty() {
+                    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                    put(key, quoted(&digits));
+                }
+            }
+            put("expect-answer", probe.expect_answer.to_string());
+            "udp"
+        }
+        HealthKind::Dns(probe) => {
+            put("name", quoted(&probe.name));
+            put("record", quoted(probe.record.label()));
+            put("expect-record", probe.expect_record.to_string());
+            "dns"
+        }
+        HealthKind::Mysql(probe) => {
+            if let Some(login) = &probe.login {
+                put("user", quoted(&login.user));
+                if let Some(file) = &login.password_file {
+                    put("password-file", quoted(file.to_str().unwrap()));
+                }
+                if let Some(terms) = &login.tls {
+                    put("tls", "true".to_owned());
+                    tls(terms, &mut put);
+                }
+                put("role", quoted(probe.role.label()));
+            }
+            if let Some(lag) = probe.max_lag {
+                put("max-lag", quoted(&duration(lag)));
+            }
+            "mysql"
+        }
+        HealthKind::Script(probe) => {
+            let program = probe.program.to_str().unwrap();
+            let words = [program].into_iter().chain(probe.arguments.iter().map(String::as_str));
+            let words: Vec<String> = words.map(quoted).collect();
+            put("command", format!("[{}]", words.join(", ")));
+            "script"
+        }
+    };
+    format!("\"{word}\"{text}")
+}
+
+fn tls(terms: &TlsCheck, put: &mut impl FnMut(&str, String)) {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    if let Some(name) = &terms.server_name {
+        put("server-name", quoted(name));
+    }
+    put("verify", terms.verify.to_string());
+    if let Some(ca) = &terms.ca {
+        put("ca", quoted(ca.to_str().unwrap()));
     }
 }
 

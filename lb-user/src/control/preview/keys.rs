@@ -1,15 +1,27 @@
 //! In which keys two services or backends differ. Pure. Each takes its type apart, so that no key is forgotten.
 
+mod probe;
+
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::config::duration;
 use crate::model::preview::KeyChange;
-use crate::model::{Backend, HealthCheck, HealthKind, Nat, NatSource, Service, Tunnel, Undeclared};
+use crate::model::{Backend, HealthCheck, Nat, NatSource, Service, Tunnel, Undeclared};
 
 /// The keys of two services that differ, but for their backends.
 pub(super) fn of_service(old: &Service, new: &Service) -> Vec<KeyChange> {
-    differing(texts(old), texts(new))
+    let mut keys = differing(&texts(old), &texts(new));
+    let told = |key: &KeyChange| key.key.starts_with("health.");
+    if old.health.kind != new.health.kind && !keys.iter().any(told) {
+        // All that is left is what is not shown.
+        keys.push(KeyChange {
+            key: "health.headers",
+            from: "other values".to_owned(),
+            to: "other values".to_owned(),
+        });
+    }
+    keys
 }
 
 /// The keys of two backends that differ.
@@ -29,17 +41,29 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
             ("state", state.label().to_owned()),
         ]
     };
-    differing(texts(old), texts(new))
+    differing(&texts(old), &texts(new))
 }
 
 const NOT_SET: &str = "not set";
 
 type Texts = Vec<(&'static str, String)>;
 
-fn differing(old: Texts, new: Texts) -> Vec<KeyChange> {
-    let both = old.into_iter().zip(new);
-    both.filter(|((_, old), (_, new))| old != new)
-        .map(|((key, from), (_, to))| KeyChange { key, from, to })
+/// What is the same in both is left out; what one does not have is not set there.
+fn differing(old: &Texts, new: &Texts) -> Vec<KeyChange> {
+    let added = new.iter().filter(|(key, _)| !old.iter().any(|(known, _)| known == key));
+    let keys: Vec<_> = old.iter().chain(added).map(|(key, _)| *key).collect();
+    let of = |texts: &Texts, key| {
+        let text = texts.iter().find(|(known, _)| *known == key);
+        text.map_or_else(|| NOT_SET.to_owned(), |(_, text)| text.clone())
+    };
+    let change = |key| KeyChange {
+        key,
+        from: of(old, key),
+        to: of(new, key),
+    };
+    keys.into_iter()
+        .map(change)
+        .filter(|change| change.from != change.to)
         .collect()
 }
 
@@ -67,11 +91,6 @@ fn texts(service: &Service) -> Texts {
             },
         backends: _,
     } = service;
-    let (kind, path) = match kind {
-        HealthKind::Tcp => ("tcp", NOT_SET),
-        HealthKind::Http(probe) => ("http", probe.path.as_str()),
-        HealthKind::None => ("none", NOT_SET),
-    };
     let tunnel = format!(
         "{}/{}, {}/{}",
         source_v4.0,
@@ -80,7 +99,7 @@ fn texts(service: &Service) -> Texts {
         128 - source_v6.1
     );
     let or_never = |limit: Option<Duration>| limit.map_or_else(|| "never".to_owned(), duration::format);
-    vec![
+    let mut texts = vec![
         ("address", list(vips)),
         ("protocol", protocol.label().to_owned()),
         ("mode", mode.label().to_owned()),
@@ -93,13 +112,13 @@ fn texts(service: &Service) -> Texts {
         ("nat.source", source_text(source)),
         ("nat.ports", ports.to_string()),
         ("tunnel.source", tunnel),
-        ("health.kind", kind.to_owned()),
-        ("health.path", path.to_owned()),
         ("health.interval", duration::format(*interval)),
         ("health.timeout", duration::format(*timeout)),
         ("health.rise", rise.to_string()),
         ("health.fall", fall.to_string()),
-    ]
+    ];
+    texts.extend(probe::texts(kind));
+    texts
 }
 
 fn list(items: &[impl Display]) -> String {

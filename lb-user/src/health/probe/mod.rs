@@ -3,18 +3,29 @@
 //! A probe has one deadline for everything it does, reads a bounded amount, and closes its connection with a reset:
 //! 20,000 backends at one probe a second would otherwise keep 1.2 million sockets in TIME_WAIT on the node. (HAProxy's
 //! checks end the same way; a server may log the reset.) Counting outcomes and choosing the moment are for others.
+//!
+//! Reasons are shown to people and in the log. They hold what a backend or a command says, but nothing that is sent.
 
+mod dns;
 mod http;
+mod mysql;
+mod script;
 mod tcp;
+mod tls;
+mod trust;
+mod udp;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::HealthKind;
+use super::Target;
+use crate::model::{HealthKind, MysqlRole, Probes, Statuses};
+pub use trust::Trust;
 
 /// A probe that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +43,22 @@ pub enum Answer {
     NotProbed,
     /// It accepted a connection.
     Connected,
-    /// It answered a request with this status, 200 to 399.
+    /// It answered a request with this status, which is a good one, and a body that is as it should be.
     Status(u16),
+    /// It completed a TLS handshake.
+    Encrypted,
+    /// It answered a datagram.
+    Answered,
+    /// It did not need to answer a datagram, and did not.
+    Silent,
+    /// It answered a question about a name.
+    Resolved,
+    /// It greeted as a MySQL server does.
+    Greeted,
+    /// It took a login, and has this role.
+    Serves(MysqlRole),
+    /// A command ended with exit code 0.
+    Exited,
 }
 
 /// Why a probe failed. Two equal failures differ in nothing that people would care about.
@@ -50,9 +75,17 @@ pub enum Failure {
     /// Nobody listens on the port.
     #[error("connection refused")]
     Refused,
-    /// A response, but not with a status from 200 to 399.
-    #[error("status {0}, wanted 2xx or 3xx")]
-    Status(u16),
+    /// A response, but not with a good status.
+    #[error("status {code}, wanted {wanted}")]
+    Status {
+        /// That of the response.
+        code: u16,
+        /// Good ones.
+        wanted: Statuses,
+    },
+    /// A response, but with another body.
+    #[error("status {0}, but the body is not as expected")]
+    Body(u16),
     /// The answer to a request was not HTTP/1.
     #[error("not HTTP")]
     NotHttp,
@@ -70,6 +103,21 @@ pub enum Failure {
         /// The same for people, such as `no route to host`.
         text: &'static str,
     },
+    /// TLS, or a certificate.
+    #[error(transparent)]
+    Tls(#[from] tls::Failure),
+    /// An answer to a datagram, but another one.
+    #[error("the answer is not as expected")]
+    Unexpected,
+    /// A name server's answer.
+    #[error(transparent)]
+    Dns(#[from] dns::Failure),
+    /// What a MySQL server says.
+    #[error(transparent)]
+    Mysql(#[from] mysql::Failure),
+    /// How a command ended.
+    #[error(transparent)]
+    Script(#[from] script::Failure),
     /// The probe did not leave this node, which says nothing about the backend.
     #[error("this node could not probe: {0}")]
     Local(String),
@@ -80,29 +128,61 @@ pub enum Failure {
 pub enum Phase {
     /// The connection.
     Connecting,
-    /// The head of the response.
+    /// The end of a TLS handshake.
+    Encrypting,
+    /// The head of the response, or a whole one where it has no head.
     Waiting,
+    /// The rest of the response.
+    Reading,
+    /// The end of a command.
+    Running,
 }
 
-/// Probes `address` once. Returns within `timeout`.
+/// Probes the target once. Returns within its timeout. A certificate that it shows is noted in `probes`.
 ///
 /// # Errors
 /// Why the backend is not healthy, or could not be asked ([`Failure::Local`]).
-pub async fn probe(kind: &HealthKind, address: SocketAddr, timeout: Duration) -> Result<Success, Failure> {
+pub async fn probe(target: &Target, probes: &Probes, trust: &Arc<Trust>) -> Result<Success, Failure> {
     let started = Instant::now();
-    let deadline = Deadline {
-        at: started + timeout,
-        after: timeout,
+    let after = target.check.timeout;
+    let call = Call {
+        target,
+        probes,
+        trust,
+        deadline: Deadline {
+            at: started + after,
+            after,
+        },
     };
-    let answer = match kind {
+    let answer = match &target.check.kind {
         HealthKind::None => Answer::NotProbed,
-        HealthKind::Tcp => tcp::probe(address, deadline).await?,
-        HealthKind::Http(check) => http::probe(check, address, deadline).await?,
+        HealthKind::Tcp => tcp::probe(call).await?,
+        HealthKind::Http(check) => http::probe(check, call).await?,
+        HealthKind::Tls(check) => tls::probe(check, call).await?,
+        HealthKind::Udp(check) => udp::probe(check, call).await?,
+        HealthKind::Dns(check) => dns::probe(check, call).await?,
+        HealthKind::Mysql(check) => mysql::probe(check, call).await?,
+        HealthKind::Script(check) => script::probe(check, call).await?,
     };
     Ok(Success {
         answer,
         took: started.elapsed(),
     })
+}
+
+/// One probe under way.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    target: &'a Target,
+    probes: &'a Probes,
+    trust: &'a Arc<Trust>,
+    deadline: Deadline,
+}
+
+impl Call<'_> {
+    fn address(&self) -> SocketAddr {
+        self.target.member.backend
+    }
 }
 
 /// When a probe gives up.
@@ -128,6 +208,14 @@ impl fmt::Display for Success {
             Answer::NotProbed => write!(f, "not probed"),
             Answer::Connected => write!(f, "connected in {millis:.1} ms"),
             Answer::Status(code) => write!(f, "status {code} in {millis:.1} ms"),
+            Answer::Encrypted => write!(f, "TLS handshake in {millis:.1} ms"),
+            Answer::Answered => write!(f, "answered in {millis:.1} ms"),
+            Answer::Silent => write!(f, "no error in {millis:.1} ms"),
+            Answer::Resolved => write!(f, "NOERROR in {millis:.1} ms"),
+            Answer::Greeted => write!(f, "MySQL greeting in {millis:.1} ms"),
+            Answer::Serves(MysqlRole::Any) => write!(f, "MySQL login in {millis:.1} ms"),
+            Answer::Serves(role) => write!(f, "MySQL {} in {millis:.1} ms", role.label()),
+            Answer::Exited => write!(f, "exit code 0 in {millis:.1} ms"),
         }
     }
 }
@@ -136,7 +224,10 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connecting => "connecting",
+            Self::Encrypting => "waiting for the TLS handshake",
             Self::Waiting => "waiting for the response",
+            Self::Reading => "reading the response",
+            Self::Running => "running the command",
         })
     }
 }
@@ -163,6 +254,13 @@ impl From<io::Error> for Failure {
             text,
         }
     }
+}
+
+/// The first `most` characters of what a backend or a command says, in one line.
+fn quoted(text: &[u8], most: usize) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = String::from_utf8_lossy(text).chars().map(shown).collect();
+    text.trim().chars().take(most).collect()
 }
 
 #[cfg(test)]

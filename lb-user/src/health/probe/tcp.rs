@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::{Answer, Deadline, Failure, Phase};
+use super::{Answer, Call, Deadline, Failure, Phase};
 
-pub(super) async fn probe(address: SocketAddr, deadline: Deadline) -> Result<Answer, Failure> {
-    connect(address, deadline).await?;
+pub(super) async fn probe(call: Call<'_>) -> Result<Answer, Failure> {
+    connect(call.address(), call.deadline).await?;
     Ok(Answer::Connected)
 }
 

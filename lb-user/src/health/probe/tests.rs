@@ -1,18 +1,61 @@
 //! Against real sockets on loopback.
 
+mod datagrams;
+mod http;
+mod script;
+mod tls;
+
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::HttpProbe;
+use crate::model::{HealthCheck, HttpProbe, MemberKey, ProbeCounts};
 
-const LONG: Duration = Duration::from_secs(10);
-const SHORT: Duration = Duration::from_millis(100);
+pub(super) const LONG: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_millis(100);
+
+/// Enough for all that comes before what is waited for in vain, also where the machine has much else to do.
+pub(super) const MEDIUM: Duration = Duration::from_secs(3);
 
 fn http(path: &str) -> HealthKind {
-    HealthKind::Http(HttpProbe { path: path.to_owned() })
+    let path = path.to_owned();
+    HealthKind::Http(Arc::new(HttpProbe {
+        path,
+        ..HttpProbe::default()
+    }))
+}
+
+/// Probes a backend as the driver would.
+pub(super) async fn probe(kind: &HealthKind, address: SocketAddr, timeout: Duration) -> Result<Success, Failure> {
+    probe_and_count(kind, address, timeout).await.0
+}
+
+/// The same, and what the probe has noted.
+async fn probe_and_count(
+    kind: &HealthKind,
+    address: SocketAddr,
+    timeout: Duration,
+) -> (Result<Success, Failure>, ProbeCounts) {
+    let target = Target {
+        member: MemberKey {
+            service: "web".into(),
+            backend: address,
+        },
+        name: "web1".into(),
+        check: HealthCheck {
+            kind: kind.clone(),
+            interval: timeout,
+            timeout,
+            rise: NonZeroU32::MIN,
+            fall: NonZeroU32::MIN,
+        },
+    };
+    let probes = Probes::default();
+    let result = super::probe(&target, &probes, &Arc::default()).await;
+    (result, probes.counts())
 }
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -78,93 +121,6 @@ async fn a_full_accept_queue_is_a_time_out() {
     }
     let failure = probe(&HealthKind::Tcp, address, SHORT).await.unwrap_err();
     assert_eq!(failure.to_string(), "timed out after 100ms while connecting");
-}
-
-#[tokio::test]
-async fn http_sends_a_well_formed_request_and_reads_the_head_only() {
-    let (address, server) = served(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await;
-    let success = probe(&http("/healthz?deep=1"), address, LONG).await.unwrap();
-    assert_eq!(success.answer, Answer::Status(200));
-    let (request, end) = server.await.unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(
-        request.to_lowercase(),
-        format!(
-            "get /healthz?deep=1 http/1.1\r\nhost: {address}\r\nuser-agent: fulcrum/{version}\r\nconnection: close\r\n\r\n"
-        )
-    );
-    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-}
-
-#[tokio::test]
-async fn http_judges_the_answer() {
-    let huge: &'static [u8] = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'x'; 40_000]].concat().leak();
-    let many: &'static [u8] = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"a: b\r\n".repeat(500)]
-        .concat()
-        .leak();
-    let cases: &[(&'static [u8], Result<Answer, &str>)] = &[
-        (b"HTTP/1.1 200 OK\r\n\r\n", Ok(Answer::Status(200))),
-        (b"HTTP/1.0 200 OK\r\n\r\n", Ok(Answer::Status(200))),
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", Ok(Answer::Status(302))),
-        (b"HTTP/1.1 399 Odd\r\n\r\n", Ok(Answer::Status(399))),
-        (
-            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
-            Ok(Answer::Status(200)),
-        ),
-        (b"HTTP/1.1 404 Not Found\r\n\r\n", Err("status 404, wanted 2xx or 3xx")),
-        (b"HTTP/1.1 503 Busy\r\n\r\n", Err("status 503, wanted 2xx or 3xx")),
-        (b"HTTP/1.1 999 What\r\n\r\n", Err("status 999, wanted 2xx or 3xx")),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", Err("not HTTP")),
-        (b"\x15\x03\x01\x00\x02\x02\x0a\x0d\x0a", Err("not HTTP")),
-        (b"HTTP/2.0 200\r\n\r\n", Err("not HTTP")),
-        (
-            b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\x01\0\0\0\x05\0\xff\xff\xff",
-            Err("not HTTP"),
-        ),
-        (huge, Err("response head too large")),
-        (many, Err("response head too large")),
-        (b"", Err("timed out after 100ms while waiting for the response")),
-        (
-            b"HTTP/1.1 200 OK\r\nX: ",
-            Err("timed out after 100ms while waiting for the response"),
-        ),
-    ];
-    for (response, expected) in cases {
-        let shown = String::from_utf8_lossy(&response[..response.len().min(40)]);
-        let timeout = if matches!(expected, Err(reason) if reason.starts_with("timed")) {
-            SHORT
-        } else {
-            LONG
-        };
-        let (address, _server) = served(response).await;
-        let result = probe(&http("/"), address, timeout).await;
-        let result = result.map(|s| s.answer).map_err(|f| f.to_string());
-        assert_eq!(result, expected.map_err(str::to_owned), "{shown:?}");
-    }
-}
-
-#[tokio::test]
-async fn http_tells_how_a_connection_ended_early() {
-    for (half, expected) in [
-        (true, "connection closed without a response"),
-        (false, "connection reset"),
-    ] {
-        let (listener, address) = listener().await;
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 4];
-            stream.read_exact(&mut request).await.unwrap();
-            if half {
-                stream.shutdown().await.unwrap();
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-            } else {
-                stream.set_zero_linger().unwrap();
-            }
-        });
-        let failure = probe(&http("/"), address, LONG).await.unwrap_err();
-        assert_eq!(failure.to_string(), expected);
-        server.await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,205 @@
+//! `[service.health]`: what all kinds of check have, and which keys belong to which kind.
+
+mod dns;
+mod http;
+mod mysql;
+mod script;
+mod tls;
+mod udp;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fault::{Checked, Fault, Span, fault};
+use super::raw::{Table, Value};
+use super::{Reader, schema};
+use crate::model::{HealthCheck, HealthKind, Protocol};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(1);
+const RISE: NonZeroU32 = NonZeroU32::new(2).expect("not 0");
+const FALL: NonZeroU32 = NonZeroU32::new(3).expect("not 0");
+
+/// Shorter ones would be a flood, longer ones never end.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Most successes or failures in a row that can be asked for.
+const MAX_STREAK: u32 = 1_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Http,
+    Https,
+    Tls,
+    Udp,
+    Dns,
+    Mysql,
+    Script,
+    None,
+}
+
+const KINDS: [(&str, Kind); 9] = [
+    ("tcp", Kind::Tcp),
+    ("http", Kind::Http),
+    ("https", Kind::Https),
+    ("tls", Kind::Tls),
+    ("udp", Kind::Udp),
+    ("dns", Kind::Dns),
+    ("mysql", Kind::Mysql),
+    ("script", Kind::Script),
+    ("none", Kind::None),
+];
+
+/// Keys that only some kinds have. All others are for all kinds.
+const OF_KINDS: [(&[&str], &[Kind]); 6] = [
+    (http::KEYS, &[Kind::Http, Kind::Https]),
+    (tls::KEYS, &[Kind::Https, Kind::Tls, Kind::Mysql]),
+    (udp::KEYS, &[Kind::Udp]),
+    (dns::KEYS, &[Kind::Dns]),
+    (mysql::KEYS, &[Kind::Mysql]),
+    (script::KEYS, &[Kind::Script]),
+];
+
+impl Kind {
+    fn label(self) -> &'static str {
+        KINDS
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(word, _)| word)
+    }
+
+    /// What it goes over, for kinds that send packets to the backend's port.
+    fn protocol(self) -> Option<Protocol> {
+        match self {
+            Self::Tcp | Self::Http | Self::Https | Self::Tls | Self::Mysql => Some(Protocol::Tcp),
+            Self::Udp | Self::Dns => Some(Protocol::Udp),
+            Self::Script | Self::None => None,
+        }
+    }
+}
+
+impl Reader {
+    /// `header` is where a service without the table is to be marked.
+    pub(super) fn health(
+        &mut self,
+        health: Option<Value<'_>>,
+        protocol: Protocol,
+        header: &Span,
+    ) -> Checked<HealthCheck> {
+        let Some(health) = health else {
+            return Ok(HealthCheck {
+                kind: self.default_kind(protocol, header),
+                interval: INTERVAL,
+                timeout: TIMEOUT,
+                rise: RISE,
+                fall: FALL,
+            });
+        };
+        let health = health.table(&schema::HEALTH)?;
+        let kind = self.kind(&health, protocol)?;
+        let interval = match health.get("interval") {
+            Some(interval) => interval.duration(MIN_INTERVAL..=MAX_INTERVAL)?,
+            None => INTERVAL,
+        };
+        let timeout = match health.get("timeout") {
+            Some(value) => {
+                let timeout = value.duration(MIN_TIMEOUT..=MAX_INTERVAL)?;
+                if timeout > interval {
+                    let fault = value.fault("`timeout` is longer than `interval`");
+                    let fault = match health.get("interval") {
+                        Some(interval) => fault.other(interval.span(), "the interval"),
+                        None => fault,
+                    };
+                    return Err(fault.hint("a probe ends before the next one begins"));
+                }
+                timeout
+            }
+            None => TIMEOUT.min(interval),
+        };
+        Ok(HealthCheck {
+            kind,
+            interval,
+            timeout,
+            rise: streak(&health, "rise", RISE)?,
+            fall: streak(&health, "fall", FALL)?,
+        })
+    }
+
+    fn kind(&mut self, health: &Table<'_>, protocol: Protocol) -> Checked<HealthKind> {
+        let value = health.get("kind");
+        let kind = value.as_ref().map(|value| value.choice(&KINDS, &[])).transpose()?;
+        belong(health, kind, value.as_ref())?;
+        if let (Some(over), Some(value)) = (kind.and_then(Kind::protocol), &value)
+            && over != protocol
+        {
+            let [own, over] = [protocol, over].map(|protocol| protocol.label().to_uppercase());
+            let message = format!("a {own} service is probed over {over} here");
+            let hint = format!("backends must answer on the same port over {over}; kind = \"none\" sends no probes");
+            self.warnings.push(value.fault(message).hint(hint));
+        }
+        Ok(match kind {
+            Some(Kind::Tcp) => HealthKind::Tcp,
+            Some(Kind::Http) => HealthKind::Http(Arc::new(http::probe(health, None)?)),
+            Some(Kind::Https) => HealthKind::Http(Arc::new(http::probe(health, Some(tls::terms(health)?))?)),
+            Some(Kind::Tls) => HealthKind::Tls(Arc::new(tls::terms(health)?)),
+            Some(Kind::Udp) => HealthKind::Udp(Arc::new(udp::probe(health)?)),
+            Some(Kind::Dns) => HealthKind::Dns(Arc::new(dns::probe(health)?)),
+            Some(Kind::Mysql) => HealthKind::Mysql(Arc::new(mysql::probe(health)?)),
+            Some(Kind::Script) => HealthKind::Script(Arc::new(script::probe(health)?)),
+            Some(Kind::None) => HealthKind::None,
+            None => self.default_kind(protocol, &health.span),
+        })
+    }
+
+    /// A TCP probe says nothing about a UDP port, so nobody gets one without asking.
+    fn default_kind(&mut self, protocol: Protocol, span: &Span) -> HealthKind {
+        match protocol {
+            Protocol::Tcp => HealthKind::Tcp,
+            Protocol::Udp => {
+                let message = "the backends of this UDP service are not probed: one that dies keeps its share";
+                let hint = "set kind = \"udp\" or \"dns\" in [service.health], or \"tcp\" where the backends also listen \
+                    on the same port over TCP; or \"none\" if that is meant";
+                self.warnings.push(fault(span.clone(), message).hint(hint));
+                HealthKind::None
+            }
+        }
+    }
+}
+
+/// Refuses the first key that is for other kinds.
+fn belong(health: &Table<'_>, kind: Option<Kind>, value: Option<&Value<'_>>) -> Checked<()> {
+    let strangers = OF_KINDS
+        .iter()
+        .filter(|(_, kinds)| kind.is_none_or(|kind| !kinds.contains(&kind)))
+        .flat_map(|(keys, kinds)| keys.iter().map(move |key| (*key, *kinds)))
+        .filter_map(|(key, kinds)| Some((key, kinds, health.get(key)?)));
+    let Some((key, kinds, first)) = strangers.min_by_key(|(.., stranger)| stranger.span().start) else {
+        return Ok(());
+    };
+    let words: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.label())).collect();
+    let words = words.join(" or ");
+    let fault = first
+        .fault(format!("`{key}` is for kind = {words}"))
+        .hint(format!("set kind = {words}, or remove `{key}`"));
+    Err(match value {
+        Some(kind) => fault.other(kind.span(), "the kind"),
+        None => fault,
+    })
+}
+
+/// A key that says nothing without another one, or against it.
+fn contradiction(value: &Value<'_>, message: impl Into<String>, other: &Value<'_>, label: &str) -> Box<Fault> {
+    value.fault(message).other(other.span(), label)
+}
+
+fn streak(health: &Table<'_>, key: &'static str, default: NonZeroU32) -> Checked<NonZeroU32> {
+    let Some(value) = health.get(key) else {
+        return Ok(default);
+    };
+    let number = value.whole(1..=MAX_STREAK)?;
+    NonZeroU32::new(number).ok_or_else(|| value.fault(format!("`{key}` is 0")))
+}
