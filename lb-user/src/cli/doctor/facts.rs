@@ -1,5 +1,7 @@
 //! What is seen of the node. Nothing is changed.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context as _, Result};
 use nix::libc;
 use nix::sys::utsname::uname;
@@ -22,6 +24,8 @@ pub(super) struct Facts {
     /// Those of the file, in its order; `None` for one that is not there.
     pub(super) interfaces: Vec<(String, Option<Seen>)>,
     pub(super) listeners: Vec<Listener>,
+    /// Seconds since 1970.
+    pub(super) now: u64,
     /// What the daemon says, or why it says nothing.
     pub(super) daemon: Result<Status, String>,
 }
@@ -54,6 +58,9 @@ impl Facts {
             synchronized: synchronized(),
             interfaces,
             listeners: listener::all(),
+            now: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |past| past.as_secs()),
             daemon: Client::new(&config.admin.socket)
                 .status()
                 .await

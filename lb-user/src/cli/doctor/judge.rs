@@ -12,6 +12,11 @@ const TRIED: (u32, u32) = (6, 1);
 /// What clients' packets are as a rule, without an Ethernet header.
 const USUAL_MTU: u32 = 1500;
 
+const DAY: u64 = 24 * 60 * 60;
+
+/// Certificates that are valid for less are named, in seconds.
+const EXPIRY: u64 = 14 * DAY;
+
 /// Drops that are no client's fault: why, and what to do.
 const DROPS: [(&str, &str, &str); 7] = [
     (
@@ -57,7 +62,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
         findings.extend(listeners(service, facts));
     }
     match &facts.daemon {
-        Ok(status) => findings.extend(running(status)),
+        Ok(status) => findings.extend(running(status, facts.now)),
         Err(reason) => findings.push(Finding::new(
             Level::Failure,
             "daemon",
@@ -216,7 +221,7 @@ fn listeners(service: &Service, facts: &Facts) -> Option<Finding> {
     ))
 }
 
-fn running(status: &Status) -> Vec<Finding> {
+fn running(status: &Status, now: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |level, subject: &str, cause: String, remedy: &str| {
         findings.push(Finding::new(level, subject, cause, remedy));
@@ -251,6 +256,15 @@ fn running(status: &Status) -> Vec<Finding> {
             "fulcrum reload says where",
         );
     }
+    if let Some(unread) = &status.unread_file {
+        let cause = format!("the file is not what is in force: {unread}");
+        add(
+            Level::Warning,
+            "daemon",
+            cause,
+            "fulcrum plan shows what it would change, fulcrum reload reads it",
+        );
+    }
     if let Some(fault) = &status.overrides_fault {
         let cause = format!("a restart forgets what commands have set: {fault}");
         add(
@@ -282,12 +296,12 @@ fn running(status: &Status) -> Vec<Finding> {
         );
     }
     for service in &status.services {
-        findings.extend(served(service));
+        findings.extend(served(service, now));
     }
     findings
 }
 
-fn served(service: &ServiceStatus) -> Vec<Finding> {
+fn served(service: &ServiceStatus, now: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     let serving = service.backends.iter().filter(|backend| backend.slots > 0).count();
     if serving == 0 {
@@ -312,8 +326,21 @@ fn served(service: &ServiceStatus) -> Vec<Finding> {
         .filter(|backend| backend.state == AdminState::Active)
     {
         findings.extend(reached(&service.name, backend));
+        findings.extend(certified(&service.name, backend, now));
     }
     findings
+}
+
+/// Is its certificate about to expire, as its probes have seen it?
+fn certified(service: &str, backend: &BackendStatus, now: u64) -> Option<Finding> {
+    let left = backend.certificate_not_after?.checked_sub(now);
+    let cause = match left {
+        None => "its certificate has expired".to_owned(),
+        Some(left) if left < EXPIRY => format!("its certificate expires in {} days", left / DAY),
+        Some(_) => return None,
+    };
+    let subject = format!("{service}/{}", backend.name);
+    Some(Finding::new(Level::Warning, subject, cause, "renew it on the backend"))
 }
 
 fn reached(service: &str, backend: &BackendStatus) -> Option<Finding> {

@@ -20,6 +20,7 @@ fn status(seconds: u64) -> Status {
             "slots": if health == "up" { 8192 } else { 0 },
             "packets": packets * seconds, "bytes": packets * seconds * 1000, "new_flows": packets * seconds / 10,
             "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": last, "cut_flows": 0,
+            "moving_slots": 0, "drained": false,
         })
     };
     let service = |name: &str, last: u8, backends: Vec<serde_json::Value>| {

@@ -112,12 +112,14 @@ fn texts(service: &Service) -> Texts {
         ("nat.source", source_text(source)),
         ("nat.ports", ports.to_string()),
         ("tunnel.source", tunnel),
+    ];
+    texts.extend(probe::texts(kind));
+    texts.extend([
         ("health.interval", duration::format(*interval)),
         ("health.timeout", duration::format(*timeout)),
         ("health.rise", rise.to_string()),
         ("health.fall", fall.to_string()),
-    ];
-    texts.extend(probe::texts(kind));
+    ]);
     texts
 }
 

@@ -159,7 +159,12 @@ fn compare(name: &str, said: &ServicePreview, before: Option<&Vec<Leads>>, after
 
 /// What becomes of flows on `web1` to `web3`, and the keys of the service that change.
 async fn fates(toml: &str) -> (Vec<(String, Flows)>, Vec<&'static str>) {
-    let (mut reconciler, _) = started(ONE).await;
+    fates_of(ONE, toml).await
+}
+
+/// The same, of another file than [`ONE`].
+async fn fates_of(before: &str, toml: &str) -> (Vec<(String, Flows)>, Vec<&'static str>) {
+    let (mut reconciler, _) = started(before).await;
     let mut preview = reconciler.preview(config(toml)).await.unwrap();
     let service = preview.services.remove(0);
     let fates = service.backends.iter().filter(|b| b.flows != Flows::Kept);
@@ -196,7 +201,18 @@ async fn flows_stay_drain_are_reassigned_or_cut() {
         "drain-timeout = \"never\"\nhealth = { kind = \"http\", rise = 9 }\ntable-size",
     ))
     .await;
-    assert_eq!(keys, ["drain-timeout", "health.kind", "health.path", "health.rise"]);
+    let of_http = ["health.method", "health.path", "health.expect-status"];
+    assert_eq!(keys[..3], ["drain-timeout", "health.kind", "health.rise"]);
+    assert_eq!(keys[3..], of_http);
+    // What nobody is to see is a change all the same.
+    let secret = |value: &str| {
+        ONE.replace(
+            "table-size",
+            &format!("health = {{ kind = \"http\", headers = {{ x-key = \"{value}\" }} }}\ntable-size"),
+        )
+    };
+    let (_, keys) = fates_of(&secret("a"), &secret("b")).await;
+    assert_eq!(keys, ["health.headers"]);
     // Of a service that does not keep flows where they are.
     let udp = ONE.replace("table-size", "protocol = \"udp\"\ntrack = false\ntable-size");
     let (mut reconciler, _) = started(&udp).await;

@@ -31,7 +31,8 @@ fn status() -> Status {
             r#"{{"name": "{name}", "address": "{address}", "weight": 1, "weight_in_file": null, "state": "active",
             "state_in_file": null, "health": "up", "health_reason": "connected", "next_hop": {{"mac": "02:00:00:00:00:06",
             "interface": "eth0"}}, "next_hop_reason": null, "slots": 8192, "packets": 0, "bytes": 0, "new_flows": 0,
-            "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": 0, "cut_flows": 0, "nat": null}}"#
+            "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": 0, "cut_flows": 0, "moving_slots": 0,
+            "drained": false, "certificate_not_after": null, "nat": null}}"#
         )
     };
     let table = r#"{"entries": 0, "capacity": 1024, "written": 0, "no_room": 0}"#;
@@ -40,7 +41,8 @@ fn status() -> Status {
         "mode": "native"}}], "unattached_interfaces": [], "services": [{{"name": "web", "vips": [], "protocol": "tcp",
         "mode": "tunnel", "balance": "maglev", "table_size": 16384, "slot_states": {{"stable": 16384, "moving": 0,
         "settled": 0}}, "backends": [{}, {}]}}], "flows": {{"flows": {table}, "tracked": {table}}}, "drops": {{}},
-        "refused_reload": null, "fault": null, "overrides_fault": null}}"#,
+        "refused_reload": null, "unread_file": null, "fault": null,
+        "overrides_fault": null}}"#,
         backend("web1", "10.0.0.6:80"),
         backend("web2", "[2001:db8::6]:80")
     );
@@ -74,6 +76,7 @@ fn facts() -> Facts {
             .map(|(index, name)| (name.to_owned(), Some(seen(index, name))))
             .into(),
         listeners: Vec::new(),
+        now: DAY,
         daemon: Ok(status()),
     }
 }
@@ -203,6 +206,15 @@ fn what_the_daemon_knows_is_said() {
     finds(Warning, "nat_ports", "3 since", |f| {
         daemon(f).drops.insert("nat_ports".to_owned(), 3);
     });
+    finds(Warning, "daemon", "has changed", |f| {
+        daemon(f).unread_file = Some("it has changed".to_owned());
+    });
+    finds(Warning, "web/web1", "has expired", |f| {
+        web1(f).certificate_not_after = Some(DAY - 1);
+    });
+    finds(Warning, "web/web1", "expires in 13 days", |f| {
+        web1(f).certificate_not_after = Some(15 * DAY - 1);
+    });
     finds(Warning, "flows", "2 flows found no room", |f| {
         daemon(f).flows.tracked.no_room = 2;
     });
@@ -217,6 +229,9 @@ fn what_the_daemon_knows_is_said() {
     finds(Failure, "web", "nobody serves", |f| {
         daemon(f).services[0].backends.iter_mut().for_each(|b| b.slots = 0);
     });
+    let mut later = facts();
+    web1(&mut later).certificate_not_after = Some(16 * DAY);
+    assert_eq!(wrong(&later), []);
     // Whoever is out of service on purpose is no finding.
     let mut drained = facts();
     web1(&mut drained).state = AdminState::Drain;
