@@ -6,6 +6,8 @@ use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 
+use tokio_rustls::rustls::pki_types::ServerName;
+
 use super::super::fault::{Checked, Fault, Span, fault};
 use super::super::raw::{Table, Value, excerpt};
 use super::contradiction;
@@ -53,7 +55,9 @@ pub(super) fn probe(health: &Table<'_>, tls: Option<TlsCheck>) -> Checked<HttpPr
     let host = health.get("host").map(|value| host(&value)).transpose()?;
     let name = host
         .as_ref()
-        .map(|host| host.host().trim_matches(['[', ']']).to_owned());
+        .map(|host| host.host().trim_matches(['[', ']']).to_owned())
+        // Such as `0`, which may be sent as a host and is nobody's name.
+        .filter(|name| ServerName::try_from(name.as_str()).is_ok());
     let expect_body = expect_body(health)?;
     if let (true, Some(body), Some(value)) = (method == "HEAD", body_key(health), health.get("method")) {
         let hint = "set method = \"GET\", or remove what the body is to be";

@@ -79,6 +79,13 @@ fn tls_terms() {
         panic!()
     };
     assert_eq!(probe.tls.as_ref().unwrap().server_name.as_deref(), Some("shop.example"));
+    let HealthKind::Http(probe) = kind_of("kind = \"https\"\nhost = \"0\"\n") else {
+        panic!()
+    };
+    assert_eq!(
+        (probe.host.as_deref(), &probe.tls.as_ref().unwrap().server_name),
+        (Some("0"), &None)
+    );
 }
 
 #[test]
@@ -182,7 +189,7 @@ fn http() -> impl Strategy<Value = HttpProbe> {
     (
         prop::option::of(tls()),
         select(vec!["GET", "POST", "OPTIONS"]),
-        prop::option::of("[a-z0-9]{1,10}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?"),
+        prop::option::of("[a-z][a-z0-9]{0,9}(\\.[a-z]{1,5}){0,2}(:[1-9][0-9]{0,3})?"),
         "/[!-~]{0,40}",
         headers,
         prop::collection::vec(status, 1..4).prop_map(Statuses),
