@@ -176,7 +176,7 @@ async fn what_it_cannot_do_is_refused_in_one_message() {
     for usage in [
         &[][..],
         &["-i"],
-        &["-i", "eth0", "--from", "10.0.0.0"],
+        &["-i", "eth0", "--from", "10.0.0"],
         &["-i", "eth0", "--mode", "fast"],
     ] {
         let output = decap_on(usage).output().unwrap();
