@@ -11,6 +11,7 @@ use crate::stats::DropReason;
 
 /// Bytes of a frame that are shown, from its Ethernet header on: room for two VLAN tags, an outer IPv6 header, and options.
 pub const CAPTURED: usize = 128;
+const _: () = assert!(CAPTURED.is_power_of_two());
 
 /// Bytes of the ring buffer that samples go through, a power of two: about 5,900 of them.
 pub const EVENTS: u32 = 1 << 20;
