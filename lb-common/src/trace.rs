@@ -13,7 +13,7 @@ use crate::stats::DropReason;
 pub const CAPTURED: usize = 128;
 const _: () = assert!(CAPTURED.is_power_of_two());
 
-/// Bytes of the ring buffer that samples go through, a power of two: about 5,900 of them.
+/// Bytes of the ring buffer that samples go through, a power of two: about 5,400 of them.
 pub const EVENTS: u32 = 1 << 20;
 
 /// Log2 of the nanoseconds that a budget is for: 67 ms.

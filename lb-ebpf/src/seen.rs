@@ -44,7 +44,7 @@ pub(crate) struct Seen {
     /// 1 for an ICMP error about a flow: it is not answered with another one (RFC 1122 §3.2.2).
     pub(crate) mentions: u8,
     pub(crate) pad: u8,
-    /// The member that it was sent to, or came from; 0 for none.
+    /// The member that it was sent to, or came from; 0 for none. For [`crate::trace`]: one store, and on the long way only.
     pub(crate) member: MemberId,
     pub(crate) pad2: u32,
     /// `nat`: what it says to its flow.

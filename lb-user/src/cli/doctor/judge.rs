@@ -231,7 +231,7 @@ fn running(status: &Status, now: u64) -> Vec<Finding> {
         add(Level::Failure, &interface.name, interface.reason.clone(), remedy);
     }
     for interface in status.interfaces.iter().filter(|i| i.mode == XdpMode::Generic) {
-        let cause = "the program is attached generically, behind the driver: it costs several times as much";
+        let cause = "the program is attached generically, behind the driver, which is slower";
         add(
             Level::Warning,
             &interface.name,

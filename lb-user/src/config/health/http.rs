@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
-
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::super::fault::{Checked, Fault, Span, fault};

@@ -191,7 +191,7 @@ fn what_the_daemon_knows_is_said() {
     fn daemon(facts: &mut Facts) -> &mut Status {
         facts.daemon.as_mut().unwrap()
     }
-    finds(Warning, "eth0", "several times as much", |f| {
+    finds(Warning, "eth0", "attached generically", |f| {
         daemon(f).interfaces[0].mode = XdpMode::Generic;
     });
     finds(Failure, "daemon", "a map is full", |f| {
