@@ -5,6 +5,7 @@
 //! come in over a [`Handle`], and so do [`overrides`] of the configuration, which the reconciler owns.
 
 pub mod addresses;
+mod answers;
 mod begins;
 mod carried;
 mod commands;
@@ -17,11 +18,13 @@ mod leaving;
 pub mod merge;
 pub mod names;
 pub mod overrides;
+mod ownership;
 mod preview;
 pub mod reconciler;
 mod report;
 mod sweep;
 mod trace;
+mod upkeep;
 mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};

@@ -4,7 +4,7 @@
 //! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back and the
 //! program is attached anew where somebody took it off, so that what somebody else changed is repaired.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,21 +20,16 @@ use super::begins::Begins;
 use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
-use super::explain::{self, explain};
 use super::handle::Request;
 use super::interfaces::{Interfaces, Move};
 use super::known::Known;
 use super::merge::Facts;
-use super::report;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::status::{Explanation, FlowQuery, FlowTables, NatFlows, Reloads, Status};
-use crate::model::{Config, Interface, MemberKey, NextHopState, Service, Verdict, chain};
-use crate::net::Address;
-use crate::plan::{
-    Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, ServiceKey, Snapshot, diff, place,
-};
+use crate::model::status::Reloads;
+use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
+use crate::plan::{Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -90,7 +85,7 @@ pub struct Reconciler<D, A> {
     pub(super) dataplane: D,
     pub(super) addresses: A,
     pub(super) facts: Facts,
-    seed: Seed,
+    pub(super) seed: Seed,
     pub(super) memory: Memory,
     /// What the maps hold; `None` when that has to be read.
     pub(super) installed: Option<Snapshot>,
@@ -98,7 +93,7 @@ pub struct Reconciler<D, A> {
     pub(super) carried: Carried,
     /// Where the program is attached.
     pub(super) interfaces: Interfaces,
-    reloads: Reloads,
+    pub(super) reloads: Reloads,
     pub(super) fault: Option<String>,
     /// Of the overrides; counts their changes.
     pub(super) revision: u64,
@@ -110,19 +105,19 @@ pub struct Reconciler<D, A> {
     pub(super) known: Known,
     pub(super) drains: Drains,
     /// When flows of all kinds were last counted.
-    counted: Option<Instant>,
-    begins: Begins,
+    pub(super) counted: Option<Instant>,
+    pub(super) begins: Begins,
     pub(super) trace: Option<Trace>,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
-    whole: bool,
+    pub(super) whole: bool,
     /// What an earlier run has left has been looked at.
     adopted: bool,
     resync: Duration,
-    started: SystemTime,
+    pub(super) started: SystemTime,
     /// How far this is ahead of time, in tests.
     pub(super) ahead: Duration,
     /// The first health round is over.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -342,42 +337,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         Instant::now() + self.ahead
     }
 
-    /// When a window, a drain or a trace is over, or a service begins that waits. A window that is over already and could not be ended
-    /// waits for the next sweep; the others end with the next round, whatever comes of it.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let now = self.now();
-        let window = self.known.next().filter(|next| *next > now);
-        let trace = self.trace.as_ref().map(Trace::over);
-        let next = [window, self.drains.next(), self.begins.next(), trace];
-        next.into_iter().flatten().min()
-    }
-
-    /// Cuts off those whose drain is over.
-    fn end_drains(&mut self) {
-        let ended = self.drains.observe(&self.facts.config, Instant::now() + self.ahead);
-        if !ended.is_empty() {
-            // How many flows that are is known of this moment.
-            tokio::task::block_in_place(|| self.look());
-        }
-        for member in ended {
-            let flows = self.flows_of(&member);
-            let MemberKey { service, backend } = &member;
-            tracing::warn!(%service, %backend, flows, "drain-timeout has passed: the flows that are left are cut");
-            self.drains.cut(member, flows);
-        }
-        self.facts.cut.clone_from(self.drains.over());
-    }
-
-    /// Flows of a backend that are known, in whatever mode.
-    pub(super) fn flows_of(&self, member: &MemberKey) -> u64 {
-        let ids = self.carried.ids(&member.service);
-        let Some(&id) = ids.and_then(|ids| ids.get(&member.backend)) else {
-            return 0;
-        };
-        let nat = self.sweep.usage.flows.get(&id).map_or(0, NatFlows::open);
-        u64::from(self.known.of(id)) + u64::from(nat)
-    }
-
     /// Which services that are new do not serve yet.
     fn wait(&mut self, installed: &Snapshot) {
         let facts = &self.facts;
@@ -463,31 +422,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// VIPs that Fulcrum has put on the node, as the maps say. What they said last counts as well: somebody may have
-    /// taken the entry away.
-    pub(super) fn were_owned(&self, installed: &Snapshot) -> BTreeSet<IpAddr> {
-        let said = [installed, &self.carried.placement.target];
-        said.into_iter().flat_map(owned).collect()
-    }
-
-    /// Those of `vips` that are Fulcrum's own: when the maps say that it put it there, or when nobody has put it there.
-    pub(super) fn own<'v>(
-        &self,
-        installed: &Snapshot,
-        addresses: &[Address],
-        vips: impl Iterator<Item = &'v IpAddr>,
-    ) -> BTreeSet<IpAddr> {
-        let were_owned = self.were_owned(installed);
-        let said = [installed, &self.carried.placement.target];
-        let known = |vip: &IpAddr| {
-            said.into_iter()
-                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
-        };
-        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
-        let ours = |vip: &&IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
-        vips.filter(ours).copied().collect()
-    }
-
     /// Takes a VIP off these interfaces.
     async fn take_off(&mut self, vip: IpAddr, interfaces: &[u32]) -> Result<(), Failure> {
         for &interface in interfaces {
@@ -536,138 +470,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             return full.map_or(Ok(()), |full| Err(full.into()));
         }
     }
-
-    /// Ends the flows that are over, and counts the others; closes windows that are over. True when a round is to follow.
-    pub fn sweep(&mut self) -> bool {
-        tokio::task::block_in_place(|| self.look()) | self.end_leaving()
-    }
-
-    /// True when what is installed is not known any more.
-    fn look(&mut self) -> bool {
-        let began = self.now();
-        let swept = self.sweep.run(&mut self.dataplane, &self.carried);
-        if !self.whole {
-            // Slots may contradict each other until the plan is carried out to its end.
-            return false;
-        }
-        let tidied = self.tidy();
-        if let Err(error) = &tidied {
-            tracing::warn!(reason = %chain(error), "what is known of flows cannot be kept in order; trying again");
-            self.whole = false;
-        }
-        // Who has begun to drain since the last plan may get flows until the next one.
-        if swept && tidied.is_ok() && self.carried.is_of(&self.facts.config) {
-            self.counted = Some(began);
-        }
-        tidied.is_err()
-    }
-
-    fn tidy(&mut self) -> Result<(), ApplyError> {
-        let mut installed = match self.installed.take() {
-            Some(installed) => installed,
-            None => self.dataplane.installed()?,
-        };
-        let now = self.now();
-        self.known.tidy(
-            &mut self.dataplane,
-            self.seed,
-            &mut installed,
-            &self.carried,
-            &self.sweep.usage,
-            now,
-        )?;
-        self.carried.placement.target.rings.clone_from(&installed.rings);
-        self.installed = Some(installed);
-        Ok(())
-    }
-
-    /// Backends that leave go when no flow needs them. True when some do.
-    fn end_leaving(&mut self) -> bool {
-        if !self.whole || !self.carried.is_of(&self.facts.config) {
-            return false;
-        }
-        let mut left = BTreeSet::new();
-        for service in &self.facts.config.services {
-            let leaving: Vec<_> = service.backends.iter().filter(|b| b.leaving).collect();
-            if leaving.is_empty() {
-                continue;
-            }
-            let needed = self.carried.needed(&service.name);
-            for backend in leaving {
-                let member = MemberKey {
-                    service: Arc::clone(&service.name),
-                    backend: backend.address,
-                };
-                if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
-                    tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
-                    left.insert(member);
-                }
-            }
-        }
-        if !left.is_empty() {
-            self.facts.left(&left);
-        }
-        !left.is_empty()
-    }
-
-    pub(super) fn view(&self) -> report::View<'_, D> {
-        report::View {
-            facts: &self.facts,
-            carried: &self.carried,
-            dataplane: &self.dataplane,
-            usage: &self.sweep.usage,
-            known: &self.known,
-            drains: &self.drains,
-            counted: self.counted,
-        }
-    }
-
-    /// What it knows without the maps.
-    pub(super) fn said(&self) -> report::Said {
-        report::Said {
-            interfaces: self.interfaces.status(&self.facts.config.node.interfaces),
-            reloads: self.reloads.clone(),
-            fault: self.fault.clone(),
-            overrides_fault: self.saved.fault.clone(),
-            started: self.started,
-            settled: self.settled,
-        }
-    }
-
-    /// The node's state now.
-    pub fn status(&self) -> Status {
-        let said = self.said();
-        self.view().status(said.clone()).unwrap_or_else(|error| Status {
-            node: self.facts.config.node.name.clone(),
-            interfaces: said.interfaces,
-            services: Vec::new(),
-            drops: Vec::new(),
-            flows: FlowTables::default(),
-            reloads: said.reloads,
-            fault: Some(chain(&error)),
-            overrides_fault: said.overrides_fault,
-            started: said.started,
-            settled: said.settled,
-        })
-    }
-
-    /// What becomes of a flow.
-    pub fn explain(&self, flow: &FlowQuery) -> Explanation {
-        let service = self.facts.config.service_at(flow.protocol, flow.destination);
-        let service = service.map(|s| Arc::clone(&s.name));
-        explain(
-            self.dataplane.tables(),
-            self.seed,
-            flow,
-            service,
-            &|id| self.carried.name(id),
-            // What cannot be read is as good as not known; a sweep says why.
-            &explain::Known {
-                translation: &|key| self.dataplane.flow(key).ok().flatten(),
-                entry: &|table, key| self.dataplane.entry(table, key).ok().flatten(),
-            },
-        )
-    }
 }
 
 /// Performs operations in order. After a failure, a grace period makes it safe to plan anew from what is there.
@@ -690,15 +492,6 @@ pub(super) fn keys(config: &Config) -> Keys {
 pub(super) fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
     let mut keys = keys.service(&service.vips, service.protocol);
     keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
-}
-
-/// VIPs that the maps mark as put on the node by Fulcrum.
-fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
-    let vips = installed
-        .entries
-        .iter()
-        .filter(|(_, d)| d.is_vip() && d.has(Decision::OWNED));
-    vips.map(|(key, _)| key.ip())
 }
 
 fn slots_written(ops: &[MapOp]) -> usize {

@@ -1,0 +1,72 @@
+//! What the reconciler says of the node when it is asked.
+
+use std::sync::Arc;
+
+use super::addresses::Addresses;
+use super::explain::{self, explain};
+use super::reconciler::Reconciler;
+use super::report;
+use crate::dataplane::Dataplane;
+use crate::model::chain;
+use crate::model::status::{Explanation, FlowQuery, FlowTables, Status};
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    pub(super) fn view(&self) -> report::View<'_, D> {
+        report::View {
+            facts: &self.facts,
+            carried: &self.carried,
+            dataplane: &self.dataplane,
+            usage: &self.sweep.usage,
+            known: &self.known,
+            drains: &self.drains,
+            counted: self.counted,
+        }
+    }
+
+    /// What it knows without the maps.
+    pub(super) fn said(&self) -> report::Said {
+        report::Said {
+            interfaces: self.interfaces.status(&self.facts.config.node.interfaces),
+            reloads: self.reloads.clone(),
+            fault: self.fault.clone(),
+            overrides_fault: self.saved.fault.clone(),
+            started: self.started,
+            settled: self.settled,
+        }
+    }
+
+    /// The node's state now.
+    pub fn status(&self) -> Status {
+        let said = self.said();
+        self.view().status(said.clone()).unwrap_or_else(|error| Status {
+            node: self.facts.config.node.name.clone(),
+            interfaces: said.interfaces,
+            services: Vec::new(),
+            drops: Vec::new(),
+            flows: FlowTables::default(),
+            reloads: said.reloads,
+            fault: Some(chain(&error)),
+            overrides_fault: said.overrides_fault,
+            started: said.started,
+            settled: said.settled,
+        })
+    }
+
+    /// What becomes of a flow.
+    pub fn explain(&self, flow: &FlowQuery) -> Explanation {
+        let service = self.facts.config.service_at(flow.protocol, flow.destination);
+        let service = service.map(|s| Arc::clone(&s.name));
+        explain(
+            self.dataplane.tables(),
+            self.seed,
+            flow,
+            service,
+            &|id| self.carried.name(id),
+            // What cannot be read is as good as not known; a sweep says why.
+            &explain::Known {
+                translation: &|key| self.dataplane.flow(key).ok().flatten(),
+                entry: &|table, key| self.dataplane.entry(table, key).ok().flatten(),
+            },
+        )
+    }
+}

@@ -1,0 +1,48 @@
+//! Whose an address is: the maps are the record of it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::service::Decision;
+
+use super::addresses::Addresses;
+use super::reconciler::Reconciler;
+use crate::dataplane::Dataplane;
+use crate::net::Address;
+use crate::plan::{ServiceKey, Snapshot};
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    /// VIPs that Fulcrum has put on the node, as the maps say. What they said last counts as well: somebody may have
+    /// taken the entry away.
+    pub(super) fn were_owned(&self, installed: &Snapshot) -> BTreeSet<IpAddr> {
+        let said = [installed, &self.carried.placement.target];
+        said.into_iter().flat_map(owned).collect()
+    }
+
+    /// Those of `vips` that are Fulcrum's own: when the maps say that it put it there, or when nobody has put it there.
+    pub(super) fn own<'v>(
+        &self,
+        installed: &Snapshot,
+        addresses: &[Address],
+        vips: impl Iterator<Item = &'v IpAddr>,
+    ) -> BTreeSet<IpAddr> {
+        let were_owned = self.were_owned(installed);
+        let said = [installed, &self.carried.placement.target];
+        let known = |vip: &IpAddr| {
+            said.into_iter()
+                .any(|s| s.entries.get(&ServiceKey::address(*vip)).is_some_and(|d| d.is_vip()))
+        };
+        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
+        let ours = |vip: &&IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
+        vips.filter(ours).copied().collect()
+    }
+}
+
+/// VIPs that the maps mark as put on the node by Fulcrum.
+fn owned(installed: &Snapshot) -> impl Iterator<Item = IpAddr> {
+    let vips = installed
+        .entries
+        .iter()
+        .filter(|(_, d)| d.is_vip() && d.has(Decision::OWNED));
+    vips.map(|(key, _)| key.ip())
+}

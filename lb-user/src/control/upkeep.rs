@@ -1,0 +1,124 @@
+//! The upkeep of flows: those that are over end, drains end, windows close, and backends that leave go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::addresses::Addresses;
+use super::reconciler::Reconciler;
+use super::trace::Trace;
+use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::status::NatFlows;
+use crate::model::{MemberKey, chain};
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    /// Cuts off those whose drain is over.
+    pub(super) fn end_drains(&mut self) {
+        let ended = self.drains.observe(&self.facts.config, Instant::now() + self.ahead);
+        if !ended.is_empty() {
+            // How many flows that are is known of this moment.
+            tokio::task::block_in_place(|| self.look());
+        }
+        for member in ended {
+            let flows = self.flows_of(&member);
+            let MemberKey { service, backend } = &member;
+            tracing::warn!(%service, %backend, flows, "drain-timeout has passed: the flows that are left are cut");
+            self.drains.cut(member, flows);
+        }
+        self.facts.cut.clone_from(self.drains.over());
+    }
+
+    /// Flows of a backend that are known, in whatever mode.
+    pub(super) fn flows_of(&self, member: &MemberKey) -> u64 {
+        let ids = self.carried.ids(&member.service);
+        let Some(&id) = ids.and_then(|ids| ids.get(&member.backend)) else {
+            return 0;
+        };
+        let nat = self.sweep.usage.flows.get(&id).map_or(0, NatFlows::open);
+        u64::from(self.known.of(id)) + u64::from(nat)
+    }
+
+    /// Ends the flows that are over, and counts the others; closes windows that are over. True when a round is to follow.
+    pub fn sweep(&mut self) -> bool {
+        tokio::task::block_in_place(|| self.look()) | self.end_leaving()
+    }
+
+    /// True when what is installed is not known any more.
+    fn look(&mut self) -> bool {
+        let began = self.now();
+        let swept = self.sweep.run(&mut self.dataplane, &self.carried);
+        if !self.whole {
+            // Slots may contradict each other until the plan is carried out to its end.
+            return false;
+        }
+        let tidied = self.tidy();
+        if let Err(error) = &tidied {
+            tracing::warn!(reason = %chain(error), "what is known of flows cannot be kept in order; trying again");
+            self.whole = false;
+        }
+        // Who has begun to drain since the last plan may get flows until the next one.
+        if swept && tidied.is_ok() && self.carried.is_of(&self.facts.config) {
+            self.counted = Some(began);
+        }
+        tidied.is_err()
+    }
+
+    fn tidy(&mut self) -> Result<(), ApplyError> {
+        let mut installed = match self.installed.take() {
+            Some(installed) => installed,
+            None => self.dataplane.installed()?,
+        };
+        let now = self.now();
+        self.known.tidy(
+            &mut self.dataplane,
+            self.seed,
+            &mut installed,
+            &self.carried,
+            &self.sweep.usage,
+            now,
+        )?;
+        self.carried.placement.target.rings.clone_from(&installed.rings);
+        self.installed = Some(installed);
+        Ok(())
+    }
+
+    /// Backends that leave go when no flow needs them. True when some do.
+    fn end_leaving(&mut self) -> bool {
+        if !self.whole || !self.carried.is_of(&self.facts.config) {
+            return false;
+        }
+        let mut left = BTreeSet::new();
+        for service in &self.facts.config.services {
+            let leaving: Vec<_> = service.backends.iter().filter(|b| b.leaving).collect();
+            if leaving.is_empty() {
+                continue;
+            }
+            let needed = self.carried.needed(&service.name);
+            for backend in leaving {
+                let member = MemberKey {
+                    service: Arc::clone(&service.name),
+                    backend: backend.address,
+                };
+                if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
+                    tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
+                    left.insert(member);
+                }
+            }
+        }
+        if !left.is_empty() {
+            self.facts.left(&left);
+        }
+        !left.is_empty()
+    }
+
+    /// When a window, a drain or a trace is over, or a service begins that waits. A window that is over already and could
+    /// not be ended waits for the next sweep; the others end with the next round, whatever comes of it.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let now = self.now();
+        let window = self.known.next().filter(|next| *next > now);
+        let trace = self.trace.as_ref().map(Trace::over);
+        let next = [window, self.drains.next(), self.begins.next(), trace];
+        next.into_iter().flatten().min()
+    }
+}
