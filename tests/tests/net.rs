@@ -163,6 +163,7 @@ async fn wires_do_as_they_are_told() {
 
     wire::set_tx_checksum(&pair.left, "eth0", false).unwrap();
     wire::set_tx_checksum(&pair.left, "eth0", true).unwrap();
+    assert!(!wire::merges(&pair.left, "eth0").unwrap() && wire::merges(&pair.left, "nothing").is_err());
     let refused = wire::set_tx_checksum(&pair.left, "nothing", false).unwrap_err();
     assert_eq!(refused.to_string(), "switching checksum offload of nothing off");
     wire::sysctl(&pair.left, "ipv4/conf/all/arp_ignore", "1").unwrap();

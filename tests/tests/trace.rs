@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -218,16 +217,42 @@ async fn a_trace_is_bounded_and_ends_with_who_began_it() {
     }
     assert!(seen > 0 && seen + skipped <= sent, "{seen} and {skipped} of {sent}");
     client.end_trace(&trace).await.unwrap();
+    // What comes from elsewhere is not shown, and what comes after it is.
     let elsewhere = TraceRequest {
-        source: Some("198.51.100.0/24".to_owned()),
+        source: Some(format!("{}/128", v6(10))),
         ..wanted()
     };
     let trace = client.trace(&elsewhere).await.unwrap();
     flood(&segment, COUNT);
-    // Whoever has sent that has sent this before.
-    segment.curl(&[&format!("http://{}/", SocketAddr::new(VIPS[0], NAT))]);
-    assert_eq!(client.traced(&trace).await.unwrap().packets, []);
+    segment.curl(&[&format!("http://{}/", SocketAddr::new(VIPS[1], DSR))]);
+    let packets = shown(&client, &trace, |packets| packets.iter().any(|p| is(p, "dsr6", "S"))).await;
+    let from = format!("[{}]:", v6(10));
+    assert!(
+        packets.iter().all(|p| p.source.as_ref().unwrap().starts_with(&from)),
+        "{packets:#?}"
+    );
     client.end_trace(&trace).await.unwrap();
+
+    // What concerns no VIP is shown to whoever asks for it.
+    let socket = segment
+        .client
+        .run_inside(|| UdpSocket::bind("0.0.0.0:0"))
+        .unwrap()
+        .unwrap();
+    let own = SocketAddr::new(v4(1), 7);
+    for foreign in [false, true] {
+        let trace = client.trace(&TraceRequest { foreign, ..wanted() }).await.unwrap();
+        socket.send_to(b"to the node", own).unwrap();
+        flood(&segment, 1);
+        let ended = |packets: &[TracedPacket]| packets.iter().any(|p| p.reason.as_deref() == Some("undeclared"));
+        let packets = shown(&client, &trace, ended).await;
+        let to_node = packets
+            .iter()
+            .filter(|p| p.destination.as_deref() == Some(&own.to_string()));
+        let verdicts: Vec<_> = to_node.map(|p| p.verdict.as_str()).collect();
+        assert_eq!(verdicts, if foreign { vec!["passed"] } else { vec![] });
+        client.end_trace(&trace).await.unwrap();
+    }
 
     // The command line: text, and a capture.
     let socket = node.path("socket").display().to_string();
@@ -270,7 +295,11 @@ async fn a_trace_is_bounded_and_ends_with_who_began_it() {
         "{:?}",
         tshark.stderr
     );
-    assert!(fs::metadata(&file).unwrap().len() > 0);
+    // To the next program, for as long as is said.
+    let piped = arguments(&["--for", "500ms", "-w", "-"]).output().unwrap();
+    assert!(piped.status.success(), "{piped:?}");
+    assert_eq!(piped.stdout[..4], [0x0a, 0x0d, 0x0d, 0x0a], "the head of a capture");
+    assert!(String::from_utf8(piped.stderr).unwrap().ends_with(" packets\n"));
 
     // Killed: another one can begin when nobody has asked for a while; and a daemon that is killed leaves no trace behind.
     let mut command = arguments(&["--json"]);

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::config::{self, Parsed, Subject, Warning};
+use crate::model::count;
 use crate::net::Net;
 
 /// Validates the file at `path`. An interface that this machine lacks is a warning only: files are checked on other
@@ -25,10 +26,6 @@ pub(super) async fn run(path: &Path) -> Result<ExitCode> {
         count(backends, "backend")
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A warning for each interface that is not here; none when the kernel does not say.

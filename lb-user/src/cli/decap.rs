@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::Decap as Args;
+use super::interrupt::Interrupt;
 use crate::daemon;
 use crate::dataplane::kernel::Decap;
+use crate::model::count;
 use crate::net::Net;
 
 /// Opens tunnels until it is told to end.
@@ -25,8 +26,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     // Before anything is attached: a signal from now on takes it off in good order.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interrupt = Interrupt::new()?;
     let mut decap = Decap::load(&args.from)?;
     for interface in &args.interfaces {
         let attached = decap.attach(interface, args.mode.into())?;
@@ -35,15 +35,11 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         }
         super::print(&format!("{interface}: opening tunnels ({})\n", attached.mode.label()))?;
     }
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-    }
-    let count = decap.count()?;
+    interrupt.comes().await;
+    let packets = count(decap.count()?, "packet");
     drop(decap);
-    let packets = if count == 1 { "packet" } else { "packets" };
     super::print(&format!(
-        "{}: taken off, {count} {packets} decapsulated\n",
+        "{}: taken off, {packets} decapsulated\n",
         args.interfaces.join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::args::Drain as Args;
 use super::command::{self, Target};
+use super::interrupt::Interrupt;
 use super::status::client;
-use crate::api::types::{AdminState, BackendPatch, BackendStatus};
+use crate::api::types::{AdminState, BackendPatch};
 use crate::api::{Client, ClientError};
 use crate::config::duration;
 
@@ -68,7 +69,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
             service: done.service.clone(),
             backend: done.backend.name.clone(),
             outcome: Outcome::Drained,
-            flows_left: flows(&done.backend),
+            flows_left: done.backend.flows(),
             moving_slots: done.backend.moving_slots,
             cut_flows: 0,
         },
@@ -97,27 +98,6 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         super::print(&format!("{text}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// SIGINT or SIGTERM.
-struct Interrupt([tokio::signal::unix::Signal; 2]);
-
-impl Interrupt {
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ]))
-    }
-
-    async fn comes(&mut self) {
-        let [interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
 }
 
 struct Wait {
@@ -149,7 +129,7 @@ impl Wait {
                 }
                 Err(error) => return Err(error.into()),
             };
-            self.waited.flows_left = flows(&backend);
+            self.waited.flows_left = backend.flows();
             self.waited.moving_slots = backend.moving_slots;
             self.waited.cut_flows = backend.cut_flows.saturating_sub(self.cut_before);
             if backend.drained {
@@ -167,14 +147,6 @@ impl Wait {
             sleep(PERIOD).await;
         }
     }
-}
-
-/// Flows of a backend that are known.
-fn flows(backend: &BackendStatus) -> u64 {
-    let translated = backend.nat.as_ref().map_or(0, |nat| {
-        u64::from(nat.opening) + u64::from(nat.established) + u64::from(nat.half_closed)
-    });
-    u64::from(backend.known_flows) + translated
 }
 
 fn progress(waited: &Waited) -> String {

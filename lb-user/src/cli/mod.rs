@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod generate;
+mod interrupt;
 mod log;
 mod pcapng;
 mod plan;

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_common::trace::CAPTURED;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::args::Trace as Args;
+use super::interrupt::Interrupt;
 use super::pcapng::{Capture, Packet};
 use super::status::client;
 use crate::api::types::{TraceRequest, TraceStarted, TracedPacket};
 use crate::api::{Client, ClientError};
+use crate::model::count;
 
 /// How often the daemon is asked.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -27,16 +28,14 @@ const EVER: Duration = Duration::from_hours(24 * 365);
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let client = client(&args.daemon)?;
     // Before anything begins: a signal from now on ends it in good order.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interrupt = Interrupt::new()?;
     let mut shown = Shown::open(args)?;
     let trace = client.trace(&request(args)).await?;
     let until = Instant::now() + args.duration.unwrap_or(EVER);
     let looked = tokio::select! {
         looked = look(&client, &trace, &mut shown) => looked,
         () = sleep_until(until) => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = interrupt.comes() => Ok(()),
     };
     // It ends by itself, too; whether it still was there says nothing.
     let _ = client.end_trace(&trace).await;
@@ -140,12 +139,12 @@ impl Shown {
 
     fn close(mut self) -> Result<()> {
         self.flush()?;
-        let packets = if self.count == 1 { "packet" } else { "packets" };
+        let packets = count(self.count, "packet");
         let skipped = match self.skipped {
             0 => String::new(),
             more => format!(", and {more} more that were too many (see --rate)"),
         };
-        eprintln!("{} {packets}{skipped}", self.count);
+        eprintln!("{packets}{skipped}");
         Ok(())
     }
 }

@@ -120,7 +120,7 @@ impl Reader {
     }
 
     fn undeclared(&mut self, value: &Value<'_>) -> Checked<Undeclared> {
-        let undeclared = value.choice(&[("drop", Undeclared::Drop), ("pass", Undeclared::Pass)], &[])?;
+        let undeclared = value.choice(&[Undeclared::Drop, Undeclared::Pass].map(|u| (u.label(), u)), &[])?;
         let (message, hint) = match undeclared {
             Undeclared::Drop => (
                 "packets for this VIP to undeclared ports are dropped, even where the node's own services answer",

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::control::Handle;
+use crate::model::count;
 use crate::model::status::Pulse;
 
 /// Longest wait for a node that is as it should be before it is called ready.
@@ -164,7 +165,6 @@ fn is_ready(pulse: &Pulse) -> bool {
 
 /// One line for `systemctl status`: what there is, then what is amiss.
 fn status(pulse: &Pulse) -> String {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut text = format!(
         "{}, {}",
         count(pulse.services, "service"),

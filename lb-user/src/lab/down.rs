@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use super::process::{self, Process};
 use super::state::Lab;
 use super::topology::namespace;
+use crate::model::count;
 use crate::net::Namespace;
 
 /// 3 s from SIGTERM to SIGKILL.
@@ -167,14 +168,6 @@ async fn wait(processes: impl Iterator<Item = &Process>, patience: Duration) {
     let deadline = Instant::now() + patience;
     for process in processes {
         process.wait(deadline.saturating_duration_since(Instant::now())).await;
-    }
-}
-
-fn count(number: usize, what: &str) -> String {
-    match (number, what) {
-        (1, _) => format!("1 {what}"),
-        (_, "process") => format!("{number} processes"),
-        _ => format!("{number} {what}s"),
     }
 }
 

@@ -349,6 +349,17 @@ pub enum Undeclared {
     Pass,
 }
 
+impl Undeclared {
+    /// As it is written.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+        }
+    }
+}
+
 /// `[service.health]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {

@@ -2,8 +2,10 @@
 
 mod chain;
 pub mod config;
+mod count;
 pub mod frame;
 pub mod health;
+pub mod hex;
 pub mod interface;
 pub mod next_hop;
 pub mod prefix;
@@ -18,6 +20,7 @@ pub use config::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol,
     RingSize, Service, Tunnel, Undeclared, XdpMode,
 };
+pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState};

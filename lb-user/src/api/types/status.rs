@@ -349,6 +349,15 @@ impl From<from::VipStatus> for VipStatus {
     }
 }
 
+impl BackendStatus {
+    /// Flows of it that are known and not over, in whatever mode.
+    #[must_use]
+    pub fn flows(&self) -> u64 {
+        let open = |nat: &NatStatus| u64::from(nat.opening) + u64::from(nat.established) + u64::from(nat.half_closed);
+        u64::from(self.known_flows) + self.nat.as_ref().map_or(0, open)
+    }
+}
+
 impl From<from::BackendStatus> for BackendStatus {
     fn from(backend: from::BackendStatus) -> Self {
         let (next_hop, next_hop_reason) = match backend.next_hop {

@@ -9,6 +9,7 @@ use lb_common::stats::DropReason;
 use serde::{Deserialize, Serialize};
 
 use crate::model::frame::{self, Headers};
+use crate::model::hex;
 use crate::model::status::SlotState;
 use crate::model::trace::{Filter, MAX_RATE, RATE, Traced};
 
@@ -156,7 +157,7 @@ impl From<Traced> for TracedPacket {
             fragment: headers.is_some_and(|headers| headers.fragment),
             length: sample.bytes,
             skipped: sample.skipped,
-            frame: captured.iter().map(|byte| format!("{byte:02x}")).collect(),
+            frame: hex::encode(captured),
         }
     }
 }
@@ -165,9 +166,7 @@ impl TracedPacket {
     /// The bytes of the frame that are there; `None` when they are not hexadecimal.
     #[must_use]
     pub fn bytes(&self) -> Option<Vec<u8>> {
-        let digits = self.frame.as_bytes();
-        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-        (digits.len().is_multiple_of(2)).then(|| digits.chunks(2).map(byte).collect())?
+        hex::decode(&self.frame)
     }
 }
 

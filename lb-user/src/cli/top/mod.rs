@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::Top as Args;
+use super::interrupt::Interrupt;
 use super::status::client;
 use crate::api::Client;
 use crate::api::types::{AdminState, BackendPatch, Status};
@@ -30,8 +31,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         bail!("`fulcrum top` needs a terminal; `fulcrum status --json` is for programs");
     }
     let client = client(&args.daemon)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interrupt = Interrupt::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminal = ratatui::try_init().context("cannot take over the terminal")?;
     let (keys, mut pressed) = mpsc::channel(QUEUE);
@@ -62,8 +62,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
                 Some(_) => {}
                 None => break Ok(()),
             },
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            () = interrupt.comes() => break Ok(()),
             _ = hangup.recv() => break Ok(()),
         }
     };

@@ -251,7 +251,7 @@ impl Top {
             for backend in &service.backends {
                 let rates = self.between.of(&service.name, backend.address);
                 total += rates;
-                flows += self::flows(backend);
+                flows += backend.flows();
                 if shown(&backend) {
                     backends.push(Row::Backend(service, backend, rates));
                 }
@@ -276,7 +276,7 @@ impl Top {
                     (*rates, *flows, down)
                 }
                 Row::Backend(_, backend, rates) => {
-                    (*rates, flows(backend), usize::from(backend.health == Health::Down))
+                    (*rates, backend.flows(), usize::from(backend.health == Health::Down))
                 }
             };
             match self.sort {
@@ -290,12 +290,4 @@ impl Top {
         };
         key(b).total_cmp(&key(a))
     }
-}
-
-/// Flows that are known of a backend.
-pub(super) fn flows(backend: &BackendStatus) -> u64 {
-    let nat = backend
-        .nat
-        .map_or(0, |nat| nat.opening + nat.established + nat.half_closed);
-    u64::from(backend.known_flows) + u64::from(nat)
 }

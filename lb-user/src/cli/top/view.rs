@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Sparkline, Table, TableState};
 
 use super::rates::{Rates, short};
-use super::state::{Mode, Row, Top, flows};
+use super::state::{Mode, Row, Top};
 use crate::api::types::{AdminState, BackendStatus, Health, Status, XdpMode};
 
 /// From here on there is room for addresses and for why a backend is up or down.
@@ -142,7 +142,7 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
             let reason = backend.next_hop_reason.as_ref().unwrap_or(&backend.health_reason);
             let more = wide.then(|| [backend.address.to_string(), reason.clone()]);
             let share = format!("{share:.1}%");
-            let cells = cells(&name, health, share, *rates, flows(backend), more);
+            let cells = cells(&name, health, share, *rates, backend.flows(), more);
             Cells::new(cells).style(if top.lost.is_some() { QUIET } else { style })
         }
     });

@@ -3,7 +3,7 @@
 use super::super::fault::Checked;
 use super::super::raw::{Table, Value};
 use super::contradiction;
-use crate::model::UdpProbe;
+use crate::model::{UdpProbe, hex};
 
 pub(super) const KEYS: &[&str] = &["payload", "payload-hex", "expect", "expect-hex", "expect-answer"];
 
@@ -50,46 +50,18 @@ fn bytes<'a>(
             let bytes = text.string()?.as_bytes().to_vec();
             (text, bytes)
         }
-        (None, Some(hex)) => {
-            let Some(bytes) = decode(hex.string()?) else {
+        (None, Some(digits)) => {
+            let Some(bytes) = hex::decode(digits.string()?) else {
                 let message = format!("`{hex_key}` is not hexadecimal");
-                return Err(hex.fault(message).hint("two digits for each byte, as in \"00ff 10\""));
+                return Err(digits
+                    .fault(message)
+                    .hint("two digits for each byte, as in \"00ff 10\""));
             };
-            (hex, bytes)
+            (digits, bytes)
         }
     };
     if bytes.is_empty() || bytes.len() > MAX_BYTES {
         return Err(value.fault(format!("a datagram of a probe has 1 to {MAX_BYTES} bytes")));
     }
     Ok(Some((value, bytes)))
-}
-
-/// Digits in pairs, blanks between pairs or not.
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for word in text.split_ascii_whitespace() {
-        let (pairs, rest) = word.as_bytes().as_chunks::<2>();
-        if !rest.is_empty() {
-            return None;
-        }
-        for pair in pairs {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            bytes.push((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode;
-
-    #[test]
-    fn hexadecimal_is_read_in_pairs() {
-        assert_eq!(decode("00fF 10"), Some(vec![0, 255, 16]));
-        assert_eq!(decode(""), Some(vec![]));
-        for wrong in ["0", "000", "0 0", "0x00", "gg", "+1", "ö0", "00:ff"] {
-            assert_eq!(decode(wrong), None, "{wrong}");
-        }
-    }
 }

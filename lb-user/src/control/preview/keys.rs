@@ -11,17 +11,7 @@ use crate::model::{Backend, HealthCheck, Nat, NatSource, Service, Tunnel, Undecl
 
 /// The keys of two services that differ, but for their backends.
 pub(super) fn of_service(old: &Service, new: &Service) -> Vec<KeyChange> {
-    let mut keys = differing(&texts(old), &texts(new));
-    let told = |key: &KeyChange| key.key.starts_with("health.");
-    if old.health.kind != new.health.kind && !keys.iter().any(told) {
-        // All that is left is what is not shown.
-        keys.push(KeyChange {
-            key: "health.headers",
-            from: "other values".to_owned(),
-            to: "other values".to_owned(),
-        });
-    }
-    keys
+    differing(&texts(old), &texts(new))
 }
 
 /// The keys of two backends that differ.
@@ -35,10 +25,10 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
             leaving: _,
         } = backend;
         vec![
-            ("name", name.to_string()),
-            ("address", address.to_string()),
-            ("weight", weight.to_string()),
-            ("state", state.label().to_owned()),
+            ("name", name.to_string().into()),
+            ("address", address.to_string().into()),
+            ("weight", weight.to_string().into()),
+            ("state", state.label().into()),
         ]
     };
     differing(&texts(old), &texts(new))
@@ -46,25 +36,46 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
 
 const NOT_SET: &str = "not set";
 
-type Texts = Vec<(&'static str, String)>;
+type Texts = Vec<(&'static str, Said)>;
+
+/// What a key says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    shown: String,
+    /// What nobody is to see, and is compared all the same.
+    hidden: String,
+}
+
+impl From<String> for Said {
+    fn from(shown: String) -> Self {
+        let hidden = String::new();
+        Self { shown, hidden }
+    }
+}
+
+impl From<&str> for Said {
+    fn from(shown: &str) -> Self {
+        shown.to_owned().into()
+    }
+}
 
 /// What is the same in both is left out; what one does not have is not set there.
 fn differing(old: &Texts, new: &Texts) -> Vec<KeyChange> {
     let added = new.iter().filter(|(key, _)| !old.iter().any(|(known, _)| known == key));
     let keys: Vec<_> = old.iter().chain(added).map(|(key, _)| *key).collect();
     let of = |texts: &Texts, key| {
-        let text = texts.iter().find(|(known, _)| *known == key);
-        text.map_or_else(|| NOT_SET.to_owned(), |(_, text)| text.clone())
+        let said = texts.iter().find(|(known, _)| *known == key);
+        said.map_or_else(|| NOT_SET.into(), |(_, said)| said.clone())
     };
-    let change = |key| KeyChange {
-        key,
-        from: of(old, key),
-        to: of(new, key),
-    };
-    keys.into_iter()
-        .map(change)
-        .filter(|change| change.from != change.to)
-        .collect()
+    let differing = keys.into_iter().filter_map(|key| {
+        let (from, to): (Said, Said) = (of(old, key), of(new, key));
+        (from != to).then_some(KeyChange {
+            key,
+            from: from.shown,
+            to: to.shown,
+        })
+    });
+    differing.collect()
 }
 
 fn texts(service: &Service) -> Texts {
@@ -100,39 +111,31 @@ fn texts(service: &Service) -> Texts {
     );
     let or_never = |limit: Option<Duration>| limit.map_or_else(|| "never".to_owned(), duration::format);
     let mut texts = vec![
-        ("address", list(vips)),
-        ("protocol", protocol.label().to_owned()),
-        ("mode", mode.label().to_owned()),
-        ("balance", balance.label().to_owned()),
-        ("table-size", table_size.slots().to_string()),
-        ("drain-timeout", or_never(*drain_timeout)),
-        ("idle-timeout", duration::format(*idle_timeout)),
-        ("track", track.to_string()),
-        ("undeclared", undeclared_text(*undeclared).to_owned()),
-        ("nat.source", source_text(source)),
-        ("nat.ports", ports.to_string()),
-        ("tunnel.source", tunnel),
+        ("address", list(vips).into()),
+        ("protocol", protocol.label().into()),
+        ("mode", mode.label().into()),
+        ("balance", balance.label().into()),
+        ("table-size", table_size.slots().to_string().into()),
+        ("drain-timeout", or_never(*drain_timeout).into()),
+        ("idle-timeout", duration::format(*idle_timeout).into()),
+        ("track", track.to_string().into()),
+        ("undeclared", undeclared.map_or(NOT_SET, Undeclared::label).into()),
+        ("nat.source", source_text(source).into()),
+        ("nat.ports", ports.to_string().into()),
+        ("tunnel.source", tunnel.into()),
     ];
     texts.extend(probe::texts(kind));
     texts.extend([
-        ("health.interval", duration::format(*interval)),
-        ("health.timeout", duration::format(*timeout)),
-        ("health.rise", rise.to_string()),
-        ("health.fall", fall.to_string()),
+        ("health.interval", duration::format(*interval).into()),
+        ("health.timeout", duration::format(*timeout).into()),
+        ("health.rise", rise.to_string().into()),
+        ("health.fall", fall.to_string().into()),
     ]);
     texts
 }
 
 fn list(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-const fn undeclared_text(undeclared: Option<Undeclared>) -> &'static str {
-    match undeclared {
-        Some(Undeclared::Drop) => "drop",
-        Some(Undeclared::Pass) => "pass",
-        None => NOT_SET,
-    }
 }
 
 fn source_text(source: &NatSource) -> String {

@@ -3,10 +3,12 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::{Texts, list};
+use super::{Said, Texts, list};
 use crate::config::duration;
 use crate::model::HealthKind;
-use crate::model::probe::{DnsProbe, ExpectBody, HttpProbe, MysqlLogin, MysqlProbe, ScriptProbe, TlsCheck, UdpProbe};
+use crate::model::probe::{
+    DnsProbe, ExpectBody, Hidden, HttpProbe, MysqlLogin, MysqlProbe, ScriptProbe, TlsCheck, UdpProbe,
+};
 
 /// What this kind of probe is told, and what it is called. The values of headers are nobody's business: only their names are
 /// shown.
@@ -22,7 +24,7 @@ pub(super) fn texts(kind: &HealthKind) -> Texts {
         HealthKind::Script(probe) => ("script", script(probe)),
         HealthKind::None => ("none", Vec::new()),
     };
-    let mut texts = vec![("health.kind", label.to_owned())];
+    let mut texts = vec![("health.kind", label.into())];
     texts.extend(keys);
     texts
 }
@@ -43,12 +45,20 @@ fn http(probe: &HttpProbe) -> Texts {
         Some(ExpectBody::Regex(pattern)) => (None, Some(pattern.0.as_str().to_owned())),
         None => (None, None),
     };
-    let mut texts = vec![("health.method", method.clone()), ("health.path", path.clone())];
+    let mut texts = vec![
+        ("health.method", method.clone().into()),
+        ("health.path", path.clone().into()),
+    ];
     texts.extend(set("health.host", host.as_ref()));
     if !names.is_empty() {
-        texts.push(("health.headers", list(&names)));
+        let hidden = headers.iter().map(|(_, Hidden(value))| value.as_str());
+        let said = Said {
+            shown: format!("{} (values are not shown)", list(&names)),
+            hidden: hidden.collect::<Vec<_>>().join("\n"),
+        };
+        texts.push(("health.headers", said));
     }
-    texts.push(("health.expect-status", expect_status.to_string()));
+    texts.push(("health.expect-status", expect_status.to_string().into()));
     texts.extend(set("health.expect-body", body));
     texts.extend(set("health.expect-body-regex", regex));
     texts.extend(check.iter().flat_map(tls));
@@ -61,7 +71,7 @@ fn tls(check: &TlsCheck) -> Texts {
         verify,
         ca,
     } = check;
-    let mut texts = vec![("health.verify", verify.to_string())];
+    let mut texts = vec![("health.verify", verify.to_string().into())];
     texts.extend(set("health.server-name", server_name.as_ref()));
     texts.extend(file("health.ca", ca.as_ref()));
     texts
@@ -74,9 +84,9 @@ fn udp(probe: &UdpProbe) -> Texts {
         expect,
     } = probe;
     vec![
-        ("health.payload", payload.escape_ascii().to_string()),
-        ("health.expect-answer", expect_answer.to_string()),
-        ("health.expect", expect.escape_ascii().to_string()),
+        ("health.payload", payload.escape_ascii().to_string().into()),
+        ("health.expect-answer", expect_answer.to_string().into()),
+        ("health.expect", expect.escape_ascii().to_string().into()),
     ]
 }
 
@@ -87,15 +97,15 @@ fn dns(probe: &DnsProbe) -> Texts {
         expect_record,
     } = probe;
     vec![
-        ("health.name", name.clone()),
-        ("health.record", record.label().to_owned()),
-        ("health.expect-record", expect_record.to_string()),
+        ("health.name", name.clone().into()),
+        ("health.record", record.label().into()),
+        ("health.expect-record", expect_record.to_string().into()),
     ]
 }
 
 fn mysql(probe: &MysqlProbe) -> Texts {
     let MysqlProbe { login, role, max_lag } = probe;
-    let mut texts = vec![("health.role", role.label().to_owned())];
+    let mut texts = vec![("health.role", role.label().into())];
     texts.extend(set("health.max-lag", max_lag.map(duration::format)));
     if let Some(MysqlLogin {
         user,
@@ -103,9 +113,9 @@ fn mysql(probe: &MysqlProbe) -> Texts {
         tls: check,
     }) = login
     {
-        texts.push(("health.user", user.clone()));
+        texts.push(("health.user", user.clone().into()));
         texts.extend(file("health.password-file", password_file.as_ref()));
-        texts.push(("health.tls", check.is_some().to_string()));
+        texts.push(("health.tls", check.is_some().to_string().into()));
         texts.extend(check.iter().flat_map(tls));
     }
     texts
@@ -116,13 +126,13 @@ fn script(probe: &ScriptProbe) -> Texts {
     let words: Vec<_> = std::iter::once(program.display().to_string())
         .chain(arguments.iter().cloned())
         .collect();
-    vec![("health.command", words.join(" "))]
+    vec![("health.command", words.join(" ").into())]
 }
 
-fn set(key: &'static str, value: Option<impl Display>) -> Option<(&'static str, String)> {
-    Some((key, value?.to_string()))
+fn set(key: &'static str, value: Option<impl Display>) -> Option<(&'static str, Said)> {
+    Some((key, value?.to_string().into()))
 }
 
-fn file(key: &'static str, path: Option<&PathBuf>) -> Option<(&'static str, String)> {
+fn file(key: &'static str, path: Option<&PathBuf>) -> Option<(&'static str, Said)> {
     set(key, path.map(|path| path.display()))
 }
