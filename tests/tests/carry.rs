@@ -1,4 +1,6 @@
 //! Upgrades: maps of another layout are taken over, those that nobody knows are left alone.
+//!
+//! Past 500 lines: the tests share the entries that they put into old maps, and what they know of them.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 

@@ -1,5 +1,7 @@
 //! Flows that are written down: slots in motion with every entry that `FLOWS` may hold, and services that choose by turn,
 //! by load or by source.
+//!
+//! Past 500 lines: most of it are tables of entries and packets, each read against the rules as one.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 

@@ -13,7 +13,7 @@ use super::names;
 use super::overrides::{Override, Overrides};
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{OneBackend, Overridden, Pulse};
+use crate::model::status::{BackendStatus, OneBackend, Overridden, Pulse};
 use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
 
 /// What others follow.
@@ -165,22 +165,24 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     fn one(&self, service: &str, backend: &str) -> Result<OneBackend, OverrideRefused> {
         let member = names::find(&self.facts.config, service, backend)?;
-        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
-        let backend = self.view().backend(&member).map_err(unreadable)?;
         Ok(OneBackend {
-            backend: backend.ok_or_else(|| names::gone(&member))?,
+            backend: self.seen(&member)?,
             service: member.service,
         })
     }
 
     fn overridden(&self, member: &MemberKey) -> Result<Overridden, OverrideRefused> {
-        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
-        let backend = self.view().backend(member).map_err(unreadable)?;
         Ok(Overridden {
             service: Arc::clone(&member.service),
-            backend: backend.ok_or_else(|| names::gone(member))?,
+            backend: self.seen(member)?,
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
         })
+    }
+
+    fn seen(&self, member: &MemberKey) -> Result<BackendStatus, OverrideRefused> {
+        let unreadable = |error: ApplyError| OverrideRefused::Unreadable(chain(&error));
+        let backend = self.view().backend(member).map_err(unreadable)?;
+        Ok(backend.ok_or_else(|| names::gone(member))?)
     }
 }

@@ -454,12 +454,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let ops = diff(&installed, &placement.target);
             apply(&mut self.dataplane, &ops)?;
             if !ops.is_empty() {
-                tracing::debug!(operations = ops.len(), slots = slots_written(&ops), "maps changed");
+                tracing::debug!(
+                    operations = ops.len(),
+                    slots = ops.iter().map(MapOp::slots).sum::<usize>(),
+                    "maps changed"
+                );
             }
             let (full, unfinished) = (placement.full, placement.unfinished);
             installed = placement.target.clone();
             self.carried = Carried::new(placement, Arc::clone(&self.facts.config));
-            let now = Instant::now() + self.ahead;
+            let now = self.now();
             self.known.observe(&installed, &self.carried, now);
             if (full.is_some() || unfinished) && !ops.is_empty() {
                 continue;
@@ -492,13 +496,4 @@ pub(super) fn keys(config: &Config) -> Keys {
 pub(super) fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
     let mut keys = keys.service(&service.vips, service.protocol);
     keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
-}
-
-fn slots_written(ops: &[MapOp]) -> usize {
-    let slots = |op: &MapOp| match op {
-        MapOp::PutRing { slots, .. } => slots.len(),
-        MapOp::PutSlots { slots, .. } => slots.len(),
-        _ => 0,
-    };
-    ops.iter().map(slots).sum()
 }

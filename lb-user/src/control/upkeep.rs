@@ -15,7 +15,7 @@ use crate::model::{MemberKey, chain};
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Cuts off those whose drain is over.
     pub(super) fn end_drains(&mut self) {
-        let ended = self.drains.observe(&self.facts.config, Instant::now() + self.ahead);
+        let ended = self.drains.observe(&self.facts.config, self.now());
         if !ended.is_empty() {
             // How many flows that are is known of this moment.
             tokio::task::block_in_place(|| self.look());

@@ -48,6 +48,18 @@ pub enum MapOp {
     ForgetFlows(Forget),
 }
 
+impl MapOp {
+    /// Slots that it writes.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::PutRing { slots, .. } => slots.len(),
+            Self::PutSlots { slots, .. } => slots.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What turns `installed` into `target`, in order: services and VIPs that go; addresses; members, rings, services; what
 /// `nat` needs no longer, members that go. Empty when nothing differs.
 ///

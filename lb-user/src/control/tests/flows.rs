@@ -1,5 +1,7 @@
 //! Flows through changes: packets are served by the program's own rules, over a data plane in memory, while managers
 //! come, change, and die at every step.
+//!
+//! Past 500 lines: the world in which packets are served, and one history after the other in it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
