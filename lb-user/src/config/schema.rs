@@ -1,5 +1,7 @@
 //! Which keys stand in which table: those of this version, and those that later ones will have.
 
+use super::health;
+
 /// A kind of table.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -73,37 +75,7 @@ pub(super) static TUNNEL: Shape = Shape {
 
 pub(super) static HEALTH: Shape = Shape {
     name: "[service.health]",
-    keys: &[
-        "kind",
-        "interval",
-        "timeout",
-        "rise",
-        "fall",
-        "method",
-        "host",
-        "path",
-        "headers",
-        "expect-status",
-        "expect-body",
-        "expect-body-regex",
-        "server-name",
-        "verify",
-        "ca",
-        "payload",
-        "payload-hex",
-        "expect",
-        "expect-hex",
-        "expect-answer",
-        "name",
-        "record",
-        "expect-record",
-        "user",
-        "password-file",
-        "tls",
-        "role",
-        "max-lag",
-        "command",
-    ],
+    keys: &health::KEYS,
     later: &["slow-start", "quorum", "via"],
 };
 

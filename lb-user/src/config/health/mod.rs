@@ -54,7 +54,10 @@ const KINDS: [(&str, Kind); 9] = [
     ("none", Kind::None),
 ];
 
-/// Keys that only some kinds have. All others are for all kinds.
+/// Keys that all kinds have.
+const OF_ALL: &[&str] = &["kind", "interval", "timeout", "rise", "fall"];
+
+/// Keys that only some kinds have.
 const OF_KINDS: [(&[&str], &[Kind]); 6] = [
     (http::KEYS, &[Kind::Http, Kind::Https]),
     (tls::KEYS, &[Kind::Https, Kind::Tls, Kind::Mysql]),
@@ -63,6 +66,27 @@ const OF_KINDS: [(&[&str], &[Kind]); 6] = [
     (mysql::KEYS, &[Kind::Mysql]),
     (script::KEYS, &[Kind::Script]),
 ];
+
+/// Every key of the table.
+pub(super) const KEYS: [&str; count()] = {
+    let mut keys = [""; count()];
+    let (mut at, mut list) = (0, 0);
+    while list <= OF_KINDS.len() {
+        let some = if list == 0 { OF_ALL } else { OF_KINDS[list - 1].0 };
+        let (_, rest) = keys.split_at_mut(at);
+        rest.split_at_mut(some.len()).0.copy_from_slice(some);
+        (at, list) = (at + some.len(), list + 1);
+    }
+    keys
+};
+
+const fn count() -> usize {
+    let (mut count, mut list) = (OF_ALL.len(), 0);
+    while list < OF_KINDS.len() {
+        (count, list) = (count + OF_KINDS[list].0.len(), list + 1);
+    }
+    count
+}
 
 impl Kind {
     fn label(self) -> &'static str {
