@@ -23,7 +23,7 @@ use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
 use crate::model::status::{self as model, FlowQuery, Pulse};
-use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol};
+use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol, Role};
 
 /// A server with its socket in a folder of its own.
 struct Server {
@@ -120,6 +120,8 @@ fn status() -> model::Status {
         address: address.parse().unwrap(),
         weight: 5,
         weight_in_file: None,
+        starting: (name == "web2").then_some(3),
+        role: Role::Primary,
         state: AdminState::Active,
         state_in_file: None,
         health,
@@ -171,6 +173,8 @@ fn status() -> model::Status {
             mode: Mode::Nat,
             balance: Balance::Maglev,
             table_size: 16384,
+            ready: 1,
+            quorum: 2,
             slots: model::SlotStates {
                 stable: 16000,
                 moving: 284,

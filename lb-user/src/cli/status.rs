@@ -11,8 +11,8 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, BackendStatus, FlowTable, Health, Protocol, ServiceStatus, SlotStates, Status, UnattachedInterface,
-    XdpMode,
+    AdminState, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
+    UnattachedInterface, XdpMode,
 };
 use crate::config;
 
@@ -144,6 +144,13 @@ fn service_text(service: &ServiceStatus) -> String {
         "PORTS",
         "HEALTH",
     ];
+    if !service.healthy {
+        let ServiceStatus { ready, quorum, .. } = service;
+        let _ = writeln!(
+            text,
+            "  NO QUORUM: {ready} backends can take new flows, it needs {quorum}"
+        );
+    }
     let SlotStates { moving, settled, .. } = service.slot_states;
     if moving + settled > 0 {
         let _ = writeln!(text, "  {moving} slots are moving, {settled} are settled");
@@ -193,6 +200,15 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         AdminState::Active => format!("{}; {}", in_force(&"active", in_file), row_health(backend)),
         AdminState::Drain => format!("{}; {}", in_force(&"draining", in_file), row_health(backend)),
         AdminState::Disabled => in_force(&"disabled", in_file),
+    };
+    let health = match (backend.role, backend.slots) {
+        (Role::Primary, _) => health,
+        (Role::Backup, 0) => format!("standby; {health}"),
+        (Role::Backup, _) => format!("backup in service; {health}"),
+    };
+    let health = match backend.slow_start_tenths {
+        Some(tenths) => format!("{health}; slow start, {tenths}0% of its weight"),
+        None => health,
     };
     let health = if backend.leaving {
         format!("leaving: {health}")
@@ -283,6 +299,8 @@ mod tests {
             address: "10.0.0.6:80".parse().unwrap(),
             weight: 1,
             weight_in_file: None,
+            slow_start_tenths: None,
+            role: Role::Primary,
             state: AdminState::Active,
             state_in_file: None,
             health,
@@ -332,6 +350,9 @@ mod tests {
                     moving: 280,
                     settled: 4,
                 },
+                healthy: false,
+                ready: 2,
+                quorum: 3,
                 backends: vec![
                     backend("web1", Health::Up, "connected in 0.3 ms", true),
                     backend("web2", Health::Down, "connection refused", true),
@@ -358,6 +379,19 @@ mod tests {
                         state_in_file: Some(AdminState::Disabled),
                         ..backend("web6", Health::Up, "connected in 0.3 ms", true)
                     },
+                    BackendStatus {
+                        slow_start_tenths: Some(3),
+                        ..backend("web7", Health::Up, "connected in 0.3 ms", true)
+                    },
+                    BackendStatus {
+                        role: Role::Backup,
+                        slots: 0,
+                        ..backend("web8", Health::Up, "connected in 0.3 ms", true)
+                    },
+                    BackendStatus {
+                        role: Role::Backup,
+                        ..backend("web9", Health::Up, "connected in 0.3 ms", true)
+                    },
                 ],
             }],
             flows: FlowTables {
@@ -383,6 +417,7 @@ FILE: /etc/x has changed since it was read
 OVERRIDES: they would be forgotten
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
+  NO QUORUM: 2 backends can take new flows, it needs 3
   280 slots are moving, 4 are settled
   BACKEND  ADDRESS           WEIGHT  SHARE  PACKETS  NEW FLOWS  KNOWN  HEALTH
   web1     10.0.0.6:80            1  50.0%        5          2      0  up: connected in 0.3 ms
@@ -392,6 +427,9 @@ web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   web0     10.0.0.6:80            1  50.0%        5          2     12  leaving: draining; up: connected in 0.3 ms; 7 flows were cut
   web5     10.0.0.6:80            1  50.0%        5          2      0  disabled
   web6     10.0.0.6:80            1  50.0%        5          2      0  active (file: disabled); up: connected in 0.3 ms
+  web7     10.0.0.6:80            1  50.0%        5          2      0  up: connected in 0.3 ms; slow start, 30% of its weight
+  web8     10.0.0.6:80            1   0.0%        5          2      0  standby; up: connected in 0.3 ms
+  web9     10.0.0.6:80            1  50.0%        5          2      0  backup in service; up: connected in 0.3 ms
 
 known flows: 12 of 262144; 3 times there was no room
 

@@ -10,7 +10,7 @@ use super::address::{self, Role};
 use super::fault::{Checked, Span, fault};
 use super::raw::{Table, excerpt};
 use super::schema;
-use crate::model::{AdminState, Backend, Mode, Ports, Vip};
+use crate::model::{self, AdminState, Backend, Mode, Ports, Vip};
 
 /// What a service's backends must agree with.
 pub(super) struct Front<'a> {
@@ -70,11 +70,16 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
             Some(state) => state.choice(&AdminState::ALL.map(|s| (s.label(), s)), &[])?,
             None => AdminState::Active,
         };
+        let role = match table.get("role") {
+            Some(role) => role.choice(&model::Role::ALL.map(|r| (r.label(), r)), &[])?,
+            None => model::Role::Primary,
+        };
         let backend = Backend {
             name,
             address,
             weight,
             state,
+            role,
             leaving: false,
         };
         backends.push((span, backend));

@@ -76,13 +76,13 @@ pub(super) static TUNNEL: Shape = Shape {
 pub(super) static HEALTH: Shape = Shape {
     name: "[service.health]",
     keys: &health::KEYS,
-    later: &["slow-start", "quorum", "via"],
+    later: &["via"],
 };
 
 pub(super) static BACKEND: Shape = Shape {
     name: "[[service.backend]]",
-    keys: &["name", "address", "weight", "state"],
-    later: &["role"],
+    keys: &["name", "address", "weight", "state", "role"],
+    later: &[],
 };
 
 /// All of them; a key that is unknown in one may have been meant for another.

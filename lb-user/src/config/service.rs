@@ -11,7 +11,7 @@ use super::fault::{Checked, Span, fault};
 use super::nat::{self, Places};
 use super::raw::{Table, Value};
 use super::{Reader, Subject, tunnel};
-use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared, Vip};
+use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared, Vip, count};
 
 /// Slots per backend below which shares and churn get coarse.
 const SLOTS_PER_BACKEND: u32 = 100;
@@ -158,6 +158,13 @@ impl Reader {
                 enough(good.min(1 << RING_MAX_LOG2))
             );
             self.warnings.push(fault(span, message).hint(hint));
+        }
+        let quorum = draft.service.health.quorum.get();
+        if quorum as usize > backends.len() && !backends.is_empty() {
+            let have = count(backends.len(), "backend");
+            let message = format!("this service never counts as healthy: it has {have}, and its quorum is {quorum}");
+            self.warnings
+                .push(fault(draft.header.clone(), message).hint("lower `quorum` in [service.health]"));
         }
         let serves = backends
             .iter()

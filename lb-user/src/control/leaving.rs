@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{AdminState, Backend, Config, MemberKey, Service};
+use crate::model::{AdminState, Backend, Config, MemberKey, Role, Service};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,7 @@ impl Leaving {
             address,
             weight: 0,
             state: AdminState::Drain,
+            role: Role::Primary,
             leaving: true,
         };
         self.add(&service.name, &backend);

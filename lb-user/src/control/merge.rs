@@ -8,6 +8,7 @@ use lb_common::addr::Mac;
 
 use super::leaving::Leaving;
 use super::overrides::{Crowded, Override, Overrides};
+use super::slow_start;
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Probes, Service,
     Undeclared, Verdict,
@@ -27,6 +28,8 @@ pub struct Facts {
     pub(super) cut: BTreeSet<MemberKey>,
     /// Services that are new and have not begun: none of their backends serves yet.
     pub(super) waiting: BTreeSet<Arc<str>>,
+    /// The step of backends that start slowly, of [`slow_start::STEPS`].
+    pub(super) starting: BTreeMap<MemberKey, u16>,
     /// The interfaces of `[node]` that are there, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Backends that are probed; what is said of others is of no interest.
@@ -49,6 +52,7 @@ impl Facts {
             leaving: Leaving::default(),
             cut: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            starting: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
@@ -95,6 +99,7 @@ impl Facts {
             self.judge(Verdict {
                 member,
                 health: Health::Up,
+                weight: None,
                 probes: Probes::default(),
                 reason: String::new(),
             });
@@ -168,9 +173,9 @@ impl Facts {
         if !self.probed.contains(&verdict.member) {
             return false;
         }
-        let health = verdict.health;
+        let news = (verdict.health, verdict.weight);
         let before = self.verdicts.insert(verdict.member.clone(), verdict);
-        before.is_none_or(|before| before.health != health)
+        before.is_none_or(|before| (before.health, before.weight) != news)
     }
 
     /// Has every backend that is probed been heard of? That its probes cannot be sent is something, too.
@@ -188,6 +193,36 @@ impl Facts {
     #[must_use]
     pub fn verdict(&self, service: &Service, backend: &Backend) -> Option<&Verdict> {
         self.verdicts.get(&key(service, backend))
+    }
+
+    /// What the prober last said of a backend's health.
+    #[must_use]
+    pub fn health(&self, service: &Service, backend: &Backend) -> Health {
+        self.verdict(service, backend).map_or(Health::Unknown, |v| v.health)
+    }
+
+    /// A backend's share while it is in full service: what a command has said, else what its probe asks for, else what the
+    /// file says.
+    #[must_use]
+    pub fn weight(&self, service: &Service, backend: &Backend) -> u16 {
+        let asked = || self.verdict(service, backend).and_then(|verdict| verdict.weight);
+        match self.overrides.of(&key(service, backend)).weight {
+            Some(weight) => weight,
+            None if backend.leaving => backend.weight,
+            None => asked().unwrap_or(backend.weight),
+        }
+    }
+
+    /// How many backends can take new flows.
+    #[must_use]
+    pub fn ready(&self, service: &Service) -> usize {
+        let ready = |backend: &&Backend| {
+            backend.state == AdminState::Active
+                && self.health(service, backend) == Health::Up
+                && self.weight(service, backend) > 0
+                && matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_)))
+        };
+        service.backends.iter().filter(ready).count()
     }
 
     /// How a backend is reached; `None` while the resolver has not said anything.
@@ -221,14 +256,13 @@ impl Facts {
             .backends
             .iter()
             .filter(|backend| backend.state == AdminState::Active && backend.weight > 0);
-        able.all(|backend| {
-            let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
-            match (self.next_hop(service, backend), health) {
+        able.all(
+            |backend| match (self.next_hop(service, backend), self.health(service, backend)) {
                 (Some(NextHopState::Unresolved(_)), _) | (_, Health::Down) => true,
                 (Some(NextHopState::Resolved(_)), health) => health == Health::Up,
                 (Some(NextHopState::Pending(_)) | None, _) => false,
-            }
-        })
+            },
+        )
     }
 
     /// Every VIP, and what the file says about undeclared ports on it.
@@ -266,11 +300,7 @@ impl Facts {
             tunnel: service.tunnel,
             idle_timeout: service.idle_timeout,
             table_size: service.table_size,
-            members: service
-                .backends
-                .iter()
-                .map(|backend| self.member(service, backend))
-                .collect(),
+            members: self.members(service),
         };
         Desired {
             addresses: self.vips().into_iter().map(address).collect(),
@@ -280,15 +310,28 @@ impl Facts {
         }
     }
 
-    fn member(&self, service: &Service, backend: &Backend) -> DesiredMember {
-        let health = self.verdict(service, backend).map_or(Health::Unknown, |v| v.health);
+    fn members(&self, service: &Service) -> Vec<DesiredMember> {
+        let weight = |backend: &Backend| {
+            let weight = match backend.state {
+                AdminState::Active | AdminState::Disabled => self.weight(service, backend),
+                AdminState::Drain => 0,
+            };
+            (weight, self.starting.get(&key(service, backend)).copied())
+        };
+        let weights: Vec<_> = service.backends.iter().map(weight).collect();
+        let backends = service.backends.iter().zip(slow_start::scaled(&weights));
+        backends
+            .map(|(backend, weight)| self.member(service, backend, weight))
+            .collect()
+    }
+
+    fn member(&self, service: &Service, backend: &Backend, weight: u16) -> DesiredMember {
+        let health = self.health(service, backend);
         let cut = self.cut.contains(&key(service, backend));
         DesiredMember {
             address: backend.address,
-            weight: match backend.state {
-                AdminState::Active | AdminState::Disabled => backend.weight,
-                AdminState::Drain => 0,
-            },
+            weight,
+            role: backend.role,
             alive: match (backend.state, health) {
                 _ if cut => Alive::No,
                 (AdminState::Disabled, _) | (AdminState::Active | AdminState::Drain, Health::Down) => Alive::No,

@@ -108,7 +108,8 @@ impl Overrides {
         Arc::new(config)
     }
 
-    fn of(&self, member: &MemberKey) -> Override {
+    /// What is said of one.
+    pub(super) fn of(&self, member: &MemberKey) -> Override {
         self.by_member.get(member).copied().unwrap_or_default()
     }
 

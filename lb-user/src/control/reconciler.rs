@@ -24,6 +24,8 @@ use super::handle::Request;
 use super::interfaces::{Interfaces, Move};
 use super::known::Known;
 use super::merge::Facts;
+use super::quorum::Quorums;
+use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
@@ -107,6 +109,8 @@ pub struct Reconciler<D, A> {
     /// When flows of all kinds were last counted.
     pub(super) counted: Option<Instant>,
     pub(super) begins: Begins,
+    pub(super) slow_starts: SlowStarts,
+    pub(super) quorums: Quorums,
     pub(super) trace: Option<Trace>,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
     pub(super) whole: bool,
@@ -143,6 +147,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             drains: Drains::default(),
             counted: None,
             begins: Begins::default(),
+            slow_starts: SlowStarts::default(),
+            quorums: Quorums::default(),
             trace: None,
             whole: false,
             adopted: false,
@@ -258,8 +264,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 _ = sweep.tick() => self.sweep(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.abandon_trace();
-                    // Whose drain is over is seen by the next round, and who begins.
-                    let next = [self.drains.next(), self.begins.next()];
+                    // Whose drain is over is seen by the next round, who begins, and who takes more.
+                    let next = [self.drains.next(), self.begins.next(), self.slow_starts.next()];
                     self.sweep() | next.into_iter().flatten().any(|next| next <= self.now())
                 }
                 _ = resync.tick() => {
@@ -313,6 +319,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.settled |= self.facts.settled();
         self.end_drains();
         self.begins.end(self.now());
+        self.weigh();
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {

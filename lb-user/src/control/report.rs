@@ -109,6 +109,7 @@ impl<D: Dataplane> View<'_, D> {
                 AdminState::Disabled => !alive,
             };
             let verdict = facts.verdict(service, backend);
+            let weight = facts.weight(service, backend);
             let reason = match (verdict, backend.state) {
                 (Some(verdict), _) => verdict.reason.clone(),
                 (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
@@ -117,8 +118,10 @@ impl<D: Dataplane> View<'_, D> {
             Ok(BackendStatus {
                 name: backend.name.clone(),
                 address: backend.address,
-                weight: backend.weight,
-                weight_in_file: file.map(|f| f.weight).filter(|&weight| weight != backend.weight),
+                weight,
+                weight_in_file: file.map(|f| f.weight).filter(|&in_file| in_file != weight),
+                starting: facts.starting.get(&member).copied(),
+                role: backend.role,
                 state: backend.state,
                 state_in_file: file.map(|f| f.state).filter(|&state| state != backend.state),
                 health: verdict.map_or(Health::Unknown, |v| v.health),
@@ -159,6 +162,8 @@ impl<D: Dataplane> View<'_, D> {
             balance: service.balance,
             table_size: service.table_size.slots(),
             slots: states,
+            ready: u32::try_from(facts.ready(service)).unwrap_or(u32::MAX),
+            quorum: service.health.quorum.get(),
             backends: service
                 .backends
                 .iter()

@@ -9,6 +9,7 @@ mod interfaces;
 mod modes;
 mod nat;
 mod preview;
+mod shares;
 mod trace;
 
 use std::collections::BTreeSet;
@@ -144,6 +145,7 @@ fn verdict(last: u8, health: Health) -> Verdict {
             backend: ([10, 0, 0, last], 80).into(),
         },
         health,
+        weight: None,
         probes: Probes::default(),
         reason: "as the test says".into(),
     }

@@ -10,7 +10,7 @@ use super::reconciler::Reconciler;
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::NatFlows;
-use crate::model::{MemberKey, chain};
+use crate::model::{Backend, MemberKey, Service, chain};
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Cuts off those whose drain is over.
@@ -27,6 +27,22 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             self.drains.cut(member, flows);
         }
         self.facts.cut.clone_from(self.drains.over());
+    }
+
+    /// Takes in what health means for shares and services.
+    pub(super) fn weigh(&mut self) {
+        let (facts, now) = (&self.facts, self.now());
+        let health = |service: &Service, backend: &Backend| facts.health(service, backend);
+        let starting = self.slow_starts.observe(&facts.config, health, now);
+        self.facts.starting = starting;
+        for turn in self.quorums.observe(&self.facts) {
+            let (service, ready, quorum) = (&turn.service, turn.ready, turn.quorum);
+            if turn.is_healthy() {
+                tracing::info!(%service, ready, quorum, "the service has its quorum of backends");
+            } else {
+                tracing::warn!(%service, ready, quorum, "the service has fewer backends than its quorum");
+            }
+        }
     }
 
     /// Flows of a backend that are known, in whatever mode.
@@ -112,13 +128,14 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         !left.is_empty()
     }
 
-    /// When a window, a drain or a trace is over, or a service begins that waits. A window that is over already and could
+    /// When a window, a drain or a trace is over, a service begins that waits, or a backend takes more. A window that is over already and could
     /// not be ended waits for the next sweep; the others end with the next round, whatever comes of it.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = self.now();
         let window = self.known.next().filter(|next| *next > now);
         let trace = self.trace.as_ref().map(Trace::over);
-        let next = [window, self.drains.next(), self.begins.next(), trace];
+        let (drain, begin, step) = (self.drains.next(), self.begins.next(), self.slow_starts.next());
+        let next = [window, drain, begin, step, trace];
         next.into_iter().flatten().min()
     }
 }

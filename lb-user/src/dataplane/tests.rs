@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::fake::Fake;
 use super::*;
-use crate::model::{Balance, Mode, Nat, NextHop, PortRange, Ports, Protocol, RingSize, Tunnel, Vip};
+use crate::model::{Balance, Mode, Nat, NextHop, PortRange, Ports, Protocol, RingSize, Role, Tunnel, Vip};
 use crate::plan::{
     Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, Keys, Memory, ServiceKey, diff, place,
 };
@@ -62,6 +62,7 @@ fn member(service: u8, last: u8, weight: u16, alive: bool) -> DesiredMember {
     DesiredMember {
         address: SocketAddr::from(([10, 0, service, last], 80)),
         weight,
+        role: Role::Primary,
         alive: if alive { Alive::Yes } else { Alive::No },
         hop: Hop::Known(NextHop {
             mac: Mac([2, 0, 0, 0, service, last]),

@@ -26,6 +26,8 @@ pub(super) struct Member<P> {
 #[derive(PartialEq, Eq)]
 struct Said {
     health: Health,
+    /// That the backend asks for, as it said when it last succeeded.
+    weight: Option<u16>,
     result: Result<Answer, Failure>,
     doubt: Option<Doubt>,
 }
@@ -117,6 +119,10 @@ impl<P: Prober> Member<P> {
         };
         let news = Said {
             health: machine.health(),
+            weight: match &result {
+                Ok(success) => success.answer.weight(),
+                Err(_) => said.as_ref().and_then(|said| said.weight),
+            },
             result: result.map(|success| success.answer),
             doubt: machine.doubt(),
         };
@@ -130,6 +136,7 @@ impl<P: Prober> Member<P> {
         let verdict = Verdict {
             member: self.key.clone(),
             health: news.health,
+            weight: news.weight,
             reason,
             probes: self.probes.clone(),
         };

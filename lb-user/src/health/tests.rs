@@ -106,6 +106,8 @@ fn check(kind: HealthKind) -> HealthCheck {
         timeout: Duration::from_secs(1),
         rise: NonZeroU32::new(2).unwrap(),
         fall: NonZeroU32::new(3).unwrap(),
+        slow_start: None,
+        quorum: NonZeroU32::MIN,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::status::{
     AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads,
     ServiceStatus, SlotStates,
 };
-use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol};
+use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Role};
 
 fn at(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
@@ -36,6 +36,8 @@ fn backend(name: &str) -> BackendStatus {
         address: "10.0.0.6:80".parse().unwrap(),
         weight: 5,
         weight_in_file: None,
+        starting: None,
+        role: Role::Primary,
         state: AdminState::Active,
         state_in_file: None,
         health: Health::Up,
@@ -76,6 +78,8 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         mode: Mode::Nat,
         balance: Balance::Maglev,
         table_size: 16384,
+        ready: 1,
+        quorum: 2,
         slots: SlotStates {
             stable: 16000,
             moving: 284,

@@ -373,6 +373,10 @@ pub struct HealthCheck {
     pub rise: NonZeroU32,
     /// Failures in a row that take it down.
     pub fall: NonZeroU32,
+    /// A backend that comes up gets its whole share of new flows after this; `None`: at once.
+    pub slow_start: Option<Duration>,
+    /// So many backends must be ready to take flows for the service to count as healthy.
+    pub quorum: NonZeroU32,
 }
 
 /// `[[service.backend]]`
@@ -386,8 +390,34 @@ pub struct Backend {
     pub weight: u16,
     /// What the administrator wants of it.
     pub state: AdminState,
+    /// Whether it serves while others do.
+    pub role: Role,
     /// Not of the file: it was, and finishes its flows.
     pub leaving: bool,
+}
+
+/// Whether a backend serves while others do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It does.
+    #[default]
+    Primary,
+    /// It gets new flows only while no primary can: the passive half of a pair, or a sorry server.
+    Backup,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 2] = [Self::Primary, Self::Backup];
+
+    /// As in the file.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Backup => "backup",
+        }
+    }
 }
 
 /// What the administrator wants of a backend.

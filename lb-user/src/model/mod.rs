@@ -18,7 +18,7 @@ pub mod vip;
 pub use chain::chain;
 pub use config::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol,
-    RingSize, Service, Tunnel, Undeclared, XdpMode,
+    RingSize, Role, Service, Tunnel, Undeclared, XdpMode,
 };
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};

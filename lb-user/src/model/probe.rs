@@ -289,4 +289,6 @@ pub struct ScriptProbe {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Exit codes from 2 to 255 mean that the backend is up, and has a weight of two less.
+    pub dynamic_weight: bool,
 }

@@ -12,7 +12,7 @@ use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Vip};
+use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Role, Vip};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -169,6 +169,10 @@ pub struct ServiceStatus {
     pub table_size: u32,
     /// Of these, by what is remembered of their flows.
     pub slots: SlotStates,
+    /// Backends that can take new flows.
+    pub ready: u32,
+    /// So many make the service count as healthy.
+    pub quorum: u32,
     /// In file order; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
 }
@@ -182,6 +186,14 @@ pub struct SlotStates {
     pub moving: u32,
     /// Flows that are known go where they went.
     pub settled: u32,
+}
+
+impl ServiceStatus {
+    /// Does it have its quorum?
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.ready >= self.quorum
+    }
 }
 
 /// A VIP of a service.
@@ -202,8 +214,12 @@ pub struct BackendStatus {
     pub address: SocketAddr,
     /// In force.
     pub weight: u16,
-    /// Of the file, where a command has said otherwise.
+    /// Of the file, where a command or a probe has said otherwise.
     pub weight_in_file: Option<u16>,
+    /// Tenths of its share that it has, where it starts slowly: 1 to 9.
+    pub starting: Option<u16>,
+    /// Whether it serves while others do.
+    pub role: Role,
     /// In force.
     pub state: AdminState,
     /// Of the file, where a command has said otherwise.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lb_common::service::{self, Choice, Decision};
 
 use super::entries::Table;
-use crate::model::{Balance, Mode, Nat, NextHop, Protocol, RingSize, Tunnel, Vip};
+use crate::model::{Balance, Mode, Nat, NextHop, Protocol, RingSize, Role, Tunnel, Vip};
 
 /// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
 /// backends are unique within a service.
@@ -92,6 +92,8 @@ pub struct DesiredMember {
     pub address: SocketAddr,
     /// Its share; 0 for none.
     pub weight: u16,
+    /// Whether it has a share while others have one.
+    pub role: Role,
     /// May it serve?
     pub alive: Alive,
     /// How it is reached.

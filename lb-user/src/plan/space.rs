@@ -17,7 +17,7 @@ use super::place::{Known, remembered};
 use super::regions::Regions;
 use super::snapshot::{Ring, Snapshot};
 use crate::balance::{Candidate, Order};
-use crate::model::{Balance, Mode, RingSize, Vip};
+use crate::model::{Balance, Mode, RingSize, Role, Vip};
 
 /// A map has no room for what is desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,10 +105,18 @@ impl Space {
         let remembered = known.and_then(|known| remembered(installed, known, wanted));
         let index = |id: MemberId| MemberIndex((id.0 - base) as u16);
         let awaited = remembered.is_some_and(|ring| await_the_dead(installed, base, ring, &mut members));
+        let able = |m: &&DesiredMember| serves(&members[&m.address].1);
+        let is_primary = |m: &DesiredMember| m.role == Role::Primary;
+        let by_primaries = wanted
+            .members
+            .iter()
+            .filter(able)
+            .any(|m| is_primary(m) && m.weight > 0);
         let candidates: Vec<_> = wanted
             .members
             .iter()
-            .filter(|m| serves(&members[&m.address].1))
+            .filter(able)
+            .filter(|m| is_primary(m) || !by_primaries)
             .map(|m| Candidate {
                 address: m.address,
                 weight: m.weight.into(),

@@ -12,7 +12,7 @@ pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Verdict};
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{
-    AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, ServiceStatus,
+    AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, Role, ServiceStatus,
     SlotStates, Status, UnattachedInterface, VipStatus, XdpMode,
 };
 pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};

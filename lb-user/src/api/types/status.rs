@@ -80,6 +80,12 @@ pub struct ServiceStatus {
     pub table_size: u32,
     /// Of these, by what they remember of their flows.
     pub slot_states: SlotStates,
+    /// It has as many backends that can take new flows as its quorum asks for.
+    pub healthy: bool,
+    /// Backends that can take new flows.
+    pub ready: u32,
+    /// So many of them make the service healthy.
+    pub quorum: u32,
     /// In the order of the file; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
 }
@@ -146,8 +152,12 @@ pub struct BackendStatus {
     pub address: SocketAddr,
     /// In force.
     pub weight: u16,
-    /// What the file says, when a command has said otherwise.
+    /// What the file says, when a command or the backend's probe has said otherwise.
     pub weight_in_file: Option<u16>,
+    /// Tenths of its share that it has, from 1 to 9, while it starts slowly; `null` when it has the whole of it.
+    pub slow_start_tenths: Option<u16>,
+    /// Whether it serves while others do.
+    pub role: Role,
     /// What the administrator wants of it.
     pub state: AdminState,
     /// What the file says, when a command has said otherwise.
@@ -208,6 +218,16 @@ pub struct NatStatus {
     pub half_closed: u32,
     /// TCP: both have, or one has sent a RST; the port rests for a minute, or until it is needed.
     pub closed: u32,
+}
+
+/// Whether a backend serves while others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It does.
+    Primary,
+    /// It serves while no primary can.
+    Backup,
 }
 
 /// What the administrator wants of a backend.
@@ -327,6 +347,9 @@ impl From<from::AttachMode> for XdpMode {
 impl From<from::ServiceStatus> for ServiceStatus {
     fn from(service: from::ServiceStatus) -> Self {
         Self {
+            healthy: service.is_healthy(),
+            ready: service.ready,
+            quorum: service.quorum,
             name: service.name.as_ref().to_owned(),
             vips: service.vips.into_iter().map(Into::into).collect(),
             protocol: service.protocol.into(),
@@ -369,6 +392,8 @@ impl From<from::BackendStatus> for BackendStatus {
             address: backend.address,
             weight: backend.weight,
             weight_in_file: backend.weight_in_file,
+            slow_start_tenths: backend.starting,
+            role: backend.role.into(),
             state: backend.state.into(),
             state_in_file: backend.state_in_file.map(Into::into),
             health: backend.health.into(),
@@ -420,6 +445,15 @@ impl From<model::Protocol> for Protocol {
         match protocol {
             model::Protocol::Tcp => Self::Tcp,
             model::Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
+impl From<model::Role> for Role {
+    fn from(role: model::Role) -> Self {
+        match role {
+            model::Role::Primary => Self::Primary,
+            model::Role::Backup => Self::Backup,
         }
     }
 }

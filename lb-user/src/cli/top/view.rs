@@ -8,7 +8,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Sparkline, Table, TableSta
 
 use super::rates::{Rates, short};
 use super::state::{Mode, Row, Top};
-use crate::api::types::{AdminState, BackendStatus, Health, Status, XdpMode};
+use crate::api::types::{AdminState, BackendStatus, Health, Role, Status, XdpMode};
 
 /// From here on there is room for addresses and for why a backend is up or down.
 const WIDE: u16 = 110;
@@ -126,6 +126,7 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         Row::Service(service, rates, flows) => {
             let down = service.backends.iter().filter(|b| b.health == Health::Down).count();
             let health = match down {
+                _ if !service.healthy => "NO QUORUM".to_owned(),
                 0 => format!("{} backends", service.backends.len()),
                 down => format!("{down} of {} DOWN", service.backends.len()),
             };
@@ -191,7 +192,13 @@ fn health(backend: &BackendStatus) -> (String, Style) {
         (AdminState::Drain, _) => "draining",
         (AdminState::Active, Health::Unknown) => "unknown",
         (AdminState::Active, Health::Up) if backend.next_hop.is_none() => "unreachable",
-        (AdminState::Active, Health::Up) => return ("up".to_owned(), Style::new()),
+        (AdminState::Active, Health::Up) if backend.role == Role::Backup && backend.slots == 0 => {
+            return ("standby".to_owned(), QUIET);
+        }
+        (AdminState::Active, Health::Up) => match backend.slow_start_tenths {
+            Some(tenths) => return (format!("up, {tenths}0%"), Style::new().fg(Color::Yellow)),
+            None => return ("up".to_owned(), Style::new()),
+        },
     };
     (word.to_owned(), Style::new().fg(Color::Yellow))
 }

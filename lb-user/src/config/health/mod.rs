@@ -8,8 +8,11 @@ mod tls;
 mod udp;
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
+
+use lb_common::id::MemberIndex;
 
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, Value};
@@ -25,6 +28,12 @@ const FALL: NonZeroU32 = NonZeroU32::new(3).expect("not 0");
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Limits of `slow-start`: a round of the reconciler is nothing to it, and nobody waits for longer.
+const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+/// The quorum where the file does not say.
+const QUORUM: NonZeroU32 = NonZeroU32::MIN;
 
 /// Most successes or failures in a row that can be asked for.
 const MAX_STREAK: u32 = 1_000;
@@ -55,7 +64,7 @@ const KINDS: [(&str, Kind); 9] = [
 ];
 
 /// Keys that all kinds have.
-const OF_ALL: &[&str] = &["kind", "interval", "timeout", "rise", "fall"];
+const OF_ALL: &[&str] = &["kind", "interval", "timeout", "rise", "fall", "slow-start", "quorum"];
 
 /// Keys that only some kinds have.
 const OF_KINDS: [(&[&str], &[Kind]); 6] = [
@@ -121,6 +130,8 @@ impl Reader {
                 timeout: TIMEOUT,
                 rise: RISE,
                 fall: FALL,
+                slow_start: None,
+                quorum: QUORUM,
             });
         };
         let health = health.table(&schema::HEALTH)?;
@@ -144,12 +155,18 @@ impl Reader {
             }
             None => TIMEOUT.min(interval),
         };
+        let slow_start = match health.get("slow-start") {
+            Some(value) => Some(value.duration(SLOW_START)?),
+            None => None,
+        };
         Ok(HealthCheck {
             kind,
             interval,
             timeout,
-            rise: streak(&health, "rise", RISE)?,
-            fall: streak(&health, "fall", FALL)?,
+            rise: count_of(&health, "rise", RISE, MAX_STREAK)?,
+            fall: count_of(&health, "fall", FALL, MAX_STREAK)?,
+            slow_start,
+            quorum: count_of(&health, "quorum", QUORUM, MemberIndex::MAX.0.into())?,
         })
     }
 
@@ -220,10 +237,10 @@ fn contradiction(value: &Value<'_>, message: impl Into<String>, other: &Value<'_
     value.fault(message).other(other.span(), label)
 }
 
-fn streak(health: &Table<'_>, key: &'static str, default: NonZeroU32) -> Checked<NonZeroU32> {
+fn count_of(health: &Table<'_>, key: &'static str, default: NonZeroU32, most: u32) -> Checked<NonZeroU32> {
     let Some(value) = health.get(key) else {
         return Ok(default);
     };
-    let number = value.whole(1..=MAX_STREAK)?;
+    let number = value.whole(1..=most)?;
     NonZeroU32::new(number).ok_or_else(|| value.fault(format!("`{key}` is 0")))
 }

@@ -4,7 +4,7 @@ use super::super::fault::{Checked, fault};
 use super::super::raw::Table;
 use crate::model::ScriptProbe;
 
-pub(super) const KEYS: &[&str] = &["command"];
+pub(super) const KEYS: &[&str] = &["command", "dynamic-weight"];
 
 pub(super) fn probe(health: &Table<'_>) -> Checked<ScriptProbe> {
     let command = health.require("command", "[\"/usr/local/bin/check\"]")?;
@@ -22,8 +22,10 @@ pub(super) fn probe(health: &Table<'_>) -> Checked<ScriptProbe> {
         let hint = "no shell reads it; to have one, write [\"/bin/sh\", \"-c\", \"...\"]";
         return Err(fault(span.clone(), message).hint(hint));
     }
+    let dynamic_weight = health.get("dynamic-weight");
     Ok(ScriptProbe {
         program: program.into(),
         arguments: arguments.iter().map(|(_, word)| (*word).to_owned()).collect(),
+        dynamic_weight: dynamic_weight.map_or(Ok(false), |value| value.boolean())?,
     })
 }

@@ -8,7 +8,7 @@ use super::super::{load, parse};
 use super::{NODE, SERVICE, read};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
+    PortRange, Protocol, RingSize, Role, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 #[test]
@@ -50,12 +50,15 @@ fn defaults() {
                 timeout: Duration::from_secs(1),
                 rise: NonZeroU32::new(2).unwrap(),
                 fall: NonZeroU32::new(3).unwrap(),
+                slow_start: None,
+                quorum: NonZeroU32::MIN,
             },
             backends: vec![Backend {
                 name: "10.0.0.6:80".into(),
                 address: "10.0.0.6:80".parse().unwrap(),
                 weight: 1,
                 state: AdminState::Active,
+                role: Role::Primary,
                 leaving: false,
             }],
         }],

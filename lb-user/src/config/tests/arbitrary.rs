@@ -12,7 +12,7 @@ use super::super::load;
 use super::{read, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Ports, Protocol,
-    RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
+    RingSize, Role, Service, Tunnel, Undeclared, Vip, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -54,13 +54,21 @@ fn node() -> impl Strategy<Value = Node> {
 fn health() -> impl Strategy<Value = HealthCheck> {
     let kind = super::probes::kind();
     let streak = || (1u32..=1000).prop_map(|n| NonZeroU32::new(n).unwrap());
-    (kind, 10u64..=86_400_000, any::<Index>(), streak(), streak()).prop_map(|(kind, interval, timeout, rise, fall)| {
+    let times = (
+        10u64..=86_400_000,
+        any::<Index>(),
+        prop::option::of(1_000u64..=86_400_000),
+    );
+    let quorum = (1u32..=65_534).prop_map(|n| NonZeroU32::new(n).unwrap());
+    (kind, times, streak(), streak(), quorum).prop_map(|(kind, (interval, timeout, slow_start), rise, fall, quorum)| {
         HealthCheck {
             kind,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout.index(interval as usize) as u64 + 1),
             rise,
             fall,
+            slow_start: slow_start.map(Duration::from_millis),
+            quorum,
         }
     })
 }
@@ -163,7 +171,12 @@ fn make_room(mut services: Vec<Service>) -> Vec<Service> {
 /// Addresses of a service: VIPs from `index` on, so that services never share one; backends out of two prefixes.
 fn services() -> impl Strategy<Value = Vec<Service>> {
     let state = select(AdminState::ALL.to_vec());
-    let backends = prop::collection::btree_map(any::<(bool, u16)>(), (any::<bool>(), 0u16.., state, 1u16..), 0..12);
+    let role = select(Role::ALL.to_vec());
+    let backends = prop::collection::btree_map(
+        any::<(bool, u16)>(),
+        (any::<bool>(), 0u16.., state, role, 1u16..),
+        0..12,
+    );
     let policy = select(vec![None, Some(Undeclared::Drop), Some(Undeclared::Pass)]);
     let service = (
         name(),
@@ -219,7 +232,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                 Mode::Dsr => vips.len() > 1 || !own,
                                 Mode::Tunnel => true,
                             })
-                            .map(|((v6, host), (named, weight, state, own))| {
+                            .map(|((v6, host), (named, weight, state, role, own))| {
                                 let free = nat && flows.ports == 0;
                                 let address =
                                     SocketAddr::new(ip(v6, 0, host), if free { own } else { vips[0].ports.first() });
@@ -233,6 +246,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                     address,
                                     weight,
                                     state,
+                                    role,
                                     leaving: false,
                                 }
                             })

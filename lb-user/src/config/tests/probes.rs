@@ -145,12 +145,15 @@ fn databases_and_commands() {
     };
     assert_eq!(*probe, expected);
 
-    let HealthKind::Script(probe) = kind_of("kind = \"script\"\ncommand = [\"/bin/check\", \"-v\"]\n") else {
+    let HealthKind::Script(probe) =
+        kind_of("kind = \"script\"\ncommand = [\"/bin/check\", \"-v\"]\ndynamic-weight = true\n")
+    else {
         panic!()
     };
     let expected = ScriptProbe {
         program: "/bin/check".into(),
         arguments: vec!["-v".to_owned()],
+        dynamic_weight: true,
     };
     assert_eq!(*probe, expected);
 }
@@ -265,8 +268,10 @@ fn mysql() -> impl Strategy<Value = MysqlProbe> {
 }
 
 fn script() -> impl Strategy<Value = ScriptProbe> {
-    (path(), prop::collection::vec("[ -~ä\n]{0,20}", 0..4)).prop_map(|(program, arguments)| ScriptProbe {
+    let words = (path(), prop::collection::vec("[ -~ä\n]{0,20}", 0..4));
+    (words, any::<bool>()).prop_map(|((program, arguments), dynamic_weight)| ScriptProbe {
         program: program.into(),
         arguments,
+        dynamic_weight,
     })
 }

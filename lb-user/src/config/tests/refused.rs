@@ -211,12 +211,6 @@ fn what_later_versions_have() {
             "`via` is not available in this version",
             "kind, interval, timeout",
         ),
-        in_backend(
-            "role = \"backup\"\n",
-            (9, 1),
-            "`role` is not available in this version",
-            "weight",
-        ),
         after_node(
             "[admin]\ntoken-file = \"/etc/fulcrum/token\"\n",
             (4, 1),

@@ -31,6 +31,14 @@ fn nobody_to_serve() {
 }
 
 #[test]
+fn a_quorum_that_is_never_there() {
+    let text = |quorum: u32| format!("{NODE}{SERVICE}[service.health]\nquorum = {quorum}\n{BACKEND}");
+    let message = "this service never counts as healthy: it has 1 backend, and its quorum is 2";
+    one(&text(2), 3, 1, message);
+    assert_eq!(warnings(&text(1)), []);
+}
+
+#[test]
 fn draining_cuts_nobody() {
     for mode in ["dsr", "tunnel", "nat"] {
         let text = format!(

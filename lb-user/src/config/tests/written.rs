@@ -119,6 +119,10 @@ fn service(text: &mut String, service: &Service) {
     )
     .unwrap();
     writeln!(text, "rise = {}\nfall = {}", health.rise, health.fall).unwrap();
+    writeln!(text, "quorum = {}", health.quorum).unwrap();
+    if let Some(slow_start) = health.slow_start {
+        writeln!(text, "slow-start = \"{}\"", duration(slow_start)).unwrap();
+    }
     for backend in &service.backends {
         writeln!(
             text,
@@ -130,6 +134,7 @@ fn service(text: &mut String, service: &Service) {
             writeln!(text, "name = \"{}\"", backend.name).unwrap();
         }
         writeln!(text, "state = \"{}\"", backend.state.label()).unwrap();
+        writeln!(text, "role = \"{}\"", backend.role.label()).unwrap();
     }
 }
 
@@ -211,6 +216,7 @@ fn kind(kind: &HealthKind) -> String {
             let words = [program].into_iter().chain(probe.arguments.iter().map(String::as_str));
             let words: Vec<String> = words.map(quoted).collect();
             put("command", format!("[{}]", words.join(", ")));
+            put("dynamic-weight", probe.dynamic_weight.to_string());
             "script"
         }
     };

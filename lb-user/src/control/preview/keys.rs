@@ -22,6 +22,7 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
             address,
             weight,
             state,
+            role,
             leaving: _,
         } = backend;
         vec![
@@ -29,6 +30,7 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
             ("address", address.to_string().into()),
             ("weight", weight.to_string().into()),
             ("state", state.label().into()),
+            ("role", role.label().into()),
         ]
     };
     differing(&texts(old), &texts(new))
@@ -99,6 +101,8 @@ fn texts(service: &Service) -> Texts {
                 timeout,
                 rise,
                 fall,
+                slow_start,
+                quorum,
             },
         backends: _,
     } = service;
@@ -109,14 +113,14 @@ fn texts(service: &Service) -> Texts {
         source_v6.0,
         128 - source_v6.1
     );
-    let or_never = |limit: Option<Duration>| limit.map_or_else(|| "never".to_owned(), duration::format);
+    let or = |word: &str, limit: Option<Duration>| limit.map_or_else(|| word.to_owned(), duration::format);
     let mut texts = vec![
         ("address", list(vips).into()),
         ("protocol", protocol.label().into()),
         ("mode", mode.label().into()),
         ("balance", balance.label().into()),
         ("table-size", table_size.slots().to_string().into()),
-        ("drain-timeout", or_never(*drain_timeout).into()),
+        ("drain-timeout", or("never", *drain_timeout).into()),
         ("idle-timeout", duration::format(*idle_timeout).into()),
         ("track", track.to_string().into()),
         ("undeclared", undeclared.map_or(NOT_SET, Undeclared::label).into()),
@@ -130,6 +134,8 @@ fn texts(service: &Service) -> Texts {
         ("health.timeout", duration::format(*timeout).into()),
         ("health.rise", rise.to_string().into()),
         ("health.fall", fall.to_string().into()),
+        ("health.slow-start", or(NOT_SET, *slow_start).into()),
+        ("health.quorum", quorum.to_string().into()),
     ]);
     texts
 }

@@ -59,6 +59,8 @@ pub enum Answer {
     Serves(MysqlRole),
     /// A command ended with exit code 0.
     Exited,
+    /// A command ended with another exit code, which asks for this weight.
+    Weighs(u16),
 }
 
 /// Why a probe failed. Two equal failures differ in nothing that people would care about.
@@ -201,6 +203,16 @@ impl Deadline {
     }
 }
 
+impl Answer {
+    /// The weight that the backend asks for.
+    pub(super) const fn weight(self) -> Option<u16> {
+        match self {
+            Self::Weighs(weight) => Some(weight),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Success {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.took.as_secs_f64() * 1e3;
@@ -216,6 +228,7 @@ impl fmt::Display for Success {
             Answer::Serves(MysqlRole::Any) => write!(f, "MySQL login in {millis:.1} ms"),
             Answer::Serves(role) => write!(f, "MySQL {} in {millis:.1} ms", role.label()),
             Answer::Exited => write!(f, "exit code 0 in {millis:.1} ms"),
+            Answer::Weighs(weight) => write!(f, "asks for weight {weight} in {millis:.1} ms"),
         }
     }
 }

@@ -69,8 +69,10 @@ pub(super) async fn probe(check: &ScriptProbe, call: Call<'_>) -> Result<Answer,
         }
     };
     let status = call.deadline.bound(Phase::Running, ended).await?.map_err(local)?;
-    if status.success() {
-        return Ok(Answer::Exited);
+    match status.code() {
+        Some(0) => return Ok(Answer::Exited),
+        Some(code @ 2..=255) if check.dynamic_weight => return Ok(Answer::Weighs(code as u16 - 2)),
+        _ => {}
     }
     // What it said just before its end may still be in the pipe. A child that it left behind may keep that open, so this
     // ends in time whatever happens.

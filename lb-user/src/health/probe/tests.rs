@@ -51,6 +51,8 @@ async fn probe_and_count(
             timeout,
             rise: NonZeroU32::MIN,
             fall: NonZeroU32::MIN,
+            slow_start: None,
+            quorum: NonZeroU32::MIN,
         },
     };
     let probes = Probes::default();

@@ -122,11 +122,18 @@ fn mysql(probe: &MysqlProbe) -> Texts {
 }
 
 fn script(probe: &ScriptProbe) -> Texts {
-    let ScriptProbe { program, arguments } = probe;
+    let ScriptProbe {
+        program,
+        arguments,
+        dynamic_weight,
+    } = probe;
     let words: Vec<_> = std::iter::once(program.display().to_string())
         .chain(arguments.iter().cloned())
         .collect();
-    vec![("health.command", words.join(" ").into())]
+    vec![
+        ("health.command", words.join(" ").into()),
+        ("health.dynamic-weight", dynamic_weight.to_string().into()),
+    ]
 }
 
 fn set(key: &'static str, value: Option<impl Display>) -> Option<(&'static str, Said)> {

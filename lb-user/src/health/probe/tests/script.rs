@@ -7,6 +7,7 @@ fn command(words: &[&str]) -> HealthKind {
     HealthKind::Script(Arc::new(ScriptProbe {
         program: words[0].into(),
         arguments: words[1..].iter().map(|&word| word.to_owned()).collect(),
+        dynamic_weight: false,
     }))
 }
 
@@ -43,6 +44,24 @@ async fn the_exit_code_judges_and_the_first_line_tells_why() {
             expected.map_err(str::to_owned),
             "{script}"
         );
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_may_ask_for_a_weight() {
+    for (code, expected) in [
+        (0, Ok(Answer::Exited)),
+        (1, Err("exit code 1")),
+        (2, Ok(Answer::Weighs(0))),
+        (7, Ok(Answer::Weighs(5))),
+        (255, Ok(Answer::Weighs(253))),
+    ] {
+        let kind = HealthKind::Script(Arc::new(ScriptProbe {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), format!("exit {code}")],
+            dynamic_weight: true,
+        }));
+        assert_eq!(said(&kind, LONG).await, expected.map_err(str::to_owned), "{code}");
     }
 }
 
