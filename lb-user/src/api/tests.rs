@@ -23,7 +23,7 @@ use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
 use crate::model::status::{self as model, FlowQuery, Pulse};
-use crate::model::{AdminState, Balance, Health, Mode, PortRange, Protocol, Role};
+use crate::model::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, Protocol, Role};
 
 /// A server with its socket in a folder of its own.
 struct Server {
@@ -119,6 +119,7 @@ fn status() -> model::Status {
         name: name.into(),
         address: address.parse().unwrap(),
         weight: 5,
+        host: (name == "web2").then(|| "web2.example".into()),
         weight_in_file: None,
         starting: (name == "web2").then_some(3),
         role: Role::Primary,
@@ -173,6 +174,16 @@ fn status() -> model::Status {
             mode: Mode::Nat,
             balance: Balance::Maglev,
             table_size: 16384,
+            named: vec![NamedBackend {
+                place: 2,
+                name: "web3".into(),
+                host: "web3.example".into(),
+                port: 80,
+                weight: 1,
+                state: AdminState::Active,
+                role: Role::Primary,
+                reason: "web3.example has no address".into(),
+            }],
             ready: 1,
             quorum: 2,
             slots: model::SlotStates {

@@ -12,7 +12,7 @@ use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
     AdminState, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
-    UnattachedInterface, XdpMode,
+    UnattachedInterface, UnresolvedBackend, XdpMode,
 };
 use crate::config;
 
@@ -169,10 +169,13 @@ fn service_text(service: &ServiceStatus) -> String {
             row.remove(KNOWN);
         }
     }
-    if service.backends.is_empty() {
+    if service.backends.is_empty() && service.unresolved.is_empty() {
         text.push_str("  no backends\n");
-    } else {
+    } else if !service.backends.is_empty() {
         text.push_str(&columns(&rows, &right));
+    }
+    for UnresolvedBackend { name, reason, .. } in &service.unresolved {
+        let _ = writeln!(text, "  NO ADDRESS for {name}: {reason}");
     }
     text
 }
@@ -300,6 +303,7 @@ mod tests {
             weight: 1,
             weight_in_file: None,
             slow_start_tenths: None,
+            host: None,
             role: Role::Primary,
             state: AdminState::Active,
             state_in_file: None,
@@ -393,6 +397,12 @@ mod tests {
                         ..backend("web9", Health::Up, "connected in 0.3 ms", true)
                     },
                 ],
+                unresolved: vec![UnresolvedBackend {
+                    name: "web10".to_owned(),
+                    host: "web10.lan".to_owned(),
+                    port: 80,
+                    reason: "web10.lan has no address".to_owned(),
+                }],
             }],
             flows: FlowTables {
                 flows: FlowTable {
@@ -430,6 +440,7 @@ web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   web7     10.0.0.6:80            1  50.0%        5          2      0  up: connected in 0.3 ms; slow start, 30% of its weight
   web8     10.0.0.6:80            1   0.0%        5          2      0  standby; up: connected in 0.3 ms
   web9     10.0.0.6:80            1  50.0%        5          2      0  backup in service; up: connected in 0.3 ms
+  NO ADDRESS for web10: web10.lan has no address
 
 known flows: 12 of 262144; 3 times there was no room
 

@@ -1,6 +1,7 @@
 //! Addresses, with a port, with many and without, and what makes one useless.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::excerpt;
@@ -24,6 +25,42 @@ pub(super) fn parse(span: &Span, text: &str, role: Role) -> Checked<SocketAddr> 
     }
     usable(span, address, text, role)?;
     Ok(address)
+}
+
+/// Where a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Site {
+    Address(SocketAddr),
+    /// A host, and the port there.
+    Host(Arc<str>, u16),
+}
+
+/// Reads a backend's address: what [`parse`] does, or `web1.example:80`.
+pub(super) fn backend(span: &Span, text: &str) -> Checked<Site> {
+    let named = text.rsplit_once(':').filter(|(host, _)| looks_like_a_host(host));
+    let Some((host, port)) = named.filter(|_| text.parse::<SocketAddr>().is_err()) else {
+        return parse(span, text, Role::Backend).map(Site::Address);
+    };
+    let wrong = |message: String| fault(span.clone(), message);
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let Some(port) = port.parse().ok().filter(|port| digits && *port > 0) else {
+        return Err(wrong(format!("\"{}\" is not a port", excerpt(port))).hint("ports are 1 to 65535"));
+    };
+    let label = |label: &str| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
+    let numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    let labels = host.split('.');
+    if host.len() > 253 || !labels.clone().all(label) || labels.last().is_some_and(numeric) {
+        let message = format!("\"{}\" is not a host name", excerpt(host));
+        return Err(wrong(message)
+            .hint("parts of letters, digits and hyphens, with dots between them, as in \"web1.example:80\""));
+    }
+    Ok(Site::Host(host.into(), port))
+}
+
+/// Letters, and nothing that no host name has.
+fn looks_like_a_host(text: &str) -> bool {
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    text.bytes().all(in_name) && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
 /// Reads a VIP: what [`parse`] does, or with ports as in `192.0.2.10:8000-8999`, or with all of them, `192.0.2.10:*`.
@@ -176,8 +213,7 @@ fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
     }
     if let Some((host, port)) = text.rsplit_once(':') {
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if digits && name && host.bytes().any(|b| b.is_ascii_alphabetic()) {
+        if digits && looks_like_a_host(host) {
             let what = match role {
                 Role::Vip => "an interface's own address",
                 Role::Backend | Role::Listen => "a host name",

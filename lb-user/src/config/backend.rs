@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use lb_common::id::MemberIndex;
 
-use super::address::{self, Role};
-use super::fault::{Checked, Span, fault};
+use super::address::{self, Site};
+use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, excerpt};
 use super::schema;
-use crate::model::{self, AdminState, Backend, Mode, Ports, Vip};
+use crate::model::{self, AdminState, Backend, Mode, NamedBackend, Ports, Vip};
 
 /// What a service's backends must agree with.
 pub(super) struct Front<'a> {
@@ -18,8 +18,16 @@ pub(super) struct Front<'a> {
     pub(super) vips: &'a [(Span, Vip)],
 }
 
-/// The backends, each with the place of its address.
-pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(Span, Backend)>> {
+/// What a service's backends are.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    /// Those with an address, each with the place of it.
+    pub(super) placed: Vec<(Span, Backend)>,
+    /// Those that are named by a host.
+    pub(super) named: Vec<NamedBackend>,
+}
+
+pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Backends> {
     let tables = service.tables("backend", &schema::BACKEND)?;
     let most = usize::from(MemberIndex::MAX.0);
     if let Some(beyond) = tables.get(most) {
@@ -27,31 +35,27 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
         return Err(fault(beyond.span.clone(), message).hint("split the service"));
     }
     let mut names: HashMap<Arc<str>, Span> = HashMap::new();
-    let mut addresses: HashMap<SocketAddr, Span> = HashMap::new();
-    let mut hosts: HashMap<IpAddr, Span> = HashMap::new();
-    let mut backends = Vec::with_capacity(tables.len());
-    for table in &tables {
+    let mut seen = Seen::default();
+    let mut backends = Backends::default();
+    for (place, table) in tables.iter().enumerate() {
         let value = table.require("address", "\"10.0.0.6:80\"")?;
         let span = value.span();
-        let address = address::parse(&span, value.string()?, Role::Backend)?;
-        front.check(&span, address)?;
-        if let Some(first) = addresses.insert(address, span.clone()) {
-            let fault = fault(span, format!("backend {address} stands twice in this service"));
-            return Err(fault
-                .other(first, "first here")
-                .hint("to give it a larger share, raise its weight"));
+        let text = value.string()?;
+        let site = address::backend(&span, text)?;
+        match &site {
+            Site::Address(address) => {
+                front.check(&span, *address)?;
+                seen.address(front, &span, *address)?;
+            }
+            Site::Host(_, port) => {
+                front.check_ports(&span, text, *port)?;
+                seen.host(&span, text)?;
+            }
         }
-        if !front.has_one_port()
-            && let Some(first) = hosts.insert(address.ip(), span.clone())
-        {
-            let fault = fault(span, format!("two backends of this service are on {}", address.ip()));
-            return Err(fault
-                .other(first, "first here")
-                .hint("packets keep their ports, so it is one server: its port is only where it is probed"));
-        }
-        let (name_span, name): (Span, Arc<str>) = match table.get("name") {
-            Some(name) => (name.span(), name.name()?.into()),
-            None => (span.clone(), address.to_string().into()),
+        let (name_span, name): (Span, Arc<str>) = match (table.get("name"), &site) {
+            (Some(name), _) => (name.span(), name.name()?.into()),
+            (None, Site::Address(address)) => (span.clone(), address.to_string().into()),
+            (None, Site::Host(..)) => (span.clone(), text.into()),
         };
         if let Some(first) = names.insert(Arc::clone(&name), name_span.clone()) {
             let fault = fault(
@@ -74,17 +78,73 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Vec<(S
             Some(role) => role.choice(&model::Role::ALL.map(|r| (r.label(), r)), &[])?,
             None => model::Role::Primary,
         };
-        let backend = Backend {
-            name,
-            address,
-            weight,
-            state,
-            role,
-            leaving: false,
-        };
-        backends.push((span, backend));
+        match site {
+            Site::Address(address) => {
+                let backend = Backend {
+                    name,
+                    address,
+                    host: None,
+                    weight,
+                    state,
+                    role,
+                    leaving: false,
+                };
+                backends.placed.push((span, backend));
+            }
+            Site::Host(host, port) => backends.named.push(NamedBackend {
+                place,
+                name,
+                host,
+                port,
+                weight,
+                state,
+                role,
+                reason: "not looked up yet".to_owned(),
+            }),
+        }
     }
     Ok(backends)
+}
+
+/// What the backends so far have, and where it stands.
+#[derive(Default)]
+struct Seen {
+    addresses: HashMap<SocketAddr, Span>,
+    ips: HashMap<IpAddr, Span>,
+    hosts: HashMap<String, Span>,
+}
+
+impl Seen {
+    fn address(&mut self, front: &Front<'_>, span: &Span, address: SocketAddr) -> Checked<()> {
+        if let Some(first) = self.addresses.insert(address, span.clone()) {
+            return Err(twice(span, &address.to_string(), first));
+        }
+        if !front.has_one_port()
+            && let Some(first) = self.ips.insert(address.ip(), span.clone())
+        {
+            let fault = fault(
+                span.clone(),
+                format!("two backends of this service are on {}", address.ip()),
+            );
+            return Err(fault
+                .other(first, "first here")
+                .hint("packets keep their ports, so it is one server: its port is only where it is probed"));
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, span: &Span, text: &str) -> Checked<()> {
+        match self.hosts.insert(text.to_ascii_lowercase(), span.clone()) {
+            Some(first) => Err(twice(span, text, first)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn twice(span: &Span, text: &str, first: Span) -> Box<Fault> {
+    fault(span.clone(), format!("backend {text} stands twice in this service"))
+        .other(first, "first here")
+        .hint("to give it a larger share, raise its weight")
 }
 
 impl Front<'_> {
@@ -93,9 +153,18 @@ impl Front<'_> {
             return Ok(());
         };
         self.check_family(span, address, vip_span, vip)?;
+        self.check_ports(span, &address.to_string(), address.port())
+    }
+
+    /// Is this port, of a backend that is written like this, one where the service can be?
+    fn check_ports(&self, span: &Span, text: &str, own: u16) -> Checked<()> {
+        let Some((vip_span, vip)) = self.vips.first() else {
+            return Ok(());
+        };
+        let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
         match vip.ports {
-            Ports::One(port) => self.check_port(span, address, vip_span, port),
-            Ports::Range(_) | Ports::All => self.check_among(span, address, vip_span, vip),
+            Ports::One(port) => self.check_port(span, host, own, vip_span, port),
+            Ports::Range(_) | Ports::All => self.check_among(span, host, own, vip_span, vip),
         }
     }
 
@@ -118,26 +187,26 @@ impl Front<'_> {
     }
 
     /// In `dsr` and `tunnel` the backend sees the VIP's own port. `nat` rewrites ports too.
-    fn check_port(&self, span: &Span, address: SocketAddr, vip_span: &Span, port: u16) -> Checked<()> {
-        if self.mode == Mode::Nat || port == address.port() {
+    fn check_port(&self, span: &Span, host: &str, own: u16, vip_span: &Span, port: u16) -> Checked<()> {
+        if self.mode == Mode::Nat || port == own {
             return Ok(());
         }
-        let message = format!("the backend's port {} is not the VIP's port {port}", address.port());
-        let right = SocketAddr::new(address.ip(), port);
-        let hint = format!("{} does not change ports: write \"{right}\"", self.mode.label());
+        let message = format!("the backend's port {own} is not the VIP's port {port}");
+        let hint = format!("{} does not change ports: write \"{host}:{port}\"", self.mode.label());
         Err(fault(span.clone(), message)
             .other(vip_span.clone(), "the VIP")
             .hint(hint))
     }
 
     /// Where a service has many ports, the backend sees the one that the client has asked for, in every mode.
-    fn check_among(&self, span: &Span, address: SocketAddr, vip_span: &Span, vip: &Vip) -> Checked<()> {
-        if self.vips.iter().any(|(_, vip)| vip.ports.contains(address.port())) {
+    fn check_among(&self, span: &Span, host: &str, own: u16, vip_span: &Span, vip: &Vip) -> Checked<()> {
+        if self.vips.iter().any(|(_, vip)| vip.ports.contains(own)) {
             return Ok(());
         }
-        let message = format!("the backend's port {} is none of the service's ports", address.port());
-        let right = SocketAddr::new(address.ip(), vip.ports.first());
-        let hint = format!("packets keep their ports, and a backend is probed at one of them: write \"{right}\"");
+        let message = format!("the backend's port {own} is none of the service's ports");
+        let right = vip.ports.first();
+        let hint =
+            format!("packets keep their ports, and a backend is probed at one of them: write \"{host}:{right}\"");
         Err(fault(span.clone(), message)
             .other(vip_span.clone(), "the ports")
             .hint(hint))

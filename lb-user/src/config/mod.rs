@@ -13,6 +13,7 @@ pub(crate) mod duration;
 mod error;
 mod fault;
 mod health;
+pub mod hosts;
 mod nat;
 mod node;
 mod ports;

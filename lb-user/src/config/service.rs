@@ -33,7 +33,7 @@ pub(super) struct Draft {
     pub(super) name: Span,
     /// As many as VIPs.
     pub(super) vips: Vec<Span>,
-    /// As many as backends.
+    /// As many as backends with an address.
     pub(super) backends: Vec<Span>,
     pub(super) table_size: Option<Span>,
     pub(super) undeclared: Option<Span>,
@@ -77,9 +77,8 @@ impl Reader {
         let (nat, nat_places) = nat::nat(table)?;
         let tunnel = tunnel::tunnel(table)?;
         let health = self.health(table.get("health"), protocol, &table.span)?;
-        let (backend_spans, backends) = backend::backends(table, &Front { mode, vips: &vips })?
-            .into_iter()
-            .unzip();
+        let backend::Backends { placed, named } = backend::backends(table, &Front { mode, vips: &vips })?;
+        let (backend_spans, backends) = placed.into_iter().unzip();
         let (vip_spans, vips) = vips.into_iter().unzip();
         let draft = Draft {
             service: Service {
@@ -97,6 +96,7 @@ impl Reader {
                 undeclared: kept,
                 health,
                 backends,
+                named,
             },
             header: table.span.clone(),
             name: name.span(),
@@ -137,11 +137,15 @@ impl Reader {
 
     /// Is there somebody to serve, and are there slots enough for everybody?
     fn shares(&mut self, draft: &Draft) -> Checked<()> {
-        let backends = &draft.service.backends;
+        let Service { backends, named, .. } = &draft.service;
+        let shares = || {
+            let placed = backends.iter().map(|backend| (backend.weight, backend.state));
+            placed.chain(named.iter().map(|backend| (backend.weight, backend.state)))
+        };
         let slots = draft.service.table_size.slots();
         let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
         // Those that drain or are disabled now may be enabled later.
-        let weighty = backends.iter().filter(|backend| backend.weight > 0).count() as u32;
+        let weighty = shares().filter(|(weight, _)| *weight > 0).count() as u32;
         let enough = |least: u32| match least.checked_next_power_of_two() {
             Some(size) if size <= 1 << RING_MAX_LOG2 => format!("set table-size = {size}"),
             _ => "split the service".to_owned(),
@@ -160,17 +164,15 @@ impl Reader {
             self.warnings.push(fault(span, message).hint(hint));
         }
         let quorum = draft.service.health.quorum.get();
-        if quorum as usize > backends.len() && !backends.is_empty() {
-            let have = count(backends.len(), "backend");
+        if quorum as usize > shares().count() && shares().count() > 0 {
+            let have = count(shares().count(), "backend");
             let message = format!("this service never counts as healthy: it has {have}, and its quorum is {quorum}");
             self.warnings
                 .push(fault(draft.header.clone(), message).hint("lower `quorum` in [service.health]"));
         }
-        let serves = backends
-            .iter()
-            .any(|backend| backend.weight > 0 && backend.state == AdminState::Active);
+        let serves = shares().any(|(weight, state)| weight > 0 && state == AdminState::Active);
         if !serves {
-            let (what, hint) = if backends.is_empty() {
+            let (what, hint) = if shares().count() == 0 {
                 ("this service has no backends", "add a [[service.backend]]")
             } else {
                 (

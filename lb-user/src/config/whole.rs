@@ -104,7 +104,7 @@ fn room(drafts: &[Draft]) -> Checked<()> {
             let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
             return Err(fault(span, message).hint("set a smaller table-size; 100 slots per backend are enough"));
         }
-        members += (draft.backends.len() as u64 + 1)
+        members += ((draft.backends.len() + draft.service.named.len()) as u64 + 1)
             .next_power_of_two()
             .max(MEMBERS_PER_SERVICE.into());
         if members > u64::from(MEMBERS) {

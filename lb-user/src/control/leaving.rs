@@ -41,6 +41,7 @@ impl Leaving {
         let backend = Backend {
             name: address.to_string().into(),
             address,
+            host: None,
             weight: 0,
             state: AdminState::Drain,
             role: Role::Primary,

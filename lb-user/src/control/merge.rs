@@ -69,6 +69,7 @@ impl Facts {
     /// [`Self::reconfigure`] in silence: whose overrides that ends or changes.
     pub(super) fn replace(&mut self, file: Arc<Config>) -> Vec<MemberKey> {
         self.leaving.replace(&self.config, &file);
+        self.overrides.follow(&self.file, &file);
         self.file = file;
         let ended = self.overrides.prune(&self.file);
         self.take();

@@ -1,7 +1,8 @@
 //! What commands have said of backends, above the file. Pure; the daemon keeps it on the disk.
 //!
 //! A backend is known by its service's name and its own address, as in rings and health: another name in the file is
-//! the same server, another address is another server, which nobody has said anything of. What the file says too is
+//! the same server, another address is another server, which nobody has said anything of. Only where the file names a host
+//! is it the host that something is said of, wherever that is. What the file says too is
 //! not kept, and neither is what concerns a backend that the file does not have.
 
 use std::collections::BTreeMap;
@@ -62,6 +63,27 @@ impl Overrides {
             return Err(crowded);
         }
         Ok(self.by_member.get(member).copied().unwrap_or_default() != before)
+    }
+
+    /// A host of the file has another address than `before`: what is said of it goes along.
+    pub fn follow(&mut self, before: &Config, file: &Config) {
+        for service in &file.services {
+            let Some(old) = before.services.iter().find(|s| s.name == service.name) else {
+                continue;
+            };
+            for backend in service.backends.iter().filter(|backend| backend.host.is_some()) {
+                let same = |old: &&Backend| old.host == backend.host && old.name == backend.name;
+                if let Some(old) = old
+                    .backends
+                    .iter()
+                    .find(same)
+                    .filter(|old| old.address != backend.address)
+                    && let Some(said) = self.by_member.remove(&key(service, old))
+                {
+                    self.put(&key(service, backend), said);
+                }
+            }
+        }
     }
 
     /// A new file: forgets what it says too, what concerns backends that it does not have, and weights of services

@@ -118,6 +118,7 @@ impl<D: Dataplane> View<'_, D> {
             Ok(BackendStatus {
                 name: backend.name.clone(),
                 address: backend.address,
+                host: backend.host.clone(),
                 weight,
                 weight_in_file: file.map(|f| f.weight).filter(|&in_file| in_file != weight),
                 starting: facts.starting.get(&member).copied(),
@@ -170,6 +171,7 @@ impl<D: Dataplane> View<'_, D> {
                 .enumerate()
                 .map(backend)
                 .collect::<Result<_, _>>()?,
+            named: service.named.clone(),
         })
     }
 }

@@ -14,6 +14,7 @@
 
 mod doors;
 mod files;
+mod hosts;
 mod machine;
 mod notify;
 mod overrides;
@@ -34,6 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{self, FileRequest, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
@@ -80,8 +82,10 @@ pub async fn run(path: &Path) -> Result<()> {
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.is_unused()?;
-    match start(&net, &parsed, interfaces, seed).await {
-        Ok(started) => supervise(path, &mut wakers, net, started).await,
+    let mut known = hosts::Known::load(&parsed.config.node.state_dir);
+    known.refresh(&names(&parsed.config)).await;
+    match start(path, &net, &parsed, known, interfaces, seed).await {
+        Ok(started) => supervise(&mut wakers, net, started).await,
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.
             if fresh && let Err(left) = lock.detach() {
@@ -94,9 +98,7 @@ pub async fn run(path: &Path) -> Result<()> {
 
 /// What is there when the program is attached.
 struct Started {
-    config: Arc<Config>,
-    /// What it was read from.
-    text: String,
+    reload: Reload,
     interfaces: Vec<Interface>,
     reconciler: Reconciler<Kernel, NodeAddresses>,
     kept: Kept,
@@ -104,8 +106,16 @@ struct Started {
 }
 
 /// Loads the program, fills its maps, attaches it, and puts the VIPs on the node.
-async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: Seed) -> Result<Started> {
-    let config = Arc::new(parsed.config.clone());
+async fn start(
+    path: &Path,
+    net: &Net,
+    parsed: &Parsed,
+    known: hosts::Known,
+    interfaces: Vec<Interface>,
+    seed: Seed,
+) -> Result<Started> {
+    let reload = Reload::new(path, net.clone(), parsed, known);
+    let config = reload.config();
     let node = &config.node;
     let doors = Doors::open(parsed).await?;
     let mut dataplane = Kernel::open(&node.pin_dir, seed, node.flow_table_size)?;
@@ -121,8 +131,7 @@ async fn start(net: &Net, parsed: &Parsed, interfaces: Vec<Interface>, seed: See
     reconciler.attach(interfaces.clone())?;
     reconciler.converge().await;
     Ok(Started {
-        config,
-        text: parsed.text().to_owned(),
+        reload,
         interfaces,
         reconciler,
         kept: Kept {
@@ -171,17 +180,19 @@ struct Kept {
 }
 
 /// Starts every part, and waits for a signal or for a part that ends.
-async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
+async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
     let Started {
-        config,
-        text,
+        mut reload,
         interfaces,
         reconciler,
         kept,
         doors,
     } = started;
+    let config = reload.config();
     let (configs, config_changes) = watch::channel(Arc::clone(&config));
-    let mut reload = Reload::new(path, net.clone(), Arc::clone(&config), text);
+    let (host_names, host_name_changes) = watch::channel(reload.host_names());
+    // One answer waits at most: the next question comes after it.
+    let (found, mut addresses) = mpsc::channel(1);
     let mut reserved = ReservedPorts::new(net.namespace().clone());
     machine::reserve(&mut reserved, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
@@ -218,6 +229,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     parts.spawn("overrides", kept.store.run(revisions, saved));
     parts.spawn("targets", follow(in_force_changes, targets, hosts));
     parts.spawn("health", health::run(target_changes, verdicts));
+    parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
     parts.spawn("interfaces", net::watch::run(net, names, interfaces));
@@ -238,6 +250,12 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 Wake::Hangup => (true, None),
                 Wake::File => (false, None),
             },
+            Some(found) = addresses.recv() => {
+                if let Some(config) = reload.found(found) {
+                    configs.send_replace(config);
+                }
+                continue;
+            }
             Some(asked) = files.recv() => match asked {
                 FileRequest::Reload(asker) => (true, Some(asker)),
                 FileRequest::Judge { origin, text, reply } => {
@@ -267,6 +285,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
                 machine::reserve(&mut reserved, &config);
                 // The reconciler alone, so that it knows who the resolver and the prober speak of; it tells them.
                 configs.send_replace(config);
+                host_names.send_replace(reload.host_names());
                 changed
             })
         });

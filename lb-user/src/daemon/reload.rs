@@ -1,11 +1,14 @@
 //! Taking a new configuration, or refusing it whole.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::hosts::Known;
 use super::machine;
+use crate::config::hosts::{Hosts, names, resolve};
 use crate::config::{self, ConfigError, Parsed};
 use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
@@ -14,6 +17,7 @@ use crate::net::Net;
 
 /// A configuration to run.
 pub(super) struct Taken {
+    /// With the addresses of its hosts.
     pub(super) config: Arc<Config>,
     /// Is it another one than before?
     pub(super) changed: bool,
@@ -37,7 +41,11 @@ impl From<ReloadRefused> for Refusal {
 pub(super) struct Reload {
     path: PathBuf,
     net: Net,
+    /// As it was read.
     running: Arc<Config>,
+    /// With the addresses of its hosts.
+    resolved: Arc<Config>,
+    known: Known,
     /// What was read last, accepted or not.
     seen: Option<Vec<u8>>,
     /// That was refused for what this machine is like, which may change without the file.
@@ -46,13 +54,17 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Of the file at `path`, whose `text` runs.
-    pub(super) fn new(path: &Path, net: Net, running: Arc<Config>, text: String) -> Self {
+    /// Of the file at `path`, which was read and runs.
+    pub(super) fn new(path: &Path, net: Net, read: &Parsed, mut known: Known) -> Self {
+        let running = Arc::new(read.config.clone());
+        known.keep(&names(&running));
         Self {
             path: path.to_owned(),
             net,
+            resolved: resolve(&running, known.hosts(), &running),
             running,
-            seen: Some(text.into()),
+            known,
+            seen: Some(read.text().as_bytes().to_owned()),
             pending: false,
             results: Reloads::none(SystemTime::now()),
         }
@@ -84,6 +96,11 @@ impl Reload {
                     tracing::info!("configuration read again: nothing has changed");
                 }
                 self.results.accept(SystemTime::now());
+                let names = names(&config);
+                self.known.learn(&names).await;
+                self.known.keep(&names);
+                self.resolved = resolve(&config, self.known.hosts(), &self.resolved);
+                let config = self.config();
                 Ok(Some(Taken { config, changed }))
             }
             Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {
@@ -95,6 +112,31 @@ impl Reload {
                 Err(reason)
             }
         }
+    }
+
+    /// What runs, with the addresses of its hosts.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.resolved)
+    }
+
+    /// The hosts that it names.
+    pub(super) fn host_names(&self) -> BTreeSet<Arc<str>> {
+        names(&self.running)
+    }
+
+    /// Hosts have been looked up: what runs, when that changes it.
+    pub(super) fn found(&mut self, found: Hosts) -> Option<Arc<Config>> {
+        if !self.known.take(found) {
+            return None;
+        }
+        self.known.keep(&names(&self.running));
+        let resolved = resolve(&self.running, self.known.hosts(), &self.resolved);
+        if resolved == self.resolved {
+            return None;
+        }
+        tracing::info!("hosts have other addresses");
+        self.resolved = resolved;
+        Some(self.config())
     }
 
     /// Sees whether the file is still as it was read. Changes of it are noticed, but not where it is a link whose target's
@@ -136,9 +178,12 @@ impl Reload {
     /// Why a reload would refuse it.
     pub(super) async fn judge(&self, origin: &str, text: &str) -> Result<Arc<Config>, ReloadRefused> {
         let parsed = config::parse(origin, text).map_err(|error| refused(&error))?;
-        self.allow(origin, parsed).await.map_err(|refusal| match refusal {
+        let config = self.allow(origin, parsed).await.map_err(|refusal| match refusal {
             Refusal::OfFile(reason) | Refusal::OfMachine(reason) => reason,
-        })
+        })?;
+        let mut known = self.known.clone();
+        known.learn(&names(&config)).await;
+        Ok(resolve(&config, known.hosts(), &self.resolved))
     }
 
     /// Judges what a file says beside what runs.

@@ -226,6 +226,14 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Service(|service| Value::Whole(service.ready.into())),
     },
     Family {
+        name: "fulcrum_service_backends_unresolved",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["service"],
+        help: "Backends of the service that are named by a host and have no address",
+        source: Source::Service(|service| Value::Whole(service.named.len() as u64)),
+    },
+    Family {
         name: "fulcrum_service_quorum",
         kind: Kind::Gauge,
         unit: None,

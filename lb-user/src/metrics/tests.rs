@@ -35,6 +35,7 @@ fn backend(name: &str) -> BackendStatus {
         name: name.into(),
         address: "10.0.0.6:80".parse().unwrap(),
         weight: 5,
+        host: None,
         weight_in_file: None,
         starting: None,
         role: Role::Primary,
@@ -78,6 +79,7 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         mode: Mode::Nat,
         balance: Balance::Maglev,
         table_size: 16384,
+        named: Vec::new(),
         ready: 1,
         quorum: 2,
         slots: SlotStates {

@@ -104,6 +104,8 @@ pub struct Service {
     pub health: HealthCheck,
     /// In file order; names and addresses are unique within the service. At most 65,534. Those that are leaving come last.
     pub backends: Vec<Backend>,
+    /// Those of the file that are named by a host whose address is not known, in file order. Names are unique among both.
+    pub named: Vec<NamedBackend>,
 }
 
 impl Service {
@@ -386,6 +388,8 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Where it listens. Where the service has many ports, packets keep theirs, and this one is where it is probed.
     pub address: SocketAddr,
+    /// The host that the file names, whose address this is.
+    pub host: Option<Arc<str>>,
     /// Share of new flows in proportion to the other weights; 0 receives nothing new.
     pub weight: u16,
     /// What the administrator wants of it.
@@ -394,6 +398,43 @@ pub struct Backend {
     pub role: Role,
     /// Not of the file: it was, and finishes its flows.
     pub leaving: bool,
+}
+
+/// A backend that the file names by a host, as long as it has no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedBackend {
+    /// Its place among all backends of the service in the file, from 0.
+    pub place: usize,
+    /// As [`Backend::name`]; host and port where the file gives none.
+    pub name: Arc<str>,
+    /// Whose address is wanted.
+    pub host: Arc<str>,
+    /// Where it listens.
+    pub port: u16,
+    /// As [`Backend::weight`].
+    pub weight: u16,
+    /// As [`Backend::state`].
+    pub state: AdminState,
+    /// As [`Backend::role`].
+    pub role: Role,
+    /// Why it has none, for people.
+    pub reason: String,
+}
+
+impl NamedBackend {
+    /// The backend, whose host is `ip`.
+    #[must_use]
+    pub fn at(&self, ip: IpAddr) -> Backend {
+        Backend {
+            name: Arc::clone(&self.name),
+            address: SocketAddr::new(ip, self.port),
+            host: Some(Arc::clone(&self.host)),
+            weight: self.weight,
+            state: self.state,
+            role: self.role,
+            leaving: false,
+        }
+    }
 }
 
 /// Whether a backend serves while others do.

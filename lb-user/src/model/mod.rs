@@ -17,8 +17,8 @@ pub mod vip;
 
 pub use chain::chain;
 pub use config::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol,
-    RingSize, Role, Service, Tunnel, Undeclared, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, NamedBackend, Nat, NatSource, Node, PortRange,
+    Protocol, RingSize, Role, Service, Tunnel, Undeclared, XdpMode,
 };
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};

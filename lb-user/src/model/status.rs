@@ -12,7 +12,7 @@ use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
-use super::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Role, Vip};
+use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -175,6 +175,8 @@ pub struct ServiceStatus {
     pub quorum: u32,
     /// In file order; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
+    /// Those of the file that have no address.
+    pub named: Vec<NamedBackend>,
 }
 
 /// How many slots of a ring are in each state (section 5.4 of the design).
@@ -212,6 +214,8 @@ pub struct BackendStatus {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The host that the file names, whose address this is.
+    pub host: Option<Arc<str>>,
     /// In force.
     pub weight: u16,
     /// Of the file, where a command or a probe has said otherwise.

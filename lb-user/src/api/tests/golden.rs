@@ -48,6 +48,7 @@ async fn status() {
         {
           "name": "web1",
           "address": "10.0.0.6:80",
+          "host": null,
           "weight": 5,
           "weight_in_file": null,
           "slow_start_tenths": null,
@@ -86,6 +87,7 @@ async fn status() {
         {
           "name": "web2",
           "address": "10.0.0.7:80",
+          "host": "web2.example",
           "weight": 5,
           "weight_in_file": null,
           "slow_start_tenths": 3,
@@ -109,6 +111,14 @@ async fn status() {
           "known_flows": 9,
           "cut_flows": 2,
           "nat": null
+        }
+      ],
+      "unresolved": [
+        {
+          "name": "web3",
+          "host": "web3.example",
+          "port": 80,
+          "reason": "web3.example has no address"
         }
       ]
     }
@@ -243,6 +253,7 @@ async fn patch() {
   "backend": {
     "name": "web1",
     "address": "10.0.0.6:80",
+    "host": null,
     "weight": 4,
     "weight_in_file": 5,
     "slow_start_tenths": null,

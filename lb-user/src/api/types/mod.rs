@@ -13,6 +13,6 @@ pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, Over
 pub use problem::Problem;
 pub use status::{
     AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, Role, ServiceStatus,
-    SlotStates, Status, UnattachedInterface, VipStatus, XdpMode,
+    SlotStates, Status, UnattachedInterface, UnresolvedBackend, VipStatus, XdpMode,
 };
 pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};

@@ -88,6 +88,21 @@ pub struct ServiceStatus {
     pub quorum: u32,
     /// In the order of the file; those that are leaving come last.
     pub backends: Vec<BackendStatus>,
+    /// Backends of the file that have no address, since their host has none.
+    pub unresolved: Vec<UnresolvedBackend>,
+}
+
+/// A backend whose host has no address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnresolvedBackend {
+    /// Its name.
+    pub name: String,
+    /// Name of the host.
+    pub host: String,
+    /// Where it listens there.
+    pub port: u16,
+    /// Why it has no address, for people.
+    pub reason: String,
 }
 
 /// How many slots of a ring are in each state.
@@ -150,6 +165,8 @@ pub struct BackendStatus {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The host that the file names, whose address this is; `null` where the file gives the address.
+    pub host: Option<String>,
     /// In force.
     pub weight: u16,
     /// What the file says, when a command or the backend's probe has said otherwise.
@@ -362,6 +379,18 @@ impl From<from::ServiceStatus> for ServiceStatus {
                 settled: service.slots.settled,
             },
             backends: service.backends.into_iter().map(Into::into).collect(),
+            unresolved: service.named.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<model::NamedBackend> for UnresolvedBackend {
+    fn from(backend: model::NamedBackend) -> Self {
+        Self {
+            name: backend.name.as_ref().to_owned(),
+            host: backend.host.as_ref().to_owned(),
+            port: backend.port,
+            reason: backend.reason,
         }
     }
 }
@@ -390,6 +419,7 @@ impl From<from::BackendStatus> for BackendStatus {
         Self {
             name: backend.name.as_ref().to_owned(),
             address: backend.address,
+            host: backend.host.as_deref().map(str::to_owned),
             weight: backend.weight,
             weight_in_file: backend.weight_in_file,
             slow_start_tenths: backend.starting,

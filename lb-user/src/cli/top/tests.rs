@@ -20,14 +20,14 @@ fn status(seconds: u64) -> Status {
             "slots": if health == "up" { 8192 } else { 0 },
             "packets": packets * seconds, "bytes": packets * seconds * 1000, "new_flows": packets * seconds / 10,
             "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": last, "cut_flows": 0,
-            "moving_slots": 0, "drained": false, "slow_start_tenths": null, "role": "primary",
+            "moving_slots": 0, "drained": false, "host": null, "slow_start_tenths": null, "role": "primary",
         })
     };
     let service = |name: &str, last: u8, backends: Vec<serde_json::Value>| {
         serde_json::json!({
             "name": name, "vips": [{ "address": format!("192.0.2.{last}:80"), "exclusive": true }], "protocol": "tcp",
             "mode": "dsr", "balance": "maglev", "table_size": 16384, "healthy": true, "ready": 2, "quorum": 1,
-            "slot_states": { "stable": 16384, "moving": 0, "settled": 0 }, "backends": backends,
+            "slot_states": { "stable": 16384, "moving": 0, "settled": 0 }, "backends": backends, "unresolved": [],
         })
     };
     let table = serde_json::json!({ "entries": 0, "capacity": 262144, "written": 0, "no_room": 0 });

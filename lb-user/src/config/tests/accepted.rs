@@ -40,6 +40,7 @@ fn defaults() {
             name: "web".into(),
             vips: vec!["192.0.2.10:80".parse().unwrap()],
             protocol: Protocol::Tcp,
+            named: Vec::new(),
             mode: Mode::Dsr,
             balance: Balance::Maglev,
             table_size: RingSize::DEFAULT,
@@ -56,6 +57,7 @@ fn defaults() {
             backends: vec![Backend {
                 name: "10.0.0.6:80".into(),
                 address: "10.0.0.6:80".parse().unwrap(),
+                host: None,
                 weight: 1,
                 state: AdminState::Active,
                 role: Role::Primary,

@@ -244,6 +244,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                                 Backend {
                                     name: name.into(),
                                     address,
+                                    host: None,
                                     weight,
                                     state,
                                     role,
@@ -271,6 +272,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             name: name.into(),
                             vips,
                             protocol,
+                            named: Vec::new(),
                             mode,
                             balance: flows.balance,
                             table_size: RingSize::new(1 << log2).unwrap(),

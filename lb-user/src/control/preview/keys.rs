@@ -3,6 +3,7 @@
 mod probe;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::duration;
@@ -20,6 +21,7 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
         let Backend {
             name,
             address,
+            host,
             weight,
             state,
             role,
@@ -27,13 +29,21 @@ pub(super) fn of_backend(old: &Backend, new: &Backend) -> Vec<KeyChange> {
         } = backend;
         vec![
             ("name", name.to_string().into()),
-            ("address", address.to_string().into()),
+            ("address", site(*address, host.as_deref()).into()),
             ("weight", weight.to_string().into()),
             ("state", state.label().into()),
             ("role", role.label().into()),
         ]
     };
     differing(&texts(old), &texts(new))
+}
+
+/// As the file has it, and what that means.
+fn site(address: SocketAddr, host: Option<&str>) -> String {
+    match host {
+        Some(host) => format!("{host}:{} ({})", address.port(), address.ip()),
+        None => address.to_string(),
+    }
 }
 
 const NOT_SET: &str = "not set";
@@ -105,6 +115,7 @@ fn texts(service: &Service) -> Texts {
                 quorum,
             },
         backends: _,
+        named,
     } = service;
     let tunnel = format!(
         "{}/{}, {}/{}",
@@ -128,6 +139,10 @@ fn texts(service: &Service) -> Texts {
         ("nat.ports", ports.to_string().into()),
         ("tunnel.source", tunnel.into()),
     ];
+    if !named.is_empty() {
+        let named: Vec<_> = named.iter().map(|backend| &*backend.name).collect();
+        texts.push(("without an address", named.join(", ").into()));
+    }
     texts.extend(probe::texts(kind));
     texts.extend([
         ("health.interval", duration::format(*interval).into()),

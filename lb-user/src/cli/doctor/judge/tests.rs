@@ -32,7 +32,7 @@ fn status() -> Status {
             "state_in_file": null, "health": "up", "health_reason": "connected", "next_hop": {{"mac": "02:00:00:00:00:06",
             "interface": "eth0"}}, "next_hop_reason": null, "slots": 8192, "packets": 0, "bytes": 0, "new_flows": 0,
             "reply_packets": 0, "reply_bytes": 0, "leaving": false, "known_flows": 0, "cut_flows": 0, "moving_slots": 0,
-            "drained": false, "slow_start_tenths": null, "role": "primary", "certificate_not_after": null, "nat": null}}"#
+            "drained": false, "host": null, "slow_start_tenths": null, "role": "primary", "certificate_not_after": null, "nat": null}}"#
         )
     };
     let table = r#"{"entries": 0, "capacity": 1024, "written": 0, "no_room": 0}"#;
@@ -40,7 +40,7 @@ fn status() -> Status {
         r#"{{"node": "lb1", "version": "1", "interfaces": [{{"name": "eth0", "mode": "native"}}, {{"name": "eth1",
         "mode": "native"}}], "unattached_interfaces": [], "services": [{{"name": "web", "vips": [], "protocol": "tcp",
         "mode": "tunnel", "balance": "maglev", "table_size": 16384, "healthy": true, "ready": 2, "quorum": 1, "slot_states": {{"stable": 16384, "moving": 0,
-        "settled": 0}}, "backends": [{}, {}]}}], "flows": {{"flows": {table}, "tracked": {table}}}, "drops": {{}},
+        "settled": 0}}, "backends": [{}, {}], "unresolved": []}}], "flows": {{"flows": {table}, "tracked": {table}}}, "drops": {{}},
         "refused_reload": null, "unread_file": null, "fault": null,
         "overrides_fault": null}}"#,
         backend("web1", "10.0.0.6:80"),

@@ -1,0 +1,252 @@
+//! The addresses of backends that the file names by host: asked for at the start, with a file that names new ones, and
+//! every [`PERIOD`]. What was known once is kept, also over a restart, for as long as nobody says otherwise: a name server
+//! that does not answer takes no backend away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::whole;
+use crate::config::hosts::Hosts;
+
+/// From one question about a host to the next.
+pub(super) const PERIOD: Duration = Duration::from_secs(30);
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Questions under way at once.
+const AT_ONCE: usize = 64;
+
+/// What the file's `version` says.
+const VERSION: u32 = 1;
+
+/// What is known of hosts.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    hosts: Hosts,
+    path: PathBuf,
+}
+
+impl Known {
+    /// What an earlier run knew, from `hosts.json` in `state_dir`. Without it everything is asked for, so one that cannot
+    /// be used is no more than a warning.
+    pub(super) fn load(state_dir: &Path) -> Self {
+        let path = state_dir.join("hosts.json");
+        let hosts = read(&path).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), reason = format!("{error:#}"), "addresses of hosts are not remembered");
+            Hosts::new()
+        });
+        Self { hosts, path }
+    }
+
+    /// All of it.
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// Asks for those of `names` of which nothing is known in this run; returns within a few [`PATIENCE`]s.
+    pub(super) async fn learn(&mut self, names: &BTreeSet<Arc<str>>) {
+        let unknown = names
+            .iter()
+            .filter(|name| !self.hosts.get(*name).is_some_and(Result::is_ok));
+        let found = look_up(unknown.cloned().collect(), system).await;
+        self.take(found);
+    }
+
+    /// Asks for all of `names`, whatever is known.
+    pub(super) async fn refresh(&mut self, names: &BTreeSet<Arc<str>>) {
+        let found = look_up(names.clone(), system).await;
+        self.take(found);
+    }
+
+    /// These answers have come. True when that is news.
+    pub(super) fn take(&mut self, found: Hosts) -> bool {
+        let mut news = false;
+        for (name, answer) in found {
+            let known = self.hosts.get(&name);
+            match (&answer, known) {
+                (Err(reason), Some(Ok(_))) => {
+                    tracing::warn!(host = %name, reason, "cannot be looked up; its backends stay where they are");
+                }
+                (answer, known) if known == Some(answer) => {}
+                _ => {
+                    news = true;
+                    self.hosts.insert(name, answer);
+                }
+            }
+        }
+        news
+    }
+
+    /// Keeps what is known of `names` for the next run, and forgets the others.
+    pub(super) fn keep(&mut self, names: &BTreeSet<Arc<str>>) {
+        self.hosts.retain(|name, _| names.contains(name));
+        let known = self.hosts.iter().filter_map(|(name, known)| {
+            let known = known.as_ref().ok()?;
+            Some((name.to_string(), known.clone()))
+        });
+        let kept = Kept {
+            version: VERSION,
+            hosts: known.collect(),
+        };
+        if kept.hosts.is_empty() && !self.path.exists() {
+            return;
+        }
+        let written = serde_json::to_vec_pretty(&kept)
+            .map_err(io::Error::from)
+            .and_then(|text| whole::write(&self.path, &text));
+        if let Err(error) = written {
+            let (path, reason) = (self.path.display(), error.to_string());
+            tracing::warn!(%path, reason, "addresses of hosts are not kept for a restart");
+        }
+    }
+}
+
+/// Asks for the addresses of `names` every [`PERIOD`], until nobody wants to know them.
+pub(super) async fn run(names: watch::Receiver<BTreeSet<Arc<str>>>, found: mpsc::Sender<Hosts>) {
+    while !found.is_closed() {
+        sleep(PERIOD).await;
+        let wanted = names.borrow().clone();
+        if !wanted.is_empty() && found.send(look_up(wanted, system).await).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn look_up<F>(names: BTreeSet<Arc<str>>, ask: impl Fn(Arc<str>) -> F) -> Hosts
+where
+    F: Future<Output = io::Result<BTreeSet<IpAddr>>>,
+{
+    let one = |name: Arc<str>| {
+        let asked = timeout(PATIENCE, ask(Arc::clone(&name)));
+        async move {
+            let answer = match asked.await {
+                Ok(Ok(addresses)) if addresses.is_empty() => Err(format!("{name} has no address")),
+                Ok(Ok(addresses)) => Ok(addresses),
+                Ok(Err(error)) => Err(format!("{name} cannot be looked up: {error}")),
+                Err(_) => Err(format!("{name} cannot be looked up: no answer within {PATIENCE:?}")),
+            };
+            (name, answer)
+        }
+    };
+    futures_util::stream::iter(names)
+        .map(one)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// By the machine's own resolver: `/etc/hosts`, name servers, and what else nsswitch.conf(5) names.
+async fn system(name: Arc<str>) -> io::Result<BTreeSet<IpAddr>> {
+    let found = tokio::net::lookup_host((&*name, 0)).await?;
+    Ok(found.map(|address| address.ip().to_canonical()).collect())
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    hosts: BTreeMap<String, BTreeSet<IpAddr>>,
+}
+
+fn read(path: &Path) -> Result<Hosts> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Hosts::new()),
+        Err(error) => return Err(error).context("cannot be read"),
+    };
+    let kept: Kept = serde_json::from_slice(&text)?;
+    if kept.version != VERSION {
+        bail!("its version is {}, not {VERSION}", kept.version);
+    }
+    let hosts = kept
+        .hosts
+        .into_iter()
+        .map(|(name, addresses)| (name.into(), Ok(addresses)));
+    Ok(hosts.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    fn ips(ips: &[&str]) -> BTreeSet<IpAddr> {
+        ips.iter().map(|ip| ip.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_are_asked_for_and_nobody_waits_for_ever() {
+        let ask = |name: Arc<str>| async move {
+            match &*name {
+                "silent" => std::future::pending().await,
+                "unknown" => Err(io::Error::other("no such name")),
+                "empty" => Ok(ips(&[])),
+                _ => Ok(ips(&["10.0.0.7", "10.0.0.6"])),
+            }
+        };
+        let found = look_up(names(&["web1", "silent", "unknown", "empty"]), ask).await;
+        let expected: Hosts = [
+            ("web1", Ok(ips(&["10.0.0.6", "10.0.0.7"]))),
+            (
+                "silent",
+                Err("silent cannot be looked up: no answer within 3s".to_owned()),
+            ),
+            ("unknown", Err("unknown cannot be looked up: no such name".to_owned())),
+            ("empty", Err("empty has no address".to_owned())),
+        ]
+        .map(|(name, answer)| (Arc::from(name), answer))
+        .into();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_was_known_stays_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut known = Known::load(folder.path());
+        let web1 =
+            |answer: Result<&[&str], &str>| Hosts::from([("web1".into(), answer.map(ips).map_err(str::to_owned))]);
+        assert!(known.take(web1(Err("no answer"))));
+        assert!(known.take(web1(Ok(&["10.0.0.6"]))));
+        assert!(!known.take(web1(Ok(&["10.0.0.6"]))));
+        assert!(!known.take(web1(Err("no answer"))));
+        assert_eq!(*known.hosts(), web1(Ok(&["10.0.0.6"])));
+
+        known.take(Hosts::from([
+            ("web2".into(), Err("no answer".to_owned())),
+            ("old".into(), Ok(ips(&["10.0.0.9"]))),
+        ]));
+        known.keep(&names(&["web1", "web2"]));
+        assert_eq!(*Known::load(folder.path()).hosts(), web1(Ok(&["10.0.0.6"])));
+        assert_eq!(known.hosts().len(), 2);
+        known.keep(&names(&[]));
+        assert!(Known::load(folder.path()).hosts().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in [
+            "",
+            "[]",
+            "{\"version\": 2, \"hosts\": {}}",
+            "{\"version\": 1, \"hosts\": {\"a\": [\"b\"]}}",
+        ] {
+            std::fs::write(folder.path().join("hosts.json"), text).unwrap();
+            assert!(Known::load(folder.path()).hosts().is_empty(), "{text}");
+        }
+    }
+}
