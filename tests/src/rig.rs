@@ -119,6 +119,7 @@ pub fn judge(rig: &mut Rig, service: &Service, backend: &Backend, health: Health
             backend: backend.address,
         },
         health,
+        weight: None,
         reason: String::new(),
         probes: Probes::default(),
     });

@@ -223,7 +223,8 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_does_what_its_model_does() {
-    const ROUND: usize = 50_000;
+    // The model has no clock: also where packets are slow, in a VM, a round is over before the program forgets a flow.
+    const ROUND: usize = 20_000;
     if gate::root() == Gate::Skip {
         return;
     }

@@ -114,10 +114,17 @@ impl Known {
 
 /// Asks for the addresses of `names` every [`PERIOD`], until nobody wants to know them.
 pub(super) async fn run(names: watch::Receiver<BTreeSet<Arc<str>>>, found: mpsc::Sender<Hosts>) {
+    run_by(names, found, system).await;
+}
+
+async fn run_by<F>(names: watch::Receiver<BTreeSet<Arc<str>>>, found: mpsc::Sender<Hosts>, ask: impl Fn(Arc<str>) -> F)
+where
+    F: Future<Output = io::Result<BTreeSet<IpAddr>>>,
+{
     while !found.is_closed() {
         sleep(PERIOD).await;
         let wanted = names.borrow().clone();
-        if !wanted.is_empty() && found.send(look_up(wanted, system).await).await.is_err() {
+        if !wanted.is_empty() && found.send(look_up(wanted, &ask).await).await.is_err() {
             return;
         }
     }
@@ -211,6 +218,21 @@ mod tests {
         .map(|(name, answer)| (Arc::from(name), answer))
         .into();
         assert_eq!(found, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_asked_for_again_and_again() {
+        let (wanted, wanted_changes) = watch::channel(names(&[]));
+        let (found, mut answers) = mpsc::channel(1);
+        let began = tokio::time::Instant::now();
+        tokio::spawn(run_by(wanted_changes, found, |_| async { Ok(ips(&["10.0.0.6"])) }));
+        sleep(PERIOD * 3 / 2).await;
+        wanted.send_replace(names(&["web1", "web2"]));
+        for round in 2..5 {
+            let answer = answers.recv().await.unwrap();
+            assert_eq!(began.elapsed(), PERIOD * round);
+            assert_eq!(answer.into_keys().collect::<BTreeSet<_>>(), names(&["web1", "web2"]));
+        }
     }
 
     #[test]

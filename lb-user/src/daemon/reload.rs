@@ -97,7 +97,11 @@ impl Reload {
                 }
                 self.results.accept(SystemTime::now());
                 let names = names(&config);
-                self.known.learn(&names).await;
+                if forced {
+                    self.known.refresh(&names).await;
+                } else {
+                    self.known.learn(&names).await;
+                }
                 self.known.keep(&names);
                 self.resolved = resolve(&config, self.known.hosts(), &self.resolved);
                 let config = self.config();
