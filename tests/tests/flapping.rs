@@ -43,7 +43,7 @@ fn probes(node: &Node, name: &str) -> u64 {
 fn changes(probes: u64) -> usize {
     let mut machine = Machine::new(NonZeroU32::new(2).unwrap(), NonZeroU32::new(3).unwrap());
     let outcome = |n: u64| {
-        if n / 4 % 2 == 0 {
+        if (n / 4).is_multiple_of(2) {
             Outcome::Success
         } else {
             Outcome::Failure

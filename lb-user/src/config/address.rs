@@ -48,8 +48,8 @@ pub(super) fn backend(span: &Span, text: &str) -> Checked<Site> {
     };
     let label = |label: &str| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
     let numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
-    let labels = host.split('.');
-    if host.len() > 253 || !labels.clone().all(label) || labels.last().is_some_and(numeric) {
+    let mut labels = host.split('.');
+    if host.len() > 253 || !labels.clone().all(label) || labels.next_back().is_some_and(numeric) {
         let message = format!("\"{}\" is not a host name", excerpt(host));
         return Err(wrong(message)
             .hint("parts of letters, digits and hyphens, with dots between them, as in \"web1.example:80\""));
