@@ -9,6 +9,7 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
+pub mod packet;
 pub mod ports;
 pub mod watch;
 pub mod wire;

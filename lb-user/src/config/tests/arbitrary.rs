@@ -11,8 +11,8 @@ use proptest::sample::{Index, select};
 use super::super::load;
 use super::{read, written};
 use crate::model::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Ports, Protocol,
-    RingSize, Service, Tunnel, Undeclared, Vip, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
+    Protocol, RingSize, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -54,9 +54,12 @@ fn node() -> impl Strategy<Value = Node> {
 fn health() -> impl Strategy<Value = HealthCheck> {
     let kind = super::probes::kind();
     let streak = || (1u32..=1000).prop_map(|n| NonZeroU32::new(n).unwrap());
-    (kind, 10u64..=86_400_000, any::<Index>(), streak(), streak()).prop_map(|(kind, interval, timeout, rise, fall)| {
+    let timing = (10u64..=86_400_000, any::<Index>());
+    (kind, any::<bool>(), timing, streak(), streak()).prop_map(|(kind, via, (interval, timeout), rise, fall)| {
+        let goes = !matches!(kind, HealthKind::Script(_) | HealthKind::None);
         HealthCheck {
             kind,
+            via: if via && goes { Via::Service } else { Via::Address },
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout.index(interval as usize) as u64 + 1),
             rise,

@@ -206,10 +206,10 @@ fn what_later_versions_have() {
             "takes: node, admin, service",
         ),
         in_health(
-            "via = \"service\"\n",
+            "quorum = 2\n",
             (8, 1),
-            "`via` is not available in this version",
-            "kind, interval, timeout",
+            "`quorum` is not available in this version",
+            "kind, via, interval, timeout",
         ),
         in_backend(
             "role = \"backup\"\n",

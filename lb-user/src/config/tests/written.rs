@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::{
-    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, XdpMode,
+    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, Via, XdpMode,
 };
 
 /// The configuration as TOML.
@@ -119,6 +119,9 @@ fn service(text: &mut String, service: &Service) {
     )
     .unwrap();
     writeln!(text, "rise = {}\nfall = {}", health.rise, health.fall).unwrap();
+    if health.via != Via::default() {
+        writeln!(text, "via = \"{}\"", health.via.label()).unwrap();
+    }
     for backend in &service.backends {
         writeln!(
             text,
