@@ -11,6 +11,7 @@ pub mod neighbour;
 pub mod next_hop;
 pub mod packet;
 pub mod ports;
+mod route;
 pub mod watch;
 pub mod wire;
 

@@ -395,7 +395,13 @@ fn databases_and_commands() {
             "`via` is for probes that send packets, and here none is sent",
             "set another kind",
         ),
-        of_kind("tcp", "via = \"vip\"\n", (9, 7), "\"vip\"", "address"),
+        of_kind(
+            "tcp",
+            "via = \"vip\"\n",
+            (9, 7),
+            "\"vip\" is not a value of `via`",
+            "\"address\" or \"service\"",
+        ),
         of_kind(
             "script",
             "",
