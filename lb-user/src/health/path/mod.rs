@@ -179,7 +179,7 @@ impl Paths {
         let NextHopState::Resolved(hop) = &path.next_hop else {
             return Ok(None);
         };
-        let found = self.shared.sources.towards(hop, vip.is_ipv6(), &path.not_sources).await;
+        let found = self.shared.sources.towards(hop, vip, &path.not_sources).await;
         found.map_err(|error| Failure::Local(crate::model::chain(&error)))
     }
 

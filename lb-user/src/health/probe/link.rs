@@ -73,7 +73,7 @@ impl AsyncWrite for Stream {
 /// What hears nobody but what is asked, and the ICMP errors about it.
 pub(super) enum Datagrams {
     Kernel(UdpSocket),
-    Path(path::Datagrams),
+    Path(Box<path::Datagrams>),
 }
 
 impl Datagrams {
@@ -82,7 +82,7 @@ impl Datagrams {
         if let Some(path) = call.path {
             let backend = call.target.member.backend.ip();
             let datagrams = path::Datagrams::open(&call.means.paths, path, backend, address).await?;
-            return Ok(Self::Path(datagrams));
+            return Ok(Self::Path(Box::new(datagrams)));
         }
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
