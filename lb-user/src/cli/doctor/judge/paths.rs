@@ -31,6 +31,7 @@ pub(super) fn all(config: &Config, status: Option<&Status>, asked: &[Asked], lat
         };
         if let Some((cause, remedy)) = verdict(asked, &service.health) {
             findings.push(Finding::new(level, subject(asked), cause, remedy));
+            continue;
         }
         let reasons = asked.vips.iter().filter_map(|(_, seen)| match seen {
             Outcome::NotAsked(why) => Some(why.as_str()),
