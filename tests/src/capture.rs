@@ -61,36 +61,17 @@ impl Capture {
     /// # Panics
     /// When tshark cannot read it.
     #[must_use]
-    pub fn end(mut self, port: u16) -> BTreeMap<(String, String), Count> {
-        kill(Pid::from_raw(self.dumpcap.id().cast_signed()), Signal::SIGINT).expect("dumpcap runs");
-        self.dumpcap.wait().expect("dumpcap");
-        let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(&self.file).args(["-n", "-Y"]);
-        tshark.arg(format!(
-            "(tcp.port == {port} || udp.port == {port}) && !icmp && !icmpv6"
-        ));
-        for protocol in ["ip", "tcp", "udp"] {
-            tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
-        }
-        tshark.args(["-T", "fields", "-E", "separator=,"]);
-        for field in [
+    pub fn end(self, port: u16) -> BTreeMap<(String, String), Count> {
+        let filter = format!("(tcp.port == {port} || udp.port == {port}) && !icmp && !icmpv6");
+        let fields = [
             "ip.src",
             "ipv6.src",
             "ip.checksum.status",
             "tcp.checksum.status",
             "udp.checksum.status",
-        ] {
-            tshark.args(["-e", field]);
-        }
-        let output = tshark.output().expect("tshark");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{errors}");
+        ];
         let mut counts: BTreeMap<_, Count> = BTreeMap::new();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            let fields: Vec<&str> = line.split(',').collect();
-            let [v4, v6, ip, tcp, udp] = fields[..] else {
-                panic!("{line}: {errors}")
-            };
+        for [v4, v6, ip, tcp, udp] in self.fields(&filter, fields) {
             let protocol = if tcp.is_empty() { "udp" } else { "tcp" };
             let count = counts.entry((format!("{v4}{v6}"), protocol.to_owned())).or_default();
             // 1 is "good". IPv6 has none of its own, and of TCP and UDP there is one.
@@ -102,6 +83,34 @@ impl Capture {
             }
         }
         counts
+    }
+}
+
+impl Capture {
+    /// Ends it, and reads fields of each packet that a display filter of Wireshark's takes; of a field that occurs more
+    /// than once, all of them with semicolons between.
+    ///
+    /// # Panics
+    /// When tshark cannot read it.
+    #[must_use]
+    pub fn fields<const N: usize>(mut self, filter: &str, fields: [&str; N]) -> Vec<[String; N]> {
+        kill(Pid::from_raw(self.dumpcap.id().cast_signed()), Signal::SIGINT).expect("dumpcap runs");
+        self.dumpcap.wait().expect("dumpcap");
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&self.file).args(["-n", "-Y", filter]);
+        for protocol in ["ip", "tcp", "udp"] {
+            tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
+        }
+        tshark.args(["-T", "fields", "-E", "separator=,", "-E", "aggregator=;"]);
+        tshark.args(fields.iter().flat_map(|field| ["-e", field]));
+        let output = tshark.output().expect("tshark");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        let packet = |line: &str| {
+            let fields: Vec<String> = line.split(',').map(str::to_owned).collect();
+            fields.try_into().unwrap_or_else(|_| panic!("{line}: {errors}"))
+        };
+        String::from_utf8_lossy(&output.stdout).lines().map(packet).collect()
     }
 }
 

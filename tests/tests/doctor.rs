@@ -4,7 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use lb_tests::backing::VIPS;
+use lb_tests::backing::{VIPS, hold};
 use lb_tests::gate::{self, Gate};
 use lb_tests::segment::{Segment, v4};
 use lb_tests::toml::service;
@@ -34,6 +34,12 @@ async fn causes_are_found() {
     }
     let segment = Segment::new(2).await;
     let node = &segment.node;
+    let mut servers = Vec::new();
+    for (index, host) in segment.backends.iter().enumerate() {
+        hold(host, &VIPS).await;
+        let listen = [v4(11 + index as u8), VIPS[0]].map(|ip| SocketAddr::new(ip, 80).to_string());
+        servers.push(segment.serve(index, &listen));
+    }
     let web = service("web", "dsr", &[SocketAddr::new(VIPS[0], 80)]).with("table-size = 64");
     let web = web.unprobed();
     let web = web.backend_with(SocketAddr::new(v4(11), 80), "name = \"web1\"");
@@ -92,7 +98,13 @@ async fn causes_are_found() {
         .iter()
         .map(|(level, subject, _)| (level.as_str(), subject.as_str()))
         .collect();
-    assert_eq!((code, levels), (Some(1), vec![("note", "eth0"), ("failure", "daemon")]));
+    assert_eq!(
+        (code, levels),
+        (
+            Some(1),
+            vec![("note", "eth0"), ("failure", "daemon"), ("failure", "web/web9")]
+        )
+    );
     let net = Net::inside(&node.namespace).unwrap();
     net.set_down(net.index("eth0").await.unwrap()).await.unwrap();
     let (code, found) = doctor(&segment);

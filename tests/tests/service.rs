@@ -122,7 +122,7 @@ async fn the_units_capabilities_are_enough() {
     let config = |weight: u16| {
         // Probes, VIPs, and ports of the node that are kept from the kernel.
         let direct = service("direct", "dsr", &[SocketAddr::new(VIPS[0], 80)])
-            .unprobed()
+            .table("health", "kind = \"tcp\"\nvia = \"service\"")
             .backend_with(backend(0, 80), format_args!("weight = {weight}"))
             .backend(backend(1, 80));
         let nat = service("nat", "nat", &[SocketAddr::new(v4(101), 80)]).backend(backend(1, 8080));

@@ -76,7 +76,7 @@ pub(super) static TUNNEL: Shape = Shape {
 pub(super) static HEALTH: Shape = Shape {
     name: "[service.health]",
     keys: &health::KEYS,
-    later: &["via"],
+    later: &[],
 };
 
 pub(super) static BACKEND: Shape = Shape {

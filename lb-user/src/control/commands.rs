@@ -11,6 +11,7 @@ use super::addresses::Addresses;
 use super::handle::{OverrideRefused, Request};
 use super::names;
 use super::overrides::{Override, Overrides};
+use super::paths::Paths;
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, OneBackend, Overridden, Pulse};
@@ -19,6 +20,8 @@ use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chai
 /// What others follow.
 #[derive(Debug)]
 pub struct Outputs {
+    /// The ways to the backends that are probed through their service.
+    pub paths: watch::Sender<Paths>,
     /// The configuration in force: the file with the overrides above it.
     pub in_force: watch::Sender<Arc<Config>>,
     /// The newest overrides, to be kept.
@@ -53,6 +56,13 @@ pub(super) enum Waiting {
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Tells the others what is in force now.
     pub(super) fn publish(&mut self, outputs: &Outputs) {
+        // First, so that whoever hears of a backend finds its way.
+        let paths = self.facts.paths();
+        outputs.paths.send_if_modified(|known| {
+            let changed = *known != paths;
+            *known = paths;
+            changed
+        });
         let config = &self.facts.config;
         outputs.in_force.send_if_modified(|known| {
             let changed = !Arc::ptr_eq(known, config);

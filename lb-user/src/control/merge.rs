@@ -350,7 +350,7 @@ impl Facts {
 }
 
 /// Names a backend across reloads.
-fn key(service: &Service, backend: &Backend) -> MemberKey {
+pub(super) fn key(service: &Service, backend: &Backend) -> MemberKey {
     MemberKey {
         service: Arc::clone(&service.name),
         backend: backend.address,

@@ -19,6 +19,7 @@ pub mod merge;
 pub mod names;
 pub mod overrides;
 mod ownership;
+mod paths;
 mod preview;
 mod quorum;
 pub mod reconciler;
@@ -33,6 +34,7 @@ pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};
 pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, Reloaded, Request};
 pub use overrides::{Override, Overrides};
+pub use paths::Paths;
 pub use reconciler::{Inputs, Reconciler};
 pub use trace::TraceRefused;
 

@@ -428,6 +428,7 @@ impl Running {
             saved: watch::channel(Saved::default()).1,
         };
         let outputs = Outputs {
+            paths: watch::channel(Paths::new()).0,
             in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
             overrides: watch::channel(Revision::default()).0,
         };

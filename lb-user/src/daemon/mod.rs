@@ -38,7 +38,9 @@ use tokio::task::JoinSet;
 use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
-use crate::control::{self, FileRequest, Inputs, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved};
+use crate::control::{
+    self, FileRequest, Inputs, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
+};
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::Reloads;
@@ -198,7 +200,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
-    let (targets, target_changes) = watch::channel(targets(&in_force));
+    let (paths, path_changes) = watch::channel(reconciler.facts().paths());
+    let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow()));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
         number: 0,
@@ -222,13 +225,17 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         requests,
         saved: savings,
     };
-    let outputs = Outputs { in_force, overrides };
+    let outputs = Outputs {
+        paths,
+        in_force,
+        overrides,
+    };
 
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
     parts.spawn("overrides", kept.store.run(revisions, saved));
-    parts.spawn("targets", follow(in_force_changes, targets, hosts));
-    parts.spawn("health", health::run(target_changes, verdicts));
+    parts.spawn("targets", follow(in_force_changes, path_changes, targets, hosts));
+    parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
     parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
@@ -355,25 +362,38 @@ impl Wakers {
 /// Keeps `targets` and `hosts` those of the configuration in force.
 async fn follow(
     mut in_force: watch::Receiver<Arc<Config>>,
+    mut paths: watch::Receiver<Paths>,
     targets: watch::Sender<Vec<Target>>,
     hosts: watch::Sender<BTreeSet<IpAddr>>,
 ) {
-    while in_force.changed().await.is_ok() {
+    loop {
+        let others = tokio::select! {
+            Ok(()) = in_force.changed() => true,
+            Ok(()) = paths.changed() => false,
+            else => return,
+        };
+        // A new configuration comes behind its paths.
         let config = Arc::clone(&in_force.borrow_and_update());
-        hosts.send_replace(merge::hosts(&config));
-        targets.send_replace(self::targets(&config));
+        if others {
+            hosts.send_replace(merge::hosts(&config));
+        }
+        targets.send_replace(self::targets(&config, &paths.borrow_and_update()));
     }
 }
 
-/// Whom to probe.
-fn targets(config: &Config) -> Vec<Target> {
-    let target = |(service, backend): (&crate::model::Service, &crate::model::Backend)| Target {
-        member: MemberKey {
+/// Whom to probe, and by which way.
+fn targets(config: &Config, paths: &Paths) -> Vec<Target> {
+    let target = |(service, backend): (&crate::model::Service, &crate::model::Backend)| {
+        let member = MemberKey {
             service: Arc::clone(&service.name),
             backend: backend.address,
-        },
-        name: Arc::clone(&backend.name),
-        check: service.health.clone(),
+        };
+        Target {
+            path: paths.get(&member).cloned(),
+            member,
+            name: Arc::clone(&backend.name),
+            check: service.health.clone(),
+        }
     };
     merge::probed(config).map(target).collect()
 }

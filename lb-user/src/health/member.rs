@@ -50,7 +50,7 @@ impl<P: Prober> Member<P> {
                     let new = self.targets.borrow_and_update().clone();
                     let check = &new.check;
                     machine.set_thresholds(check.rise, check.fall);
-                    if check.kind == target.check.kind && let Some(started) = started {
+                    if check.asks_as(&target.check) && let Some(started) = started {
                         due = self.next(check, started);
                     } else {
                         machine.believe_next();
@@ -80,7 +80,7 @@ impl<P: Prober> Member<P> {
             let result = self.prober.probe(&target, &self.probes).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
-            if self.targets.borrow().check.kind != check.kind {
+            if !self.targets.borrow().check.asks_as(check) {
                 // An answer to a question that is no longer asked.
                 continue;
             }

@@ -11,6 +11,7 @@
 
 pub mod fsm;
 mod member;
+mod path;
 pub mod probe;
 pub mod schedule;
 
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{HealthCheck, MemberKey, Probes, Verdict};
+use crate::model::{HealthCheck, MemberKey, Probes, ServicePath, Verdict};
+use crate::net::Net;
 use member::Member;
 use schedule::Dice;
 
@@ -31,15 +33,17 @@ pub const MAX_IN_FLIGHT: usize = 256;
 /// A backend to probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Whose health is meant; probed at its address.
+    /// Whose health is meant; probed at its address, unless there is a `path`.
     pub member: MemberKey,
     /// The backend's name, for commands.
     pub name: Arc<str>,
     /// How.
     pub check: HealthCheck,
+    /// The way that the probe takes; `None`: to its address, as the node sends anything.
+    pub path: Option<ServicePath>,
 }
 
-/// Probes what `targets` lists, each key once, until its sender is gone or nobody takes verdicts any more.
+/// Probes what `targets` lists, in the network namespace of `net` and of this task's threads, each key once, until its sender is gone or nobody takes verdicts any more.
 ///
 /// A new target is probed within [`schedule::FIRST_WINDOW`]. A target that has left the list is probed no more, and
 /// nothing is said of that; a verdict about it may still be on its way, and one that comes back starts from
@@ -56,12 +60,16 @@ pub struct Target {
 ///
 /// # Panics
 /// When a target's task has: the caller supervises.
-pub async fn run(targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>) {
-    drive(targets, verdicts, Network::default()).await;
+pub async fn run(net: Net, targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>) {
+    let means = probe::Means::new(net);
+    drive(targets, verdicts, Network { means }).await;
 }
 
 /// What probes. The network, or a script in tests.
 trait Prober: Clone + Send + Sync + 'static {
+    /// From now on, these are probed.
+    fn aim(&self, _: &[Target]) {}
+
     fn probe(
         &self,
         target: &Target,
@@ -69,18 +77,24 @@ trait Prober: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send;
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Network {
-    trust: Arc<probe::Trust>,
+    means: probe::Means,
 }
 
 impl Prober for Network {
+    fn aim(&self, targets: &[Target]) {
+        let paths = targets.iter().filter_map(|target| target.path.as_ref());
+        self.means
+            .aim(paths.flat_map(|path| path.vips.iter().copied()).collect());
+    }
+
     fn probe(
         &self,
         target: &Target,
         probes: &Probes,
     ) -> impl Future<Output = Result<probe::Success, probe::Failure>> + Send {
-        probe::probe(target, probes, &self.trust)
+        probe::probe(target, probes, &self.means)
     }
 }
 
@@ -95,6 +109,7 @@ async fn drive<P: Prober>(mut targets: watch::Receiver<Vec<Target>>, verdicts: m
     };
     loop {
         let wanted = targets.borrow_and_update().clone();
+        members.prober.aim(&wanted);
         members.update(wanted);
         loop {
             tokio::select! {

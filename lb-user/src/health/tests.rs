@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::probe::{Answer, Failure, Phase, Success};
 use super::*;
-use crate::model::{Health, HealthKind, HttpProbe, ProbeCounts, Statuses};
+use crate::model::{Health, HealthKind, HttpProbe, ProbeCounts, Statuses, Via};
 
 /// What the scripted network does with a backend.
 #[derive(Clone)]
@@ -102,6 +102,7 @@ fn address(n: u32) -> SocketAddr {
 fn check(kind: HealthKind) -> HealthCheck {
     HealthCheck {
         kind,
+        via: Via::Address,
         interval: Duration::from_secs(2),
         timeout: Duration::from_secs(1),
         rise: NonZeroU32::new(2).unwrap(),
@@ -127,6 +128,7 @@ fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Target> {
         },
         name: "web1".into(),
         check: check.clone(),
+        path: None,
     };
     range.map(target).collect()
 }
@@ -456,8 +458,10 @@ async fn a_real_backend_comes_and_goes() {
         member: member.clone(),
         name: "web1".into(),
         check,
+        path: None,
     };
-    let mut driver = Driver::start(Network::default(), vec![target]);
+    let means = probe::Means::new(Net::here().unwrap());
+    let mut driver = Driver::start(Network { means }, vec![target]);
     let until = async |driver: &mut Driver, wanted| loop {
         let (health, reason) = driver.next().await;
         if health == wanted {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HealthKind, Vip};
+use super::{HealthKind, Via, Vip};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +109,25 @@ pub struct Service {
 }
 
 impl Service {
+    /// The addresses of its VIPs, in file order, each once.
+    #[must_use]
+    pub fn vip_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = Vec::with_capacity(self.vips.len());
+        for vip in &self.vips {
+            if !addresses.contains(&vip.ip) {
+                addresses.push(vip.ip);
+            }
+        }
+        addresses
+    }
+
+    /// Do probes of its backends take the way that its packets take? What `nat` sends is what the node itself would send to
+    /// the backend's address.
+    #[must_use]
+    pub fn probes_its_path(&self) -> bool {
+        self.health.via == Via::Service && self.mode != Mode::Nat
+    }
+
     /// The ports of this node that translated packets leave from; `None` where none do. A client that keeps its address
     /// takes nothing of the node's.
     #[must_use]
@@ -367,6 +386,8 @@ impl Undeclared {
 pub struct HealthCheck {
     /// What a probe does.
     pub kind: HealthKind,
+    /// Which way it goes.
+    pub via: Via,
     /// From one probe's start to the next one's, before jitter.
     pub interval: Duration,
     /// A probe without an answer after this has failed. At most `interval`.
@@ -379,6 +400,14 @@ pub struct HealthCheck {
     pub slow_start: Option<Duration>,
     /// So many backends must be ready to take flows for the service to count as healthy.
     pub quorum: NonZeroU32,
+}
+
+impl HealthCheck {
+    /// Do both ask the same, whatever their timing?
+    #[must_use]
+    pub fn asks_as(&self, other: &Self) -> bool {
+        (&self.kind, self.via) == (&other.kind, other.via)
+    }
 }
 
 /// `[[service.backend]]`

@@ -23,10 +23,10 @@ pub use config::{
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
 pub use interface::Interface;
-pub use next_hop::{NextHop, NextHopState};
+pub use next_hop::{NextHop, NextHopState, ServicePath};
 pub use prefix::Prefix;
 pub use probe::{
     DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
-    ScriptProbe, Statuses, TlsCheck, UdpProbe,
+    ScriptProbe, Statuses, TlsCheck, UdpProbe, Via,
 };
 pub use vip::{Ports, Vip};

@@ -1,8 +1,12 @@
 //! How the node reaches a backend on the wire.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::addr::Mac;
+
+use super::Tunnel;
 
 /// Where a packet for a backend goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,4 +34,17 @@ pub enum NextHopState {
     Pending(String),
     /// There is none, and why, for people.
     Unresolved(String),
+}
+
+/// The way that a service's packets take to one of its backends, for probes that take it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePath {
+    /// Where the packets are addressed to: the service's VIPs in the order of the file, each once.
+    pub vips: Vec<IpAddr>,
+    /// What they travel in; `None`: they go as they are.
+    pub tunnel: Option<Tunnel>,
+    /// Where they go first.
+    pub next_hop: NextHopState,
+    /// Every VIP of the node: answers to one of them would not reach whoever asks, so none is a source.
+    pub not_sources: Arc<BTreeSet<IpAddr>>,
 }

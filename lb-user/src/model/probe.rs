@@ -35,6 +35,30 @@ impl HealthKind {
     }
 }
 
+/// Which way a probe goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// To the backend's own address, as the node sends anything.
+    #[default]
+    Address,
+    /// To the VIP at the backend, in what the service's packets travel in.
+    Service,
+}
+
+impl Via {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Address, Self::Service];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Service => "service",
+        }
+    }
+}
+
 /// The request of an HTTP probe, and the response that it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpProbe {
@@ -42,7 +66,7 @@ pub struct HttpProbe {
     pub tls: Option<TlsCheck>,
     /// Such as `GET`.
     pub method: String,
-    /// The `Host` header; the backend's address where there is none.
+    /// The `Host` header; the address that is asked where there is none.
     pub host: Option<String>,
     /// Path and query; begins with a slash.
     pub path: String,
@@ -138,7 +162,7 @@ impl fmt::Display for Statuses {
 /// Whom a TLS probe believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsCheck {
-    /// Name that the certificate must have, a host name or an IP address; the backend's address where there is none.
+    /// Name that the certificate must have, a host name or an IP address; the address that is asked where there is none.
     pub server_name: Option<String>,
     /// Is the certificate checked at all?
     pub verify: bool,

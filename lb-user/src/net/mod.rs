@@ -9,7 +9,9 @@ pub mod link;
 pub mod namespace;
 pub mod neighbour;
 pub mod next_hop;
+pub mod packet;
 pub mod ports;
+mod route;
 pub mod watch;
 pub mod wire;
 

@@ -12,19 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt};
+use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
-use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::watch;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use super::error::{self, Context};
 use super::neighbour::{self, Ask, Key, Neighbour};
 use super::{Error, Events, Net};
-use crate::model::{NextHop, NextHopState, chain};
+use crate::model::{NextHopState, chain};
 
 /// 10 s; bounds how long a change can go unseen whose message was lost.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -265,43 +263,17 @@ impl Resolver {
     }
 
     async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
-        let unresolved = |reason: String| Ok(NextHopState::Unresolved(reason));
-        let (key, source, route_mtu) = match self.net.route(ip).await? {
-            Route::Towards { hop, source, mtu } => (hop, source, mtu),
-            Route::Local => return unresolved(format!("{ip} is this node itself")),
-            Route::None => return unresolved(format!("no route to {ip}")),
+        let way = match self.net.way(ip).await? {
+            Ok(way) => way,
+            Err(reason) => return Ok(NextHopState::Unresolved(reason)),
         };
-        let Some(link) = self.net.link_at(key.interface).await? else {
-            return unresolved(format!("no route to {ip}: its interface just left"));
-        };
-        let Some(local) = link.mac else {
-            return unresolved(format!(
-                "the route to {ip} leaves by {}, which is no Ethernet",
-                link.name
-            ));
-        };
+        let key = way.key;
         *hop = Some(key);
         let mut entry = self.net.neighbour(key).await?;
         if self.enter(key, entry).await? {
             entry = self.net.neighbour(key).await?;
         }
-        let Some(mac) = entry.and_then(|entry| entry.mac) else {
-            let question = if key.ip.is_ipv4() { "ARP" } else { "neighbour discovery" };
-            let asked = |how: &str| format!("{} {how} to {question} on {}", key.ip, link.name);
-            return Ok(if entry.is_some_and(|entry| entry.failed) {
-                NextHopState::Unresolved(asked("does not answer"))
-            } else {
-                NextHopState::Pending(asked("has not answered yet"))
-            });
-        };
-        Ok(NextHopState::Resolved(NextHop {
-            mac,
-            local,
-            interface: key.interface,
-            router: (key.ip != ip).then_some(key.ip),
-            source,
-            mtu: mtu(route_mtu, link.mtu),
-        }))
+        Ok(way.state(ip, entry))
     }
 
     /// Sees to it that the kernel keeps an entry resolved; says whether that took a request.
@@ -354,114 +326,9 @@ fn care(entry: Option<Neighbour>, asked: Option<Ask>) -> Care {
     }
 }
 
-/// What a route lookup says.
-enum Route {
-    /// Out of an interface, to a router or to the target itself; from this address of the node, in packets of this size.
-    Towards {
-        hop: Key,
-        source: Option<IpAddr>,
-        mtu: Option<u32>,
-    },
-    Local,
-    None,
-}
-
-impl Net {
-    async fn route(&self, ip: IpAddr) -> Result<Route, Error> {
-        use nix::errno::Errno;
-        let action = || format!("looking up the route to {ip}");
-        let question = match ip {
-            IpAddr::V4(ip) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                .destination_prefix(ip, 32)
-                .build(),
-            IpAddr::V6(ip) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-                .destination_prefix(ip, 128)
-                .build(),
-        };
-        match self
-            .handle
-            .route()
-            .get(question)
-            .execute()
-            .try_next()
-            .await
-            .map_err(error::cause)
-        {
-            Ok(Some(route)) => Ok(read(&route, ip)),
-            Ok(None) => Ok(Route::None),
-            // ENETUNREACH: none; the others are what routes of the kinds unreachable, prohibit and blackhole say.
-            Err(cause)
-                if [Errno::ENETUNREACH, Errno::EHOSTUNREACH, Errno::EACCES, Errno::EINVAL]
-                    .iter()
-                    .any(|&errno| error::is(&cause, errno)) =>
-            {
-                Ok(Route::None)
-            }
-            Err(cause) => Err(cause).doing(action),
-        }
-    }
-}
-
-fn read(route: &RouteMessage, ip: IpAddr) -> Route {
-    match route.header.kind {
-        RouteType::Local => return Route::Local,
-        RouteType::Unicast => {}
-        _ => return Route::None,
-    }
-    let mut interface = None;
-    let mut gateway = ip;
-    let mut source = None;
-    let mut mtu = None;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => interface = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(router)) => gateway = (*router).into(),
-            RouteAttribute::Gateway(RouteAddress::Inet6(router)) => gateway = (*router).into(),
-            RouteAttribute::Via(RouteVia::Inet6(router)) => gateway = (*router).into(),
-            RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some((*own).into()),
-            RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some((*own).into()),
-            RouteAttribute::Metrics(metrics) => {
-                let of = |metric: &RouteMetric| match *metric {
-                    RouteMetric::Mtu(mtu) => Some(mtu),
-                    _ => None,
-                };
-                mtu = metrics.iter().find_map(of).filter(|&mtu| mtu > 0);
-            }
-            _ => {}
-        }
-    }
-    interface.map_or(Route::None, |interface| Route::Towards {
-        hop: Key { interface, ip: gateway },
-        source,
-        mtu,
-    })
-}
-
-/// The largest packet on a way: what the route says, if it says so, but not more than the interface takes.
-fn mtu(route: Option<u32>, link: u32) -> u16 {
-    let mtu = route.map_or(link, |route| route.min(link));
-    mtu.try_into().unwrap_or(u16::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_route_may_take_less_than_its_interface() {
-        assert_eq!(mtu(None, 1500), 1500);
-        assert_eq!(mtu(Some(1400), 1500), 1400);
-        assert_eq!(mtu(Some(9000), 1500), 1500);
-        assert_eq!(mtu(None, 65_536), u16::MAX);
-        let mut route = RouteMessage::default();
-        route.header.kind = RouteType::Unicast;
-        let metrics = vec![RouteMetric::Window(7), RouteMetric::Mtu(1400)];
-        route.attributes = vec![RouteAttribute::Oif(3), RouteAttribute::Metrics(metrics)];
-        let Route::Towards { mtu, .. } = read(&route, [10, 0, 0, 6].into()) else {
-            panic!("it has an interface");
-        };
-        assert_eq!(mtu, Some(1400));
-    }
 
     #[test]
     fn an_entry_is_asked_for_until_somebody_keeps_it() {

@@ -1,4 +1,4 @@
-//! What is seen of the node. Nothing is changed.
+//! What is seen of the node and its backends. Nothing is changed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,6 +7,7 @@ use nix::libc;
 use nix::sys::utsname::uname;
 
 use super::listener::{self, Listener};
+use super::paths::{self, Asked};
 use crate::api::Client;
 use crate::api::types::Status;
 use crate::daemon;
@@ -28,6 +29,10 @@ pub(super) struct Facts {
     pub(super) now: u64,
     /// What the daemon says, or why it says nothing.
     pub(super) daemon: Result<Status, String>,
+    /// What backends answer.
+    pub(super) asked: Vec<Asked>,
+    /// How many of them there was no time for.
+    pub(super) late: usize,
 }
 
 /// An interface.
@@ -51,6 +56,7 @@ impl Facts {
         };
         let interfaces = config.node.interfaces.iter();
         let interfaces = interfaces.map(|name| (name.clone(), seen(name))).collect();
+        let (asked, late) = paths::ask(config, &net).await;
         let release = uname().context("cannot tell the kernel's version")?;
         Ok(Self {
             release: release.release().to_string_lossy().into_owned(),
@@ -65,6 +71,8 @@ impl Facts {
                 .status()
                 .await
                 .map_err(|error| chain(&error)),
+            asked,
+            late,
         })
     }
 }

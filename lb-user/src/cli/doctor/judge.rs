@@ -1,5 +1,9 @@
 //! What facts mean. Pure.
 
+mod paths;
+
+use std::collections::HashSet;
+
 use super::facts::{Facts, Seen};
 use super::{Finding, Level};
 use crate::api::types::{AdminState, BackendStatus, Health, ServiceStatus, Status, XdpMode};
@@ -61,8 +65,12 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
     for service in &config.services {
         findings.extend(listeners(service, facts));
     }
+    let paths = paths::all(config, facts.daemon.as_ref().ok(), &facts.asked, facts.late);
     match &facts.daemon {
-        Ok(status) => findings.extend(running(status, facts.now)),
+        Ok(status) => {
+            let told: HashSet<_> = paths.iter().map(|finding| finding.subject.as_str()).collect();
+            findings.extend(running(status, facts.now, &told));
+        }
         Err(reason) => findings.push(Finding::new(
             Level::Failure,
             "daemon",
@@ -70,6 +78,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
             "nothing of what follows from its probes and its maps was looked at",
         )),
     }
+    findings.extend(paths);
     findings.push(Finding::new(
         Level::Note,
         "tests",
@@ -221,7 +230,8 @@ fn listeners(service: &Service, facts: &Facts) -> Option<Finding> {
     ))
 }
 
-fn running(status: &Status, now: u64) -> Vec<Finding> {
+/// Of backends that are `told` of, it is known better why they are down.
+fn running(status: &Status, now: u64, told: &HashSet<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |level, subject: &str, cause: String, remedy: &str| {
         findings.push(Finding::new(level, subject, cause, remedy));
@@ -296,12 +306,12 @@ fn running(status: &Status, now: u64) -> Vec<Finding> {
         );
     }
     for service in &status.services {
-        findings.extend(served(service, now));
+        findings.extend(served(service, now, told));
     }
     findings
 }
 
-fn served(service: &ServiceStatus, now: u64) -> Vec<Finding> {
+fn served(service: &ServiceStatus, now: u64, told: &HashSet<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let serving = service.backends.iter().filter(|backend| backend.slots > 0).count();
     if serving == 0 {
@@ -325,7 +335,7 @@ fn served(service: &ServiceStatus, now: u64) -> Vec<Finding> {
         .iter()
         .filter(|backend| backend.state == AdminState::Active)
     {
-        findings.extend(reached(&service.name, backend));
+        findings.extend(reached(&service.name, backend, told));
         findings.extend(certified(&service.name, backend, now));
     }
     findings
@@ -343,7 +353,7 @@ fn certified(service: &str, backend: &BackendStatus, now: u64) -> Option<Finding
     Some(Finding::new(Level::Warning, subject, cause, "renew it on the backend"))
 }
 
-fn reached(service: &str, backend: &BackendStatus) -> Option<Finding> {
+fn reached(service: &str, backend: &BackendStatus, told: &HashSet<&str>) -> Option<Finding> {
     let subject = format!("{service}/{}", backend.name);
     if backend.next_hop.is_none() {
         let reason = backend.next_hop_reason.as_deref().unwrap_or("not known yet");
@@ -361,7 +371,7 @@ fn reached(service: &str, backend: &BackendStatus) -> Option<Finding> {
             "look at `ip route get` and `ip neighbour` of that address",
         ));
     }
-    (backend.health == Health::Down).then(|| {
+    (backend.health == Health::Down && !told.contains(subject.as_str())).then(|| {
         let cause = format!("{} is down: {}", backend.address, backend.health_reason);
         Finding::new(
             Level::Warning,

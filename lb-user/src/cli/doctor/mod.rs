@@ -3,6 +3,7 @@
 mod facts;
 mod judge;
 mod listener;
+mod paths;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;

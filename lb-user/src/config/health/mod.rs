@@ -17,7 +17,7 @@ use lb_common::id::MemberIndex;
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, Value};
 use super::{Reader, schema};
-use crate::model::{HealthCheck, HealthKind, Protocol};
+use crate::model::{HealthCheck, HealthKind, Protocol, Via};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,7 +64,16 @@ const KINDS: [(&str, Kind); 9] = [
 ];
 
 /// Keys that all kinds have.
-const OF_ALL: &[&str] = &["kind", "interval", "timeout", "rise", "fall", "slow-start", "quorum"];
+const OF_ALL: &[&str] = &[
+    "kind",
+    "via",
+    "interval",
+    "timeout",
+    "rise",
+    "fall",
+    "slow-start",
+    "quorum",
+];
 
 /// Keys that only some kinds have.
 const OF_KINDS: [(&[&str], &[Kind]); 6] = [
@@ -126,6 +135,7 @@ impl Reader {
         let Some(health) = health else {
             return Ok(HealthCheck {
                 kind: self.default_kind(protocol, header),
+                via: Via::default(),
                 interval: INTERVAL,
                 timeout: TIMEOUT,
                 rise: RISE,
@@ -136,6 +146,7 @@ impl Reader {
         };
         let health = health.table(&schema::HEALTH)?;
         let kind = self.kind(&health, protocol)?;
+        let via = via(&health, &kind)?;
         let interval = match health.get("interval") {
             Some(interval) => interval.duration(MIN_INTERVAL..=MAX_INTERVAL)?,
             None => INTERVAL,
@@ -161,6 +172,7 @@ impl Reader {
         };
         Ok(HealthCheck {
             kind,
+            via,
             interval,
             timeout,
             rise: count_of(&health, "rise", RISE, MAX_STREAK)?,
@@ -209,6 +221,31 @@ impl Reader {
             }
         }
     }
+}
+
+/// Which way probes go, for kinds that send packets.
+fn via(health: &Table<'_>, kind: &HealthKind) -> Checked<Via> {
+    let Some(value) = health.get("via") else {
+        return Ok(Via::default());
+    };
+    let via = value.choice(&Via::ALL.map(|via| (via.label(), via)), &[])?;
+    let (message, hint) = match kind {
+        HealthKind::Script(_) => (
+            "`via` is for probes that send packets, and a script goes its own way",
+            "remove `via`, or choose another kind",
+        ),
+        HealthKind::None => (
+            "`via` is for probes that send packets, and here none is sent",
+            "remove `via`, or set another kind",
+        ),
+        _ => return Ok(via),
+    };
+    let fault = value.fault(message);
+    let fault = match health.get("kind") {
+        Some(kind) => fault.other(kind.span(), "the kind"),
+        None => fault,
+    };
+    Err(fault.hint(hint))
 }
 
 /// Refuses the first key that is for other kinds.

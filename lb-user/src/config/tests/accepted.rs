@@ -8,7 +8,7 @@ use super::super::{load, parse};
 use super::{NODE, SERVICE, read};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
-    PortRange, Protocol, RingSize, Role, Service, Tunnel, Undeclared, Vip, XdpMode,
+    PortRange, Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
 };
 
 #[test]
@@ -46,6 +46,7 @@ fn defaults() {
             table_size: RingSize::DEFAULT,
             undeclared: None,
             health: HealthCheck {
+                via: Via::Address,
                 kind: HealthKind::Tcp,
                 interval: Duration::from_secs(2),
                 timeout: Duration::from_secs(1),

@@ -11,8 +11,8 @@ use proptest::sample::{Index, select};
 use super::super::load;
 use super::{read, written};
 use crate::model::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Ports, Protocol,
-    RingSize, Role, Service, Tunnel, Undeclared, Vip, XdpMode,
+    Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
+    Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
 };
 
 const EXAMPLE: &str = include_str!("../../../../docs/example.toml");
@@ -60,17 +60,22 @@ fn health() -> impl Strategy<Value = HealthCheck> {
         prop::option::of(1_000u64..=86_400_000),
     );
     let quorum = (1u32..=65_534).prop_map(|n| NonZeroU32::new(n).unwrap());
-    (kind, times, streak(), streak(), quorum).prop_map(|(kind, (interval, timeout, slow_start), rise, fall, quorum)| {
-        HealthCheck {
-            kind,
-            interval: Duration::from_millis(interval),
-            timeout: Duration::from_millis(timeout.index(interval as usize) as u64 + 1),
-            rise,
-            fall,
-            slow_start: slow_start.map(Duration::from_millis),
-            quorum,
-        }
-    })
+    let via = any::<bool>();
+    (kind, via, times, streak(), streak(), quorum).prop_map(
+        |(kind, via, (interval, timeout, slow_start), rise, fall, quorum)| {
+            let goes = !matches!(kind, HealthKind::Script(_) | HealthKind::None);
+            HealthCheck {
+                kind,
+                via: if via && goes { Via::Service } else { Via::Address },
+                interval: Duration::from_millis(interval),
+                timeout: Duration::from_millis(timeout.index(interval as usize) as u64 + 1),
+                rise,
+                fall,
+                slow_start: slow_start.map(Duration::from_millis),
+                quorum,
+            }
+        },
+    )
 }
 
 /// What a service says of translation.

@@ -205,12 +205,6 @@ fn what_later_versions_have() {
             "`vrrp` is not available in this version",
             "takes: node, admin, service",
         ),
-        in_health(
-            "via = \"service\"\n",
-            (8, 1),
-            "`via` is not available in this version",
-            "kind, interval, timeout",
-        ),
         after_node(
             "[admin]\ntoken-file = \"/etc/fulcrum/token\"\n",
             (4, 1),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::{
-    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, XdpMode,
+    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, Via, XdpMode,
 };
 
 /// The configuration as TOML.
@@ -122,6 +122,9 @@ fn service(text: &mut String, service: &Service) {
     writeln!(text, "quorum = {}", health.quorum).unwrap();
     if let Some(slow_start) = health.slow_start {
         writeln!(text, "slow-start = \"{}\"", duration(slow_start)).unwrap();
+    }
+    if health.via != Via::default() {
+        writeln!(text, "via = \"{}\"", health.via.label()).unwrap();
     }
     for backend in &service.backends {
         writeln!(

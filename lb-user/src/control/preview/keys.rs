@@ -107,6 +107,7 @@ fn texts(service: &Service) -> Texts {
         health:
             HealthCheck {
                 kind,
+                via,
                 interval,
                 timeout,
                 rise,
@@ -145,6 +146,7 @@ fn texts(service: &Service) -> Texts {
     }
     texts.extend(probe::texts(kind));
     texts.extend([
+        ("health.via", via.label().into()),
         ("health.interval", duration::format(*interval).into()),
         ("health.timeout", duration::format(*timeout).into()),
         ("health.rise", rise.to_string().into()),

@@ -44,7 +44,12 @@ impl Running {
             requests,
             saved: savings,
         };
-        tokio::spawn(reconciler.run(inputs, Outputs { in_force, overrides }));
+        let outputs = Outputs {
+            paths: watch::channel(Paths::new()).0,
+            in_force,
+            overrides,
+        };
+        tokio::spawn(reconciler.run(inputs, outputs));
         Self {
             handle,
             files_asked,

@@ -5,7 +5,8 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use super::{Answer, Call, Phase, udp};
+use super::link::Datagrams;
+use super::{Answer, Call, Phase};
 use crate::model::{DnsProbe, RecordType};
 
 /// Longest answer that is read, in bytes; of a longer one, this much.
@@ -49,16 +50,20 @@ fn rcode(code: u8) -> String {
 }
 
 pub(super) async fn probe(check: &DnsProbe, call: Call<'_>) -> Result<Answer, super::Failure> {
-    let socket = udp::open(call.address()).await?;
+    let mut datagrams = Datagrams::open(call).await?;
     // Its keys are random.
     let id = RandomState::new().build_hasher().finish() as u16;
     let query = query(id, &check.name, check.record);
-    socket.send(&query).await.map_err(udp::failure)?;
+    datagrams.send(&query).await?;
     let mut answer = [0; MAX_ANSWER];
     let mut heard = false;
     loop {
-        let length = match call.deadline.bound(Phase::Waiting, socket.recv(&mut answer)).await {
-            Ok(received) => received.map_err(udp::failure)?,
+        let answered = call
+            .deadline
+            .bound(Phase::Waiting, datagrams.receive(&mut answer))
+            .await;
+        let length = match answered {
+            Ok(received) => received?,
             Err(_late) if heard => return Err(Failure::Stray.into()),
             Err(late) => return Err(late),
         };

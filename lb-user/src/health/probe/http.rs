@@ -13,8 +13,9 @@ use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::link::connect;
 use super::trust::Protocol;
-use super::{Answer, Call, Deadline, Failure, Phase, tcp, tls};
+use super::{Answer, Call, Deadline, Failure, Phase, tls};
 use crate::model::{ExpectBody, HttpProbe};
 
 /// The head of a response, in bytes, and its number of headers: more is a failure.
@@ -27,8 +28,8 @@ const MAX_BODY: usize = 64 * 1024;
 const AGENT: &str = concat!("fulcrum/", env!("CARGO_PKG_VERSION"));
 
 pub(super) async fn probe(check: &HttpProbe, call: Call<'_>) -> Result<Answer, Failure> {
-    let request = request(check, call.address())?;
-    let stream = tcp::connect(call.address(), call.deadline).await?;
+    let request = request(check, call.address)?;
+    let stream = connect(call).await?;
     match &check.tls {
         None => exchange(stream, request, check, call.deadline).await,
         Some(terms) => {

@@ -8,6 +8,7 @@
 
 mod dns;
 mod http;
+mod link;
 mod mysql;
 mod script;
 mod tcp;
@@ -15,17 +16,24 @@ mod tls;
 mod trust;
 mod udp;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Target;
-use crate::model::{HealthKind, MysqlRole, Probes, Statuses};
+use super::path::{self, Paths};
+use crate::model::{HealthKind, MysqlRole, Probes, ServicePath, Statuses};
+use crate::net::Net;
 pub use trust::Trust;
+
+/// VIPs of one backend that are asked at once; of more, the others come later, with what is left of the time.
+const AT_ONCE: usize = 8;
 
 /// A probe that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +128,20 @@ pub enum Failure {
     /// How a command ended.
     #[error(transparent)]
     Script(#[from] script::Failure),
+    /// Of a probe that goes the way of the service's packets: what came of it at one of the VIPs.
+    #[error("{vip} through the service: {failure}")]
+    AtVip {
+        /// Which one.
+        vip: SocketAddr,
+        /// What came of it.
+        failure: Box<Self>,
+    },
+    /// There is no way to the backend, for sure.
+    #[error("there is no way to it: {0}")]
+    NoWay(String),
+    /// The backend forwards what it should take.
+    #[error("it hands packets to this address on, so it does not hold the address")]
+    HandedOn,
     /// The probe did not leave this node, which says nothing about the backend.
     #[error("this node could not probe: {0}")]
     Local(String),
@@ -140,31 +162,59 @@ pub enum Phase {
     Running,
 }
 
-/// Probes the target once. Returns within its timeout. A certificate that it shows is noted in `probes`.
+/// What all probes share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Means {
+    trust: Arc<Trust>,
+    pub(super) paths: Paths,
+}
+
+impl Means {
+    /// In the network namespace of `net`, which is that of the threads that probe.
+    #[must_use]
+    pub fn new(net: Net) -> Self {
+        Self {
+            trust: Arc::default(),
+            paths: Paths::new(net),
+        }
+    }
+
+    /// From now on, services are probed through these VIPs.
+    pub fn aim(&self, vips: BTreeSet<IpAddr>) {
+        self.paths.aim(vips);
+    }
+}
+
+/// Probes the target once: at its address, or at every VIP where its path is given, and then each has to answer. Returns within its timeout. A
+/// certificate that it shows is noted in `probes`.
+///
+/// VIPs of a family that the node has no address of are passed over, unless there are no others.
 ///
 /// # Errors
 /// Why the backend is not healthy, or could not be asked ([`Failure::Local`]).
-pub async fn probe(target: &Target, probes: &Probes, trust: &Arc<Trust>) -> Result<Success, Failure> {
+pub async fn probe(target: &Target, probes: &Probes, means: &Means) -> Result<Success, Failure> {
     let started = Instant::now();
     let after = target.check.timeout;
-    let call = Call {
+    let mut call = Call {
         target,
         probes,
-        trust,
+        means,
+        path: None,
+        address: target.member.backend,
         deadline: Deadline {
             at: started + after,
             after,
         },
     };
-    let answer = match &target.check.kind {
-        HealthKind::None => Answer::NotProbed,
-        HealthKind::Tcp => tcp::probe(call).await?,
-        HealthKind::Http(check) => http::probe(check, call).await?,
-        HealthKind::Tls(check) => tls::probe(check, call).await?,
-        HealthKind::Udp(check) => udp::probe(check, call).await?,
-        HealthKind::Dns(check) => dns::probe(check, call).await?,
-        HealthKind::Mysql(check) => mysql::probe(check, call).await?,
-        HealthKind::Script(check) => script::probe(check, call).await?,
+    let answer = match &target.path {
+        None => ask(call).await?,
+        Some(path) => {
+            call.path = Some(path);
+            let vips = askable(path, means).await?;
+            let asked = vips.into_iter().map(|vip| ask_at(call, vip));
+            let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+            answers.last().copied().unwrap_or(Answer::NotProbed)
+        }
     };
     Ok(Success {
         answer,
@@ -172,18 +222,62 @@ pub async fn probe(target: &Target, probes: &Probes, trust: &Arc<Trust>) -> Resu
     })
 }
 
+/// The VIPs of a path that the node has an address to ask from; all of them where it has for none, which then says so.
+async fn askable(path: &ServicePath, means: &Means) -> Result<Vec<IpAddr>, Failure> {
+    let mut vips = Vec::new();
+    for &vip in &path.vips {
+        if means.paths.source(path, vip).await?.is_some() {
+            vips.push(vip);
+        }
+    }
+    if vips.is_empty() {
+        vips.clone_from(&path.vips);
+    }
+    Ok(vips)
+}
+
+async fn ask_at(call: Call<'_>, vip: IpAddr) -> Result<Answer, Failure> {
+    let address = SocketAddr::new(vip, call.address.port());
+    let asked = ask(Call { address, ..call }).await;
+    asked.map_err(|failure| failure.at(address))
+}
+
+async fn ask(call: Call<'_>) -> Result<Answer, Failure> {
+    match &call.target.check.kind {
+        HealthKind::None => Ok(Answer::NotProbed),
+        HealthKind::Tcp => tcp::probe(call).await,
+        HealthKind::Http(check) => http::probe(check, call).await,
+        HealthKind::Tls(check) => tls::probe(check, call).await,
+        HealthKind::Udp(check) => udp::probe(check, call).await,
+        HealthKind::Dns(check) => dns::probe(check, call).await,
+        HealthKind::Mysql(check) => mysql::probe(check, call).await,
+        HealthKind::Script(check) => script::probe(check, call).await,
+    }
+}
+
 /// One probe under way.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     target: &'a Target,
     probes: &'a Probes,
-    trust: &'a Arc<Trust>,
+    means: &'a Means,
+    /// The way there; `None`: as the node sends anything.
+    path: Option<&'a ServicePath>,
+    /// What is asked: the backend's address, or a VIP and the backend's port.
+    address: SocketAddr,
     deadline: Deadline,
 }
 
-impl Call<'_> {
-    fn address(&self) -> SocketAddr {
-        self.target.member.backend
+impl Failure {
+    /// The same, with the VIP that it is about. What the node lacks, and what is so for all VIPs, stays what it is.
+    fn at(self, vip: SocketAddr) -> Self {
+        match self {
+            Self::Local(_) | Self::NoWay(_) => self,
+            failure => Self::AtVip {
+                vip,
+                failure: Box::new(failure),
+            },
+        }
     }
 }
 
@@ -242,6 +336,18 @@ impl fmt::Display for Phase {
             Self::Reading => "reading the response",
             Self::Running => "running the command",
         })
+    }
+}
+
+impl From<path::Failure> for Failure {
+    fn from(failure: path::Failure) -> Self {
+        match failure {
+            path::Failure::NoWay(why) => Self::NoWay(why),
+            path::Failure::Local(why) => Self::Local(why),
+            path::Failure::Refused => Self::Refused,
+            path::Failure::HandedOn => Self::HandedOn,
+            path::Failure::Unreachable(errno) => io::Error::from(errno).into(),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Failure {
 
 pub(super) async fn probe(check: &ScriptProbe, call: Call<'_>) -> Result<Answer, super::Failure> {
     let local = |error: io::Error| super::Failure::Local(format!("{}: {error}", check.program.display()));
-    let address = call.address();
+    let address = call.address;
     let mut child = Command::new(&check.program)
         .args(&check.arguments)
         .current_dir("/")

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::{HealthCheck, HttpProbe, MemberKey, ProbeCounts};
+use crate::model::{HealthCheck, HttpProbe, MemberKey, ProbeCounts, Via};
 
 pub(super) const LONG: Duration = Duration::from_secs(10);
 pub(super) const SHORT: Duration = Duration::from_millis(100);
@@ -46,6 +46,7 @@ async fn probe_and_count(
         },
         name: "web1".into(),
         check: HealthCheck {
+            via: Via::Address,
             kind: kind.clone(),
             interval: timeout,
             timeout,
@@ -54,9 +55,10 @@ async fn probe_and_count(
             slow_start: None,
             quorum: NonZeroU32::MIN,
         },
+        path: None,
     };
     let probes = Probes::default();
-    let result = super::probe(&target, &probes, &Arc::default()).await;
+    let result = super::probe(&target, &probes, &Means::new(Net::here().unwrap())).await;
     (result, probes.counts())
 }
 

@@ -7,14 +7,14 @@ use std::io;
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Decode as _, SliceReader, Tagged as _};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
+use super::link::{Stream, connect};
 use super::trust::Protocol;
-use super::{Answer, Call, Phase, tcp};
+use super::{Answer, Call, Phase};
 use crate::model::TlsCheck;
 
 /// Why TLS failed.
@@ -50,7 +50,7 @@ pub enum Failure {
 }
 
 pub(super) async fn probe(check: &TlsCheck, call: Call<'_>) -> Result<Answer, super::Failure> {
-    let stream = tcp::connect(call.address(), call.deadline).await?;
+    let stream = connect(call).await?;
     handshake(check, Protocol::Any, stream, call).await?;
     Ok(Answer::Encrypted)
 }
@@ -59,18 +59,18 @@ pub(super) async fn probe(check: &TlsCheck, call: Call<'_>) -> Result<Answer, su
 pub(super) async fn handshake(
     check: &TlsCheck,
     protocol: Protocol,
-    stream: TcpStream,
+    stream: Stream,
     call: Call<'_>,
-) -> Result<TlsStream<TcpStream>, super::Failure> {
+) -> Result<TlsStream<Stream>, super::Failure> {
     let local = |text: String| super::Failure::Local(text);
     let name = match &check.server_name {
         Some(name) => ServerName::try_from(name.clone()).map_err(|_| local(format!("{name:?} is no server's name")))?,
-        None => ServerName::from(call.address().ip()),
+        None => ServerName::from(call.address.ip()),
     };
     // Slow disks are no fault of the backend.
     let config = call
         .deadline
-        .bound(Phase::Encrypting, call.trust.config(check, protocol));
+        .bound(Phase::Encrypting, call.means.trust.config(check, protocol));
     let config = config
         .await
         .map_err(|_| local("the certificates to believe could not be read in time".to_owned()))?;

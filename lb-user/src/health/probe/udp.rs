@@ -1,11 +1,6 @@
 //! A datagram, and what comes back: an answer, or an ICMP error.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use nix::errno::Errno;
-use tokio::net::UdpSocket;
-
+use super::link::Datagrams;
 use super::{Answer, Call, Failure, Phase};
 use crate::model::UdpProbe;
 
@@ -13,11 +8,15 @@ use crate::model::UdpProbe;
 const MAX_ANSWER: usize = 4_096;
 
 pub(super) async fn probe(check: &UdpProbe, call: Call<'_>) -> Result<Answer, Failure> {
-    let socket = open(call.address()).await?;
-    socket.send(&check.payload).await.map_err(failure)?;
+    let mut datagrams = Datagrams::open(call).await?;
+    datagrams.send(&check.payload).await?;
     let mut answer = [0; MAX_ANSWER];
-    let length = match call.deadline.bound(Phase::Waiting, socket.recv(&mut answer)).await {
-        Ok(received) => received.map_err(failure)?,
+    let answered = call
+        .deadline
+        .bound(Phase::Waiting, datagrams.receive(&mut answer))
+        .await;
+    let length = match answered {
+        Ok(received) => received?,
         Err(_late) if !check.expect_answer => return Ok(Answer::Silent),
         Err(late) => return Err(late),
     };
@@ -26,35 +25,5 @@ pub(super) async fn probe(check: &UdpProbe, call: Call<'_>) -> Result<Answer, Fa
         Ok(Answer::Answered)
     } else {
         Err(Failure::Unexpected)
-    }
-}
-
-/// A socket that hears nobody but `address`, and the ICMP errors about it.
-pub(super) async fn open(address: SocketAddr) -> Result<UdpSocket, Failure> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(address).await?;
-    // As with TCP: the probe may have got the very port that it probes, and would hear itself.
-    if socket.local_addr()? == address {
-        return Err(unreachable());
-    }
-    Ok(socket)
-}
-
-pub(super) fn failure(error: io::Error) -> Failure {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ECONNREFUSED) => unreachable(),
-        _ => error.into(),
-    }
-}
-
-/// What the kernel calls a refused connection, though there is none.
-fn unreachable() -> Failure {
-    Failure::Unreachable {
-        kind: io::ErrorKind::ConnectionRefused,
-        text: "port unreachable",
     }
 }

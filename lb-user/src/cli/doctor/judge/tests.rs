@@ -1,6 +1,7 @@
 use lb_common::addr::Mac;
 
 use super::super::listener::Listener;
+use super::super::paths::{Asked, Outcome};
 use super::*;
 use crate::model::Protocol;
 use crate::net::Link;
@@ -78,6 +79,8 @@ fn facts() -> Facts {
         listeners: Vec::new(),
         now: DAY,
         daemon: Ok(status()),
+        asked: Vec::new(),
+        late: 0,
     }
 }
 
@@ -243,4 +246,56 @@ fn what_the_daemon_knows_is_said() {
             .any(|known| known.label() == reason);
         assert!(known, "{reason}");
     }
+}
+
+/// A backend that has lost its VIP loses traffic while it serves; one that is down does not, and its probes say no more.
+#[test]
+fn a_lost_vip_is_worse_while_its_backend_serves() {
+    let lost = |facts: &mut Facts| {
+        facts.asked = vec![Asked {
+            service: "web".into(),
+            backend: "web1".into(),
+            address: "10.0.0.6:80".parse().unwrap(),
+            mode: Mode::Tunnel,
+            direct: Outcome::Answers,
+            vips: vec![("192.0.2.10:80".parse().unwrap(), Outcome::Silent)],
+        }];
+    };
+    finds(Level::Failure, "web/web1", "fulcrum decap", lost);
+    finds(Level::Warning, "web/web1", "fulcrum decap", |f| {
+        lost(f);
+        web1(f).slots = 0;
+        web1(f).health = Health::Down;
+    });
+    let mut drains = facts();
+    lost(&mut drains);
+    web1(&mut drains).state = AdminState::Drain;
+    assert_eq!(wrong(&drains), []);
+    finds(Level::Failure, "web/web1", "there is no way to", |f| {
+        lost(f);
+        web1(f).next_hop = None;
+    });
+}
+
+/// Answers of `nat` that do not come by are seen in its counters alone.
+#[test]
+fn answers_that_go_elsewhere_are_found() {
+    let file = FILE.replace("\"tunnel\"", "\"nat\"\n[service.nat]\nsource = \"client\"\n");
+    let file = file
+        .replace(", \"[2001:db8::10]:80\"", "")
+        .replace("[2001:db8::6]", "10.0.0.7");
+    let config = crate::config::parse("test.toml", &file).unwrap().config;
+    let mut facts = facts();
+    let of = |facts: &Facts| {
+        let findings = all(&config, facts).into_iter();
+        findings
+            .filter(|f| f.level == Level::Failure)
+            .map(|f| f.subject)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&facts), [""; 0]);
+    web1(&mut facts).packets = 3;
+    assert_eq!(of(&facts), ["web/web1"]);
+    web1(&mut facts).reply_packets = 2;
+    assert_eq!(of(&facts), [""; 0]);
 }

@@ -383,6 +383,27 @@ fn databases_and_commands() {
         ),
         of_kind(
             "script",
+            "command = [\"/bin/true\"]\nvia = \"service\"\n",
+            (10, 7),
+            "`via` is for probes that send packets, and a script goes its own way",
+            "remove `via`",
+        ),
+        of_kind(
+            "none",
+            "via = \"address\"\n",
+            (9, 7),
+            "`via` is for probes that send packets, and here none is sent",
+            "set another kind",
+        ),
+        of_kind(
+            "tcp",
+            "via = \"vip\"\n",
+            (9, 7),
+            "\"vip\" is not a value of `via`",
+            "\"address\" or \"service\"",
+        ),
+        of_kind(
+            "script",
             "",
             (7, 1),
             "`command` is missing in [service.health]",

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 
+use super::link::connect;
 use super::trust::Protocol;
-use super::{Answer, Call, Phase, quoted, tcp, tls};
+use super::{Answer, Call, Phase, quoted, tls};
 use crate::model::{MysqlLogin, MysqlProbe, MysqlRole};
 use auth::Greeting;
 use packet::{Connection, Input};
@@ -93,7 +94,7 @@ pub(super) async fn probe(check: &MysqlProbe, call: Call<'_>) -> Result<Answer, 
         }
         None => Vec::new(),
     };
-    let stream = tcp::connect(call.address(), call.deadline).await?;
+    let stream = connect(call).await?;
     let talk = async {
         let mut server = Connection::new(stream);
         let greeting = greeting(&server.read().await?)?;
