@@ -159,6 +159,12 @@ async fn a_host_is_followed_to_its_address_and_keeps_it_when_nobody_answers() {
         "{said}"
     );
 
+    let doctor = String::from_utf8(node.run("doctor").stdout).unwrap();
+    assert!(
+        doctor.contains(&format!("warn  web/web2.fulcrum.test: {reason}")),
+        "{doctor}"
+    );
+
     // Its address becomes known.
     names.say("web2.fulcrum.test", &[12]);
     node.client().reload().await.unwrap();

@@ -10,22 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::whole;
 use crate::config::hosts::Hosts;
+use crate::net::hosts::look_up;
 
 /// From one question about a host to the next.
 pub(super) const PERIOD: Duration = Duration::from_secs(30);
-
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Questions under way at once.
-const AT_ONCE: usize = 64;
 
 /// What the file's `version` says.
 const VERSION: u32 = 1;
@@ -54,18 +48,18 @@ impl Known {
         &self.hosts
     }
 
-    /// Asks for those of `names` of which nothing is known in this run; returns within a few [`PATIENCE`]s.
+    /// Asks for those of `names` of which nothing is known in this run; returns within 3 s for each 64 of them.
     pub(super) async fn learn(&mut self, names: &BTreeSet<Arc<str>>) {
         let unknown = names
             .iter()
             .filter(|name| !self.hosts.get(*name).is_some_and(Result::is_ok));
-        let found = look_up(unknown.cloned().collect(), system).await;
+        let found = look_up(unknown.cloned().collect()).await;
         self.take(found);
     }
 
     /// Asks for all of `names`, whatever is known.
     pub(super) async fn refresh(&mut self, names: &BTreeSet<Arc<str>>) {
-        let found = look_up(names.clone(), system).await;
+        let found = look_up(names.clone()).await;
         self.take(found);
     }
 
@@ -114,49 +108,23 @@ impl Known {
 
 /// Asks for the addresses of `names` every [`PERIOD`], until nobody wants to know them.
 pub(super) async fn run(names: watch::Receiver<BTreeSet<Arc<str>>>, found: mpsc::Sender<Hosts>) {
-    run_by(names, found, system).await;
+    run_by(names, found, look_up).await;
 }
 
-async fn run_by<F>(names: watch::Receiver<BTreeSet<Arc<str>>>, found: mpsc::Sender<Hosts>, ask: impl Fn(Arc<str>) -> F)
-where
-    F: Future<Output = io::Result<BTreeSet<IpAddr>>>,
+async fn run_by<F>(
+    names: watch::Receiver<BTreeSet<Arc<str>>>,
+    found: mpsc::Sender<Hosts>,
+    look_up: impl Fn(BTreeSet<Arc<str>>) -> F,
+) where
+    F: Future<Output = Hosts>,
 {
     while !found.is_closed() {
         sleep(PERIOD).await;
         let wanted = names.borrow().clone();
-        if !wanted.is_empty() && found.send(look_up(wanted, &ask).await).await.is_err() {
+        if !wanted.is_empty() && found.send(look_up(wanted).await).await.is_err() {
             return;
         }
     }
-}
-
-async fn look_up<F>(names: BTreeSet<Arc<str>>, ask: impl Fn(Arc<str>) -> F) -> Hosts
-where
-    F: Future<Output = io::Result<BTreeSet<IpAddr>>>,
-{
-    let one = |name: Arc<str>| {
-        let asked = timeout(PATIENCE, ask(Arc::clone(&name)));
-        async move {
-            let answer = match asked.await {
-                Ok(Ok(addresses)) if addresses.is_empty() => Err(format!("{name} has no address")),
-                Ok(Ok(addresses)) => Ok(addresses),
-                Ok(Err(error)) => Err(format!("{name} cannot be looked up: {error}")),
-                Err(_) => Err(format!("{name} cannot be looked up: no answer within {PATIENCE:?}")),
-            };
-            (name, answer)
-        }
-    };
-    futures_util::stream::iter(names)
-        .map(one)
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await
-}
-
-/// By the machine's own resolver: `/etc/hosts`, name servers, and what else nsswitch.conf(5) names.
-async fn system(name: Arc<str>) -> io::Result<BTreeSet<IpAddr>> {
-    let found = tokio::net::lookup_host((&*name, 0)).await?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -196,36 +164,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_are_asked_for_and_nobody_waits_for_ever() {
-        let ask = |name: Arc<str>| async move {
-            match &*name {
-                "silent" => std::future::pending().await,
-                "unknown" => Err(io::Error::other("no such name")),
-                "empty" => Ok(ips(&[])),
-                _ => Ok(ips(&["10.0.0.7", "10.0.0.6"])),
-            }
-        };
-        let found = look_up(names(&["web1", "silent", "unknown", "empty"]), ask).await;
-        let expected: Hosts = [
-            ("web1", Ok(ips(&["10.0.0.6", "10.0.0.7"]))),
-            (
-                "silent",
-                Err("silent cannot be looked up: no answer within 3s".to_owned()),
-            ),
-            ("unknown", Err("unknown cannot be looked up: no such name".to_owned())),
-            ("empty", Err("empty has no address".to_owned())),
-        ]
-        .map(|(name, answer)| (Arc::from(name), answer))
-        .into();
-        assert_eq!(found, expected);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn all_are_asked_for_again_and_again() {
         let (wanted, wanted_changes) = watch::channel(names(&[]));
         let (found, mut answers) = mpsc::channel(1);
         let began = tokio::time::Instant::now();
-        tokio::spawn(run_by(wanted_changes, found, |_| async { Ok(ips(&["10.0.0.6"])) }));
+        let look_up = |names: BTreeSet<Arc<str>>| async {
+            names.into_iter().map(|name| (name, Ok(ips(&["10.0.0.6"])))).collect()
+        };
+        tokio::spawn(run_by(wanted_changes, found, look_up));
         sleep(PERIOD * 3 / 2).await;
         wanted.send_replace(names(&["web1", "web2"]));
         for round in 2..5 {

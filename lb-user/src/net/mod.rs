@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod error;
+pub mod hosts;
 pub mod link;
 pub mod namespace;
 pub mod neighbour;

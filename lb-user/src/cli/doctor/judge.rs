@@ -64,6 +64,14 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
     }
     for service in &config.services {
         findings.extend(listeners(service, facts));
+        findings.extend(service.named.iter().map(|backend| {
+            Finding::new(
+                Level::Warning,
+                format!("{}/{}", service.name, backend.name),
+                &backend.reason,
+                "make the name known to this machine (`getent ahosts NAME` asks as Fulcrum does), or give an address",
+            )
+        }));
     }
     let paths = paths::all(config, facts.daemon.as_ref().ok(), &facts.asked, facts.late);
     match &facts.daemon {

@@ -7,12 +7,14 @@ mod paths;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::args::Doctor as Args;
 use crate::config;
+use crate::net::hosts::look_up;
 use facts::Facts;
 
 /// How bad it is.
@@ -55,8 +57,11 @@ impl Finding {
 /// Looks at the node, and says what it has found: worst last, where the eye is. Exit code 1 when traffic is lost.
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let parsed = config::load(&args.file.config)?;
-    let facts = Facts::gather(&parsed.config).await?;
-    let mut findings = judge::all(&parsed.config, &facts);
+    let file = Arc::new(parsed.config);
+    let hosts = look_up(config::hosts::names(&file)).await;
+    let config = config::hosts::resolve(&file, &hosts, &file);
+    let facts = Facts::gather(&config).await?;
+    let mut findings = judge::all(&config, &facts);
     findings.sort_by_key(|finding| finding.level);
     if args.json {
         super::print_json(&findings)?;

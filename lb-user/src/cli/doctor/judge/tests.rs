@@ -120,6 +120,21 @@ fn web1(facts: &mut Facts) -> &mut BackendStatus {
 }
 
 #[test]
+fn hosts_without_an_address_are_named() {
+    let file = FILE.replace("[2001:db8::6]:80", "web2.example:80");
+    let config = crate::config::parse("test.toml", &file).unwrap().config;
+    let findings = all(&config, &facts());
+    let found = findings
+        .iter()
+        .find(|finding| finding.subject.contains("web2"))
+        .unwrap();
+    assert_eq!(
+        (found.level, found.cause.as_str()),
+        (Level::Warning, "not looked up yet")
+    );
+}
+
+#[test]
 fn nothing_is_wrong_where_all_is_well() {
     assert_eq!(wrong(&facts()), []);
     let fine: Vec<_> = all(&config(), &facts())
