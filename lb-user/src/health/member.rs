@@ -51,7 +51,12 @@ impl<P: Prober> Member<P> {
                     let check = &new.check;
                     machine.set_thresholds(check.rise, check.fall);
                     if check.asks_as(&target.check) && let Some(started) = started {
-                        due = self.next(check, started);
+                        // Whoever can be reached again need not wait for his turn.
+                        due = if new.is_reached() && !target.is_reached() {
+                            self.first(check)
+                        } else {
+                            self.next(check, started)
+                        };
                     } else {
                         machine.believe_next();
                         self.probes.certificate(None);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{HealthCheck, MemberKey, Probes, ServicePath, Verdict};
+use crate::model::{HealthCheck, MemberKey, NextHopState, Probes, ServicePath, Verdict};
 use crate::net::Net;
 use member::Member;
 use schedule::Dice;
@@ -43,13 +43,21 @@ pub struct Target {
     pub path: Option<ServicePath>,
 }
 
+impl Target {
+    /// Is its next hop known, or does the kernel have to know it?
+    fn is_reached(&self) -> bool {
+        let next_hop = self.path.as_ref().map(|path| &path.next_hop);
+        next_hop.is_none_or(|next_hop| matches!(next_hop, NextHopState::Resolved(_)))
+    }
+}
+
 /// Probes what `targets` lists, in the network namespace of `net` and of this task's threads, each key once, until its sender is gone or nobody takes verdicts any more.
 ///
 /// A new target is probed within [`schedule::FIRST_WINDOW`]. A target that has left the list is probed no more, and
 /// nothing is said of that; a verdict about it may still be on its way, and one that comes back starts from
 /// [`Health::Unknown`](crate::model::Health::Unknown). A target whose check changed keeps its health: with the same
-/// kind its counts too, and new timing takes effect at once; with another question its first outcome decides
-/// alone.
+/// kind and way its counts too, and new timing takes effect at once; with another question its first outcome decides
+/// alone. One whose next hop becomes known is probed as soon as a new one.
 ///
 /// A verdict says something new: another health, another reason (times do not count), or another count of outcomes
 /// that speak against the health. Verdicts about one target arrive in order. While the channel is full, each target

@@ -3,6 +3,7 @@
 use lb_common::backend::Outer;
 
 use super::*;
+use crate::model::Tunnel;
 
 fn routed(last: u8) -> NextHopState {
     let NextHopState::Resolved(hop) = hop(last, 3) else {
@@ -59,4 +60,41 @@ async fn services_on_many_ports_are_reported_as_others() {
     assert_eq!(at("192.0.2.10:83"), None);
     assert_eq!(at("192.0.2.20:1"), Some("web"));
     assert_eq!(config.service_at(Protocol::Udp, "192.0.2.20:1".parse().unwrap()), None);
+}
+
+/// The ways that probes take: of services that ask for it, and no others.
+#[test]
+fn paths_are_those_of_the_packets() {
+    let via = |mode: &str| {
+        let health = "[service.health]\nkind = \"tcp\"\nvia = \"service\"\n[[service.backend]]";
+        let one = ONE.replace("\"dsr\"", &format!("\"{mode}\""));
+        let other = "[[service]]\nname = \"other\"\naddress = \"192.0.2.30:80\"\nmode = \"dsr\"\n[[service.backend]]\naddress \
+                     = \"10.0.0.1:80\"\n";
+        well(&format!("{}{other}", one.replacen("[[service.backend]]", health, 1)))
+    };
+    let key = |last: u8| MemberKey {
+        service: "web".into(),
+        backend: ([10, 0, 0, last], 80).into(),
+    };
+    let mut facts = via("dsr");
+    facts.interfaces.insert(3, "eth0".to_owned());
+    facts.route([10, 0, 0, 1].into(), hop(1, 3));
+    facts.route([10, 0, 0, 2].into(), routed(2));
+    let paths = facts.paths();
+    assert_eq!(paths.len(), 3);
+    let vip = |last| IpAddr::from([192, 0, 2, last]);
+    let path = &paths[&key(1)];
+    assert_eq!((&path.vips[..], path.tunnel), (&[vip(10), vip(20)][..], None));
+    assert_eq!(path.next_hop, hop(1, 3));
+    assert_eq!(*path.not_sources, BTreeSet::from([vip(10), vip(20), vip(30)]));
+    assert!(
+        matches!(&paths[&key(2)].next_hop, NextHopState::Unresolved(why) if why.contains("behind router")),
+        "where no packet goes, no probe does"
+    );
+    let tunnel = via("tunnel");
+    assert_eq!(tunnel.paths()[&key(1)].tunnel, Some(Tunnel::default()));
+    assert!(via("nat").paths().is_empty(), "its packets are the node's own");
+    assert!(well(ONE).paths().is_empty());
+    let unknown = Facts::new(Arc::clone(&tunnel.config)).paths();
+    assert!(matches!(unknown[&key(1)].next_hop, NextHopState::Pending(_)));
 }

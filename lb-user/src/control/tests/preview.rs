@@ -204,6 +204,11 @@ async fn flows_stay_drain_are_reassigned_or_cut() {
     let of_http = ["health.method", "health.path", "health.expect-status"];
     assert_eq!(keys[..3], ["drain-timeout", "health.kind", "health.rise"]);
     assert_eq!(keys[3..], of_http);
+    let via = ONE.replace(
+        "table-size",
+        "health = { kind = \"tcp\", via = \"service\" }\ntable-size",
+    );
+    assert_eq!(fates(&via).await.1, ["health.via"]);
     // What nobody is to see is a change all the same.
     let secret = |value: &str| {
         ONE.replace(

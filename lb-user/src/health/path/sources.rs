@@ -35,10 +35,7 @@ impl Sources {
         not: &BTreeSet<IpAddr>,
     ) -> Result<Option<IpAddr>, Error> {
         // What the kernel itself would take.
-        if let Some(source) = hop.source
-            && source.is_ipv6() == vip.is_ipv6()
-            && !not.contains(&source)
-        {
+        if let Some(source) = hop.source.filter(|source| is_usable(*source, vip, not)) {
             return Ok(Some(source));
         }
         let mut read = self.read.lock().await;
@@ -55,21 +52,26 @@ impl Sources {
 /// The first address on the interface, or else elsewhere: before others, one whose subnet the VIP is in, as the kernel has
 /// it, and after others those without a subnet.
 fn choose(addresses: &[Address], interface: u32, vip: IpAddr, not: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-    let usable = |address: &&Address| {
-        let stays_here = match address.ip {
-            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
-        };
-        address.ip.is_ipv6() == vip.is_ipv6() && !stays_here && !not.contains(&address.ip)
-    };
     let rank = |address: &&Address| {
         let elsewhere = address.interface != interface;
         let alone = address.prefix == host_prefix(address.ip);
         (elsewhere, address.interface == LOOPBACK, !address.covers(vip), alone)
     };
     // Of equals, the first.
-    let chosen = addresses.iter().filter(usable).min_by_key(rank);
+    let chosen = addresses
+        .iter()
+        .filter(|address| is_usable(address.ip, vip, not))
+        .min_by_key(rank);
     chosen.map(|address| address.ip)
+}
+
+/// May the VIP be asked from this address?
+fn is_usable(source: IpAddr, vip: IpAddr, not: &BTreeSet<IpAddr>) -> bool {
+    let stays_here = match source {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    };
+    source.is_ipv6() == vip.is_ipv6() && !stays_here && !not.contains(&source)
 }
 
 #[cfg(test)]

@@ -210,7 +210,9 @@ pub async fn probe(target: &Target, probes: &Probes, means: &Means) -> Result<Su
         None => ask(call).await?,
         Some(path) => {
             call.path = Some(path);
-            let vips = askable(path, means).await?;
+            let late = |_| Failure::Local("the node's addresses could not be read in time".to_owned());
+            let askable = call.deadline.bound(Phase::Connecting, askable(path, means)).await;
+            let vips = askable.map_err(late)??;
             let asked = vips.into_iter().map(|vip| ask_at(call, vip));
             let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
             answers.last().copied().unwrap_or(Answer::NotProbed)

@@ -39,7 +39,14 @@ async fn probe_and_count(
     address: SocketAddr,
     timeout: Duration,
 ) -> (Result<Success, Failure>, ProbeCounts) {
-    let target = Target {
+    let target = target(kind, address, timeout);
+    let probes = Probes::default();
+    let result = super::probe(&target, &probes, &Means::new(Net::here().unwrap())).await;
+    (result, probes.counts())
+}
+
+fn target(kind: &HealthKind, address: SocketAddr, timeout: Duration) -> Target {
+    Target {
         member: MemberKey {
             service: "web".into(),
             backend: address,
@@ -56,10 +63,7 @@ async fn probe_and_count(
             quorum: NonZeroU32::MIN,
         },
         path: None,
-    };
-    let probes = Probes::default();
-    let result = super::probe(&target, &probes, &Means::new(Net::here().unwrap())).await;
-    (result, probes.counts())
+    }
 }
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -155,6 +159,33 @@ async fn what_this_node_lacks_is_not_the_backends_fault() {
     ] {
         let failure = Failure::from(io::Error::from_raw_os_error(errno as i32));
         assert!(matches!(failure, Failure::Unreachable { .. }), "{errno}");
+    }
+}
+
+/// A next hop that is not there is the backend's, one that is being looked for is nobody's. Nothing is opened for either.
+#[tokio::test]
+async fn without_a_next_hop_nothing_is_sent() {
+    use crate::model::{NextHopState, ServicePath};
+    let mut target = target(&HealthKind::Tcp, "10.0.0.6:80".parse().unwrap(), LONG);
+    for (next_hop, expected) in [
+        (
+            NextHopState::Unresolved("no answer".to_owned()),
+            Failure::NoWay("no answer".to_owned()),
+        ),
+        (
+            NextHopState::Pending("asked".to_owned()),
+            Failure::Local("asked".to_owned()),
+        ),
+    ] {
+        target.path = Some(ServicePath {
+            vips: vec!["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],
+            tunnel: None,
+            next_hop,
+            not_sources: Arc::default(),
+        });
+        let means = Means::new(Net::here().unwrap());
+        let failure = super::probe(&target, &Probes::default(), &means).await.unwrap_err();
+        assert_eq!(failure, expected);
     }
 }
 
