@@ -353,11 +353,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn adopt(&mut self, installed: &Snapshot) {
         let mut news = false;
         let keys = keys(&self.facts.file);
+        let bases = installed.bases();
         for service in &Arc::clone(&self.facts.file).services {
             let Some(decision) = held(installed, &keys, service) else {
                 continue;
             };
-            for member in installed.members_of(decision.member_base()).values() {
+            for member in installed.members_between(decision.member_base(), &bases).values() {
                 if member.next_hop.flags() & MacFlags::ALIVE != 0 {
                     let address = (member.address.to_ip(), member.port.host()).into();
                     news |= self.facts.adopt(service, address);

@@ -5,6 +5,7 @@
 mod begins;
 mod commands;
 mod flows;
+mod histories;
 mod interfaces;
 mod modes;
 mod nat;

@@ -8,8 +8,11 @@
 //! packets are XDP's), and tries again by itself when one doesn't answer. Entries that an administrator fixed are used
 //! as they are. What was entered is deleted when no target needs it any more.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -25,6 +28,7 @@ use super::error::{self, Context};
 use super::neighbour::{self, Ask, Key, Neighbour};
 use super::{Error, Events, Net};
 use crate::model::{NextHop, NextHopState, chain};
+use seen::{Needs, Seen};
 
 /// 10 s; bounds how long a change can go unseen whose message was lost.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -119,21 +123,19 @@ pub async fn drive(
     resolver.aim(&BTreeSet::new()).await;
 }
 
-/// A target, and what is known of it.
-#[derive(Debug, Default)]
-struct Target {
-    /// Its neighbour entry, as far as the last look got.
-    hop: Option<Key>,
-    /// What was told last.
-    told: Option<NextHopState>,
-}
-
 struct Resolver {
     net: Net,
     means: Means,
-    targets: BTreeMap<IpAddr, Target>,
+    /// Targets, and what was told of each last.
+    targets: BTreeMap<IpAddr, Option<NextHopState>>,
     /// Targets to look at again.
     due: BTreeSet<IpAddr>,
+    /// The one that was looked at last: they take turns, so that those which change all the time leave the others theirs.
+    last: Option<IpAddr>,
+    /// Neighbour entries, as far as the last look at each target got.
+    needs: Needs,
+    /// What the looks since the last message have seen.
+    seen: Seen,
     /// Everything is to be looked at again, at `full_look`.
     all_stale: bool,
     full_look: Instant,
@@ -148,6 +150,9 @@ impl Resolver {
             means,
             targets: BTreeMap::new(),
             due: BTreeSet::new(),
+            last: None,
+            needs: Needs::default(),
+            seen: Seen::default(),
             all_stale: false,
             full_look: Instant::now(),
             entered: BTreeMap::new(),
@@ -169,39 +174,38 @@ impl Resolver {
 
     /// Takes the new set of targets.
     async fn aim(&mut self, wanted: &BTreeSet<IpAddr>) {
-        self.targets.retain(|ip, _| wanted.contains(ip));
         self.due.retain(|ip| wanted.contains(ip));
+        let gone: Vec<IpAddr> = self.targets.keys().copied().filter(|ip| !wanted.contains(ip)).collect();
+        for ip in gone {
+            self.targets.remove(&ip);
+            self.need(ip, None).await;
+        }
         for &ip in wanted {
             self.targets.entry(ip).or_insert_with(|| {
                 self.due.insert(ip);
-                Target::default()
+                None
             });
         }
-        self.clean().await;
     }
 
-    /// Deletes the neighbour entries that were made here and that no target needs.
-    async fn clean(&mut self) {
-        let needed: BTreeSet<Key> = self.targets.values().filter_map(|target| target.hop).collect();
-        let unneeded: Vec<Key> = self
-            .entered
-            .keys()
-            .copied()
-            .filter(|key| !needed.contains(key))
-            .collect();
-        for key in unneeded {
-            self.entered.remove(&key);
-            if let Err(error) = self.net.forget(key).await {
-                tracing::warn!(
-                    error = %chain(&error),
-                    "a neighbour entry stays behind"
-                );
-            }
+    /// A target needs this neighbour entry from now on. The one that it needed is deleted when it was made here and no
+    /// other target needs it.
+    async fn need(&mut self, target: IpAddr, entry: Option<Key>) {
+        let unneeded = self.needs.set(target, entry);
+        let Some(key) = unneeded.filter(|key| self.entered.remove(key).is_some()) else {
+            return;
+        };
+        if let Err(error) = self.net.forget(key).await {
+            tracing::warn!(
+                error = %chain(&error),
+                "a neighbour entry stays behind"
+            );
         }
     }
 
     /// Where the kernel does not manage entries, uses them, so that it looks after them.
-    async fn renew(&self) {
+    async fn renew(&mut self) {
+        self.seen.forget();
         for (&key, &ask) in &self.entered {
             if ask == Ask::Once
                 && let Err(error) = self.net.resolve(key, Ask::Once).await
@@ -218,17 +222,18 @@ impl Resolver {
     fn everything_is_due(&mut self) {
         self.all_stale = false;
         self.full_look = Instant::now() + BREATH;
+        self.seen.forget();
         self.due.extend(self.targets.keys().copied());
     }
 
     /// Notes what a message of the kernel may have changed.
     fn heard(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
         use RouteNetlinkMessage::{DelNeighbour, NewNeighbour};
+        self.seen.forget();
         match &message.payload {
             NetlinkPayload::InnerMessage(NewNeighbour(message) | DelNeighbour(message)) => {
                 if let Some(key) = neighbour::key(message) {
-                    let affected = self.targets.iter().filter(|(_, target)| target.hop == Some(key));
-                    self.due.extend(affected.map(|(ip, _)| *ip));
+                    self.due.extend(self.needs.of(key));
                 }
             }
             // Routes, addresses, links; and messages that were lost.
@@ -238,20 +243,28 @@ impl Resolver {
 
     /// Looks at one of the targets that are due, and tells if it changed.
     async fn tell_one(&mut self, place: Permit<'_, (IpAddr, NextHopState)>) {
-        let Some(ip) = self.due.pop_first() else { return };
+        let Some(ip) = self.next_due() else { return };
         let (hop, state) = self.look(ip).await;
-        let Some(target) = self.targets.get_mut(&ip) else {
-            return;
-        };
-        let moved = target.hop != hop;
-        target.hop = hop;
-        if target.told.as_ref() != Some(&state) {
-            target.told = Some(state.clone());
+        self.need(ip, hop).await;
+        let told = self.targets.get_mut(&ip);
+        if let Some(told) = told.filter(|told| told.as_ref() != Some(&state)) {
+            *told = Some(state.clone());
             place.send((ip, state));
         }
-        if moved {
-            self.clean().await;
+        if self.due.is_empty() {
+            // What is due later wants to see what is then.
+            self.seen.forget();
         }
+    }
+
+    /// Whose turn it is.
+    fn next_due(&mut self) -> Option<IpAddr> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.due.range((after, Bound::Unbounded)).next();
+        let next = next.or_else(|| self.due.first()).copied()?;
+        self.due.remove(&next);
+        self.last = Some(next);
+        Some(next)
     }
 
     /// The way to a target, as the kernel sees it now.
@@ -271,7 +284,7 @@ impl Resolver {
             Route::Local => return unresolved(format!("{ip} is this node itself")),
             Route::None => return unresolved(format!("no route to {ip}")),
         };
-        let Some(link) = self.net.link_at(key.interface).await? else {
+        let Some(link) = self.seen.link(&self.net, key.interface).await? else {
             return unresolved(format!("no route to {ip}: its interface just left"));
         };
         let Some(local) = link.mac else {
@@ -281,10 +294,8 @@ impl Resolver {
             ));
         };
         *hop = Some(key);
-        let mut entry = self.net.neighbour(key).await?;
-        if self.enter(key, entry).await? {
-            entry = self.net.neighbour(key).await?;
-        }
+        let entry = self.seen.neighbour(&self.net, key).await?;
+        let entry = self.enter(key, entry).await?;
         let Some(mac) = entry.and_then(|entry| entry.mac) else {
             let question = if key.ip.is_ipv4() { "ARP" } else { "neighbour discovery" };
             let asked = |how: &str| format!("{} {how} to {question} on {}", key.ip, link.name);
@@ -304,30 +315,33 @@ impl Resolver {
         }))
     }
 
-    /// Sees to it that the kernel keeps an entry resolved; says whether that took a request.
-    async fn enter(&mut self, key: Key, entry: Option<Neighbour>) -> Result<bool, Error> {
+    /// Sees to it that the kernel keeps an entry resolved; returns it as it is then.
+    async fn enter(&mut self, key: Key, entry: Option<Neighbour>) -> Result<Option<Neighbour>, Error> {
         match care(entry, self.entered.get(&key).copied()) {
             Care::LeaveAlone => {
                 self.entered.remove(&key);
-                return Ok(false);
+                return Ok(entry);
             }
-            Care::Nothing => return Ok(false),
+            Care::Nothing => return Ok(entry),
             Care::Ask => {}
         }
-        let managed = self.means.managed
-            && match self.net.resolve(key, Ask::Managed).await {
-                // Kernels before 5.16 refuse the unknown flag, or pass over it.
-                Ok(()) => self.net.neighbour(key).await?.is_some_and(|entry| entry.managed),
-                Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => false,
+        if self.means.managed {
+            // Kernels before 5.16 refuse the unknown flag, or pass over it.
+            match self.net.resolve(key, Ask::Managed).await {
+                Ok(()) => {
+                    let entry = self.seen.neighbour_now(&self.net, key).await?;
+                    if entry.is_some_and(|entry| entry.managed) {
+                        self.entered.insert(key, Ask::Managed);
+                        return Ok(entry);
+                    }
+                }
+                Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => {}
                 Err(refused) => return Err(refused),
-            };
-        if managed {
-            self.entered.insert(key, Ask::Managed);
-        } else {
-            self.net.resolve(key, Ask::Once).await?;
-            self.entered.insert(key, Ask::Once);
+            }
         }
-        Ok(true)
+        self.net.resolve(key, Ask::Once).await?;
+        self.entered.insert(key, Ask::Once);
+        self.seen.neighbour_now(&self.net, key).await
     }
 }
 

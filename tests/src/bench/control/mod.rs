@@ -97,7 +97,7 @@ pub async fn run(options: &Options) -> Result<Report> {
 
 /// What is seen of a daemon that runs.
 async fn look(options: &Options, world: &mut World, running: &Running, report: &mut Report) -> Result<()> {
-    let backends = u64::from(options.services) * u64::from(options.backends);
+    let backends = u64::from(world.backends);
     for _ in 0..options.periods {
         let before = running.processor_time()?;
         world.probes.wait_for(backends)?;

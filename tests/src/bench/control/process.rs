@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use lb_common::backend::Member;
+use lb_common::backend::{MacFlags, Member};
 use lb_common::limits::MEMBERS;
 use lb_user::api::Client;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
@@ -31,7 +31,7 @@ pub(super) struct Running {
     backends: Backends,
     /// Of the backend whose weight changes.
     id: u32,
-    /// From the start of the process to `READY=1`.
+    /// From the start of the process until it has said `READY=1` and every backend may serve.
     pub(super) ready_after: Duration,
 }
 
@@ -67,9 +67,10 @@ impl Running {
                 break;
             }
         }
+        let backends = Backends::pinned(&node.path("bpf"))?;
+        backends.wait_for(world.backends)?;
         let ready_after = began.elapsed();
         let clock = clock_getcpuclockid(Pid::from_raw(daemon.pid().cast_signed()))?;
-        let backends = Backends::pinned(&node.path("bpf"))?;
         let id = backends.find(World::first_backend())?;
         let running = Self {
             daemon,
@@ -162,6 +163,20 @@ impl Backends {
         assert!(id < MEMBERS, "no such member");
         // SAFETY: so many are mapped, and stay so; whatever their bytes are is a member.
         unsafe { self.0.add(id as usize).read_volatile() }
+    }
+
+    /// Looks, again and again, until so many are alive and their next hops known.
+    fn wait_for(&self, backends: u32) -> Result<()> {
+        const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let serving = (1..MEMBERS).filter(|&id| self.get(id).next_hop.flags() & BOTH == BOTH).count();
+            if serving >= backends as usize {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{serving} of {backends} backends serve");
+            std::thread::yield_now();
+        }
     }
 
     /// The id of a backend.

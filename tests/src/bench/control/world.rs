@@ -37,7 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct World {
     pub(super) node: Node,
     pub(super) probes: Probes,
-    /// One text for each backend.
+    /// How many backends it has.
+    pub(super) backends: u32,
+    /// Of the file.
     text: String,
     /// The weight of the first backend of the first service.
     weight: u16,
@@ -54,6 +56,7 @@ impl World {
         net.add_route(BACKENDS.0.into(), BACKENDS.1, router.into()).await?;
         let probes = Probes::answer(&node)?;
         let mut world = Self {
+            backends: options.services * options.backends,
             text: node.head("eth0") + &services(options)?,
             node,
             probes,
