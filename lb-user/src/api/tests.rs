@@ -202,6 +202,7 @@ fn status() -> model::Status {
         started: SystemTime::UNIX_EPOCH,
         settled: false,
         overrides_fault: None,
+        repairs: model::Repairs::default(),
     }
 }
 

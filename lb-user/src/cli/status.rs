@@ -71,6 +71,11 @@ fn text(status: &Status) -> String {
     if let Some(fault) = &status.fault {
         let _ = writeln!(text, "FAULT: {fault}");
     }
+    let repairs = status.repairs.iter().filter(|(_, count)| **count > 0);
+    let repairs: Vec<_> = repairs.map(|(kind, count)| format!("{kind} {count}")).collect();
+    if !repairs.is_empty() {
+        let _ = writeln!(text, "REPAIRED what somebody else has changed: {}", repairs.join(", "));
+    }
     if let Some(reason) = &status.refused_reload {
         let _ = writeln!(
             text,
@@ -258,6 +263,7 @@ pub(super) fn row_health(backend: &BackendStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
 
     #[test]
@@ -370,6 +376,7 @@ mod tests {
                 tracked: FlowTable::default(),
             },
             drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
+            repairs: BTreeMap::from([("slot".to_owned(), 3), ("entry".to_owned(), 0)]),
             refused_reload: None,
             unread_file: Some("/etc/x has changed since it was read".to_owned()),
             fault: Some("map RING is full".to_owned()),
@@ -379,6 +386,7 @@ mod tests {
 lb1: attached to eth0 (native)
 NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
+REPAIRED what somebody else has changed: slot 3
 FILE: /etc/x has changed since it was read
 OVERRIDES: they would be forgotten
 

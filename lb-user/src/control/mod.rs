@@ -21,6 +21,7 @@ pub mod overrides;
 mod ownership;
 mod preview;
 pub mod reconciler;
+mod repairs;
 mod report;
 mod sweep;
 mod trace;

@@ -21,9 +21,10 @@ use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
 use super::handle::Request;
-use super::interfaces::{Interfaces, Move};
+use super::interfaces::Interfaces;
 use super::known::Known;
 use super::merge::Facts;
+use super::repairs::Repaired;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
@@ -65,7 +66,7 @@ const STAYS: DesiredAddress = DesiredAddress {
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("the configuration does not fit")]
     Full(#[from] Full),
     #[error("the data plane refused")]
@@ -108,6 +109,8 @@ pub struct Reconciler<D, A> {
     pub(super) counted: Option<Instant>,
     pub(super) begins: Begins,
     pub(super) trace: Option<Trace>,
+    /// What somebody else has changed.
+    pub(super) repaired: Repaired,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
     pub(super) whole: bool,
     /// What an earlier run has left has been looked at.
@@ -144,6 +147,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             counted: None,
             begins: Begins::default(),
             trace: None,
+            repaired: Repaired::default(),
             whole: false,
             adopted: false,
             resync: RESYNC,
@@ -187,12 +191,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// These interfaces are there now; the next round attaches the program.
     pub(super) fn follow(&mut self, interfaces: Vec<Interface>) {
         self.interfaces.follow(interfaces);
-        self.facts.interfaces = self.interfaces.names();
+        let names = self.interfaces.names();
+        if names != self.facts.interfaces {
+            self.repaired.forget_addresses();
+        }
+        self.facts.interfaces = names;
     }
 
     fn attach_due(&mut self) -> Result<(), AttachError> {
         let mode = self.facts.config.node.xdp_mode;
-        self.interfaces.attach(&mut self.dataplane, mode)
+        self.interfaces.attach(&mut self.dataplane, mode, &mut self.repaired)
     }
 
     /// Works until the configuration's sender is gone.
@@ -375,7 +383,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let attached = tokio::task::block_in_place(|| self.attach_due());
         let installed = match self.installed.take() {
             Some(known) => known,
-            None => self.dataplane.installed()?,
+            None => self.read_back()?,
         };
         if !std::mem::replace(&mut self.adopted, true) {
             self.adopt(&installed);
@@ -393,7 +401,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
             let from: Vec<u32> = addresses.iter().filter(|a| a.ip == vip).map(|a| a.interface).collect();
             match self.take_off(vip, &from).await {
-                Ok(()) => tracing::info!(%vip, "VIP taken off the node"),
+                Ok(()) => {
+                    self.repaired.taken_off(vip);
+                    tracing::info!(%vip, "VIP taken off the node");
+                }
                 Err(error) => {
                     failure = failure.or(Some(error));
                     desired.addresses.insert(vip, STAYS);
@@ -406,30 +417,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
             Err(refused) => return Err(refused),
         }
-        for &vip in &own {
-            let Some(Move { to, from }) = self.interfaces.place(vip, &addresses) else {
-                continue;
-            };
-            let moved = match self.addresses.add(vip, to).await {
-                Ok(()) => self.take_off(vip, &from).await,
-                Err(error) => Err(Failure::Add(vip, error)),
-            };
-            match moved {
-                Ok(()) if from.is_empty() => tracing::info!(%vip, "VIP put on the node"),
-                Ok(()) => tracing::info!(%vip, "VIP put on the interface where it belongs"),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
+        let refused = self.put_on(&own, &addresses).await.err();
+        failure = failure.or(refused);
         failure.map_or(Ok(()), Err)
-    }
-
-    /// Takes a VIP off these interfaces.
-    async fn take_off(&mut self, vip: IpAddr, interfaces: &[u32]) -> Result<(), Failure> {
-        for &interface in interfaces {
-            let removed = self.addresses.remove(vip, interface).await;
-            removed.map_err(|error| Failure::Remove(vip, error))?;
-        }
-        Ok(())
     }
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.

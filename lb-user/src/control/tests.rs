@@ -4,6 +4,7 @@
 
 mod begins;
 mod commands;
+mod faults;
 mod flows;
 mod histories;
 mod interfaces;

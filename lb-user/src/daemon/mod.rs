@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use lb_common::hash::Seed;
+use lb_common::limits::MEMBERS;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -49,9 +50,13 @@ use overrides::Store;
 pub use privilege::missing as missing_privileges;
 use reload::{Reload, Taken};
 
-/// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
-/// reconciler empties them whole before each round.
+/// Questions to the reconciler under way. When they are so many, askers wait.
 const QUEUE: usize = 1024;
+
+/// News that the reconciler has not taken yet, of health and of next hops each: one of every backend that there can be, so
+/// that a storm of them costs a few rounds and not one for each queue that is full. When one is full, its senders wait; the
+/// reconciler empties them whole before each round.
+const NEWS: usize = MEMBERS as usize;
 
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
@@ -198,8 +203,8 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         fault: kept.fault,
     });
     let (interfaces, interface_changes) = watch::channel(interfaces);
-    let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
-    let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
+    let (verdicts, verdict_queue) = mpsc::channel(NEWS);
+    let (next_hops, next_hop_queue) = mpsc::channel(NEWS);
     let (handle, requests, mut files) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
     let inputs = Inputs {

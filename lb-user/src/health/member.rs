@@ -75,7 +75,8 @@ impl<P: Prober> Member<P> {
                 continue;
             }
             let start = Instant::now();
-            let result = self.prober.probe(&target, &self.probes).await;
+            // Boxed: what a probe needs is there while it runs, and not for every backend all the time.
+            let result = Box::pin(self.prober.probe(&target, &self.probes)).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
             if self.targets.borrow().check.kind != check.kind {

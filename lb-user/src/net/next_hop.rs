@@ -15,12 +15,13 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
-use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::mpsc::{self, PermitIterator};
 use tokio::sync::watch;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
@@ -35,6 +36,10 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// 50 ms between looks at everything, so that a routing daemon that rewrites its table costs little.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// Targets that are looked at together: their questions are with the kernel at the same time, since on a node that is busy
+/// each answer waits for its turn.
+const TOGETHER: usize = 64;
 
 /// What can change the way to a target.
 const GROUPS: [MulticastGroup; 8] = [
@@ -113,11 +118,12 @@ pub async fn drive(
                 None => events = None, // the next sweep opens another
             },
             () = time::sleep_until(resolver.full_look), if resolver.all_stale => resolver.everything_is_due(),
-            // First the place in the queue, then the look: what is told is never older than the wait.
-            place = out.reserve(), if !resolver.due.is_empty() => match place {
-                Ok(place) => resolver.tell_one(place).await,
-                Err(_) => break,
-            },
+            // First the places in the queue, then the looks: what is told is never older than the wait.
+            places = out.reserve_many(resolver.due.len().min(TOGETHER).min(out.max_capacity())),
+                if !resolver.due.is_empty() => match places {
+                    Ok(places) => resolver.tell_some(places).await,
+                    Err(_) => break,
+                },
         }
     }
     resolver.aim(&BTreeSet::new()).await;
@@ -241,15 +247,20 @@ impl Resolver {
         }
     }
 
-    /// Looks at one of the targets that are due, and tells if it changed.
-    async fn tell_one(&mut self, place: Permit<'_, (IpAddr, NextHopState)>) {
-        let Some(ip) = self.next_due() else { return };
-        let (hop, state) = self.look(ip).await;
-        self.need(ip, hop).await;
-        let told = self.targets.get_mut(&ip);
-        if let Some(told) = told.filter(|told| told.as_ref() != Some(&state)) {
-            *told = Some(state.clone());
-            place.send((ip, state));
+    /// Looks at as many of the targets that are due as there are places, and tells of those that have changed.
+    async fn tell_some(&mut self, mut places: PermitIterator<'_, (IpAddr, NextHopState)>) {
+        let some: Vec<IpAddr> = std::iter::from_fn(|| self.next_due()).take(places.len()).collect();
+        let routes = join_all(some.iter().map(|&ip| self.net.route(ip))).await;
+        for (ip, route) in some.into_iter().zip(routes) {
+            let (hop, state) = self.look(ip, route).await;
+            self.need(ip, hop).await;
+            let told = self.targets.get_mut(&ip);
+            if let Some(told) = told.filter(|told| told.as_ref() != Some(&state)) {
+                *told = Some(state.clone());
+                if let Some(place) = places.next() {
+                    place.send((ip, state));
+                }
+            }
         }
         if self.due.is_empty() {
             // What is due later wants to see what is then.
@@ -268,18 +279,23 @@ impl Resolver {
     }
 
     /// The way to a target, as the kernel sees it now.
-    async fn look(&mut self, ip: IpAddr) -> (Option<Key>, NextHopState) {
+    async fn look(&mut self, ip: IpAddr, route: Result<Route, Error>) -> (Option<Key>, NextHopState) {
         let mut hop = None;
-        let state = match self.try_look(ip, &mut hop).await {
+        let state = match self.try_look(ip, route, &mut hop).await {
             Ok(state) => state,
             Err(error) => NextHopState::Pending(chain(&error)),
         };
         (hop, state)
     }
 
-    async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
+    async fn try_look(
+        &mut self,
+        ip: IpAddr,
+        route: Result<Route, Error>,
+        hop: &mut Option<Key>,
+    ) -> Result<NextHopState, Error> {
         let unresolved = |reason: String| Ok(NextHopState::Unresolved(reason));
-        let (key, source, route_mtu) = match self.net.route(ip).await? {
+        let (key, source, route_mtu) = match route? {
             Route::Towards { hop, source, mtu } => (hop, source, mtu),
             Route::Local => return unresolved(format!("{ip} is this node itself")),
             Route::None => return unresolved(format!("no route to {ip}")),

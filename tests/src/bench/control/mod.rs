@@ -84,6 +84,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         world.detach()?;
         let running = Running::start(&world).await?;
         report.add(Figure::FirstStart, seconds(running.ready_after));
+        report.add(Figure::StartWork, seconds(running.processor_time()?));
         running.stop()?;
         let running = Running::start(&world).await?;
         report.add(Figure::Restart, seconds(running.ready_after));

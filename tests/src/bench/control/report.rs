@@ -8,6 +8,7 @@ use crate::bench::row::{self, Row, median};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Figure {
     FirstStart,
+    StartWork,
     Restart,
     AskedReload,
     NoticedReload,
@@ -18,8 +19,9 @@ pub(super) enum Figure {
 }
 
 impl Figure {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::FirstStart,
+        Self::StartWork,
         Self::Restart,
         Self::AskedReload,
         Self::NoticedReload,
@@ -33,6 +35,7 @@ impl Figure {
     const fn facts(self) -> (&'static str, &'static str, Option<f64>) {
         match self {
             Self::FirstStart => ("start to ready, new maps", "s", Some(3.0)),
+            Self::StartWork => ("processor time until then", "s", None),
             Self::Restart => ("start to ready, maps of the last run", "s", Some(3.0)),
             Self::AskedReload => ("reload of one line, asked for", "ms", Some(200.0)),
             Self::NoticedReload => ("reload of one line, noticed", "ms", Some(200.0)),
