@@ -181,6 +181,7 @@ const KNOWN: usize = 7;
 /// The column of `nat` alone.
 const PORTS: usize = 8;
 
+#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
 fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
     let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
     // UDP has no packet that opens a flow; `nat` knows all the same.

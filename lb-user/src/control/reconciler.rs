@@ -28,7 +28,7 @@ use super::repairs::Repaired;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::status::Reloads;
+use crate::model::status::{Pulse, Reloads};
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
 use crate::plan::{Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, Snapshot, diff, place};
 
@@ -126,6 +126,7 @@ pub struct Reconciler<D, A> {
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Over `dataplane`, whose program hashes with `seed`.
     pub fn new(dataplane: D, addresses: A, facts: Facts, seed: Seed) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
         let started = SystemTime::now();
         Self {
             carried: Carried::new(Placement::default(), Arc::clone(&facts.config)),
@@ -318,9 +319,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// One round; false when it failed, which is logged and kept as the node's fault.
     pub async fn converge(&mut self) -> bool {
-        self.settled |= self.facts.settled();
+        if !self.settled && self.facts.settled() {
+            self.settled = true;
+            let Pulse { backends, down, .. } = self.pulse();
+            tracing::info!(backends, down, "every backend has been probed");
+        }
         self.end_drains();
-        self.begins.end(self.now());
+        self.begins.end(self.facts.heard(), self.now());
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {

@@ -15,6 +15,7 @@
 mod doors;
 mod files;
 mod machine;
+mod memory;
 mod notify;
 mod overrides;
 mod privilege;
@@ -70,6 +71,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
 pub async fn run(path: &Path) -> Result<()> {
+    memory::keep_large_blocks_apart();
     // Before anything else, so that nothing is missed meanwhile.
     let mut wakers = Wakers::new(path)?;
     let parsed = config::load(path)?;
@@ -234,6 +236,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
     }
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
+    memory::give_back();
 
     let end = loop {
         let mut retried = false;
@@ -280,6 +283,7 @@ async fn supervise(path: &Path, wakers: &mut Wakers, net: Net, started: Started)
         reads.send_modify(|reads| reads.ended += 1);
         // Whoever has gone away meanwhile sees it in the status.
         asker.map(|asker| asker.send(taken));
+        memory::give_back();
     };
     if let Some(manager) = &manager {
         manager.stopping();

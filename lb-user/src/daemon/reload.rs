@@ -54,7 +54,7 @@ impl Reload {
             running,
             seen: Some(text.into()),
             pending: false,
-            results: Reloads::none(SystemTime::now()),
+            results: Reloads::none(now()),
         }
     }
 
@@ -83,14 +83,14 @@ impl Reload {
                 } else {
                     tracing::info!("configuration read again: nothing has changed");
                 }
-                self.results.accept(SystemTime::now());
+                self.results.accept(now());
                 Ok(Some(Taken { config, changed }))
             }
             Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {
                 let text = reason.to_string();
                 if !again || self.results.refusal.as_ref() != Some(&text) {
                     tracing::error!("reload refused, the running configuration stays:\n{reason}");
-                    self.results.refuse(SystemTime::now(), text);
+                    self.results.refuse(now(), text);
                 }
                 Err(reason)
             }
@@ -185,6 +185,12 @@ impl Reload {
         confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok(Arc::new(parsed.config))
     }
+}
+
+/// For people.
+#[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn refused(error: &ConfigError) -> ReloadRefused {

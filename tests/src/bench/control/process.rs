@@ -2,23 +2,21 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::MapData;
 use lb_common::backend::{MacFlags, Member};
 use lb_common::limits::MEMBERS;
 use lb_user::api::Client;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 use super::world::World;
 use crate::node::Daemon;
+use crate::pinned::Pinned;
 
 /// Longest wait for a daemon to be ready, and for a change to reach the maps.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -117,7 +115,7 @@ impl Running {
     }
 
     pub(super) fn expect_weight(&self, weight: u16) -> Result<()> {
-        let found = self.backends.get(self.id).weight;
+        let found = self.backends.0.get(self.id).weight;
         ensure!(found == weight, "the maps have weight {found}, not {weight}");
         Ok(())
     }
@@ -144,25 +142,11 @@ impl Running {
 }
 
 /// `BACKENDS`, as the kernel has it.
-struct Backends(*const Member);
+struct Backends(Pinned<Member>);
 
 impl Backends {
-    /// Maps what is pinned below a folder, until this process ends.
     fn pinned(pins: &Path) -> Result<Self> {
-        let pins = fs::read_dir(pins)?.map(|entry| Ok(entry?.path().join("BACKENDS")));
-        let pins: Vec<PathBuf> = pins.collect::<Result<_>>()?;
-        let pin = pins.into_iter().find(|pin| pin.exists());
-        let map = MapData::from_pin(pin.context("no pinned BACKENDS")?)?;
-        let bytes = NonZeroUsize::new(size_of::<Member>() * MEMBERS as usize).context("no members")?;
-        // SAFETY: a new mapping; no memory of this process is touched.
-        let first = unsafe { mmap(None, bytes, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map.fd(), 0) }?;
-        Ok(Self(first.as_ptr().cast()))
-    }
-
-    fn get(&self, id: u32) -> Member {
-        assert!(id < MEMBERS, "no such member");
-        // SAFETY: so many are mapped, and stay so; whatever their bytes are is a member.
-        unsafe { self.0.add(id as usize).read_volatile() }
+        Pinned::open(pins, "BACKENDS", MEMBERS).map(Self)
     }
 
     /// Looks, again and again, until so many are alive and their next hops known.
@@ -170,7 +154,7 @@ impl Backends {
         const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let serving = (1..MEMBERS).filter(|&id| self.get(id).next_hop.flags() & BOTH == BOTH).count();
+            let serving = self.0.all().filter(|(_, member)| member.next_hop.flags() & BOTH == BOTH).count();
             if serving >= backends as usize {
                 return Ok(());
             }
@@ -182,8 +166,8 @@ impl Backends {
     /// The id of a backend.
     fn find(&self, address: SocketAddr) -> Result<u32> {
         let is_it = |member: &Member| (member.address.to_ip(), member.port.host()) == (address.ip(), address.port());
-        let found = (1..MEMBERS).find(|&id| is_it(&self.get(id)));
-        found.with_context(|| format!("BACKENDS has no {address}"))
+        let found = self.0.all().find(|(_, member)| is_it(member));
+        found.map(|(id, _)| id).with_context(|| format!("BACKENDS has no {address}"))
     }
 }
 
