@@ -40,7 +40,9 @@ async fn the_manager_is_measured_in_every_mode_that_a_router_reaches() {
         let report = control::run(&control::Options::quick(mode)).await;
         let report = report.unwrap_or_else(|e| panic!("{mode}: {e:?}"));
         let rows = report.rows();
-        let compared = rows.iter().filter(|row| row.reference == Some("goal") && row.ratio().is_some());
+        let compared = rows
+            .iter()
+            .filter(|row| row.reference == Some("goal") && row.ratio().is_some());
         assert_eq!(compared.count(), 6, "{rows:?}");
         assert_eq!(report.json().lines().count(), rows.len());
     }

@@ -62,7 +62,9 @@ async fn what_others_change_is_put_right_and_said() {
     let ring: Pinned<RingBlock> = Pinned::open(&pins, "RING", RING_BLOCKS).unwrap();
     let members: Pinned<Member> = Pinned::open(&pins, "BACKENDS", MEMBERS).unwrap();
     let entries = || buckets.all().flat_map(|(_, bucket)| bucket.entries);
-    let block = entries().map(|entry| entry.decision.unmarked()).find(|decision| decision.is_service());
+    let block = entries()
+        .map(|entry| entry.decision.unmarked())
+        .find(|decision| decision.is_service());
     let block = block.unwrap().ring_block();
     let is_vip = |bucket: &BucketV4| bucket.entries.iter().any(|entry| entry.decision.unmarked().is_vip());
     let (index, bucket) = buckets.all().find(|(_, bucket)| is_vip(bucket)).unwrap();
@@ -75,7 +77,10 @@ async fn what_others_change_is_put_right_and_said() {
     let eth0 = net.index("eth0").await.unwrap();
     net.remove_vip(eth0, "10.9.0.100".parse().unwrap()).await.unwrap();
     let mut edited = bucket;
-    let vips = edited.entries.iter_mut().filter(|entry| entry.decision.unmarked().is_vip());
+    let vips = edited
+        .entries
+        .iter_mut()
+        .filter(|entry| entry.decision.unmarked().is_vip());
     vips.for_each(|entry| entry.decision = Decision::NONE);
     let mut others = slots;
     others.slots[7] = Slot::stable(MemberIndex::NONE);
@@ -90,7 +95,10 @@ async fn what_others_change_is_put_right_and_said() {
     let counts: BTreeMap<String, u64> = counts.map(|(kind, count)| (kind.to_owned(), count)).into();
     assert_eq!(status.repairs, counts);
     for (kind, count) in &counts {
-        assert_eq!(metric(&node, &format!("fulcrum_repairs_total{{kind=\"{kind}\"}}")), *count);
+        assert_eq!(
+            metric(&node, &format!("fulcrum_repairs_total{{kind=\"{kind}\"}}")),
+            *count
+        );
     }
     let text = said(&node);
     assert!(
@@ -116,10 +124,16 @@ async fn a_map_that_is_full_is_said_and_stops_nothing_else() {
         return;
     }
     let node = Node::new().await;
-    let web = service("web", "dsr", &["10.9.0.100:80"]).unprobed().backend("10.9.0.11:80");
+    let web = service("web", "dsr", &["10.9.0.100:80"])
+        .unprobed()
+        .backend("10.9.0.11:80");
     // With fifteen of them there is a sixteenth of RING left, and the first service lies in it.
     let large = |number: u8| {
-        let service = service(&format!("large{number}"), "dsr", &[format!("10.9.0.{}:80", 101 + number)]);
+        let service = service(
+            &format!("large{number}"),
+            "dsr",
+            &[format!("10.9.0.{}:80", 101 + number)],
+        );
         let service = service.unprobed().with("table-size = 1048576");
         service.backend_with("10.9.0.12:80", "state = \"disabled\"").to_string()
     };
@@ -129,19 +143,32 @@ async fn a_map_that_is_full_is_said_and_stops_nothing_else() {
     node.configure(&file(&small, 15));
     let daemon = node.start().await;
     let serves = |s: &Status| s.services[0].backends[0].slots == 16384;
-    node.until_within(RESYNC, "it serves", |s| serves(s) && s.fault.is_none()).await;
+    node.until_within(RESYNC, "it serves", |s| serves(s) && s.fault.is_none())
+        .await;
     node.configure(&file(&grown, 15));
-    let full = |s: &Status| s.fault.as_ref().is_some_and(|fault| fault.contains("no room for a ring of 1048576 slots"));
+    let full = |s: &Status| {
+        s.fault
+            .as_ref()
+            .is_some_and(|fault| fault.contains("no room for a ring of 1048576 slots"))
+    };
     let status = node.until_within(RESYNC, "it is said", full).await;
     assert!(serves(&status), "as it did before");
     assert_eq!(metric(&node, "fulcrum_fault"), 1);
     assert!(said(&node).contains("FAULT: the configuration does not fit: no room for a ring"));
-    assert!(node.log().contains("the data plane is not as desired; trying again"), "{}", node.log());
+    assert!(
+        node.log().contains("the data plane is not as desired; trying again"),
+        "{}",
+        node.log()
+    );
     node.configure(&file(&grown, 14));
     let grows = |s: &Status| s.fault.is_none() && s.services[0].backends[0].slots == 1 << 20;
     node.until_within(RESYNC, "there is room", grows).await;
     assert_eq!(metric(&node, "fulcrum_fault"), 0);
-    assert!(node.log().contains("the data plane is as desired again"), "{}", node.log());
+    assert!(
+        node.log().contains("the data plane is as desired again"),
+        "{}",
+        node.log()
+    );
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 
@@ -167,13 +194,28 @@ async fn a_link_that_goes_down_and_up_is_followed() {
     let resolved = "fulcrum_backend_next_hop_resolved{service=\"web\",backend=\"web\"}";
     assert_eq!(metric(&nics.node, resolved), 0);
     nics.node
-        .until("probes say so too", |s| s.services[0].backends[0].health == Health::Down)
+        .until("probes say so too", |s| {
+            s.services[0].backends[0].health == Health::Down
+        })
         .await;
-    assert!(nics.node.log().contains("backend health changed"), "{}", nics.node.log());
+    assert!(
+        nics.node.log().contains("backend health changed"),
+        "{}",
+        nics.node.log()
+    );
     nics.at_node.set_up(eth1).await.unwrap();
     nics.until_served().await;
     nics.requests_in_the_end().await;
     assert_eq!(metric(&nics.node, resolved), 1);
-    assert!(nics.node.client().status().await.unwrap().repairs.values().all(|&count| count == 0));
+    assert!(
+        nics.node
+            .client()
+            .status()
+            .await
+            .unwrap()
+            .repairs
+            .values()
+            .all(|&count| count == 0)
+    );
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }

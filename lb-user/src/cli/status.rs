@@ -264,8 +264,8 @@ pub(super) fn row_health(backend: &BackendStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_days_of_a_certificate_are_counted() {

@@ -150,7 +150,11 @@ mod tests {
         let config = config(&["new"]);
         begins.observe(&config, |_| false, |_| false, start);
         begins.end(5, at(900));
-        assert_eq!(begins.next(), Some(start + PATIENCE), "nothing but what it waits for anyway");
+        assert_eq!(
+            begins.next(),
+            Some(start + PATIENCE),
+            "nothing but what it waits for anyway"
+        );
         begins.end(6, at(1400));
         assert_eq!(begins.next(), Some(at(1900)));
         begins.end(6, at(1800));

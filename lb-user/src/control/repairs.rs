@@ -27,10 +27,18 @@ impl Repaired {
     /// The maps are read back, and should be as they were left.
     pub(super) fn read_back(&mut self, left: &Snapshot, found: &Snapshot) {
         let Repairs {
-            entries, slots, members, ..
+            entries,
+            slots,
+            members,
+            ..
         } = differences(left, found);
         if entries + slots + members > 0 {
-            tracing::warn!(entries, slots, members, "somebody else has changed the maps: they are put right");
+            tracing::warn!(
+                entries,
+                slots,
+                members,
+                "somebody else has changed the maps: they are put right"
+            );
             self.counts.entries += entries;
             self.counts.slots += slots;
             self.counts.members += members;
@@ -39,7 +47,10 @@ impl Repaired {
 
     /// The program had to be put back on an interface where it was.
     pub(super) fn attached(&mut self, interface: &str) {
-        tracing::warn!(interface, "somebody else has taken the program off: it is attached again");
+        tracing::warn!(
+            interface,
+            "somebody else has taken the program off: it is attached again"
+        );
         self.counts.programs += 1;
     }
 
@@ -77,7 +88,10 @@ fn differences(left: &Snapshot, found: &Snapshot) -> Repairs {
         (gone.count() + come.count()) as u64
     }
     let slots = left.rings.iter().map(|(block, ring)| {
-        let now = found.rings.get(block).filter(|now| !Arc::ptr_eq(&now.slots, &ring.slots));
+        let now = found
+            .rings
+            .get(block)
+            .filter(|now| !Arc::ptr_eq(&now.slots, &ring.slots));
         let both = now.into_iter().flat_map(|now| ring.slots.iter().zip(&*now.slots));
         both.filter(|(left, now)| left != now).count() as u64
     });

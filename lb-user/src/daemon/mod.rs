@@ -87,7 +87,10 @@ pub async fn run(path: &Path) -> Result<()> {
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.is_unused()?;
-    match start(&net, &parsed, interfaces, seed).await {
+    let started = start(&net, &parsed, interfaces, seed).await;
+    // What runs has a copy of its own.
+    drop(parsed);
+    match started {
         Ok(started) => supervise(path, &mut wakers, net, started).await,
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.

@@ -84,6 +84,8 @@ impl Reload {
                     tracing::info!("configuration read again: nothing has changed");
                 }
                 self.results.accept(now());
+                // Of two that are alike, the one that others have already.
+                let config = Arc::clone(&self.running);
                 Ok(Some(Taken { config, changed }))
             }
             Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {

@@ -142,7 +142,10 @@ impl<P: Prober> Member<P> {
         let (service, backend, health) = (&*self.key.service, self.key.backend, news.health.label());
         let is_first = matches!(
             transition,
-            Some(Transition { from: Health::Unknown, to: Health::Up })
+            Some(Transition {
+                from: Health::Unknown,
+                to: Health::Up
+            })
         );
         if let Some(Transition { from, to: _ }) = transition.filter(|_| !is_first) {
             tracing::info!(service, %backend, health, from = from.label(), reason, "backend health changed");

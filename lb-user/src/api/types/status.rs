@@ -292,7 +292,11 @@ impl From<from::Status> for Status {
                 .into_iter()
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
-            repairs: status.repairs.each().map(|(kind, count)| (kind.to_owned(), count)).into(),
+            repairs: status
+                .repairs
+                .each()
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .into(),
             refused_reload: status.reloads.refusal,
             unread_file: status.reloads.unread,
             fault: status.fault,

@@ -25,7 +25,10 @@ async fn resync(reconciler: &mut Reconciler<Fake, Node>) -> bool {
 
 /// A backend more, which moves slots.
 fn another(reconciler: &mut Reconciler<Fake, Node>) {
-    let four = format!("{}[[service.backend]]\nname = \"web4\"\naddress = \"10.0.0.4:80\"\n", short());
+    let four = format!(
+        "{}[[service.backend]]\nname = \"web4\"\naddress = \"10.0.0.4:80\"\n",
+        short()
+    );
     reconciler.facts.reconfigure(config(&four));
     reconciler.facts.route([10, 0, 0, 4].into(), hop(4, 3));
     reconciler.facts.judge(verdict(4, Health::Up));
@@ -37,7 +40,10 @@ fn repairs(reconciler: &Reconciler<Fake, Node>) -> Repairs {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_way_writes_fail_connections_live() {
-    for (kind, words) in [(Fault::Refused, "not permitted"), (Fault::Full, "map FAKE is full: it holds 16 entries")] {
+    for (kind, words) in [
+        (Fault::Refused, "not permitted"),
+        (Fault::Full, "map FAKE is full: it holds 16 entries"),
+    ] {
         let (mut reconciler, mut connections) = serving().await;
         another(&mut reconciler);
         reconciler.dataplane.kind = kind;
@@ -56,7 +62,10 @@ async fn whatever_way_writes_fail_connections_live() {
             connections.open(&mut reconciler.dataplane, 4);
         }
         assert!(failed > 3, "{failed}");
-        assert_eq!((reconciler.status().fault, repairs(&reconciler)), (None, Repairs::default()));
+        assert_eq!(
+            (reconciler.status().fault, repairs(&reconciler)),
+            (None, Repairs::default())
+        );
         assert!(slots(&reconciler).iter().all(|&slots| slots > 0));
         connections.speak(&mut reconciler.dataplane, "in the end");
     }
@@ -72,7 +81,10 @@ async fn maps_that_cannot_be_read_stay_as_they_are() {
     connections.speak(&mut reconciler.dataplane, "while nobody can look");
     reconciler.dataplane.unreadable = false;
     assert!(reconciler.converge().await);
-    assert_eq!((reconciler.status().fault, repairs(&reconciler)), (None, Repairs::default()));
+    assert_eq!(
+        (reconciler.status().fault, repairs(&reconciler)),
+        (None, Repairs::default())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +122,10 @@ async fn maps_that_somebody_edits_are_put_right_and_it_is_counted() {
     let nobody = Slot::stable(MemberIndex::NONE);
     let edits = [
         MapOp::DelEntry(key),
-        MapOp::PutSlots { block, slots: vec![(5, nobody), (6, nobody)] },
+        MapOp::PutSlots {
+            block,
+            slots: vec![(5, nobody), (6, nobody)],
+        },
         MapOp::PutMember(id, lb_common::backend::Member { weight: 77, ..member }),
     ];
     for edit in &edits {
@@ -142,7 +157,9 @@ async fn a_vip_that_somebody_takes_off_comes_back() {
     assert!(node.has("192.0.2.10") && node.has("192.0.2.20"));
     assert_eq!(repairs(&reconciler).addresses, 2);
     // One that has left and comes again was not taken.
-    reconciler.facts.reconfigure(config(&short().replace(", \"192.0.2.20:80\"", "")));
+    reconciler
+        .facts
+        .reconfigure(config(&short().replace(", \"192.0.2.20:80\"", "")));
     assert!(reconciler.converge().await);
     reconciler.facts.reconfigure(config(&short()));
     assert!(reconciler.converge().await);
@@ -157,7 +174,9 @@ async fn an_interface_that_goes_and_comes_breaks_no_connection() {
     reconciler.follow(Vec::new());
     node.present.lock().unwrap().clear();
     for last in 1..=3 {
-        reconciler.facts.route([10, 0, 0, last].into(), NextHopState::Unresolved("no route".into()));
+        reconciler
+            .facts
+            .route([10, 0, 0, last].into(), NextHopState::Unresolved("no route".into()));
     }
     assert!(reconciler.converge().await);
     reconciler.follow(vec![interface("eth0", 7)]);

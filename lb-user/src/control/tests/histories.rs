@@ -82,13 +82,22 @@ fn specs() -> impl Strategy<Value = Spec> {
         select(vec!["maglev", "source-hash", "round-robin", "least-connections"]),
         vec(backend, usize::from(HOSTS)),
     )
-        .prop_map(|(mode, balance, backends)| Spec { mode, balance, backends })
+        .prop_map(|(mode, balance, backends)| Spec {
+            mode,
+            balance,
+            backends,
+        })
 }
 
 fn texts() -> impl Strategy<Value = Text> {
-    (vec(specs(), 3), vec(0..3_usize, VIPS.len()), any::<bool>(), 6..8_u8).prop_map(
-        |(services, owners, wide, log2)| Text { services, owners, wide, log2 },
-    )
+    (vec(specs(), 3), vec(0..3_usize, VIPS.len()), any::<bool>(), 6..8_u8).prop_map(|(services, owners, wide, log2)| {
+        Text {
+            services,
+            owners,
+            wide,
+            log2,
+        }
+    })
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -115,7 +124,12 @@ impl Text {
         let mut text = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n".to_owned();
         for (number, (name, spec)) in SERVICES.iter().zip(&self.services).enumerate() {
             let owned = |&(_, owner): &(&&str, &usize)| *owner == number;
-            let mut vips: Vec<&str> = VIPS.iter().zip(&self.owners).filter(owned).map(|(vip, _)| *vip).collect();
+            let mut vips: Vec<&str> = VIPS
+                .iter()
+                .zip(&self.owners)
+                .filter(owned)
+                .map(|(vip, _)| *vip)
+                .collect();
             if number == 2 {
                 vips = if self.wide { vec!["192.0.2.3:80-90"] } else { Vec::new() };
             }
@@ -213,7 +227,10 @@ impl History {
         match event {
             Event::File(text) => {
                 self.log2 = self.log2.max(text.log2);
-                let text = Text { log2: self.log2, ..text };
+                let text = Text {
+                    log2: self.log2,
+                    ..text
+                };
                 if let Some(file) = text.config() {
                     reconciler.facts.reconfigure(file);
                 }
@@ -318,7 +335,12 @@ fn said(maps: &Snapshot, node: BTreeSet<Address>) -> Said {
             let members = maps.members_between(decision.member_base(), &bases);
             let members = members.values().map(|member| (listens(member), seen(member)));
             said.members.insert(name.clone(), members.collect());
-            format!("{:?} by {:?}, 2^{}", decision.mode(), decision.choice(), decision.ring_log2())
+            format!(
+                "{:?} by {:?}, 2^{}",
+                decision.mode(),
+                decision.choice(),
+                decision.ring_log2()
+            )
         } else if decision.mode() == Some(service::Mode::Backend) {
             format!("{:?}", maps.members.get(&MemberId(decision.member_base())).map(seen))
         } else {

@@ -102,7 +102,10 @@ async fn look(options: &Options, world: &mut World, running: &Running, report: &
     for _ in 0..options.periods {
         let before = running.processor_time()?;
         world.probes.wait_for(backends)?;
-        report.add(Figure::Probing, seconds(running.processor_time()?.saturating_sub(before)));
+        report.add(
+            Figure::Probing,
+            seconds(running.processor_time()?.saturating_sub(before)),
+        );
     }
     for _ in 0..options.reloads {
         let weight = world.change()?;

@@ -61,7 +61,10 @@ impl Running {
             let length = manager
                 .recv(&mut message)
                 .with_context(|| format!("it does not become ready:\n{}", node.log()))?;
-            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+            if String::from_utf8_lossy(&message[..length])
+                .lines()
+                .any(|line| line == "READY=1")
+            {
                 break;
             }
         }
@@ -154,7 +157,11 @@ impl Backends {
         const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let serving = self.0.all().filter(|(_, member)| member.next_hop.flags() & BOTH == BOTH).count();
+            let serving = self
+                .0
+                .all()
+                .filter(|(_, member)| member.next_hop.flags() & BOTH == BOTH)
+                .count();
             if serving >= backends as usize {
                 return Ok(());
             }
@@ -167,7 +174,9 @@ impl Backends {
     fn find(&self, address: SocketAddr) -> Result<u32> {
         let is_it = |member: &Member| (member.address.to_ip(), member.port.host()) == (address.ip(), address.port());
         let found = self.0.all().find(|(_, member)| is_it(member));
-        found.map(|(id, _)| id).with_context(|| format!("BACKENDS has no {address}"))
+        found
+            .map(|(id, _)| id)
+            .with_context(|| format!("BACKENDS has no {address}"))
     }
 }
 

@@ -92,7 +92,13 @@ impl fmt::Display for Report {
         let width = rows.iter().map(|row| row.case.len()).max().unwrap_or_default();
         writeln!(f, "{:width$}      min   median    goal  ratio", "")?;
         for row in &rows {
-            let Row { case, unit, min, median, .. } = row;
+            let Row {
+                case,
+                unit,
+                min,
+                median,
+                ..
+            } = row;
             write!(f, "{case:width$}  {min:7.2}  {median:7.2}")?;
             match (row.reference_min, row.ratio()) {
                 (Some(goal), Some(ratio)) => writeln!(f, "  {goal:6.1}  {ratio:5.2}  {unit}")?,

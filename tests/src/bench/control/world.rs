@@ -105,7 +105,12 @@ fn address(network: Ipv4Addr, index: u32) -> SocketAddr {
 }
 
 fn services(options: &Options) -> Result<String> {
-    let Options { services, backends, mode, .. } = options;
+    let Options {
+        services,
+        backends,
+        mode,
+        ..
+    } = options;
     let total = u64::from(*services) * u64::from(*backends);
     ensure!(
         total < 1 << (32 - u32::from(BACKENDS.1)) && *services < 1 << 16,
