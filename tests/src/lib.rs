@@ -18,6 +18,7 @@ pub mod netns;
 pub mod node;
 pub mod open;
 pub mod packet;
+pub mod pinned;
 pub mod release_1;
 pub mod rig;
 pub mod segment;

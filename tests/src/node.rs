@@ -134,6 +134,20 @@ impl Node {
             .await
     }
 
+    /// Starts a daemon by a [command](Self::command), and does not wait for anything.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn(&self, command: &mut Command) -> Daemon {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .expect("a log");
+        let child = command.stderr(log).spawn().expect("fulcrum");
+        Daemon { child }
+    }
+
     /// As [`Self::try_start`], with a [command](Self::command) that the test has made.
     ///
     /// # Errors
@@ -142,13 +156,7 @@ impl Node {
     /// # Panics
     /// When it neither answers nor ends.
     pub async fn try_start_as(&self, mut command: Command) -> Result<Daemon, String> {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .expect("a log");
-        let child = command.stderr(log).spawn().expect("fulcrum");
-        let mut daemon = Daemon { child };
+        let mut daemon = self.spawn(&mut command);
         let deadline = Instant::now() + DEADLINE;
         loop {
             if self
@@ -212,7 +220,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let bpf = self.path("bpf");
         if bpf.exists() {
-            let detached = self.command(&["detach", "--pin-dir", &bpf.to_string_lossy()]).status();
+            let mut detach = self.command(&["detach", "--pin-dir", &bpf.to_string_lossy()]);
+            let detached = detach.stdout(Stdio::null()).status();
             if !detached.is_ok_and(|status| status.success()) {
                 eprintln!("pins below {} stay behind", bpf.display());
             }

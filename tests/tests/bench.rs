@@ -1,5 +1,6 @@
 //! The bench works: packets come to the ends that they should, and rows come out. What they cost is not looked at.
 
+use lb_tests::bench::control;
 use lb_tests::bench::setting::Setting;
 use lb_tests::bench::{Options, reference, run};
 use lb_tests::gate::{self, Gate};
@@ -27,6 +28,24 @@ async fn the_bench_runs_and_checks_actions() {
     let verified = rows.iter().find(|row| row.case == "verified, fulcrum");
     assert!(verified.is_some_and(|row| row.min > 0.0), "{rows:?}");
     assert_eq!(report.json().lines().count(), rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manager_is_measured_in_every_mode_that_a_router_reaches() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    for mode in ["tunnel", "nat"] {
+        // An error where the node is not whole: see `lb_tests::bench::control`.
+        let report = control::run(&control::Options::quick(mode)).await;
+        let report = report.unwrap_or_else(|e| panic!("{mode}: {e:?}"));
+        let rows = report.rows();
+        let compared = rows
+            .iter()
+            .filter(|row| row.reference == Some("goal") && row.ratio().is_some());
+        assert_eq!(compared.count(), 6, "{rows:?}");
+        assert_eq!(report.json().lines().count(), rows.len());
+    }
 }
 
 /// It is compared with, so it has to do its work.

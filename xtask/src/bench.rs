@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures in release builds, as root where that is needed. docs/bench.md says how to read it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -23,17 +24,28 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILTER")]
         args: Vec<OsString>,
     },
+    /// What the manager costs at scale, beside the goals that it has
+    Control {
+        /// Options such as --json, --quick or --mode: see --help behind `--`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        args: Vec<OsString>,
+    },
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Dataplane { args } => dataplane(args),
+        What::Control { args } => control(args),
     }
 }
 
+fn root() -> Result<privilege::Root> {
+    privilege::root().map_err(|why| anyhow!("running XDP programs needs root: {why}"))
+}
+
 fn dataplane(args: &[OsString]) -> Result<()> {
-    let root = privilege::root().map_err(|why| anyhow!("running XDP programs needs root: {why}"))?;
+    let root = root()?;
     let checkout = workspace::root();
     let sources = digest::of(&checkout)?;
     for object in OBJECTS {
@@ -44,13 +56,22 @@ fn dataplane(args: &[OsString]) -> Result<()> {
             bpf::file_name(object)
         );
     }
-    let built = workspace::build(&mut cargo([
-        "build",
-        "--release",
-        "--package=lb-tests",
-        "--bin=bench_dataplane",
-    ]))?;
-    let bench = built.iter().find(|program| program.name == "bench_dataplane");
-    let bench = bench.context("cargo has built no bench_dataplane")?;
-    Err(exec::replace(root.command(&bench.path).args(args)))
+    let bench = build("bench_dataplane")?;
+    Err(exec::replace(root.command(&bench).args(args)))
+}
+
+fn control(args: &[OsString]) -> Result<()> {
+    let root = root()?;
+    let fulcrum = workspace::build_fulcrum(true)?;
+    let bench = build("bench_control")?;
+    let variables = [("FULCRUM_BIN", fulcrum.as_os_str())];
+    Err(exec::replace(root.command_with(&variables, &bench).args(args)))
+}
+
+/// Builds one of the tests' programs in release; where it is.
+fn build(name: &str) -> Result<PathBuf> {
+    let bin = format!("--bin={name}");
+    let built = workspace::build(&mut cargo(["build", "--release", "--package=lb-tests", &bin]))?;
+    let program = built.into_iter().find(|program| program.name == name);
+    Ok(program.with_context(|| format!("cargo has built no {name}"))?.path)
 }

@@ -217,6 +217,7 @@ fn status() -> model::Status {
         started: SystemTime::UNIX_EPOCH,
         settled: false,
         overrides_fault: None,
+        repairs: model::Repairs::default(),
     }
 }
 

@@ -71,6 +71,11 @@ fn text(status: &Status) -> String {
     if let Some(fault) = &status.fault {
         let _ = writeln!(text, "FAULT: {fault}");
     }
+    let repairs = status.repairs.iter().filter(|(_, count)| **count > 0);
+    let repairs: Vec<_> = repairs.map(|(kind, count)| format!("{kind} {count}")).collect();
+    if !repairs.is_empty() {
+        let _ = writeln!(text, "REPAIRED what somebody else has changed: {}", repairs.join(", "));
+    }
     if let Some(reason) = &status.refused_reload {
         let _ = writeln!(
             text,
@@ -186,6 +191,7 @@ const KNOWN: usize = 7;
 /// The column of `nat` alone.
 const PORTS: usize = 8;
 
+#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
 fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
     let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
     // UDP has no packet that opens a flow; `nat` knows all the same.
@@ -278,6 +284,7 @@ pub(super) fn row_health(backend: &BackendStatus) -> String {
 mod tests {
     use super::*;
     use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_days_of_a_certificate_are_counted() {
@@ -414,6 +421,7 @@ mod tests {
                 tracked: FlowTable::default(),
             },
             drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
+            repairs: BTreeMap::from([("slot".to_owned(), 3), ("entry".to_owned(), 0)]),
             refused_reload: None,
             unread_file: Some("/etc/x has changed since it was read".to_owned()),
             fault: Some("map RING is full".to_owned()),
@@ -423,6 +431,7 @@ mod tests {
 lb1: attached to eth0 (native)
 NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
+REPAIRED what somebody else has changed: slot 3
 FILE: /etc/x has changed since it was read
 OVERRIDES: they would be forgotten
 

@@ -30,6 +30,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             reloads: self.reloads.clone(),
             fault: self.fault.clone(),
             overrides_fault: self.saved.fault.clone(),
+            repairs: self.repaired.counts(),
             started: self.started,
             settled: self.settled,
         }
@@ -47,6 +48,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             reloads: said.reloads,
             fault: Some(chain(&error)),
             overrides_fault: said.overrides_fault,
+            repairs: said.repairs,
             started: said.started,
             settled: said.settled,
         })

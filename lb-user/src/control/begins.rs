@@ -3,7 +3,9 @@
 //! What is known of backends comes one by one. A ring that served the first of them at once would be all his, and the
 //! others would take their slots over while flows stay where they began: with UDP, all of them for `idle-timeout`. So a
 //! service that the maps did not hold waits until something is known of each of its backends, but not for longer than
-//! [`PATIENCE`]; then all slots are given to those that can serve, and none of them moves.
+//! [`PATIENCE`]; then all slots are given to those that can serve, and none of them moves. While more and more is heard of
+//! anybody, the node is still asking, and it waits a little longer: a ring that changes with every answer costs a busy node
+//! more than the wait.
 //!
 //! A service that the maps hold, from an earlier run or under another configuration, does not wait.
 
@@ -19,14 +21,29 @@ use crate::model::{Config, Protocol, Service, Vip};
 /// first question or its answer was lost.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// From something that is heard for the first time: so long is more expected.
+const MORE: Duration = Duration::from_millis(500);
+
+/// Longest wait in all.
+const MOST: Duration = Duration::from_secs(10);
+
 /// What makes a service another one: its name, and where it is reached.
 type Identity = (Arc<str>, Vec<Vip>, Protocol);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Begins {
-    /// Services that were new, and until when they wait; `None` when they have begun.
-    new: BTreeMap<Identity, Option<Instant>>,
+    /// Services that were new, and how long they wait; `None` when they have begun.
+    new: BTreeMap<Identity, Option<Wait>>,
+    /// How much was known at the last look.
+    known: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    until: Instant,
+    /// However much more is heard.
+    most: Instant,
 }
 
 impl Begins {
@@ -46,7 +63,10 @@ impl Begins {
             let until = match before.remove(&identity) {
                 Some(until) => until,
                 None if holds(service) => continue,
-                None => Some(now + PATIENCE),
+                None => Some(Wait {
+                    until: now + PATIENCE,
+                    most: now + MOST,
+                }),
             };
             let until = until.filter(|_| !is_known(service));
             if until.is_some() {
@@ -57,16 +77,20 @@ impl Begins {
         waiting
     }
 
-    /// Those have begun that have waited for long enough.
-    pub(super) fn end(&mut self, now: Instant) {
-        for until in self.new.values_mut() {
-            *until = until.filter(|&until| now < until);
+    /// Those have begun that have waited for long enough, when so much is `known` of all backends together.
+    pub(super) fn end(&mut self, known: usize, now: Instant) {
+        let more = known > std::mem::replace(&mut self.known, known);
+        for wait in self.new.values_mut() {
+            if let Some(wait) = wait.as_mut().filter(|_| more) {
+                wait.until = wait.until.max(now + MORE).min(wait.most);
+            }
+            *wait = wait.filter(|wait| now < wait.until);
         }
     }
 
     /// When the next one begins, whatever is known by then.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.new.values().flatten().min().copied()
+        self.new.values().flatten().map(|wait| wait.until).min()
     }
 }
 
@@ -97,7 +121,7 @@ mod tests {
         let mut begins = Begins::default();
         let config = config(&["held", "known", "new", "slow"]);
         let mut look = |maps: &[&str], known: &[&str], after: Duration| {
-            begins.end(start + after);
+            begins.end(0, start + after);
             let waiting = begins.observe(
                 &config,
                 |service| maps.contains(&&*service.name),
@@ -116,6 +140,31 @@ mod tests {
         assert_eq!(look(&all, &[], millis(1499)), ("slow".into(), until));
         assert_eq!(look(&all, &[], PATIENCE), (String::new(), None));
         assert_eq!(look(&[], &[], PATIENCE), ("held".into(), Some(start + PATIENCE * 2)));
+    }
+
+    #[test]
+    fn services_wait_longer_while_more_is_heard() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut begins = Begins::default();
+        let config = config(&["new"]);
+        begins.observe(&config, |_| false, |_| false, start);
+        begins.end(5, at(900));
+        assert_eq!(
+            begins.next(),
+            Some(start + PATIENCE),
+            "nothing but what it waits for anyway"
+        );
+        begins.end(6, at(1400));
+        assert_eq!(begins.next(), Some(at(1900)));
+        begins.end(6, at(1800));
+        assert_eq!(begins.next(), Some(at(1900)), "no news");
+        for (known, millis) in (7..).zip((1800..9800).step_by(400)) {
+            begins.end(known, at(millis));
+        }
+        assert_eq!(begins.next(), Some(start + MOST));
+        begins.end(100, start + MOST);
+        assert_eq!(begins.next(), None);
     }
 
     #[test]

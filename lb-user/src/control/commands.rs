@@ -115,7 +115,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     }
 
     /// How the node is, in short.
-    fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self) -> Pulse {
         let said = self.said();
         let services = &self.facts.config.services;
         let backends = || services.iter().flat_map(|s| s.backends.iter().map(move |b| (s, b)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::repairs::Repaired;
 use crate::dataplane::{AttachError, Dataplane};
 use crate::model::status::{AttachMode, InterfaceStatus};
 use crate::model::{Interface, XdpMode, chain};
@@ -65,7 +66,12 @@ impl Interfaces {
     }
 
     /// Puts the program on the interfaces that are there, if that is due. It stays due until none refuses.
-    pub(super) fn attach(&mut self, dataplane: &mut impl Dataplane, mode: XdpMode) -> Result<(), AttachError> {
+    pub(super) fn attach(
+        &mut self,
+        dataplane: &mut impl Dataplane,
+        mode: XdpMode,
+        repaired: &mut Repaired,
+    ) -> Result<(), AttachError> {
         let Some(here) = self.here.as_deref().filter(|_| self.due) else {
             return Ok(());
         };
@@ -76,7 +82,11 @@ impl Interfaces {
                 Ok(attachment) => {
                     let label = attachment.mode.label();
                     match &attachment.fallback {
-                        _ if self.attached.get(index) == Some(&Ok(attachment.mode)) => {}
+                        _ if self.attached.get(index) == Some(&Ok(attachment.mode)) => {
+                            if attachment.is_new {
+                                repaired.attached(name);
+                            }
+                        }
                         Some(reason) => {
                             tracing::warn!(interface = name, %reason, "attached in generic mode: native mode was refused");
                         }
@@ -185,7 +195,9 @@ mod tests {
     fn on(here: &[Interface]) -> (Interfaces, Fake) {
         let (mut interfaces, mut dataplane) = (Interfaces::default(), Fake::default());
         interfaces.follow(here.to_vec());
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap();
         (interfaces, dataplane)
     }
 
@@ -219,12 +231,16 @@ mod tests {
         dataplane.refuse = Box::new(|name| name == "eth1");
         interfaces.follow(vec![interface("eth0", 2, 1), interface("eth1", 4, 2)]);
         assert_eq!(states(&interfaces), [native, Err(true)]);
-        let refused = interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap_err();
+        let refused = interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap_err();
         assert!(chain(&refused).contains("cannot attach to eth1 in native mode: it is busy"));
         assert_eq!(states(&interfaces), [native, Err(true)]);
         // It stays due.
         dataplane.refuse = Box::new(|_| false);
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap();
         assert_eq!(states(&interfaces), [native, native]);
     }
 
@@ -232,10 +248,14 @@ mod tests {
     fn what_is_attached_is_left_alone_until_somebody_asks() {
         let (mut interfaces, mut dataplane) = on(&[interface("eth0", 2, 1)]);
         dataplane.attached.clear();
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap();
         assert!(dataplane.attached.is_empty());
         interfaces.look_again();
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap();
         assert_eq!(dataplane.attached.len(), 1);
     }
 
@@ -268,7 +288,9 @@ mod tests {
         // The interface comes back with its addresses, and refuses: the VIP waits, others do not.
         dataplane.refuse = Box::new(|name| name == "eth0");
         interfaces.follow(vec![interface("eth0", 4, 1), interface("eth1", 3, 2)]);
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap_err();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap_err();
         let subnet = address(4, "10.0.0.1", 24);
         assert_eq!(interfaces.place(vip, &[subnet]), None);
         assert_eq!(
@@ -277,7 +299,9 @@ mod tests {
         );
         // No interface is left: what has no subnet would bring nobody anything.
         interfaces.follow(Vec::new());
-        interfaces.attach(&mut dataplane, XdpMode::Auto).unwrap();
+        interfaces
+            .attach(&mut dataplane, XdpMode::Auto, &mut Repaired::default())
+            .unwrap();
         assert_eq!(interfaces.place(vip, &[]), None);
     }
 }

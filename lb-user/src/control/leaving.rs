@@ -3,7 +3,7 @@
 //! They are part of the configuration in force, draining and marked as leaving, so they are probed, reached and shown like
 //! any other. One that comes back into the file is simply a backend again; with its service, or disabled, it goes at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,15 +19,19 @@ pub(super) struct Leaving {
 impl Leaving {
     /// `file` takes the place of what is in force. Those that it has no more, and whose service it still has, leave.
     pub(super) fn replace(&mut self, in_force: &Config, file: &Config) {
+        let services: HashMap<&str, &Service> = file.services.iter().map(|s| (&*s.name, s)).collect();
         for service in &in_force.services {
-            for backend in service.backends.iter().filter(|b| !b.leaving) {
-                if backend.state != AdminState::Disabled {
-                    self.add(&service.name, backend);
-                }
+            let Some(stays) = services.get(&*service.name) else {
+                continue;
+            };
+            let addresses: HashSet<SocketAddr> = stays.backends.iter().map(|b| b.address).collect();
+            let gone = |b: &&Backend| !b.leaving && b.state != AdminState::Disabled && !addresses.contains(&b.address);
+            for backend in service.backends.iter().filter(gone) {
+                self.add(&service.name, backend);
             }
         }
         let stays = |(service, backend): &(Arc<str>, Backend)| {
-            let service = file.services.iter().find(|s| s.name == *service);
+            let service = services.get(&**service);
             service.is_some_and(|service| !has(service, backend.address))
         };
         self.backends.retain(stays);

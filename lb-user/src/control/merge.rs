@@ -185,6 +185,11 @@ impl Facts {
         self.verdicts.len() == self.probed.len()
     }
 
+    /// Of how many backends and hosts anything has been heard.
+    pub(super) fn heard(&self) -> usize {
+        self.verdicts.len() + self.next_hops.len()
+    }
+
     /// A next hop has changed.
     pub fn route(&mut self, host: IpAddr, state: NextHopState) {
         self.next_hops.insert(host, state);

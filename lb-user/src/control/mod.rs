@@ -23,6 +23,7 @@ mod paths;
 mod preview;
 mod quorum;
 pub mod reconciler;
+mod repairs;
 mod report;
 mod slow_start;
 mod sweep;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use lb_common::service::Decision;
 
 use super::addresses::Addresses;
-use super::reconciler::Reconciler;
+use super::interfaces::Move;
+use super::reconciler::{Failure, Reconciler};
 use crate::dataplane::Dataplane;
 use crate::net::Address;
 use crate::plan::{ServiceKey, Snapshot};
@@ -35,6 +36,38 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let ours = |vip: &&IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         vips.filter(ours).copied().collect()
+    }
+
+    /// Puts these VIPs where they belong. One that cannot be put there stops no other; the first refusal is returned.
+    pub(super) async fn put_on(&mut self, own: &BTreeSet<IpAddr>, addresses: &[Address]) -> Result<(), Failure> {
+        let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
+        self.repaired.present(own.intersection(&present));
+        let mut outcome = Ok(());
+        for &vip in own {
+            let Some(Move { to, from }) = self.interfaces.place(vip, addresses) else {
+                continue;
+            };
+            let moved = match self.addresses.add(vip, to).await {
+                Ok(()) => self.take_off(vip, &from).await,
+                Err(error) => Err(Failure::Add(vip, error)),
+            };
+            match moved {
+                Ok(()) if !from.is_empty() => tracing::info!(%vip, "VIP put on the interface where it belongs"),
+                Ok(()) if self.repaired.put(vip) => {}
+                Ok(()) => tracing::info!(%vip, "VIP put on the node"),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    /// Takes a VIP off these interfaces.
+    pub(super) async fn take_off(&mut self, vip: IpAddr, interfaces: &[u32]) -> Result<(), Failure> {
+        for &interface in interfaces {
+            let removed = self.addresses.remove(vip, interface).await;
+            removed.map_err(|error| Failure::Remove(vip, error))?;
+        }
+        Ok(())
     }
 }
 

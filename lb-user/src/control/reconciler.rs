@@ -21,15 +21,16 @@ use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
 use super::handle::Request;
-use super::interfaces::{Interfaces, Move};
+use super::interfaces::Interfaces;
 use super::known::Known;
 use super::merge::Facts;
 use super::quorum::Quorums;
+use super::repairs::Repaired;
 use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::status::Reloads;
+use crate::model::status::{Pulse, Reloads};
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
 use crate::plan::{Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, Snapshot, diff, place};
 
@@ -67,7 +68,7 @@ const STAYS: DesiredAddress = DesiredAddress {
 
 /// Why a round failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("the configuration does not fit")]
     Full(#[from] Full),
     #[error("the data plane refused")]
@@ -112,6 +113,8 @@ pub struct Reconciler<D, A> {
     pub(super) slow_starts: SlowStarts,
     pub(super) quorums: Quorums,
     pub(super) trace: Option<Trace>,
+    /// What somebody else has changed.
+    pub(super) repaired: Repaired,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
     pub(super) whole: bool,
     /// What an earlier run has left has been looked at.
@@ -127,6 +130,7 @@ pub struct Reconciler<D, A> {
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Over `dataplane`, whose program hashes with `seed`.
     pub fn new(dataplane: D, addresses: A, facts: Facts, seed: Seed) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
         let started = SystemTime::now();
         Self {
             carried: Carried::new(Placement::default(), Arc::clone(&facts.config)),
@@ -150,6 +154,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             slow_starts: SlowStarts::default(),
             quorums: Quorums::default(),
             trace: None,
+            repaired: Repaired::default(),
             whole: false,
             adopted: false,
             resync: RESYNC,
@@ -193,12 +198,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// These interfaces are there now; the next round attaches the program.
     pub(super) fn follow(&mut self, interfaces: Vec<Interface>) {
         self.interfaces.follow(interfaces);
-        self.facts.interfaces = self.interfaces.names();
+        let names = self.interfaces.names();
+        if names != self.facts.interfaces {
+            self.repaired.forget_addresses();
+        }
+        self.facts.interfaces = names;
     }
 
     fn attach_due(&mut self) -> Result<(), AttachError> {
         let mode = self.facts.config.node.xdp_mode;
-        self.interfaces.attach(&mut self.dataplane, mode)
+        self.interfaces.attach(&mut self.dataplane, mode, &mut self.repaired)
     }
 
     /// Works until the configuration's sender is gone.
@@ -316,9 +325,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// One round; false when it failed, which is logged and kept as the node's fault.
     pub async fn converge(&mut self) -> bool {
-        self.settled |= self.facts.settled();
+        if !self.settled && self.facts.settled() {
+            self.settled = true;
+            let Pulse { backends, down, .. } = self.pulse();
+            tracing::info!(backends, down, "every backend has been probed");
+        }
         self.end_drains();
-        self.begins.end(self.now());
+        self.begins.end(self.facts.heard(), self.now());
         self.weigh();
         match self.round().await {
             Ok(()) => {
@@ -360,11 +373,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn adopt(&mut self, installed: &Snapshot) {
         let mut news = false;
         let keys = keys(&self.facts.file);
+        let bases = installed.bases();
         for service in &Arc::clone(&self.facts.file).services {
             let Some(decision) = held(installed, &keys, service) else {
                 continue;
             };
-            for member in installed.members_of(decision.member_base()).values() {
+            for member in installed.members_between(decision.member_base(), &bases).values() {
                 if member.next_hop.flags() & MacFlags::ALIVE != 0 {
                     let address = (member.address.to_ip(), member.port.host()).into();
                     news |= self.facts.adopt(service, address);
@@ -381,7 +395,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let attached = tokio::task::block_in_place(|| self.attach_due());
         let installed = match self.installed.take() {
             Some(known) => known,
-            None => self.dataplane.installed()?,
+            None => self.read_back()?,
         };
         if !std::mem::replace(&mut self.adopted, true) {
             self.adopt(&installed);
@@ -399,7 +413,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
             let from: Vec<u32> = addresses.iter().filter(|a| a.ip == vip).map(|a| a.interface).collect();
             match self.take_off(vip, &from).await {
-                Ok(()) => tracing::info!(%vip, "VIP taken off the node"),
+                Ok(()) => {
+                    self.repaired.taken_off(vip);
+                    tracing::info!(%vip, "VIP taken off the node");
+                }
                 Err(error) => {
                     failure = failure.or(Some(error));
                     desired.addresses.insert(vip, STAYS);
@@ -412,30 +429,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
             Err(refused) => return Err(refused),
         }
-        for &vip in &own {
-            let Some(Move { to, from }) = self.interfaces.place(vip, &addresses) else {
-                continue;
-            };
-            let moved = match self.addresses.add(vip, to).await {
-                Ok(()) => self.take_off(vip, &from).await,
-                Err(error) => Err(Failure::Add(vip, error)),
-            };
-            match moved {
-                Ok(()) if from.is_empty() => tracing::info!(%vip, "VIP put on the node"),
-                Ok(()) => tracing::info!(%vip, "VIP put on the interface where it belongs"),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
+        let refused = self.put_on(&own, &addresses).await.err();
+        failure = failure.or(refused);
         failure.map_or(Ok(()), Err)
-    }
-
-    /// Takes a VIP off these interfaces.
-    async fn take_off(&mut self, vip: IpAddr, interfaces: &[u32]) -> Result<(), Failure> {
-        for &interface in interfaces {
-            let removed = self.addresses.remove(vip, interface).await;
-            removed.map_err(|error| Failure::Remove(vip, error))?;
-        }
-        Ok(())
     }
 
     /// Writes the maps. What finds no room at first may find some when the rest is done.

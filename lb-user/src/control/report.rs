@@ -16,8 +16,8 @@ use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, ServiceStatus, SlotStates, Status,
-    VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, Repairs, ServiceStatus,
+    SlotStates, Status, VipStatus,
 };
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
 use crate::plan::{Keys, ServiceKey};
@@ -50,6 +50,7 @@ impl<D: Dataplane> View<'_, D> {
             reloads: said.reloads,
             fault: said.fault,
             overrides_fault: said.overrides_fault,
+            repairs: said.repairs,
             started: said.started,
             settled: said.settled,
         })
@@ -183,6 +184,7 @@ pub(super) struct Said {
     pub(super) reloads: Reloads,
     pub(super) fault: Option<String>,
     pub(super) overrides_fault: Option<String>,
+    pub(super) repairs: Repairs,
     pub(super) started: SystemTime,
     pub(super) settled: bool,
 }

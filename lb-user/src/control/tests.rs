@@ -4,7 +4,9 @@
 
 mod begins;
 mod commands;
+mod faults;
 mod flows;
+mod histories;
 mod interfaces;
 mod modes;
 mod nat;
@@ -416,7 +418,7 @@ impl Running {
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (next_hops, next_hop_queue) = mpsc::channel(8);
         let (interfaces, interface_changes) = watch::channel(vec![interface("eth0", 3)]);
-        let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::now()));
+        let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::UNIX_EPOCH));
         let (handle, requests, _) = Handle::new(8);
         let inputs = Inputs {
             config: configs,

@@ -11,6 +11,7 @@ use super::trace::Trace;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::NatFlows;
 use crate::model::{Backend, MemberKey, Service, chain};
+use crate::plan::Snapshot;
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Cuts off those whose drain is over.
@@ -80,10 +81,20 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         tidied.is_err()
     }
 
+    /// Reads the maps. Where they should be as the last plan has left them, what is not is somebody else's doing.
+    pub(super) fn read_back(&mut self) -> Result<Snapshot, ApplyError> {
+        let left = &self.carried.placement.target;
+        let found = self.dataplane.installed_beside(left)?;
+        if self.whole {
+            self.repaired.read_back(left, &found);
+        }
+        Ok(found)
+    }
+
     fn tidy(&mut self) -> Result<(), ApplyError> {
         let mut installed = match self.installed.take() {
             Some(installed) => installed,
-            None => self.dataplane.installed()?,
+            None => self.read_back()?,
         };
         let now = self.now();
         self.known.tidy(

@@ -32,9 +32,34 @@ pub(super) struct Windows {
 struct Watched {
     slots: Arc<[Slot]>,
     idle: Duration,
-    /// Slots that move: from whom, and since when.
-    moving: BTreeMap<u32, (MemberIndex, Instant)>,
+    moving: Moving,
     settled: bool,
+}
+
+/// The slots of a ring that move, from whom, and since when. A node may have 16 Mi of them, and slots begin together: so
+/// few bytes each, and a list of times.
+#[derive(Debug, Default)]
+struct Moving {
+    /// By number: whom it had, and which of `times`.
+    slots: Vec<(u32, MemberIndex, u32)>,
+    /// Each once, in the order in which slots have needed them.
+    times: Vec<Instant>,
+}
+
+impl Moving {
+    fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// When the first one began.
+    fn first(&self) -> Option<Instant> {
+        self.times.iter().min().copied()
+    }
+
+    /// Number and beginning of each.
+    fn iter(&self) -> impl Iterator<Item = (u32, Instant)> {
+        self.slots.iter().map(|&(i, _, time)| (i, self.times[time as usize]))
+    }
 }
 
 impl Windows {
@@ -56,7 +81,7 @@ impl Windows {
             let watched = match known {
                 Some(known) if Arc::ptr_eq(&known.slots, slots) => Watched { idle, ..known },
                 known => {
-                    let known = known.map_or_else(BTreeMap::new, |known| known.moving);
+                    let known = known.map(|known| known.moving).unwrap_or_default();
                     Watched::new(slots, idle, &known, now)
                 }
             };
@@ -79,7 +104,7 @@ impl Windows {
     /// When the next window is over, if nothing happens.
     pub(super) fn next(&self) -> Option<Instant> {
         let over = self.rings.values().filter_map(|ring| {
-            let began = ring.moving.values().map(|&(_, began)| began).min()?;
+            let began = ring.moving.first()?;
             Some(began.max(self.from) + ring.idle)
         });
         over.min()
@@ -90,8 +115,8 @@ impl Windows {
         let mut all = BTreeMap::new();
         for (&block, ring) in &self.rings {
             let is_over = |began: Instant| now >= began.max(self.from) + ring.idle;
-            let over = ring.moving.iter().filter(|&(_, &(_, began))| is_over(began));
-            let settled: Changes = over.map(|(&i, _)| (i, slot::settle(ring.slots[i as usize]))).collect();
+            let over = ring.moving.iter().filter(|&(_, began)| is_over(began));
+            let settled: Changes = over.map(|(i, _)| (i, slot::settle(ring.slots[i as usize]))).collect();
             if !settled.is_empty() {
                 all.insert(block, settled);
             }
@@ -117,24 +142,36 @@ impl Windows {
 }
 
 impl Watched {
-    fn new(slots: &Arc<[Slot]>, idle: Duration, known: &BTreeMap<u32, (MemberIndex, Instant)>, now: Instant) -> Self {
-        let mut watched = Self {
-            slots: Arc::clone(slots),
-            idle,
-            moving: BTreeMap::new(),
-            settled: false,
-        };
+    /// With what was `known` of the ring's slots.
+    fn new(slots: &Arc<[Slot]>, idle: Duration, known: &Moving, now: Instant) -> Self {
+        let mut moving = Moving::default();
+        let mut settled = false;
+        let mut known_slots = known.slots.iter().copied().peekable();
+        // Where each of the known times, and after them now, has its place.
+        let mut places: Vec<Option<u32>> = vec![None; known.times.len() + 1];
         for (i, slot) in (0..).zip(&**slots) {
             match slot.state() {
                 State::Stable => {}
-                State::Settled => watched.settled = true,
+                State::Settled => settled = true,
                 State::Moving(from) => {
-                    let began = known.get(&i).filter(|(member, _)| *member == from);
-                    watched.moving.insert(i, (from, began.map_or(now, |&(_, began)| began)));
+                    while known_slots.next_if(|&(other, ..)| other < i).is_some() {}
+                    let known_time = known_slots.next_if(|&(other, ..)| other == i);
+                    let time = known_time.filter(|&(_, member, _)| member == from);
+                    let time = time.map_or(known.times.len(), |(.., time)| time as usize);
+                    let place = *places[time].get_or_insert_with(|| {
+                        moving.times.push(known.times.get(time).copied().unwrap_or(now));
+                        moving.times.len() as u32 - 1
+                    });
+                    moving.slots.push((i, from, place));
                 }
             }
         }
-        watched
+        Self {
+            slots: Arc::clone(slots),
+            idle,
+            moving,
+            settled,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 /// Writing a file takes an editor several steps; after this long without another, it is read.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(50);
 
 /// A message whenever `path` may have changed. One is kept for a receiver that is busy, more are dropped, since it
 /// reads the file then anyway.

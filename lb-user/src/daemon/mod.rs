@@ -16,6 +16,7 @@ mod doors;
 mod files;
 mod hosts;
 mod machine;
+mod memory;
 mod notify;
 mod overrides;
 mod privilege;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use lb_common::hash::Seed;
+use lb_common::limits::MEMBERS;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -53,9 +55,13 @@ use overrides::Store;
 pub use privilege::missing as missing_privileges;
 use reload::{Reload, Taken};
 
-/// Entries of the queues that lead to the reconciler, and questions under way. When one is full, its senders wait; the
-/// reconciler empties them whole before each round.
+/// Questions to the reconciler under way. When they are so many, askers wait.
 const QUEUE: usize = 1024;
+
+/// News that the reconciler has not taken yet, of health and of next hops each: one of every backend that there can be, so
+/// that a storm of them costs a few rounds and not one for each queue that is full. When one is full, its senders wait; the
+/// reconciler empties them whole before each round.
+const NEWS: usize = MEMBERS as usize;
 
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
@@ -69,6 +75,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
 pub async fn run(path: &Path) -> Result<()> {
+    memory::keep_large_blocks_apart();
     // Before anything else, so that nothing is missed meanwhile.
     let mut wakers = Wakers::new(path)?;
     let parsed = config::load(path)?;
@@ -86,7 +93,10 @@ pub async fn run(path: &Path) -> Result<()> {
     let fresh = lock.is_unused()?;
     let mut known = hosts::Known::load(&parsed.config.node.state_dir);
     known.refresh(&names(&parsed.config)).await;
-    match start(path, &net, &parsed, known, interfaces, seed).await {
+    let started = start(path, &net, &parsed, known, interfaces, seed).await;
+    // What runs has a copy of its own.
+    drop(parsed);
+    match started {
         Ok(started) => supervise(&mut wakers, net, started).await,
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.
@@ -212,8 +222,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         fault: kept.fault,
     });
     let (interfaces, interface_changes) = watch::channel(interfaces);
-    let (verdicts, verdict_queue) = mpsc::channel(QUEUE);
-    let (next_hops, next_hop_queue) = mpsc::channel(QUEUE);
+    let (verdicts, verdict_queue) = mpsc::channel(NEWS);
+    let (next_hops, next_hop_queue) = mpsc::channel(NEWS);
     let (handle, requests, mut files) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
     let inputs = Inputs {
@@ -248,6 +258,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     }
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
+    memory::give_back();
 
     let end = loop {
         let mut retried = false;
@@ -301,6 +312,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         reads.send_modify(|reads| reads.ended += 1);
         // Whoever has gone away meanwhile sees it in the status.
         asker.map(|asker| asker.send(taken));
+        memory::give_back();
     };
     if let Some(manager) = &manager {
         manager.stopping();

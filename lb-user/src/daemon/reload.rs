@@ -66,7 +66,7 @@ impl Reload {
             known,
             seen: Some(read.text().as_bytes().to_owned()),
             pending: false,
-            results: Reloads::none(SystemTime::now()),
+            results: Reloads::none(now()),
         }
     }
 
@@ -95,15 +95,14 @@ impl Reload {
                 } else {
                     tracing::info!("configuration read again: nothing has changed");
                 }
-                self.results.accept(SystemTime::now());
-                let names = names(&config);
+                self.results.accept(now());
+                let names = self.host_names();
                 if forced {
                     self.known.refresh(&names).await;
                 } else {
                     self.known.learn(&names).await;
                 }
-                self.known.keep(&names);
-                self.resolved = resolve(&config, self.known.hosts(), &self.resolved);
+                self.resolve();
                 let config = self.config();
                 Ok(Some(Taken { config, changed }))
             }
@@ -111,7 +110,7 @@ impl Reload {
                 let text = reason.to_string();
                 if !again || self.results.refusal.as_ref() != Some(&text) {
                     tracing::error!("reload refused, the running configuration stays:\n{reason}");
-                    self.results.refuse(SystemTime::now(), text);
+                    self.results.refuse(now(), text);
                 }
                 Err(reason)
             }
@@ -133,14 +132,23 @@ impl Reload {
         if !self.known.take(found) {
             return None;
         }
-        self.known.keep(&names(&self.running));
-        let resolved = resolve(&self.running, self.known.hosts(), &self.resolved);
-        if resolved == self.resolved {
+        if !self.resolve() {
             return None;
         }
         tracing::info!("hosts have other addresses");
-        self.resolved = resolved;
         Some(self.config())
+    }
+
+    /// Puts the addresses that are known in the place of hosts. True when that changes anything.
+    fn resolve(&mut self) -> bool {
+        self.known.keep(&self.host_names());
+        let resolved = resolve(&self.running, self.known.hosts(), &self.resolved);
+        // Of two that are alike, others have the first already.
+        let changed = resolved != self.resolved;
+        if changed {
+            self.resolved = resolved;
+        }
+        changed
     }
 
     /// Sees whether the file is still as it was read. Changes of it are noticed, but not where it is a link whose target's
@@ -234,6 +242,12 @@ impl Reload {
         confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok(Arc::new(parsed.config))
     }
+}
+
+/// For people.
+#[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn refused(error: &ConfigError) -> ReloadRefused {

@@ -26,6 +26,16 @@ use crate::plan::{Forget, MapOp, Snapshot, Table};
 /// A table of flows.
 pub type Entries = HashMap<NatKey, Entry>;
 
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel refuses it: EPERM.
+    #[default]
+    Refused,
+    /// The map is full.
+    Full,
+}
+
 /// See the module.
 pub struct Fake {
     layout: Layout,
@@ -33,7 +43,11 @@ pub struct Fake {
     pub log: Vec<MapOp>,
     /// Fails the operations whose number, counted from 0 over the fake's life, it says yes to.
     pub fault: Box<dyn FnMut(usize) -> bool + Send>,
-    /// Where the program is.
+    /// How they fail.
+    pub kind: Fault,
+    /// Reading back fails.
+    pub unreadable: bool,
+    /// Where the program is. Somebody else takes it off by taking it out of here.
     pub attached: Vec<Interface>,
     /// Interfaces, by name, refuse the program while it says yes to them.
     pub refuse: Box<dyn FnMut(&str) -> bool + Send>,
@@ -84,6 +98,8 @@ impl Default for Fake {
             },
             log: Vec::new(),
             fault: Box::new(|_| false),
+            kind: Fault::default(),
+            unreadable: false,
             attached: Vec::new(),
             refuse: Box::new(|_| false),
             counters: BTreeMap::new(),
@@ -107,14 +123,22 @@ impl Fake {
     fn step(&mut self, op: MapOp) -> Result<(), ApplyError> {
         let number = self.log.len();
         self.log.push(op);
-        if (self.fault)(number) {
-            return Err(ApplyError::Kernel {
-                verb: "write",
+        match self.kind {
+            _ if !(self.fault)(number) => Ok(()),
+            Fault::Full => Err(ApplyError::MapFull {
                 map: "FAKE",
-                source: format!("fault injected into operation {number}").into(),
-            });
+                capacity: 16,
+            }),
+            Fault::Refused => Err(refused("write", format!("fault injected into operation {number}"))),
         }
-        Ok(())
+    }
+
+    /// Somebody else writes to the maps.
+    ///
+    /// # Errors
+    /// As for the manager's own writes, but no fault is injected.
+    pub fn meddle(&mut self, op: &MapOp) -> Result<(), ApplyError> {
+        self.layout.apply(op)
     }
 
     fn table(&self, table: Table) -> &Entries {
@@ -131,8 +155,11 @@ impl Fake {
 }
 
 impl Dataplane for Fake {
-    fn installed(&self) -> Result<Snapshot, ApplyError> {
-        self.layout.snapshot()
+    fn installed_beside(&self, known: &Snapshot) -> Result<Snapshot, ApplyError> {
+        if self.unreadable {
+            return Err(refused("read", "reading is a fault".to_owned()));
+        }
+        self.layout.snapshot(known)
     }
 
     fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {
@@ -153,7 +180,7 @@ impl Dataplane for Fake {
         interfaces: &[Interface],
         _: XdpMode,
     ) -> Result<Vec<Result<Attachment, AttachError>>, AttachError> {
-        self.attached.clear();
+        let before = std::mem::take(&mut self.attached);
         let attach = |interface: &Interface| {
             if (self.refuse)(&interface.name) {
                 return Err(AttachError::Refused {
@@ -167,6 +194,7 @@ impl Dataplane for Fake {
             Ok(Attachment {
                 mode: AttachMode::Native,
                 fallback: None,
+                is_new: !before.iter().any(|there| there.index == interface.index),
             })
         };
         Ok(interfaces.iter().map(attach).collect())
@@ -256,6 +284,15 @@ impl Dataplane for Fake {
 
     fn now(&self) -> Result<Ticks, ApplyError> {
         Ok(self.now)
+    }
+}
+
+/// EPERM, as the kernel says it.
+fn refused(verb: &'static str, why: String) -> ApplyError {
+    ApplyError::Kernel {
+        verb,
+        map: "FAKE",
+        source: format!("operation not permitted ({why})").into(),
     }
 }
 

@@ -34,7 +34,15 @@ pub trait Dataplane: Send {
     ///
     /// # Errors
     /// When the kernel refuses a read.
-    fn installed(&self) -> Result<Snapshot, ApplyError>;
+    fn installed(&self) -> Result<Snapshot, ApplyError> {
+        self.installed_beside(&Snapshot::default())
+    }
+
+    /// The same beside what is `known`: a ring that is as it says is its, and not a copy. Rings are most of what maps hold.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn installed_beside(&self, known: &Snapshot) -> Result<Snapshot, ApplyError>;
 
     /// Performs one operation. After an error nothing or a part of it has been done; doing it again is harmless.
     ///

@@ -296,15 +296,16 @@ impl Layout {
         Ok(())
     }
 
-    /// Reads everything back; what no entry refers to is left out, except members, which want to be removed.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, ApplyError> {
+    /// Reads everything back; what no entry refers to is left out, except members, which want to be removed. Rings that are
+    /// as in `known` are taken from there.
+    pub(super) fn snapshot(&self, known: &Snapshot) -> Result<Snapshot, ApplyError> {
         let entries = self.services.entries()?;
         let mut rings = BTreeMap::new();
         for decision in entries.values().filter(|d| d.is_service()) {
             let (block, log2) = (decision.ring_block(), decision.ring_log2());
             rings.entry(block).or_insert_with(|| Ring {
                 log2,
-                slots: self.slots(block, log2),
+                slots: self.slots(block, log2, known.rings.get(&block)),
             });
         }
         let members = (0..)
@@ -319,9 +320,18 @@ impl Layout {
         })
     }
 
-    fn slots(&self, block: u32, log2: u8) -> Arc<[Slot]> {
+    fn slots(&self, block: u32, log2: u8, known: Option<&Ring>) -> Arc<[Slot]> {
         let blocks = (1u32 << (log2 & 31)) / SLOTS_PER_BLOCK;
-        let blocks = (block..block + blocks).filter_map(|b| self.ring.get(b));
-        blocks.flat_map(|b| b.slots).collect()
+        let end = self.ring.as_slice().len().min((block + blocks) as usize);
+        let blocks = self.ring.as_slice().get(block as usize..end).unwrap_or_default();
+        if let Some(known) = known.filter(|known| known.log2 == log2) {
+            let mut both = blocks.iter().zip(known.slots.chunks(SLOTS_PER_BLOCK as usize));
+            if both.all(|(now, known)| now.slots == *known) {
+                return Arc::clone(&known.slots);
+            }
+        }
+        let mut slots = Vec::with_capacity(blocks.len() * SLOTS_PER_BLOCK as usize);
+        blocks.iter().for_each(|block| slots.extend_from_slice(&block.slots));
+        slots.into()
     }
 }

@@ -82,7 +82,8 @@ impl<P: Prober> Member<P> {
                 continue;
             }
             let start = Instant::now();
-            let result = self.prober.probe(&target, &self.probes).await;
+            // Boxed: what a probe needs is there while it runs, and not for every backend all the time.
+            let result = Box::pin(self.prober.probe(&target, &self.probes)).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
             if !self.targets.borrow().check.asks_as(check) {
@@ -151,12 +152,20 @@ impl<P: Prober> Member<P> {
 
     fn log(&self, transition: Option<Transition>, news: &Said, reason: &str) {
         let (service, backend, health) = (&*self.key.service, self.key.backend, news.health.label());
-        if let Some(Transition { from, to: _ }) = transition {
+        let is_first = matches!(
+            transition,
+            Some(Transition {
+                from: Health::Unknown,
+                to: Health::Up
+            })
+        );
+        if let Some(Transition { from, to: _ }) = transition.filter(|_| !is_first) {
             tracing::info!(service, %backend, health, from = from.label(), reason, "backend health changed");
         } else if let Err(Failure::Local(_)) = news.result {
             tracing::warn!(service, %backend, health, reason, "backend could not be probed");
         } else {
-            tracing::debug!(service, %backend, health, reason, "backend answers differently");
+            // What is as it should be from the start is said of all of them together.
+            tracing::debug!(service, %backend, health, reason, "backend answers, or answers differently");
         }
     }
 

@@ -85,6 +85,18 @@ pub const FAMILIES: &[Family] = &[
         source: Source::Node(|status| truth(status.fault.is_some())),
     },
     Family {
+        name: "fulcrum_repairs_total",
+        kind: Kind::Counter,
+        unit: None,
+        labels: &["kind"],
+        help: "What somebody else has changed and the daemon has put right since it started, by kind: program (taken off an \
+               interface), entry, slot or member (of maps), or address (a VIP taken off the node); looked for every 30 seconds",
+        source: Source::Own(|status, put| {
+            let mut repairs = status.repairs.each().into_iter();
+            repairs.try_for_each(|(kind, count)| put(&[kind], Value::Whole(count)))
+        }),
+    },
+    Family {
         name: "fulcrum_config_reloads_total",
         kind: Kind::Counter,
         unit: None,

@@ -11,7 +11,7 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::*;
 use crate::model::status::{
-    AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads,
+    AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, Repairs,
     ServiceStatus, SlotStates,
 };
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Role};
@@ -115,6 +115,10 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         reloads,
         fault: None,
         overrides_fault: None,
+        repairs: Repairs {
+            slots: 3,
+            ..Repairs::default()
+        },
         started: at(1_700_000_000_250),
         settled: true,
     }

@@ -31,6 +31,8 @@ pub struct Status {
     pub reloads: Reloads,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.
     pub fault: Option<String>,
+    /// What somebody else has changed.
+    pub repairs: Repairs,
     /// When the daemon started.
     pub started: SystemTime,
     /// Every backend that is probed has been, at least once since the daemon started.
@@ -56,6 +58,35 @@ pub struct Pulse {
     pub fault: Option<String>,
     /// As [`Status::settled`].
     pub settled: bool,
+}
+
+/// What somebody else has changed and the daemon has put right since it started, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Times that the program was taken off an interface.
+    pub programs: u64,
+    /// Entries of services and addresses.
+    pub entries: u64,
+    /// Slots of rings.
+    pub slots: u64,
+    /// Members: backends of a service.
+    pub members: u64,
+    /// VIPs that were taken off the node.
+    pub addresses: u64,
+}
+
+impl Repairs {
+    /// By name, as in JSON and metrics.
+    #[must_use]
+    pub const fn each(self) -> [(&'static str, u64); 5] {
+        [
+            ("program", self.programs),
+            ("entry", self.entries),
+            ("slot", self.slots),
+            ("member", self.members),
+            ("address", self.addresses),
+        ]
+    }
 }
 
 /// The tables of flows that are not translated.

@@ -8,27 +8,37 @@
 //! packets are XDP's), and tries again by itself when one doesn't answer. Entries that an administrator fixed are used
 //! as they are. What was entered is deleted when no target needs it any more.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::mpsc::{self, PermitIterator};
 use tokio::sync::watch;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::neighbour::{self, Ask, Key, Neighbour};
+use super::route::Route;
 use super::{Error, Events, Net};
 use crate::model::{NextHopState, chain};
+use seen::{Needs, Seen};
 
 /// 10 s; bounds how long a change can go unseen whose message was lost.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// 50 ms between looks at everything, so that a routing daemon that rewrites its table costs little.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// Targets that are looked at together: their questions are with the kernel at the same time, since on a node that is busy
+/// each answer waits for its turn.
+const TOGETHER: usize = 64;
 
 /// What can change the way to a target.
 const GROUPS: [MulticastGroup; 8] = [
@@ -107,31 +117,30 @@ pub async fn drive(
                 None => events = None, // the next sweep opens another
             },
             () = time::sleep_until(resolver.full_look), if resolver.all_stale => resolver.everything_is_due(),
-            // First the place in the queue, then the look: what is told is never older than the wait.
-            place = out.reserve(), if !resolver.due.is_empty() => match place {
-                Ok(place) => resolver.tell_one(place).await,
-                Err(_) => break,
-            },
+            // First the places in the queue, then the looks: what is told is never older than the wait.
+            places = out.reserve_many(resolver.due.len().min(TOGETHER).min(out.max_capacity())),
+                if !resolver.due.is_empty() => match places {
+                    Ok(places) => resolver.tell_some(places).await,
+                    Err(_) => break,
+                },
         }
     }
     resolver.aim(&BTreeSet::new()).await;
 }
 
-/// A target, and what is known of it.
-#[derive(Debug, Default)]
-struct Target {
-    /// Its neighbour entry, as far as the last look got.
-    hop: Option<Key>,
-    /// What was told last.
-    told: Option<NextHopState>,
-}
-
 struct Resolver {
     net: Net,
     means: Means,
-    targets: BTreeMap<IpAddr, Target>,
+    /// Targets, and what was told of each last.
+    targets: BTreeMap<IpAddr, Option<NextHopState>>,
     /// Targets to look at again.
     due: BTreeSet<IpAddr>,
+    /// The one that was looked at last: they take turns, so that those which change all the time leave the others theirs.
+    last: Option<IpAddr>,
+    /// Neighbour entries, as far as the last look at each target got.
+    needs: Needs,
+    /// What the looks since the last message have seen.
+    seen: Seen,
     /// Everything is to be looked at again, at `full_look`.
     all_stale: bool,
     full_look: Instant,
@@ -146,6 +155,9 @@ impl Resolver {
             means,
             targets: BTreeMap::new(),
             due: BTreeSet::new(),
+            last: None,
+            needs: Needs::default(),
+            seen: Seen::default(),
             all_stale: false,
             full_look: Instant::now(),
             entered: BTreeMap::new(),
@@ -167,39 +179,38 @@ impl Resolver {
 
     /// Takes the new set of targets.
     async fn aim(&mut self, wanted: &BTreeSet<IpAddr>) {
-        self.targets.retain(|ip, _| wanted.contains(ip));
         self.due.retain(|ip| wanted.contains(ip));
+        let gone: Vec<IpAddr> = self.targets.keys().copied().filter(|ip| !wanted.contains(ip)).collect();
+        for ip in gone {
+            self.targets.remove(&ip);
+            self.need(ip, None).await;
+        }
         for &ip in wanted {
             self.targets.entry(ip).or_insert_with(|| {
                 self.due.insert(ip);
-                Target::default()
+                None
             });
         }
-        self.clean().await;
     }
 
-    /// Deletes the neighbour entries that were made here and that no target needs.
-    async fn clean(&mut self) {
-        let needed: BTreeSet<Key> = self.targets.values().filter_map(|target| target.hop).collect();
-        let unneeded: Vec<Key> = self
-            .entered
-            .keys()
-            .copied()
-            .filter(|key| !needed.contains(key))
-            .collect();
-        for key in unneeded {
-            self.entered.remove(&key);
-            if let Err(error) = self.net.forget(key).await {
-                tracing::warn!(
-                    error = %chain(&error),
-                    "a neighbour entry stays behind"
-                );
-            }
+    /// A target needs this neighbour entry from now on. The one that it needed is deleted when it was made here and no
+    /// other target needs it.
+    async fn need(&mut self, target: IpAddr, entry: Option<Key>) {
+        let unneeded = self.needs.set(target, entry);
+        let Some(key) = unneeded.filter(|key| self.entered.remove(key).is_some()) else {
+            return;
+        };
+        if let Err(error) = self.net.forget(key).await {
+            tracing::warn!(
+                error = %chain(&error),
+                "a neighbour entry stays behind"
+            );
         }
     }
 
     /// Where the kernel does not manage entries, uses them, so that it looks after them.
-    async fn renew(&self) {
+    async fn renew(&mut self) {
+        self.seen.forget();
         for (&key, &ask) in &self.entered {
             if ask == Ask::Once
                 && let Err(error) = self.net.resolve(key, Ask::Once).await
@@ -216,17 +227,18 @@ impl Resolver {
     fn everything_is_due(&mut self) {
         self.all_stale = false;
         self.full_look = Instant::now() + BREATH;
+        self.seen.forget();
         self.due.extend(self.targets.keys().copied());
     }
 
     /// Notes what a message of the kernel may have changed.
     fn heard(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
         use RouteNetlinkMessage::{DelNeighbour, NewNeighbour};
+        self.seen.forget();
         match &message.payload {
             NetlinkPayload::InnerMessage(NewNeighbour(message) | DelNeighbour(message)) => {
                 if let Some(key) = neighbour::key(message) {
-                    let affected = self.targets.iter().filter(|(_, target)| target.hop == Some(key));
-                    self.due.extend(affected.map(|(ip, _)| *ip));
+                    self.due.extend(self.needs.of(key));
                 }
             }
             // Routes, addresses, links; and messages that were lost.
@@ -234,72 +246,96 @@ impl Resolver {
         }
     }
 
-    /// Looks at one of the targets that are due, and tells if it changed.
-    async fn tell_one(&mut self, place: Permit<'_, (IpAddr, NextHopState)>) {
-        let Some(ip) = self.due.pop_first() else { return };
-        let (hop, state) = self.look(ip).await;
-        let Some(target) = self.targets.get_mut(&ip) else {
-            return;
-        };
-        let moved = target.hop != hop;
-        target.hop = hop;
-        if target.told.as_ref() != Some(&state) {
-            target.told = Some(state.clone());
-            place.send((ip, state));
+    /// Looks at as many of the targets that are due as there are places, and tells of those that have changed.
+    async fn tell_some(&mut self, mut places: PermitIterator<'_, (IpAddr, NextHopState)>) {
+        let some: Vec<IpAddr> = std::iter::from_fn(|| self.next_due()).take(places.len()).collect();
+        let routes = join_all(some.iter().map(|&ip| self.net.route(ip))).await;
+        for (ip, route) in some.into_iter().zip(routes) {
+            let (hop, state) = self.look(ip, route).await;
+            self.need(ip, hop).await;
+            let told = self.targets.get_mut(&ip);
+            if let Some(told) = told.filter(|told| told.as_ref() != Some(&state)) {
+                *told = Some(state.clone());
+                if let Some(place) = places.next() {
+                    place.send((ip, state));
+                }
+            }
         }
-        if moved {
-            self.clean().await;
+        if self.due.is_empty() {
+            // What is due later wants to see what is then.
+            self.seen.forget();
         }
     }
 
+    /// Whose turn it is.
+    fn next_due(&mut self) -> Option<IpAddr> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.due.range((after, Bound::Unbounded)).next();
+        let next = next.or_else(|| self.due.first()).copied()?;
+        self.due.remove(&next);
+        self.last = Some(next);
+        Some(next)
+    }
+
     /// The way to a target, as the kernel sees it now.
-    async fn look(&mut self, ip: IpAddr) -> (Option<Key>, NextHopState) {
+    async fn look(&mut self, ip: IpAddr, route: Result<Route, Error>) -> (Option<Key>, NextHopState) {
         let mut hop = None;
-        let state = match self.try_look(ip, &mut hop).await {
+        let state = match self.try_look(ip, route, &mut hop).await {
             Ok(state) => state,
             Err(error) => NextHopState::Pending(chain(&error)),
         };
         (hop, state)
     }
 
-    async fn try_look(&mut self, ip: IpAddr, hop: &mut Option<Key>) -> Result<NextHopState, Error> {
-        let way = match self.net.way(ip).await? {
+    async fn try_look(
+        &mut self,
+        ip: IpAddr,
+        route: Result<Route, Error>,
+        hop: &mut Option<Key>,
+    ) -> Result<NextHopState, Error> {
+        let route = route?;
+        let link = match route.interface() {
+            Some(index) => self.seen.link(&self.net, index).await?,
+            None => None,
+        };
+        let way = match route.way(ip, link) {
             Ok(way) => way,
             Err(reason) => return Ok(NextHopState::Unresolved(reason)),
         };
         let key = way.key;
         *hop = Some(key);
-        let mut entry = self.net.neighbour(key).await?;
-        if self.enter(key, entry).await? {
-            entry = self.net.neighbour(key).await?;
-        }
+        let entry = self.seen.neighbour(&self.net, key).await?;
+        let entry = self.enter(key, entry).await?;
         Ok(way.state(ip, entry))
     }
 
-    /// Sees to it that the kernel keeps an entry resolved; says whether that took a request.
-    async fn enter(&mut self, key: Key, entry: Option<Neighbour>) -> Result<bool, Error> {
+    /// Sees to it that the kernel keeps an entry resolved; returns it as it is then.
+    async fn enter(&mut self, key: Key, entry: Option<Neighbour>) -> Result<Option<Neighbour>, Error> {
         match care(entry, self.entered.get(&key).copied()) {
             Care::LeaveAlone => {
                 self.entered.remove(&key);
-                return Ok(false);
+                return Ok(entry);
             }
-            Care::Nothing => return Ok(false),
+            Care::Nothing => return Ok(entry),
             Care::Ask => {}
         }
-        let managed = self.means.managed
-            && match self.net.resolve(key, Ask::Managed).await {
-                // Kernels before 5.16 refuse the unknown flag, or pass over it.
-                Ok(()) => self.net.neighbour(key).await?.is_some_and(|entry| entry.managed),
-                Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => false,
+        if self.means.managed {
+            // Kernels before 5.16 refuse the unknown flag, or pass over it.
+            match self.net.resolve(key, Ask::Managed).await {
+                Ok(()) => {
+                    let entry = self.seen.neighbour_now(&self.net, key).await?;
+                    if entry.is_some_and(|entry| entry.managed) {
+                        self.entered.insert(key, Ask::Managed);
+                        return Ok(entry);
+                    }
+                }
+                Err(refused) if refused.errno() == Some(nix::errno::Errno::EINVAL) => {}
                 Err(refused) => return Err(refused),
-            };
-        if managed {
-            self.entered.insert(key, Ask::Managed);
-        } else {
-            self.net.resolve(key, Ask::Once).await?;
-            self.entered.insert(key, Ask::Once);
+            }
         }
-        Ok(true)
+        self.net.resolve(key, Ask::Once).await?;
+        self.entered.insert(key, Ask::Once);
+        self.seen.neighbour_now(&self.net, key).await
     }
 }
 

@@ -9,11 +9,11 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 
 use super::error::{self, Context};
 use super::neighbour::{Key, Neighbour};
-use super::{Error, Net};
+use super::{Error, Link, Net};
 use crate::model::{NextHop, NextHopState};
 
 /// What a route lookup says.
-enum Route {
+pub(super) enum Route {
     /// Out of an interface, to a router or to the target itself; from this address of the node, in packets of this size.
     Towards {
         hop: Key,
@@ -22,6 +22,39 @@ enum Route {
     },
     Local,
     None,
+}
+
+impl Route {
+    /// Where it leaves the node.
+    pub(super) fn interface(&self) -> Option<u32> {
+        match self {
+            Self::Towards { hop, .. } => Some(hop.interface),
+            Self::Local | Self::None => None,
+        }
+    }
+
+    /// The way to `ip`, by what is known of that interface; or why there is none.
+    pub(super) fn way(self, ip: IpAddr, link: Option<Link>) -> Result<Way, String> {
+        let (key, source, route_mtu) = match self {
+            Self::Towards { hop, source, mtu } => (hop, source, mtu),
+            Self::Local => return Err(format!("{ip} is this node itself")),
+            Self::None => return Err(format!("no route to {ip}")),
+        };
+        let Some(link) = link else {
+            return Err(format!("no route to {ip}: its interface just left"));
+        };
+        let Some(local) = link.mac else {
+            let name = link.name;
+            return Err(format!("the route to {ip} leaves by {name}, which is no Ethernet"));
+        };
+        Ok(Way {
+            key,
+            local,
+            source,
+            mtu: mtu(route_mtu, link.mtu),
+            name: link.name,
+        })
+    }
 }
 
 /// The first step on the way to an address.
@@ -66,36 +99,19 @@ impl Net {
     /// # Errors
     /// When the kernel does not answer.
     pub async fn next_hop(&self, ip: IpAddr) -> Result<NextHopState, Error> {
-        Ok(match self.way(ip).await? {
+        let route = self.route(ip).await?;
+        let link = match route.interface() {
+            Some(index) => self.link_at(index).await?,
+            None => None,
+        };
+        Ok(match route.way(ip, link) {
             Ok(way) => way.state(ip, self.neighbour(way.key).await?),
             Err(reason) => NextHopState::Unresolved(reason),
         })
     }
 
-    /// The way to an address; or why there is none.
-    pub(super) async fn way(&self, ip: IpAddr) -> Result<Result<Way, String>, Error> {
-        let (key, source, route_mtu) = match self.route(ip).await? {
-            Route::Towards { hop, source, mtu } => (hop, source, mtu),
-            Route::Local => return Ok(Err(format!("{ip} is this node itself"))),
-            Route::None => return Ok(Err(format!("no route to {ip}"))),
-        };
-        let Some(link) = self.link_at(key.interface).await? else {
-            return Ok(Err(format!("no route to {ip}: its interface just left")));
-        };
-        let Some(local) = link.mac else {
-            let name = link.name;
-            return Ok(Err(format!("the route to {ip} leaves by {name}, which is no Ethernet")));
-        };
-        Ok(Ok(Way {
-            key,
-            local,
-            source,
-            mtu: mtu(route_mtu, link.mtu),
-            name: link.name,
-        }))
-    }
-
-    async fn route(&self, ip: IpAddr) -> Result<Route, Error> {
+    /// What the kernel says of the way to an address.
+    pub(super) async fn route(&self, ip: IpAddr) -> Result<Route, Error> {
         use nix::errno::Errno;
         let action = || format!("looking up the route to {ip}");
         let question = match ip {

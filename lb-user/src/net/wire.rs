@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use rtnetlink::packet_route::link::{InfoBridge, InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::address::present;
 use super::error::Context;
-use super::{Error, Namespace, Net};
+use super::{Error, LOOPBACK, Namespace, Net};
 
 impl Net {
     /// Makes a veth pair: `name` in this namespace, `peer` in another; both down. Names that are taken elsewhere on the
@@ -150,6 +151,23 @@ impl Net {
             _ => return Err(Error::new(action(), Errno::EAFNOSUPPORT)),
         };
         present(self.handle().route().add(route).execute().await).doing(action)
+    }
+
+    /// Makes a whole prefix of IPv4 the host's own, without an address for each (`ip route add local PREFIX dev lo`). `Ok`
+    /// also when that is so already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn add_local(&self, prefix: Ipv4Addr, len: u8) -> Result<(), Error> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(prefix, len)
+            .output_interface(LOOPBACK)
+            .table_id(libc::RT_TABLE_LOCAL.into())
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .build();
+        let added = self.handle().route().add(route).execute().await;
+        present(added).doing(|| format!("making {prefix}/{len} this host's own"))
     }
 
     async fn set(&self, message: LinkMessage, action: &str) -> Result<(), Error> {

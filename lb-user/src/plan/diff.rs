@@ -164,16 +164,17 @@ fn rises(installed: &Snapshot, target: &Snapshot) -> bool {
         let was = installed.members.get(id);
         is_alive(member) && !was.is_some_and(|was| is_alive(was) && was.address == member.address)
     });
-    let risen: Vec<MemberId> = risen.map(|(&id, _)| id).collect();
-    if risen.is_empty() {
+    let mut risen = risen.map(|(&id, _)| id).peekable();
+    if risen.peek().is_none() {
         return false;
     }
     let services = installed.entries.values().filter(|d| d.is_service());
     let services: BTreeMap<u32, Decision> = services.map(|d| (d.member_base(), *d)).collect();
-    risen.into_iter().any(|MemberId(id)| {
-        let service = services.range(..id).next_back();
-        service.is_some_and(|(_, &service)| installed.may_know(service))
-    })
+    let theirs: BTreeMap<u32, Decision> = risen
+        .filter_map(|MemberId(id)| services.range(..id).next_back())
+        .map(|(&base, &service)| (base, service))
+        .collect();
+    theirs.into_values().any(|service| installed.may_know(service))
 }
 
 /// The keys whose flows go on by other rules, so that what is known of them means nothing any more; `None` when no entry

@@ -1,6 +1,6 @@
 //! The contents of the maps, as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -124,18 +124,25 @@ impl Ring {
 }
 
 impl Snapshot {
-    /// The members from `base` on, up to the next service's, by index.
+    /// Where the members of each service begin.
+    #[must_use]
+    pub fn bases(&self) -> BTreeSet<u32> {
+        let services = self.entries.values().filter(|d| d.is_service());
+        services.map(|d| d.member_base()).collect()
+    }
+
+    /// The members from `base` on, up to the next service's, by index. Takes time in the number of services; where that
+    /// would be taken for each of them, [`Self::members_between`] does not.
     #[must_use]
     pub fn members_of(&self, base: u32) -> BTreeMap<u16, Member> {
-        let next = self
-            .entries
-            .values()
-            .filter(|d| d.is_service())
-            .map(|d| d.member_base())
-            .filter(|&other| other > base)
-            .min()
-            .unwrap_or(MEMBERS)
-            .min(base + u32::from(u16::MAX));
+        self.members_between(base, &self.bases())
+    }
+
+    /// [`Self::members_of`] with the [`Self::bases`].
+    #[must_use]
+    pub fn members_between(&self, base: u32, bases: &BTreeSet<u32>) -> BTreeMap<u16, Member> {
+        let next = bases.range(base + 1..).next().copied().unwrap_or(MEMBERS);
+        let next = next.min(base + u32::from(u16::MAX));
         let members = self.members.range(MemberId(base + 1)..MemberId(next.max(base + 1)));
         members.map(|(id, &member)| ((id.0 - base) as u16, member)).collect()
     }

@@ -61,6 +61,8 @@ pub(super) type Members = BTreeMap<SocketAddr, (MemberId, Member)>;
 
 /// Space in the arrays.
 pub(super) struct Space {
+    /// Of what is installed.
+    bases: BTreeSet<u32>,
     members: Regions,
     rings: Regions,
 }
@@ -69,17 +71,17 @@ impl Space {
     /// What `installed` takes.
     pub(super) fn of(installed: &Snapshot) -> Self {
         let mut space = Self {
+            bases: installed.bases(),
             members: Regions::new(MEMBERS),
             rings: Regions::new(RING_BLOCKS),
         };
         let services = installed.entries.values().filter(|d| d.is_service());
-        let bases: BTreeSet<u32> = services.clone().map(|d| d.member_base()).collect();
         for decision in services {
             space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
             space.members.take(decision.member_base(), MEMBERS_PER_SERVICE);
         }
         for &MemberId(id) in installed.members.keys() {
-            match bases.range(..=id).next_back() {
+            match space.bases.range(..=id).next_back() {
                 Some(&base) => space.members.take(base, (id - base + 1).next_power_of_two()),
                 // Nothing refers to it; an interrupted change left it.
                 None => space.members.take(id, 1),
@@ -165,8 +167,9 @@ impl Space {
         let full = || Full::Members {
             members: wanted.members.len(),
         };
-        let mut old: BTreeMap<u16, Member> =
-            known.map_or_else(BTreeMap::new, |k| installed.members_of(k.decision.member_base()));
+        let mut old: BTreeMap<u16, Member> = known.map_or_else(BTreeMap::new, |k| {
+            installed.members_between(k.decision.member_base(), &self.bases)
+        });
         let tunnelled = known.is_some_and(|k| k.decision.mode() == Some(service::Mode::Tunnel));
         if tunnelled != (wanted.mode == Mode::Tunnel) {
             old.values_mut().for_each(forget_mode);

@@ -1,3 +1,5 @@
+//! What `cargo xtask bench` measures. [`control`] is the manager at scale; the rest of this module is the program:
+//!
 //! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
 //! how it is measured and how to read it.
 //!
@@ -8,10 +10,12 @@
 //! sample the packet has to be the one that went in.
 
 pub mod case;
+pub mod control;
 mod facts;
 mod measure;
 mod object;
 mod report;
+mod row;
 pub mod setting;
 #[allow(dead_code, reason = "shared with the programs, which use all of it")]
 #[path = "../../../lb-ebpf/bench/shared.rs"]
@@ -19,4 +23,5 @@ mod shared;
 
 pub use measure::{Options, run};
 pub use object::reference;
-pub use report::{Report, Row};
+pub use report::Report;
+pub use row::{Row, json};

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use serde_json::json;
-
 use super::case::Case;
+use super::row::{self, Row, median};
 use super::shared::{ADJUST, EMPTY};
+
+/// As in rows.
+const BENCH: &str = "dataplane";
 
 /// The samples of one case on one load.
 #[derive(Clone, Debug, Default)]
@@ -18,46 +20,6 @@ impl Figure {
 
     fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
-    }
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// What was measured.
-    pub case: String,
-    /// The program that it was measured on.
-    pub subject: String,
-    /// The program beside it; none for what has no counterpart.
-    pub reference: Option<&'static str>,
-    /// Of `min` and `median`.
-    pub unit: &'static str,
-    /// The median, over loads, of the smallest sample of each.
-    pub min: f64,
-    /// The median of all samples.
-    pub median: f64,
-    /// `min` of the reference.
-    pub reference_min: Option<f64>,
-}
-
-impl Row {
-    /// `min` over that of the reference.
-    #[must_use]
-    pub fn ratio(&self) -> Option<f64> {
-        self.reference_min.map(|reference| self.min / reference)
-    }
-
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "bench": "dataplane",
-            "case": self.case,
-            "subject": self.subject,
-            "reference": self.reference,
-            "unit": self.unit,
-            "min": self.min,
-            "median": self.median,
-            "ratio": self.ratio(),
-        })
     }
 }
 
@@ -122,6 +84,7 @@ impl Report {
             let subjects = case.loads.iter().map(|(subject, _)| subject);
             let references = case.loads.iter().map(|(_, reference)| reference.min());
             Row {
+                bench: BENCH,
                 case: case.name.clone(),
                 subject: match case.target {
                     EMPTY => "empty",
@@ -137,6 +100,7 @@ impl Report {
             }
         });
         let facts = self.facts.iter().map(|fact| Row {
+            bench: BENCH,
             case: fact.case.clone(),
             subject: fact.subject.clone(),
             reference: None,
@@ -151,8 +115,7 @@ impl Report {
     /// The rows, one JSON object a line.
     #[must_use]
     pub fn json(&self) -> String {
-        let lines = self.rows().into_iter().map(|row| format!("{}\n", row.json()));
-        lines.collect()
+        row::json(&self.rows())
     }
 }
 
@@ -174,17 +137,6 @@ impl fmt::Display for Report {
             }
         }
         Ok(())
-    }
-}
-
-/// The middle one; of an even number, the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        even if even % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
     }
 }
 

@@ -116,6 +116,7 @@ impl Setting {
     ///
     /// # Errors
     /// When the kernel refuses the program.
+    #[expect(clippy::disallowed_methods, reason = "the kernel tells the load's time by it")]
     pub(super) async fn load(&self) -> Result<(Rig, Loading)> {
         let config = self.config()?;
         let start = Instant::now();

@@ -141,6 +141,13 @@ async fn status() {
     "no_backend": 7,
     "truncated": 0
   },
+  "repairs": {
+    "address": 0,
+    "entry": 0,
+    "member": 0,
+    "program": 0,
+    "slot": 0
+  },
   "refused_reload": null,
   "unread_file": null,
   "fault": "cannot write the map SERVICES",
@@ -307,6 +314,7 @@ async fn reload() {
 fn a_status_of_an_earlier_version_is_understood() {
     let mut status = serde_json::to_value(types::Status::from(super::status())).unwrap();
     status.as_object_mut().unwrap().remove("overrides_fault");
+    status.as_object_mut().unwrap().remove("repairs");
     for backend in status["services"][0]["backends"].as_array_mut().unwrap() {
         let fields = backend.as_object_mut().unwrap();
         fields.remove("weight_in_file");

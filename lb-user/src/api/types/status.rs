@@ -25,6 +25,11 @@ pub struct Status {
     pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
     pub drops: BTreeMap<String, u64>,
+    /// What somebody else has changed and the daemon has put right since it started, by kind: `program` (taken off an
+    /// interface), `entry`, `slot`, `member` (of maps), `address` (a VIP taken off the node). Every kind is there, zeros
+    /// included.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u64>,
     /// The last reload, when it was refused, and why.
     pub refused_reload: Option<String>,
     /// The file is not as it was last read, and how; `null` when it is. Looked at every ten seconds.
@@ -324,6 +329,11 @@ impl From<from::Status> for Status {
                 .into_iter()
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
+            repairs: status
+                .repairs
+                .each()
+                .map(|(kind, count)| (kind.to_owned(), count))
+                .into(),
             refused_reload: status.reloads.refusal,
             unread_file: status.reloads.unread,
             fault: status.fault,

@@ -45,6 +45,7 @@ pub(super) struct Seen {
 }
 
 impl Facts {
+    #[expect(clippy::disallowed_methods, reason = "certificates end by it")]
     pub(super) async fn gather(config: &Config) -> Result<Self> {
         let net = Net::here().context("cannot open a netlink socket")?;
         let links = net.links().await?;

@@ -25,7 +25,7 @@ impl Running {
     fn start(mut reconciler: Reconciler<Fake, Node>, loaded: Overrides) -> Self {
         reconciler.facts.restore(loaded.clone());
         let (files, config) = watch::channel(Arc::clone(&reconciler.facts.file));
-        let (reload_results, results) = watch::channel(Reloads::none(SystemTime::now()));
+        let (reload_results, results) = watch::channel(Reloads::none(SystemTime::UNIX_EPOCH));
         let (verdicts, verdict_queue) = mpsc::channel(8);
         let (routes, next_hops) = mpsc::channel(8);
         let (handle, requests, files_asked) = Handle::new(8);

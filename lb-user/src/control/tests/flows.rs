@@ -19,14 +19,14 @@ use crate::dataplane::ApplyError;
 use crate::plan::entries::{Flow, locate};
 
 /// As [`ONE`], with windows of five seconds.
-fn short() -> String {
+pub(super) fn short() -> String {
     ONE.replace(
         "table-size = 256",
         "table-size = 256\nidle-timeout = \"5s\"\ndrain-timeout = \"1h\"",
     )
 }
 
-const IDLE: Duration = Duration::from_secs(5);
+pub(super) const IDLE: Duration = Duration::from_secs(5);
 
 /// The client's connection number `number`, to one of two VIPs.
 fn key(number: u32) -> NatKey {
@@ -90,14 +90,14 @@ fn deliver(fake: &mut Fake, key: &NatKey, packet: Packet) -> Option<SocketAddr> 
 
 /// Connections, and who has them.
 #[derive(Clone, Default)]
-struct Connections {
+pub(super) struct Connections {
     on: BTreeMap<u32, SocketAddr>,
     next: u32,
 }
 
 impl Connections {
     /// Opens some: a SYN, and the segment after it.
-    fn open(&mut self, fake: &mut Fake, how_many: u32) {
+    pub(super) fn open(&mut self, fake: &mut Fake, how_many: u32) {
         for number in self.next..self.next + how_many {
             let key = key(number);
             let Some(on) = deliver(fake, &key, Packet::Syn(7)) else {
@@ -114,7 +114,7 @@ impl Connections {
     }
 
     /// Every connection speaks, and is heard by whoever has it.
-    fn speak(&self, fake: &mut Fake, when: &str) {
+    pub(super) fn speak(&self, fake: &mut Fake, when: &str) {
         for (number, on) in &self.on {
             assert_eq!(
                 deliver(fake, &key(*number), Packet::Segment(9)).as_ref(),
@@ -125,7 +125,7 @@ impl Connections {
     }
 
     /// These backends die, and with them what they had.
-    fn lose(&mut self, dead: impl Fn(u8) -> bool) {
+    pub(super) fn lose(&mut self, dead: impl Fn(u8) -> bool) {
         self.on.retain(|_, on| match on.ip() {
             IpAddr::V4(ip) => !dead(ip.octets()[3]),
             IpAddr::V6(_) => true,

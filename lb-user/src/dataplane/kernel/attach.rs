@@ -22,6 +22,8 @@ pub struct Attachment {
     pub mode: AttachMode,
     /// Why it is not native although that was tried first.
     pub fallback: Option<String>,
+    /// It was not there before.
+    pub is_new: bool,
 }
 
 /// The program could not be attached.
@@ -109,7 +111,11 @@ impl Kernel {
         mode: XdpMode,
         folder: Option<&Path>,
     ) -> Result<Attachment, AttachError> {
-        let attachment = |mode, fallback| Attachment { mode, fallback };
+        let attachment = |mode, fallback| Attachment {
+            mode,
+            fallback,
+            is_new: true,
+        };
         let wanted = |attached: AttachMode| match mode {
             XdpMode::Auto => true,
             XdpMode::Native => attached == AttachMode::Native,
@@ -121,7 +127,10 @@ impl Kernel {
                 continue;
             };
             if wanted(mode) && self.swap(&path) {
-                return Ok(attachment(mode, None));
+                return Ok(Attachment {
+                    is_new: false,
+                    ..attachment(mode, None)
+                });
             }
             // Of another mode, or dead.
             pins::remove_link(&path)?;

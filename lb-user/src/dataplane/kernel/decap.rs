@@ -54,11 +54,13 @@ impl Decap {
                 Ok(Attachment {
                     mode: second,
                     fallback: Some(refused.reason()),
+                    is_new: true,
                 })
             }
             (done, _) => done.map(|()| Attachment {
                 mode: first,
                 fallback: None,
+                is_new: true,
             }),
         }
     }

@@ -204,8 +204,8 @@ impl Kernel {
 }
 
 impl Dataplane for Kernel {
-    fn installed(&self) -> Result<Snapshot, ApplyError> {
-        self.layout.snapshot()
+    fn installed_beside(&self, known: &Snapshot) -> Result<Snapshot, ApplyError> {
+        self.layout.snapshot(known)
     }
 
     fn apply(&mut self, op: &MapOp) -> Result<(), ApplyError> {

@@ -120,6 +120,7 @@ fn read(ring: &mut RingBuf<MapData>) -> Vec<Shown> {
 }
 
 /// When the clock that samples are stamped by was 0, as it seems now: that one is never set.
+#[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
 fn begin_of_time() -> io::Result<SystemTime> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
     let past = Duration::from(now);
