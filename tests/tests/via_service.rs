@@ -305,8 +305,7 @@ async fn every_kind_of_probe_takes_the_path() {
                 "large",
                 80,
                 "\"http\"\npath = \"/bytes/200000\"\nexpect-body = \"not in it\"",
-            )
-            .with("undeclared = \"drop\""),
+            ),
             probe("refused", 81, "\"tcp\""),
             udp("unreachable", 82, "\"udp\"\npayload = \"x\"\nexpect-answer = false"),
         ],
@@ -343,7 +342,7 @@ async fn every_kind_of_probe_takes_the_path() {
         "{refused}"
     );
 
-    // The address is the same, and there is no host: what is known of the last probe goes, and it stays down.
+    // The host itself goes, so there is no next hop any more.
     let net = Net::inside(web).unwrap();
     net.set_down(net.index("eth0").await.unwrap()).await.unwrap();
     until(node, &["https", "dns"], Health::Down, "").await;
