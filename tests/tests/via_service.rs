@@ -361,6 +361,9 @@ async fn what_a_backend_hands_on_is_not_its_own() {
         hold(host, &VIPS).await;
         wire::sysctl(host, "ipv4/ip_forward", "1").unwrap();
         wire::sysctl(host, "ipv6/conf/all/forwarding", "1").unwrap();
+        // Every error is sent, and not one a second.
+        wire::sysctl(host, "ipv4/icmp_ratelimit", "0").unwrap();
+        wire::sysctl(host, "ipv6/icmp/ratelimit", "0").unwrap();
     }
     let _web1 = serve(&segment, 0, &VIPS, &[80, 81]);
     let _web2 = serve(&segment, 1, &VIPS, &[80, 81]);
