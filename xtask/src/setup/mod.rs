@@ -13,11 +13,12 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 8] = [
+const TEST_PROGRAMS: [(&str, &str); 9] = [
     ("curl", "curl"),
     ("mariadb", "mariadb-client-core"),
     ("mariadb-install-db", "mariadb-server-core"),
     ("mariadbd", "mariadb-server-core"),
+    ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("systemd-analyze", "systemd"),
