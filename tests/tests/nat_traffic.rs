@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use lb_tests::capture::Capture;
@@ -50,11 +51,15 @@ fn server(namespace: &TestNamespace, addresses: [IpAddr; 2]) -> Process {
     serve(namespace, "web", &listen)
 }
 
+/// The next port that a datagram comes from: one that had been used before would be a flow that is known, and translated
+/// as when it began.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(61_000);
+
 /// What the backend says of `count` datagrams to a VIP, each from a socket of its own and one byte longer.
 fn datagrams(client: &TestNamespace, vip: IpAddr, count: usize) -> Vec<String> {
     let ask = |length| {
         let any: IpAddr = if vip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-        let socket = UdpSocket::bind((any, 0))?;
+        let socket = UdpSocket::bind((any, NEXT_PORT.fetch_add(1, Ordering::Relaxed)))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         socket.connect((vip, PORT))?;
         socket.send(&vec![b'?'; length])?;
