@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(begins.next(), Some(at(1900)));
         begins.end(6, at(1800));
         assert_eq!(begins.next(), Some(at(1900)), "no news");
-        for (known, millis) in (7..).zip((1800..9800).step_by(400)) {
+        for (known, millis) in (7..).zip((1800..=9800).step_by(400)) {
             begins.end(known, at(millis));
         }
         assert_eq!(begins.next(), Some(start + MOST));

@@ -75,7 +75,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
 pub async fn run(path: &Path) -> Result<()> {
-    memory::keep_large_blocks_apart();
+    memory::keep_together();
     // Before anything else, so that nothing is missed meanwhile.
     let mut wakers = Wakers::new(path)?;
     let parsed = config::load(path)?;

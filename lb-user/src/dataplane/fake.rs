@@ -129,7 +129,7 @@ impl Fake {
                 map: "FAKE",
                 capacity: 16,
             }),
-            Fault::Refused => Err(refused("write", format!("fault injected into operation {number}"))),
+            Fault::Refused => Err(refused("write", &format!("fault injected into operation {number}"))),
         }
     }
 
@@ -157,7 +157,7 @@ impl Fake {
 impl Dataplane for Fake {
     fn installed_beside(&self, known: &Snapshot) -> Result<Snapshot, ApplyError> {
         if self.unreadable {
-            return Err(refused("read", "reading is a fault".to_owned()));
+            return Err(refused("read", "reading is a fault"));
         }
         self.layout.snapshot(known)
     }
@@ -288,7 +288,7 @@ impl Dataplane for Fake {
 }
 
 /// EPERM, as the kernel says it.
-fn refused(verb: &'static str, why: String) -> ApplyError {
+fn refused(verb: &'static str, why: &str) -> ApplyError {
     ApplyError::Kernel {
         verb,
         map: "FAKE",

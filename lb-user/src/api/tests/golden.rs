@@ -322,7 +322,9 @@ fn a_status_of_an_earlier_version_is_understood() {
         fields.remove("certificate_not_after");
     }
     let status: types::Status = serde_json::from_value(status).unwrap();
-    assert_eq!(status, super::status().into());
+    let mut wanted = types::Status::from(super::status());
+    wanted.repairs.clear();
+    assert_eq!(status, wanted);
 }
 
 #[test]
