@@ -211,24 +211,27 @@ impl Facts {
     /// file says.
     #[must_use]
     pub fn weight(&self, service: &Service, backend: &Backend) -> u16 {
-        let asked = || self.verdict(service, backend).and_then(|verdict| verdict.weight);
-        match self.overrides.of(&key(service, backend)).weight {
+        self.weight_by(service, backend, self.verdict(service, backend))
+    }
+
+    fn weight_by(&self, service: &Service, backend: &Backend, verdict: Option<&Verdict>) -> u16 {
+        // Few probes ask for a weight, and few backends have one that a command has set.
+        match verdict.and_then(|verdict| verdict.weight) {
+            Some(_) if backend.leaving || self.overrides.of(&key(service, backend)).weight.is_some() => backend.weight,
             Some(weight) => weight,
-            None if backend.leaving => backend.weight,
-            None => asked().unwrap_or(backend.weight),
+            None => backend.weight,
         }
     }
 
-    /// How many backends can take new flows.
-    #[must_use]
-    pub fn ready(&self, service: &Service) -> usize {
-        let ready = |backend: &&Backend| {
+    /// The backends that can take new flows.
+    pub fn ready<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = &'s Backend> {
+        let ready = move |backend: &&Backend| {
             backend.state == AdminState::Active
                 && self.health(service, backend) == Health::Up
                 && self.weight(service, backend) > 0
                 && matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_)))
         };
-        service.backends.iter().filter(ready).count()
+        service.backends.iter().filter(ready)
     }
 
     /// How a backend is reached; `None` while the resolver has not said anything.
@@ -317,22 +320,26 @@ impl Facts {
     }
 
     fn members(&self, service: &Service) -> Vec<DesiredMember> {
-        let weight = |backend: &Backend| {
+        let known = |backend| (backend, self.verdict(service, backend));
+        let known: Vec<_> = service.backends.iter().map(known).collect();
+        let weight = |&(backend, verdict): &(&Backend, Option<&Verdict>)| {
             let weight = match backend.state {
-                AdminState::Active | AdminState::Disabled => self.weight(service, backend),
+                AdminState::Active | AdminState::Disabled => self.weight_by(service, backend, verdict),
                 AdminState::Drain => 0,
             };
             (weight, self.starting.get(&key(service, backend)).copied())
         };
-        let weights: Vec<_> = service.backends.iter().map(weight).collect();
-        let backends = service.backends.iter().zip(slow_start::scaled(&weights));
-        backends
-            .map(|(backend, weight)| self.member(service, backend, weight))
+        let weights: Vec<_> = known.iter().map(weight).collect();
+        let weighed = known.into_iter().zip(slow_start::scaled(&weights));
+        weighed
+            .map(|((backend, verdict), weight)| {
+                let health = verdict.map_or(Health::Unknown, |verdict| verdict.health);
+                self.member(service, backend, health, weight)
+            })
             .collect()
     }
 
-    fn member(&self, service: &Service, backend: &Backend, weight: u16) -> DesiredMember {
-        let health = self.health(service, backend);
+    fn member(&self, service: &Service, backend: &Backend, health: Health, weight: u16) -> DesiredMember {
         let cut = self.cut.contains(&key(service, backend));
         DesiredMember {
             address: backend.address,

@@ -68,10 +68,18 @@ impl Overrides {
     /// A host of the file has another address than `before`: what is said of it goes along.
     pub fn follow(&mut self, before: &Config, file: &Config) {
         for service in &file.services {
+            let mut hosts = service
+                .backends
+                .iter()
+                .filter(|backend| backend.host.is_some())
+                .peekable();
+            if hosts.peek().is_none() {
+                continue;
+            }
             let Some(old) = before.services.iter().find(|s| s.name == service.name) else {
                 continue;
             };
-            for backend in service.backends.iter().filter(|backend| backend.host.is_some()) {
+            for backend in hosts {
                 let same = |old: &&Backend| old.host == backend.host && old.name == backend.name;
                 if let Some(old) = old
                     .backends

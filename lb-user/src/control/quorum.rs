@@ -38,15 +38,15 @@ impl Quorums {
             if was.is_none() && !facts.knows(service) {
                 continue;
             }
-            let turn = Turn {
-                service: Arc::clone(&service.name),
-                ready: facts.ready(service),
-                quorum: service.health.quorum.get(),
-            };
-            let is = turn.is_healthy();
+            let quorum = service.health.quorum.get();
+            let is = facts.ready(service).take(quorum as usize).count() == quorum as usize;
             self.healthy.insert(Arc::clone(&service.name), is);
             if was.map_or(!is, |was| was != is) {
-                turns.push(turn);
+                turns.push(Turn {
+                    service: Arc::clone(&service.name),
+                    ready: facts.ready(service).count(),
+                    quorum,
+                });
             }
         }
         turns

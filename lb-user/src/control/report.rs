@@ -164,7 +164,7 @@ impl<D: Dataplane> View<'_, D> {
             balance: service.balance,
             table_size: service.table_size.slots(),
             slots: states,
-            ready: u32::try_from(facts.ready(service)).unwrap_or(u32::MAX),
+            ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
             backends: service
                 .backends

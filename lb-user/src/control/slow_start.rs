@@ -2,8 +2,8 @@
 //! connection pools are not hit by all of it at once. Pure: time is an argument.
 //!
 //! A backend starts slowly when it comes up after it was down, disabled, or not in the file. Those that a service had when
-//! it was first seen, by a new file or by a daemon that starts, have their whole share at once: nobody would be there to
-//! take the rest of the flows, or they have been serving all along.
+//! it was first seen with a slow start, by a new file or by a daemon that starts, have their whole share at once: nobody
+//! would be there to take the rest of the flows, or they have been serving all along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +47,9 @@ impl SlowStarts {
         let mut steps = BTreeMap::new();
         self.next = None;
         for service in &config.services {
+            let Some(whole) = service.health.slow_start else {
+                continue;
+            };
             let probed = |backend: &&Backend| backend.state != AdminState::Disabled && !backend.leaving;
             for backend in service.backends.iter().filter(probed) {
                 let member = MemberKey {
@@ -64,7 +67,7 @@ impl SlowStarts {
                     (start, Health::Up | Health::Unknown) => start,
                 };
                 if let Start::Warming(since) = start {
-                    match service.health.slow_start.and_then(|whole| step(since, whole, now)) {
+                    match step(since, whole, now) {
                         Some((step, next)) => {
                             steps.insert(member.clone(), step);
                             self.next = Some(self.next.map_or(next, |first| first.min(next)));

@@ -211,7 +211,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let in_force = Arc::clone(&reconciler.facts().config);
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
     let (paths, path_changes) = watch::channel(reconciler.facts().paths());
-    let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow()));
+    let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow(), &[]));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
         number: 0,
@@ -375,7 +375,7 @@ impl Wakers {
 async fn follow(
     mut in_force: watch::Receiver<Arc<Config>>,
     mut paths: watch::Receiver<Paths>,
-    targets: watch::Sender<Vec<Target>>,
+    targets: watch::Sender<Vec<Arc<Target>>>,
     hosts: watch::Sender<BTreeSet<IpAddr>>,
 ) {
     loop {
@@ -389,25 +389,30 @@ async fn follow(
         if others {
             hosts.send_replace(merge::hosts(&config));
         }
-        targets.send_replace(self::targets(&config, &paths.borrow_and_update()));
+        let wanted = self::targets(&config, &paths.borrow_and_update(), &targets.borrow());
+        targets.send_replace(wanted);
     }
 }
 
-/// Whom to probe, and by which way.
-fn targets(config: &Config, paths: &Paths) -> Vec<Target> {
-    let target = |(service, backend): (&crate::model::Service, &crate::model::Backend)| {
+/// Whom to probe, and by which way. Those that stay as they were `before` are the same.
+fn targets(config: &Config, paths: &Paths, before: &[Arc<Target>]) -> Vec<Arc<Target>> {
+    let target = |(place, (service, backend)): (usize, (&crate::model::Service, &crate::model::Backend))| {
         let member = MemberKey {
             service: Arc::clone(&service.name),
             backend: backend.address,
         };
-        Target {
+        let target = Target {
             path: paths.get(&member).cloned(),
             member,
             name: Arc::clone(&backend.name),
             check: service.health.clone(),
+        };
+        match before.get(place).filter(|before| ***before == target) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(target),
         }
     };
-    merge::probed(config).map(target).collect()
+    merge::probed(config).enumerate().map(target).collect()
 }
 
 /// The running parts, by name.

@@ -14,7 +14,7 @@ use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 
 pub(super) struct Member<P> {
     pub(super) key: MemberKey,
-    pub(super) targets: watch::Receiver<Target>,
+    pub(super) targets: watch::Receiver<Arc<Target>>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) prober: P,

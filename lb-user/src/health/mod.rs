@@ -68,7 +68,7 @@ impl Target {
 ///
 /// # Panics
 /// When a target's task has: the caller supervises.
-pub async fn run(net: Net, targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>) {
+pub async fn run(net: Net, targets: watch::Receiver<Vec<Arc<Target>>>, verdicts: mpsc::Sender<Verdict>) {
     let means = probe::Means::new(net);
     drive(targets, verdicts, Network { means }).await;
 }
@@ -76,7 +76,7 @@ pub async fn run(net: Net, targets: watch::Receiver<Vec<Target>>, verdicts: mpsc
 /// What probes. The network, or a script in tests.
 trait Prober: Clone + Send + Sync + 'static {
     /// From now on, these are probed.
-    fn aim(&self, _: &[Target]) {}
+    fn aim(&self, _: &[Arc<Target>]) {}
 
     fn probe(
         &self,
@@ -91,7 +91,7 @@ struct Network {
 }
 
 impl Prober for Network {
-    fn aim(&self, targets: &[Target]) {
+    fn aim(&self, targets: &[Arc<Target>]) {
         let paths = targets.iter().filter_map(|target| target.path.as_ref());
         self.means
             .aim(paths.flat_map(|path| path.vips.iter().copied()).collect());
@@ -106,7 +106,7 @@ impl Prober for Network {
     }
 }
 
-async fn drive<P: Prober>(mut targets: watch::Receiver<Vec<Target>>, verdicts: mpsc::Sender<Verdict>, prober: P) {
+async fn drive<P: Prober>(mut targets: watch::Receiver<Vec<Arc<Target>>>, verdicts: mpsc::Sender<Verdict>, prober: P) {
     let mut members = Members {
         running: HashMap::new(),
         tasks: JoinSet::new(),
@@ -147,13 +147,13 @@ struct Members<P> {
 }
 
 struct Running {
-    target: watch::Sender<Target>,
+    target: watch::Sender<Arc<Target>>,
     task: AbortHandle,
 }
 
 impl<P: Prober> Members<P> {
     /// Starts, tells and stops tasks until they are those that `targets` wants.
-    fn update(&mut self, targets: Vec<Target>) {
+    fn update(&mut self, targets: Vec<Arc<Target>>) {
         let mut gone = std::mem::take(&mut self.running);
         for target in targets {
             let key = target.member.clone();
@@ -171,7 +171,7 @@ impl<P: Prober> Members<P> {
         }
     }
 
-    fn start(&mut self, target: Target) -> Running {
+    fn start(&mut self, target: Arc<Target>) -> Running {
         let key = target.member.clone();
         let dice = Dice::new(self.seed.hash_one(&key));
         let (sender, targets) = watch::channel(target);
@@ -192,7 +192,7 @@ impl<P: Prober> Members<P> {
 }
 
 impl Running {
-    fn tell(&self, target: Target) {
+    fn tell(&self, target: Arc<Target>) {
         self.target.send_if_modified(|current| {
             let news = *current != target;
             *current = target;

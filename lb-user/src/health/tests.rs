@@ -120,7 +120,7 @@ fn http(path: &str) -> HealthKind {
     }))
 }
 
-fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Target> {
+fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Arc<Target>> {
     let target = |n| Target {
         member: MemberKey {
             service: "web".into(),
@@ -130,18 +130,18 @@ fn targets(range: Range<u32>, check: &HealthCheck) -> Vec<Target> {
         check: check.clone(),
         path: None,
     };
-    range.map(target).collect()
+    range.map(target).map(Arc::new).collect()
 }
 
 /// A driver with its two channels.
 struct Driver {
-    targets: watch::Sender<Vec<Target>>,
+    targets: watch::Sender<Vec<Arc<Target>>>,
     verdicts: Receiver<Verdict>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Driver {
-    fn start(prober: impl Prober, first: Vec<Target>) -> Self {
+    fn start(prober: impl Prober, first: Vec<Arc<Target>>) -> Self {
         let (targets, wanted) = watch::channel(first);
         let (sender, verdicts) = mpsc::channel(16);
         let task = tokio::spawn(drive(wanted, sender, prober));
@@ -284,7 +284,7 @@ async fn who_is_reached_again_is_probed_soon_and_keeps_what_is_known() {
     check.interval = Duration::from_secs(3600);
     let at = |next_hop| {
         let mut targets = targets(0..1, &check);
-        targets[0].path = Some(ServicePath {
+        Arc::make_mut(&mut targets[0]).path = Some(ServicePath {
             vips: vec![[192, 0, 2, 10].into()],
             tunnel: None,
             next_hop,
@@ -318,7 +318,7 @@ async fn who_is_reached_again_is_probed_soon_and_keeps_what_is_known() {
     assert_eq!(script.starts(0).len(), 2);
     // The counts stay with another way, and go with another question.
     let mut address = targets(0..1, &check);
-    address[0].check.via = Via::Service;
+    Arc::make_mut(&mut address[0]).check.via = Via::Service;
     driver.targets.send_replace(address);
     let reason = "there is no way to it: no answer";
     driver.expect(Health::Down, reason).await;
@@ -512,7 +512,7 @@ async fn a_real_backend_comes_and_goes() {
         path: None,
     };
     let means = probe::Means::new(Net::here().unwrap());
-    let mut driver = Driver::start(Network { means }, vec![target]);
+    let mut driver = Driver::start(Network { means }, vec![Arc::new(target)]);
     let until = async |driver: &mut Driver, wanted| loop {
         let (health, reason) = driver.next().await;
         if health == wanted {
