@@ -82,7 +82,7 @@ impl<P: Prober> Member<P> {
                 continue;
             }
             let start = Instant::now();
-            // Boxed: what a probe needs is there while it runs, and not for every backend all the time.
+            // Boxed, as what is sent below: what a probe needs is there while it runs, and not for every backend all the time.
             let result = Box::pin(self.prober.probe(&target, &self.probes)).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
@@ -90,7 +90,9 @@ impl<P: Prober> Member<P> {
                 // An answer to a question that is no longer asked.
                 continue;
             }
-            if self.judge(&mut machine, &mut said, result).await.is_err() {
+            if let Some(news) = self.judge(&mut machine, &mut said, result)
+                && Box::pin(self.verdicts.send(news)).await.is_err()
+            {
                 return;
             }
             started = Some(start);
@@ -107,12 +109,13 @@ impl<P: Prober> Member<P> {
         }
     }
 
-    async fn judge(
+    /// What is to be said, if there is something new.
+    fn judge(
         &self,
         machine: &mut Machine,
         said: &mut Option<Said>,
         result: Result<Success, Failure>,
-    ) -> Result<(), mpsc::error::SendError<Verdict>> {
+    ) -> Option<Verdict> {
         let transition = match &result {
             Ok(_) => machine.observe(Outcome::Success),
             // Says nothing about the backend, so its health stays; the verdict's reason shows it.
@@ -133,7 +136,7 @@ impl<P: Prober> Member<P> {
             doubt: machine.doubt(),
         };
         if said.as_ref() == Some(&news) {
-            return Ok(());
+            return None;
         }
         if let Some(Doubt { seen, needed }) = news.doubt {
             reason = format!("{reason} ({seen} of {needed} in a row)");
@@ -147,7 +150,7 @@ impl<P: Prober> Member<P> {
             probes: self.probes.clone(),
         };
         *said = Some(news);
-        self.verdicts.send(verdict).await
+        Some(verdict)
     }
 
     fn log(&self, transition: Option<Transition>, news: &Said, reason: &str) {
