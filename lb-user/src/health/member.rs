@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::fsm::{Doubt, Machine, Outcome, Transition};
 use super::probe::{Answer, Failure, Success};
 use super::schedule::{self, Dice};
-use super::{Prober, Target};
+use super::{Post, Prober};
 use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 
 pub(super) struct Member<P> {
     pub(super) key: MemberKey,
-    pub(super) targets: watch::Receiver<Arc<Target>>,
+    pub(super) post: Arc<Post>,
     pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) prober: P,
@@ -33,9 +33,9 @@ struct Said {
 }
 
 impl<P: Prober> Member<P> {
-    /// Until the target is dropped, or nobody takes verdicts any more.
+    /// Until it is aborted, or nobody takes verdicts any more.
     pub(super) async fn run(mut self) {
-        let mut target = self.targets.borrow_and_update().clone();
+        let mut target = self.post.target();
         let mut machine = Machine::new(target.check.rise, target.check.fall);
         let mut said = None;
         let mut started = None;
@@ -43,11 +43,8 @@ impl<P: Prober> Member<P> {
         loop {
             tokio::select! {
                 biased;
-                changed = self.targets.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let new = self.targets.borrow_and_update().clone();
+                () = self.post.news.notified() => {
+                    let new = self.post.target();
                     let check = &new.check;
                     machine.set_thresholds(check.rise, check.fall);
                     if check.asks_as(&target.check) && let Some(started) = started {
@@ -78,7 +75,7 @@ impl<P: Prober> Member<P> {
             } else {
                 None
             };
-            if !matches!(self.targets.has_changed(), Ok(false)) {
+            if !Arc::ptr_eq(&target, &self.post.target()) {
                 continue;
             }
             let start = Instant::now();
@@ -86,7 +83,7 @@ impl<P: Prober> Member<P> {
             let result = Box::pin(self.prober.probe(&target, &self.probes)).await;
             drop(permit);
             self.count(&check.kind, &result, start.elapsed());
-            if !self.targets.borrow().check.asks_as(check) {
+            if !self.post.target().check.asks_as(check) {
                 // An answer to a question that is no longer asked.
                 continue;
             }

@@ -63,6 +63,8 @@ impl ReservedPorts {
     /// kernel takes such in parts, so it may be left with the lower ports alone, without what others kept above them.
     /// What has been added counts as somebody else's then.
     pub fn keep(&mut self, ranges: impl IntoIterator<Item = PortRange>) -> Result<(), Error> {
+        // Many services may share a range.
+        let ranges: BTreeSet<PortRange> = ranges.into_iter().collect();
         let wanted: Ports = ranges.into_iter().flat_map(|r| r.first()..=r.last()).collect();
         if wanted.is_empty() && self.added.is_empty() {
             return Ok(());
