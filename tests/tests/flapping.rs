@@ -116,7 +116,7 @@ async fn a_backend_that_flaps_disturbs_nobody_else() {
     let (mut changed, mut other) = (Vec::new(), Vec::new());
     for line in log
         .lines()
-        .skip_while(|line| !line.contains("running services=1"))
+        .skip_while(|line| !line.contains("every backend has been probed"))
         .skip(1)
     {
         let of_web1 = line.contains("health changed") && line.contains(&v4(11).to_string());

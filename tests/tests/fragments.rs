@@ -124,7 +124,12 @@ async fn fragments_reach_the_backend_of_their_datagram() {
             let mut answers: Vec<u8> = (0..40).map(|mark| ask(&segment.client, server, mark)).collect();
             answers.sort_unstable();
             answers.dedup();
-            assert_eq!(answers, [11, 12, 13], "{server}: all backends have answered");
+            assert_eq!(
+                answers,
+                [11, 12, 13],
+                "{server}: all backends have answered\n{}",
+                node.log()
+            );
         }
     }
 }

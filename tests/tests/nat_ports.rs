@@ -197,7 +197,8 @@ async fn ports_in_time_wait_come_last() {
         node.ages(there, 2);
     }
     assert_eq!(node.flows(), usize::from(PORTS), "each has got a port that was free");
-    for client in 0..PORTS / 8 {
+    // Of the 24 ports whose turn it is, 12 are odd. When those are taken, chance decides.
+    for client in 0..11 {
         let flow = WEB(5000 + client);
         let there = node.forwards(flow, SYN, b"");
         assert_ne!(there.source.port() % 2, 0, "{there:?}");

@@ -5,7 +5,7 @@
 //! service that the maps did not hold waits until something is known of each of its backends, but not for longer than
 //! [`PATIENCE`]; then all slots are given to those that can serve, and none of them moves. While more and more is heard of
 //! anybody, the node is still asking, and it waits a little longer: a ring that changes with every answer costs a busy node
-//! more than the wait.
+//! more than the wait. And as long as there is nobody who can serve, nothing is gained by an end.
 //!
 //! A service that the maps hold, from an earlier run or under another configuration, does not wait.
 
@@ -41,6 +41,8 @@ pub(super) struct Begins {
 
 #[derive(Clone, Copy, Debug)]
 struct Wait {
+    /// Not less than this.
+    least: Instant,
     until: Instant,
     /// However much more is heard.
     most: Instant,
@@ -64,6 +66,7 @@ impl Begins {
                 Some(until) => until,
                 None if holds(service) => continue,
                 None => Some(Wait {
+                    least: now + PATIENCE,
                     until: now + PATIENCE,
                     most: now + MOST,
                 }),
@@ -77,14 +80,19 @@ impl Begins {
         waiting
     }
 
-    /// Those have begun that have waited for long enough, when so much is `known` of all backends together.
-    pub(super) fn end(&mut self, known: usize, now: Instant) {
+    /// Those have begun that have waited for long enough, when so much is `known` of all backends together, and those
+    /// services, by name, have a backend that `serves`.
+    pub(super) fn end(&mut self, known: usize, serves: impl Fn(&str) -> bool, now: Instant) {
         let more = known > std::mem::replace(&mut self.known, known);
-        for wait in self.new.values_mut() {
-            if let Some(wait) = wait.as_mut().filter(|_| more) {
-                wait.until = wait.until.max(now + MORE).min(wait.most);
+        for ((name, ..), waiting) in &mut self.new {
+            let Some(wait) = waiting else { continue };
+            if more {
+                wait.until = wait.least.max(now + MORE).min(wait.most);
             }
-            *wait = wait.filter(|wait| now < wait.until);
+            if now >= wait.until && now < wait.most && !serves(name) {
+                wait.until = wait.most;
+            }
+            *waiting = waiting.filter(|wait| now < wait.until);
         }
     }
 
@@ -121,7 +129,7 @@ mod tests {
         let mut begins = Begins::default();
         let config = config(&["held", "known", "new", "slow"]);
         let mut look = |maps: &[&str], known: &[&str], after: Duration| {
-            begins.end(0, start + after);
+            begins.end(0, |_| true, start + after);
             let waiting = begins.observe(
                 &config,
                 |service| maps.contains(&&*service.name),
@@ -149,21 +157,42 @@ mod tests {
         let mut begins = Begins::default();
         let config = config(&["new"]);
         begins.observe(&config, |_| false, |_| false, start);
-        begins.end(5, at(900));
+        begins.end(5, |_| true, at(900));
         assert_eq!(
             begins.next(),
             Some(start + PATIENCE),
             "nothing but what it waits for anyway"
         );
-        begins.end(6, at(1400));
+        begins.end(6, |_| true, at(1400));
         assert_eq!(begins.next(), Some(at(1900)));
-        begins.end(6, at(1800));
+        begins.end(6, |_| true, at(1800));
         assert_eq!(begins.next(), Some(at(1900)), "no news");
         for (known, millis) in (7..).zip((1800..=9800).step_by(400)) {
-            begins.end(known, at(millis));
+            begins.end(known, |_| true, at(millis));
         }
         assert_eq!(begins.next(), Some(start + MOST));
-        begins.end(100, start + MOST);
+        begins.end(100, |_| true, start + MOST);
+        assert_eq!(begins.next(), None);
+    }
+
+    #[test]
+    fn nobody_is_first_because_he_is_the_first_to_be_known() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut begins = Begins::default();
+        begins.observe(&config(&["new"]), |_| false, |_| false, start);
+        begins.end(0, |_| false, at(1500));
+        assert_eq!(begins.next(), Some(start + MOST), "nobody is there yet");
+        begins.end(0, |_| false, at(1600));
+        begins.end(1, |name| name == "new", at(2000));
+        assert_eq!(begins.next(), Some(at(2500)), "somebody is, and others may be");
+        begins.end(1, |_| true, at(2500));
+        assert_eq!(begins.next(), None);
+        // Not for ever.
+        let mut begins = Begins::default();
+        begins.observe(&config(&["new"]), |_| false, |_| false, start);
+        begins.end(0, |_| false, at(1500));
+        begins.end(0, |_| false, start + MOST);
         assert_eq!(begins.next(), None);
     }
 

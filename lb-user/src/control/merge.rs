@@ -223,6 +223,12 @@ impl Facts {
         }
     }
 
+    /// Has a service of this name a backend that can take new flows?
+    pub(super) fn serves(&self, name: &str) -> bool {
+        let service = self.config.services.iter().find(|service| *service.name == *name);
+        service.is_some_and(|service| self.ready(service).next().is_some())
+    }
+
     /// The backends that can take new flows.
     pub fn ready<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = &'s Backend> {
         let ready = move |backend: &&Backend| {

@@ -331,7 +331,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             tracing::info!(backends, down, "every backend has been probed");
         }
         self.end_drains();
-        self.begins.end(self.facts.heard(), self.now());
+        let now = self.now();
+        self.begins
+            .end(self.facts.heard(), |service| self.facts.serves(service), now);
         self.weigh();
         match self.round().await {
             Ok(()) => {

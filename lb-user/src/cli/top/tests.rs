@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::rates::{Between, Rates, short};
 use super::state::{Mode, Sort, Target, Top, Wish};
 use super::view;
-use crate::api::types::{AdminState, Status};
+use crate::api::types::{AdminState, Role, Status, UnresolvedBackend};
 
 /// A node with two services, after `seconds` of traffic.
 fn status(seconds: u64) -> Status {
@@ -126,6 +126,28 @@ fn what_is_wrong_stands_above_the_table() {
     assert!(!text.contains("no answer") && !text.contains("fault"), "{text}");
     let text = picture(&Top::default(), 80, 24);
     assert!(text.contains("asking /run/fulcrum/fulcrum.sock"), "{text}");
+}
+
+#[test]
+fn what_is_neither_up_nor_down_has_words() {
+    let mut odd = status(1);
+    let [web, mail] = &mut odd.services[..] else { panic!() };
+    web.healthy = false;
+    web.backends[0].slow_start_tenths = Some(3);
+    let backup = &mut web.backends[2];
+    (backup.role, backup.state, backup.slots) = (Role::Backup, AdminState::Active, 0);
+    mail.unresolved.push(UnresolvedBackend {
+        name: "mx3".to_owned(),
+        host: "mx3.example".to_owned(),
+        port: 25,
+        reason: "mx3.example has no address".to_owned(),
+    });
+    let mut top = Top::default();
+    top.answered(Ok(odd), Duration::from_secs(1));
+    let text = picture(&top, 80, 24);
+    for words in ["NO QUORUM", "up, 30%", "standby", "1 unresolved"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
             let down = service.backends.iter().filter(|b| b.health == Health::Down).count();
             let health = match down {
                 _ if !service.healthy => "NO QUORUM".to_owned(),
+                0 if !service.unresolved.is_empty() => format!("{} unresolved", service.unresolved.len()),
                 0 => format!("{} backends", service.backends.len()),
                 down => format!("{down} of {} DOWN", service.backends.len()),
             };
