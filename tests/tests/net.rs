@@ -1,4 +1,6 @@
 //! Namespaces, wires, addresses and next hops, against the kernel.
+//!
+//! Past 500 lines: one host with its wires and neighbours, and one history after the other in it.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 

@@ -1,4 +1,6 @@
 //! Server and client over real sockets, with a reconciler that answers from a script.
+//!
+//! Past 500 lines: one node that all of them ask, and how it is asked.
 
 mod commands;
 mod golden;

@@ -3,7 +3,6 @@
 //! It is known as long as the manager runs; after a restart it counts from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -28,10 +27,7 @@ impl Drains {
         self.next = None;
         for service in &config.services {
             for backend in service.backends.iter().filter(|b| b.state == AdminState::Drain) {
-                let member = MemberKey {
-                    service: Arc::clone(&service.name),
-                    backend: backend.address,
-                };
+                let member = MemberKey::of(service, backend);
                 let since = before.get(&member).copied().unwrap_or(now);
                 // One that is over stays so, whatever the file says next of how long it may take.
                 let ends = service.drain_timeout.map(|timeout| since + timeout);

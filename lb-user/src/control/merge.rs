@@ -44,7 +44,7 @@ impl Facts {
     pub fn new(config: Arc<Config>) -> Self {
         Self {
             probed: probed(&config)
-                .map(|(service, backend)| key(service, backend))
+                .map(|(service, backend)| MemberKey::of(service, backend))
                 .collect(),
             file: Arc::clone(&config),
             config,
@@ -161,7 +161,7 @@ impl Facts {
     pub(super) fn take(&mut self) {
         self.config = self.leaving.beside(self.overrides.above(&self.file));
         self.probed = probed(&self.config)
-            .map(|(service, backend)| key(service, backend))
+            .map(|(service, backend)| MemberKey::of(service, backend))
             .collect();
         self.verdicts.retain(|member, _| self.probed.contains(member));
         let hosts: BTreeSet<_> = hosts(&self.config);
@@ -198,7 +198,7 @@ impl Facts {
     /// What the prober last said of a backend.
     #[must_use]
     pub fn verdict(&self, service: &Service, backend: &Backend) -> Option<&Verdict> {
-        self.verdicts.get(&key(service, backend))
+        self.verdicts.get(&MemberKey::of(service, backend))
     }
 
     /// What the prober last said of a backend's health.
@@ -217,7 +217,9 @@ impl Facts {
     fn weight_by(&self, service: &Service, backend: &Backend, verdict: Option<&Verdict>) -> u16 {
         // Few probes ask for a weight, and few backends have one that a command has set.
         match verdict.and_then(|verdict| verdict.weight) {
-            Some(_) if backend.leaving || self.overrides.of(&key(service, backend)).weight.is_some() => backend.weight,
+            Some(_) if backend.leaving || self.overrides.of(&MemberKey::of(service, backend)).weight.is_some() => {
+                backend.weight
+            }
             Some(weight) => weight,
             None => backend.weight,
         }
@@ -333,7 +335,7 @@ impl Facts {
                 AdminState::Active | AdminState::Disabled => self.weight_by(service, backend, verdict),
                 AdminState::Drain => 0,
             };
-            (weight, self.starting.get(&key(service, backend)).copied())
+            (weight, self.starting.get(&MemberKey::of(service, backend)).copied())
         };
         let weights: Vec<_> = known.iter().map(weight).collect();
         let weighed = known.into_iter().zip(slow_start::scaled(&weights));
@@ -346,7 +348,7 @@ impl Facts {
     }
 
     fn member(&self, service: &Service, backend: &Backend, health: Health, weight: u16) -> DesiredMember {
-        let cut = self.cut.contains(&key(service, backend));
+        let cut = self.cut.contains(&MemberKey::of(service, backend));
         DesiredMember {
             address: backend.address,
             weight,
@@ -364,14 +366,6 @@ impl Facts {
                 Some(NextHopState::Pending(_)) | None => Hop::AsInstalled,
             },
         }
-    }
-}
-
-/// Names a backend across reloads.
-pub(super) fn key(service: &Service, backend: &Backend) -> MemberKey {
-    MemberKey {
-        service: Arc::clone(&service.name),
-        backend: backend.address,
     }
 }
 

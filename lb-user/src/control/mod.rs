@@ -12,6 +12,7 @@ mod commands;
 mod drains;
 mod explain;
 mod handle;
+mod held;
 mod interfaces;
 mod known;
 mod leaving;

@@ -86,9 +86,9 @@ impl Overrides {
                     .iter()
                     .find(same)
                     .filter(|old| old.address != backend.address)
-                    && let Some(said) = self.by_member.remove(&key(service, old))
+                    && let Some(said) = self.by_member.remove(&MemberKey::of(service, old))
                 {
-                    self.put(&key(service, backend), said);
+                    self.put(&MemberKey::of(service, backend), said);
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Overrides {
         for service in &file.services {
             if self.room(service).is_err() {
                 for backend in service.backends.iter().filter(|backend| backend.weight == 0) {
-                    let member = key(service, backend);
+                    let member = MemberKey::of(service, backend);
                     let state = self.of(&member).state;
                     self.put(&member, Override { state, weight: None });
                 }
@@ -153,7 +153,11 @@ impl Overrides {
 
     /// Is there a slot for everybody with a weight? `config` sees to it as far as files go.
     fn room(&self, service: &Service) -> Result<(), Crowded> {
-        let weight = |backend: &Backend| self.of(&key(service, backend)).weight.unwrap_or(backend.weight);
+        let weight = |backend: &Backend| {
+            self.of(&MemberKey::of(service, backend))
+                .weight
+                .unwrap_or(backend.weight)
+        };
         let backends = service.backends.iter().filter(|backend| weight(backend) > 0).count();
         let slots = service.table_size.slots();
         if backends > slots as usize {
@@ -180,13 +184,6 @@ impl Override {
             state: self.state.filter(|&state| state != file.state),
             weight: self.weight.filter(|&weight| weight != file.weight),
         }
-    }
-}
-
-fn key(service: &Service, backend: &Backend) -> MemberKey {
-    MemberKey {
-        service: Arc::clone(&service.name),
-        backend: backend.address,
     }
 }
 

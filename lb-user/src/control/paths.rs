@@ -27,7 +27,7 @@ impl Facts {
                 next_hop: next_hop.unwrap_or_else(|| NextHopState::Pending("its next hop is not known yet".to_owned())),
                 not_sources: Arc::clone(&not_sources),
             };
-            (merge::key(service, backend), path)
+            (MemberKey::of(service, backend), path)
         };
         probed.map(path).collect()
     }

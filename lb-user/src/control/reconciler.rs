@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 
 use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
-use lb_common::service::Decision;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
@@ -21,6 +20,7 @@ use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
 use super::handle::Request;
+use super::held::{held, keys};
 use super::interfaces::Interfaces;
 use super::known::Known;
 use super::merge::Facts;
@@ -32,7 +32,7 @@ use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Pulse, Reloads};
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
-use crate::plan::{Desired, DesiredAddress, Forget, Full, Keys, MapOp, Memory, Placement, Snapshot, diff, place};
+use crate::plan::{Desired, DesiredAddress, Forget, Full, MapOp, Memory, Placement, Snapshot, diff, place};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -490,15 +490,4 @@ fn apply(dataplane: &mut impl Dataplane, ops: &[MapOp]) -> Result<(), ApplyError
         }
     }
     Ok(())
-}
-
-/// The keys of a configuration's services.
-pub(super) fn keys(config: &Config) -> Keys {
-    Keys::of(config.services.iter().map(|s| (&s.vips[..], s.protocol)))
-}
-
-/// The decision that the maps hold for a service, at one of its keys.
-pub(super) fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
-    let mut keys = keys.service(&service.vips, service.protocol);
-    keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
 }

@@ -1,7 +1,6 @@
 //! The node's state, for those who ask.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use lb_common::backend::{MacFlags, Member};
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::carried::Carried;
 use super::drains::Drains;
+use super::held;
 use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
@@ -38,7 +38,7 @@ impl<D: Dataplane> View<'_, D> {
     /// The state of every service.
     pub(super) fn status(&self, said: Said) -> Result<Status, ApplyError> {
         let Self { facts, dataplane, .. } = *self;
-        let keys = self.keys();
+        let keys = held::keys(&self.facts.config);
         let services = facts.config.services.iter();
         let services = services.map(|service| self.service(service, &keys));
         Ok(Status {
@@ -62,13 +62,8 @@ impl<D: Dataplane> View<'_, D> {
         let Some(service) = services.find(|service| service.name == member.service) else {
             return Ok(None);
         };
-        let status = self.service(service, &self.keys())?;
+        let status = self.service(service, &held::keys(&self.facts.config))?;
         Ok(status.backends.into_iter().find(|b| b.address == member.backend))
-    }
-
-    fn keys(&self) -> Keys {
-        let services = self.facts.config.services.iter();
-        Keys::of(services.map(|service| (&service.vips[..], service.protocol)))
     }
 
     fn service(&self, service: &Service, keys: &Keys) -> Result<ServiceStatus, ApplyError> {
@@ -94,10 +89,7 @@ impl<D: Dataplane> View<'_, D> {
             // Overrides leave places and order as they are.
             let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
-            let member = MemberKey {
-                service: Arc::clone(&service.name),
-                backend: backend.address,
-            };
+            let member = MemberKey::of(service, backend);
             let share = id.and_then(|id| shares.get(&id)).copied().unwrap_or_default();
             let known_flows = id.map_or(0, |id| known.of(id));
             let translated = id.and_then(|id| usage.flows.get(&id)).map_or(0, NatFlows::open);

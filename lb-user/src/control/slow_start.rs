@@ -52,10 +52,7 @@ impl SlowStarts {
             };
             let probed = |backend: &&Backend| backend.state != AdminState::Disabled && !backend.leaving;
             for backend in service.backends.iter().filter(probed) {
-                let member = MemberKey {
-                    service: Arc::clone(&service.name),
-                    backend: backend.address,
-                };
+                let member = MemberKey::of(service, backend);
                 let new = || {
                     let cold = known.contains(&service.name);
                     if cold { Start::Cold } else { Start::Warm }

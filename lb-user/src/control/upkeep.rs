@@ -1,7 +1,6 @@
 //! The upkeep of flows: those that are over end, drains end, windows close, and backends that leave go.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -123,10 +122,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             }
             let needed = self.carried.needed(&service.name);
             for backend in leaving {
-                let member = MemberKey {
-                    service: Arc::clone(&service.name),
-                    backend: backend.address,
-                };
+                let member = MemberKey::of(service, backend);
                 if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
                     tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
                     left.insert(member);

@@ -397,10 +397,7 @@ async fn follow(
 /// Whom to probe, and by which way. Those that stay as they were `before` are the same.
 fn targets(config: &Config, paths: &Paths, before: &[Arc<Target>]) -> Vec<Arc<Target>> {
     let target = |(place, (service, backend)): (usize, (&crate::model::Service, &crate::model::Backend))| {
-        let member = MemberKey {
-            service: Arc::clone(&service.name),
-            backend: backend.address,
-        };
+        let member = MemberKey::of(service, backend);
         let target = Target {
             path: paths.get(&member).cloned(),
             member,

@@ -1,5 +1,7 @@
 //! The driver against a scripted network in paused time, and once against real sockets.
 
+mod paths;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -263,6 +265,21 @@ async fn what_the_node_lacks_changes_the_reason_and_not_the_health() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_weight_is_what_the_last_success_asked_for() {
+    let script = Script::new(MILLI, |_, n| match n {
+        0 => Ok(Answer::Weighs(5)),
+        1 => Err(Failure::Refused),
+        2 => Ok(Answer::Weighs(7)),
+        _ => Ok(Answer::Exited),
+    });
+    let mut driver = Driver::start(script, targets(0..1, &check(HealthKind::Tcp)));
+    for weight in [Some(5), Some(5), Some(7), None] {
+        assert_eq!(driver.verdicts.recv().await.unwrap().weight, weight);
+    }
+    driver.expect_silence(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_unprobed_are_up_at_once_and_for_ever() {
     let script = Script::new(MILLI, |_, _| Err(Failure::Refused));
     let began = Instant::now();
@@ -271,57 +288,6 @@ async fn the_unprobed_are_up_at_once_and_for_ever() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     driver.expect_silence(Duration::from_secs(60)).await;
     assert_eq!(script.starts(0), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_is_reached_again_is_probed_soon_and_keeps_what_is_known() {
-    let script = Script::new(MILLI, |_, n| match n {
-        0 => Ok(Answer::Connected),
-        1 => Err(Failure::Refused),
-        _ => Err(Failure::NoWay("no answer".to_owned())),
-    });
-    let mut check = check(HealthKind::Tcp);
-    check.interval = Duration::from_secs(3600);
-    let at = |next_hop| {
-        let mut targets = targets(0..1, &check);
-        Arc::make_mut(&mut targets[0]).path = Some(ServicePath {
-            vips: vec![[192, 0, 2, 10].into()],
-            tunnel: None,
-            next_hop,
-            not_sources: Arc::default(),
-        });
-        targets
-    };
-    let mut driver = Driver::start(script.clone(), at(NextHopState::Pending("asked".to_owned())));
-    driver.expect(Health::Up, "connected in 1.0 ms").await;
-    let began = Instant::now();
-    let hop = NextHop {
-        mac: lb_common::addr::Mac([2, 0, 0, 0, 0, 1]),
-        local: lb_common::addr::Mac::default(),
-        interface: 2,
-        router: None,
-        source: None,
-        mtu: 1500,
-    };
-    driver.targets.send_replace(at(NextHopState::Resolved(hop)));
-    driver.expect(Health::Up, "connection refused (1 of 3 in a row)").await;
-    assert!(
-        began.elapsed() <= schedule::FIRST_WINDOW + MILLI,
-        "{:?}",
-        began.elapsed()
-    );
-    // Another way to it, or none, is no reason to hurry.
-    driver
-        .targets
-        .send_replace(at(NextHopState::Unresolved("no answer".to_owned())));
-    driver.expect_silence(Duration::from_secs(60)).await;
-    assert_eq!(script.starts(0).len(), 2);
-    // The counts stay with another way, and go with another question.
-    let mut address = targets(0..1, &check);
-    Arc::make_mut(&mut address[0]).check.via = Via::Service;
-    driver.targets.send_replace(address);
-    let reason = "there is no way to it: no answer";
-    driver.expect(Health::Down, reason).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::{Backend, Service};
+
 /// Names one backend of one service, across reloads: its address, since that is what a ring is keyed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberKey {
@@ -12,6 +14,17 @@ pub struct MemberKey {
     pub service: Arc<str>,
     /// The backend's address.
     pub backend: SocketAddr,
+}
+
+impl MemberKey {
+    /// That of a backend of this service.
+    #[must_use]
+    pub fn of(service: &Service, backend: &Backend) -> Self {
+        Self {
+            service: Arc::clone(&service.name),
+            backend: backend.address,
+        }
+    }
 }
 
 /// Health of a backend.

@@ -1,5 +1,6 @@
 //! Domain types: what the file says, what health found, what the data plane shall do. No tokio, aya or serde.
 
+pub mod backend;
 mod chain;
 pub mod config;
 mod count;
@@ -15,10 +16,11 @@ pub mod status;
 pub mod trace;
 pub mod vip;
 
+pub use backend::{AdminState, Backend, NamedBackend, Role};
 pub use chain::chain;
 pub use config::{
-    Admin, AdminState, Backend, Balance, Config, HealthCheck, Mode, NamedBackend, Nat, NatSource, Node, PortRange,
-    Protocol, RingSize, Role, Service, Tunnel, Undeclared, XdpMode,
+    Admin, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol, RingSize, Service, Tunnel,
+    Undeclared, XdpMode,
 };
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};

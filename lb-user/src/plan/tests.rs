@@ -1,5 +1,7 @@
 //! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
 
+mod roles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -94,42 +96,6 @@ fn ids_and_regions_stay_when_neighbours_come_and_go() {
     // The id of a backend that goes is not given away by the change that takes it.
     let third = place_on(&first.target, &desired(vec![service("192.0.2.1:80", &[1, 2, 7])]));
     assert_ne!(id(&third, 0, 7), id(&first, 0, 3));
-}
-
-#[test]
-fn backups_serve_while_no_primary_can() {
-    let served = |change: &dyn Fn(&mut [DesiredMember])| {
-        let mut wanted = service("192.0.2.1:80", &[1, 2, 3, 4]);
-        wanted.members[2].role = Role::Backup;
-        wanted.members[3].role = Role::Backup;
-        change(&mut wanted.members);
-        let placement = place_on(&Snapshot::default(), &desired(vec![wanted]));
-        let decision = placement.decisions[0].unwrap();
-        let slots = &placement.target.rings[&decision.ring_block()].slots;
-        let of = |last: u8| {
-            let id = placement.members[0][&member(last).address];
-            slots
-                .iter()
-                .filter(|slot| decision.member(slot.current()) == id)
-                .count()
-        };
-        [1, 2, 3, 4].map(of)
-    };
-    assert_eq!(served(&|_| {}), [128, 128, 0, 0]);
-    assert_eq!(served(&|members| members[0].alive = Alive::No), [0, 256, 0, 0]);
-    assert_eq!(served(&|members| members[0].hop = Hop::Unknown), [0, 256, 0, 0]);
-    for out in [
-        &(|member: &mut DesiredMember| member.alive = Alive::No) as &dyn Fn(&mut DesiredMember),
-        &|member| member.weight = 0,
-        &|member| member.hop = Hop::Unknown,
-        &|member| member.role = Role::Backup,
-    ] {
-        let both = |members: &mut [DesiredMember]| members[..2].iter_mut().for_each(out);
-        let is_backup = served(&both).iter().all(|&slots| slots == 64);
-        assert!(is_backup || served(&both) == [0, 0, 128, 128], "{:?}", served(&both));
-    }
-    let last = |members: &mut [DesiredMember]| members[..3].iter_mut().for_each(|m| m.alive = Alive::No);
-    assert_eq!(served(&last), [0, 0, 0, 256]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What travels as JSON. Stable: see [the module above](super).
 
+mod backend;
 mod command;
 mod explanation;
 mod plan;
@@ -7,12 +8,13 @@ mod problem;
 mod status;
 mod trace;
 
+pub use backend::{AdminState, BackendStatus, Health, NextHop, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Verdict};
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{
-    AdminState, BackendStatus, FlowTable, FlowTables, Health, InterfaceStatus, NextHop, Protocol, Role, ServiceStatus,
-    SlotStates, Status, UnattachedInterface, UnresolvedBackend, VipStatus, XdpMode,
+    FlowTable, FlowTables, InterfaceStatus, Protocol, ServiceStatus, SlotStates, Status, UnattachedInterface,
+    VipStatus, XdpMode,
 };
 pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};

@@ -80,10 +80,7 @@ pub(super) async fn ask(config: &Config, net: &Net) -> (Vec<Asked>, usize) {
 
 async fn one(service: &Service, backend: &Backend, net: &Net, means: &Means, vips: &Arc<BTreeSet<IpAddr>>) -> Asked {
     let mut target = Target {
-        member: MemberKey {
-            service: Arc::clone(&service.name),
-            backend: backend.address,
-        },
+        member: MemberKey::of(service, backend),
         name: Arc::clone(&backend.name),
         check: check(service),
         path: None,

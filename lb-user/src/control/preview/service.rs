@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::backend::{Backends, Fate, Flowing, by_address};
 use super::{Side, keys};
-use crate::control::reconciler::{held, keys as all_keys};
+use crate::control::held::{held, keys as all_keys};
 use crate::model::preview::{Change, ServicePreview};
 use crate::model::{AdminState, Backend, Balance, Config, Mode, Service, Vip};
 use crate::plan::outlook::{Course, Held, Shares, course, shares};
