@@ -173,7 +173,7 @@ impl Front<'_> {
         let hint = match self.mode {
             Mode::Dsr => "in dsr a backend has an address of a VIP's family",
             Mode::Nat => "nat translates within a family",
-            Mode::Tunnel => return Ok(()),
+            Mode::Tunnel | Mode::Proxy => return Ok(()),
         };
         if self.vips.iter().any(|(_, vip)| vip.ip.is_ipv4() == address.is_ipv4()) {
             return Ok(());

@@ -54,6 +54,7 @@ impl Reader {
                 Some(size) => size.whole(FLOW_TABLE_RANGE.0..=FLOW_TABLE_RANGE.1)?,
                 None => FLOW_TABLE,
             },
+            proxy_threads: None,
         })
     }
 

@@ -94,6 +94,7 @@ impl Reader {
                 drain_timeout,
                 track,
                 undeclared: kept,
+                proxy: None,
                 health,
                 backends,
                 named,
@@ -278,7 +279,7 @@ fn agree(span: &Span, vip: &Vip, first: &Span, other: &Vip, mode: Mode) -> Check
                 .other(first.clone(), "the other family")
                 .hint(hint))
         }
-        Mode::Dsr | Mode::Tunnel | Mode::Nat => Ok(()),
+        Mode::Dsr | Mode::Tunnel | Mode::Nat | Mode::Proxy => Ok(()),
     }
 }
 

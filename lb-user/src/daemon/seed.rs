@@ -59,6 +59,7 @@ mod tests {
     fn node(folder: &Path, file: Option<&str>) -> Node {
         Node {
             flow_table_size: lb_common::limits::FLOW_TABLE,
+            proxy_threads: None,
             name: "lb1".into(),
             interfaces: vec!["eth0".into()],
             xdp_mode: XdpMode::Auto,

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::proxy::Proxy;
 use super::{Backend, HealthKind, NamedBackend, Via, Vip};
 
 /// A whole configuration file.
@@ -16,7 +17,7 @@ pub struct Config {
     pub node: Node,
     /// `[admin]`
     pub admin: Admin,
-    /// `[[service]]`, in file order; names are unique, and so are VIP, protocol and a single port. Ranges do not overlap.
+    /// `[[service]]` in file order, then `[[pool]]`; names are unique, and so are VIP, protocol and a single port. Ranges do not overlap.
     pub services: Vec<Service>,
 }
 
@@ -49,6 +50,8 @@ pub struct Node {
     pub pin_dir: PathBuf,
     /// Entries of each table of flows, within [`lb_common::limits::FLOW_TABLE_RANGE`].
     pub flow_table_size: u32,
+    /// Threads of the proxy; `None`: one for each CPU.
+    pub proxy_threads: Option<NonZeroU16>,
 }
 
 /// How the XDP program is attached.
@@ -77,7 +80,8 @@ pub struct Admin {
 pub struct Service {
     /// Unique.
     pub name: Arc<str>,
-    /// Where it is reached; at least one, and either all with a single port, or none.
+    /// Where it is reached; at least one, and either all with a single port, or none. A `[[pool]]`, which routes alone lead
+    /// to, is a service without any.
     pub vips: Vec<Vip>,
     /// Of every VIP.
     pub protocol: Protocol,
@@ -100,6 +104,8 @@ pub struct Service {
     /// What becomes of ports that no service declares; `None`: as section 5.1 of the design says, by who put the VIP
     /// on the node.
     pub undeclared: Option<Undeclared>,
+    /// What it does with HTTP, in [`Mode::Proxy`]; `None` in the others.
+    pub proxy: Option<Arc<Proxy>>,
     /// How backends are probed.
     pub health: HealthCheck,
     /// In file order; names and addresses are unique within the service. At most 65,534. Those that are leaving come last.
@@ -109,6 +115,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Is it a `[[pool]]`, which has no address?
+    #[must_use]
+    pub fn is_pool(&self) -> bool {
+        self.vips.is_empty()
+    }
+
     /// The addresses of its VIPs, in file order, each once.
     #[must_use]
     pub fn vip_addresses(&self) -> Vec<IpAddr> {
@@ -134,7 +146,7 @@ impl Service {
     pub fn nat_ports(&self) -> Option<PortRange> {
         match (self.mode, &self.nat.source) {
             (Mode::Nat, NatSource::Auto | NatSource::Floating(_)) => Some(self.nat.ports),
-            (Mode::Nat, NatSource::Client) | (Mode::Dsr | Mode::Tunnel, _) => None,
+            (Mode::Nat, NatSource::Client) | (Mode::Dsr | Mode::Tunnel | Mode::Proxy, _) => None,
         }
     }
 }
@@ -184,6 +196,8 @@ pub enum Mode {
     Nat,
     /// IP in IP: the packet travels to the backend inside another one, the backend answers the client itself.
     Tunnel,
+    /// Packets are left to this node's own HTTP proxy.
+    Proxy,
 }
 
 impl Mode {
@@ -193,6 +207,7 @@ impl Mode {
             Self::Dsr => "dsr",
             Self::Nat => "nat",
             Self::Tunnel => "tunnel",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -313,8 +328,20 @@ pub enum Balance {
     SourceHash,
     /// One backend after the other, smoothly by weight.
     RoundRobin,
-    /// Of two backends chosen at random by weight, the one with fewer living flows for its weight.
+    /// Of two backends chosen at random by weight, the one with fewer living flows for its weight. In [`Mode::Proxy`] of
+    /// all the one with the fewest requests under way for its weight.
     LeastConnections,
+    /// Apache's mod_lbmethod_byrequests: weight shares of requests. In [`Mode::Proxy`] only, as those below.
+    ByRequests,
+    /// Apache's mod_lbmethod_bytraffic: weight shares of bytes, both ways.
+    ByTraffic,
+    /// Apache's mod_lbmethod_bybusyness: the one with the fewest requests under way, then by requests.
+    ByBusyness,
+    /// Apache's mod_lbmethod_heartbeat: by chance, in proportion to the idle slots that backends report.
+    Heartbeat,
+    /// Of two backends chosen at random by weight, the one whose answers have taken less time of late, for its requests
+    /// under way.
+    PeakEwma,
 }
 
 impl Balance {
@@ -325,7 +352,21 @@ impl Balance {
             Self::SourceHash => "source-hash",
             Self::RoundRobin => "round-robin",
             Self::LeastConnections => "least-connections",
+            Self::ByRequests => "by-requests",
+            Self::ByTraffic => "by-traffic",
+            Self::ByBusyness => "by-busyness",
+            Self::Heartbeat => "heartbeat",
+            Self::PeakEwma => "peak-ewma",
         }
+    }
+
+    /// Does the program choose so? The others are the proxy's.
+    #[must_use]
+    pub const fn is_by_packet(self) -> bool {
+        matches!(
+            self,
+            Self::Maglev | Self::SourceHash | Self::RoundRobin | Self::LeastConnections
+        )
     }
 }
 

@@ -12,8 +12,10 @@ pub mod next_hop;
 pub mod prefix;
 pub mod preview;
 pub mod probe;
+pub mod proxy;
 pub mod status;
 pub mod trace;
+pub mod traffic;
 pub mod vip;
 
 pub use backend::{AdminState, Backend, NamedBackend, Role};

@@ -16,6 +16,21 @@ pub struct Prefix {
     pub length: u8,
 }
 
+impl Prefix {
+    /// Is `ip` one of them? An IPv4 address in IPv6's form counts as IPv4's.
+    #[must_use]
+    pub fn holds(&self, ip: IpAddr) -> bool {
+        let bits = |ip: IpAddr| match ip.to_canonical() {
+            IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, true),
+            IpAddr::V6(ip) => (u128::from(ip), false),
+        };
+        let ((own, own_v4), (other, other_v4)) = (bits(self.ip), bits(ip));
+        // A shift by all bits is none.
+        let differ = (own ^ other).checked_shr(128 - u32::from(self.length)).unwrap_or(0);
+        own_v4 == other_v4 && differ == 0
+    }
+}
+
 impl FromStr for Prefix {
     type Err = String;
 
@@ -75,6 +90,19 @@ mod tests {
             let refused = Prefix::from_str(text).unwrap_err();
             assert!(refused.contains(reason), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_prefix_holds_what_begins_like_it() {
+        let holds = |prefix: &str, ip: &str| Prefix::from_str(prefix).unwrap().holds(ip.parse().unwrap());
+        assert!(holds("10.1.0.0/16", "10.1.255.1") && !holds("10.1.0.0/16", "10.2.0.0"));
+        assert!(holds("10.0.0.7", "10.0.0.7") && !holds("10.0.0.7", "10.0.0.6"));
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(
+            holds("10.0.0.0/8", "::ffff:10.0.0.1"),
+            "how a socket of both families sees it"
+        );
+        assert!(holds("2001:db8::/32", "2001:db8:7::1") && !holds("2001:db8::1", "2001:db8::2"));
     }
 
     #[test]

@@ -66,6 +66,10 @@ impl DesiredService {
             Balance::SourceHash => Choice::Source,
             Balance::RoundRobin => Choice::Turn,
             Balance::LeastConnections => Choice::Least,
+            // The proxy's own.
+            Balance::ByRequests | Balance::ByTraffic | Balance::ByBusyness | Balance::Heartbeat | Balance::PeakEwma => {
+                Choice::Tuple
+            }
         }
     }
 
@@ -127,5 +131,6 @@ const fn mode(mode: Mode) -> service::Mode {
         Mode::Dsr => service::Mode::Dsr,
         Mode::Nat => service::Mode::Nat,
         Mode::Tunnel => service::Mode::Tunnel,
+        Mode::Proxy => service::Mode::Address,
     }
 }

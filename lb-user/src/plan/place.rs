@@ -288,8 +288,9 @@ impl<'a> Holders<'a> {
 fn in_place_of(installed: Decision, mode: Mode) -> bool {
     match (installed.mode(), mode) {
         (Some(service::Mode::Tunnel), Mode::Tunnel) => true,
-        (Some(service::Mode::Tunnel), Mode::Dsr | Mode::Nat) | (Some(service::Mode::Nat), Mode::Tunnel) => false,
-        (_, Mode::Dsr | Mode::Nat | Mode::Tunnel) => true,
+        (Some(service::Mode::Tunnel), Mode::Dsr | Mode::Nat | Mode::Proxy)
+        | (Some(service::Mode::Nat), Mode::Tunnel) => false,
+        (_, Mode::Dsr | Mode::Nat | Mode::Tunnel | Mode::Proxy) => true,
     }
 }
 

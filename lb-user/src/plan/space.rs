@@ -127,7 +127,7 @@ impl Space {
             .collect();
         let order = match wanted.balance {
             Balance::RoundRobin => Order::Smooth,
-            Balance::Maglev | Balance::SourceHash | Balance::LeastConnections => Order::Maglev,
+            _ => Order::Maglev,
         };
         let whom = memory.rings.ring(&candidates, wanted.table_size, order);
         let moves = known.is_some_and(|known| known.decision.ring_block() != block);

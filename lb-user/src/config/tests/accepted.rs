@@ -17,6 +17,7 @@ fn defaults() {
     let expected = Config {
         node: Node {
             flow_table_size: lb_common::limits::FLOW_TABLE,
+            proxy_threads: None,
             name: "host".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             xdp_mode: XdpMode::Auto,
@@ -45,6 +46,7 @@ fn defaults() {
             balance: Balance::Maglev,
             table_size: RingSize::DEFAULT,
             undeclared: None,
+            proxy: None,
             health: HealthCheck {
                 via: Via::Address,
                 kind: HealthKind::Tcp,

@@ -104,6 +104,7 @@ fn texts(service: &Service) -> Texts {
         drain_timeout,
         track,
         undeclared,
+        proxy: _,
         health:
             HealthCheck {
                 kind,

@@ -123,7 +123,7 @@ fn verdict(asked: &Asked, check: &HealthCheck) -> Option<Verdict> {
             };
             let cause = match asked.mode {
                 Mode::Tunnel => format!("it {at_own} at {own}, and no answer comes from {vip} through the tunnel"),
-                Mode::Dsr | Mode::Nat => {
+                Mode::Dsr | Mode::Nat | Mode::Proxy => {
                     format!("it {at_own} at {own}, and no answer comes from {vip}: is {ip} missing on it?")
                 }
             };
@@ -171,7 +171,7 @@ fn holding(mode: Mode, vip: IpAddr) -> String {
         Mode::Dsr | Mode::Nat if vip.is_ipv4() => {
             format!("on it: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2; {add}")
         }
-        Mode::Dsr | Mode::Nat => format!("on it: {add}"),
+        Mode::Dsr | Mode::Nat | Mode::Proxy => format!("on it: {add}"),
     }
 }
 
