@@ -1,0 +1,69 @@
+//! Clients: who they are, and the protocols that they speak.
+
+pub mod http1;
+pub mod http2;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::http1::{Known, RequestHead, fields};
+use super::site::Site;
+use crate::model::proxy::holds;
+
+/// A client's connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where it comes from, by the PROXY protocol where that is spoken.
+    pub address: SocketAddr,
+    /// Where it came to.
+    pub local: SocketAddr,
+    /// What TLS says; `None`: it is plain.
+    pub tls: Option<Tls>,
+    /// What it says of other clients is believed.
+    pub trusted: bool,
+}
+
+/// What a handshake came to.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// As it is written in logs.
+    pub version: &'static str,
+    /// The suite's IANA name.
+    pub cipher: &'static str,
+    /// Whom the client named (RFC 6066 §3).
+    pub server_name: Option<Arc<str>>,
+}
+
+impl Client {
+    /// `http` or `https`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// For whom a request is: the client, or, where that is a proxy that is believed, the last one in `x-forwarded-for`
+    /// that is none.
+    #[must_use]
+    pub fn ip(&self, site: &Site, head: &[u8], request: &RequestHead) -> IpAddr {
+        let own = self.address.ip().to_canonical();
+        if !self.trusted {
+            return own;
+        }
+        let trusted = &site.proxy.http.trusted_proxies;
+        let mut last = own;
+        let lines = request.fields.all().iter().rev().filter(|field| field.known == Known::XForwardedFor);
+        for line in lines {
+            let mut named: Vec<_> = fields::list(line.value.of(head)).collect();
+            while let Some(name) = named.pop() {
+                let Some(ip) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else {
+                    return last;
+                };
+                last = ip;
+                if !holds(trusted, ip) {
+                    return last;
+                }
+            }
+        }
+        last
+    }
+}

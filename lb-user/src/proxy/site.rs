@@ -1,0 +1,182 @@
+//! A service as one thread of the proxy serves it: what the file says, in the form in which requests need it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lb_common::hash::Seed;
+
+use super::http1::{Bounds, Field, Known, RequestHead};
+use super::upstream::Pool;
+use crate::model::proxy::{Direction, Forwarded, HeaderAction, HeaderName, HeaderRule, Proxy, Route};
+use crate::model::traffic::ServiceTraffic;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Site {
+    /// Of the service.
+    pub name: Arc<str>,
+    /// What the file says.
+    pub proxy: Arc<Proxy>,
+    /// Of heads.
+    pub bounds: Bounds,
+    /// The service's own backends.
+    pub pool: Rc<Pool>,
+    /// Each with whom it leads to.
+    pub routes: Vec<(Route, Rc<Pool>)>,
+    /// What rules do to requests.
+    pub request_rules: Rules,
+    /// What rules do to responses.
+    pub response_rules: Rules,
+    /// What backends are told of the client, as far as rules leave it.
+    pub forwarded: Vec<Forwarded>,
+    /// Error pages of the file, by status.
+    pub pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
+    /// Its counters.
+    pub traffic: Arc<ServiceTraffic>,
+    /// Of the fleet.
+    pub seed: Seed,
+}
+
+impl Site {
+    /// Puts together what the file says and who serves.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        proxy: Arc<Proxy>,
+        (pool, routes): (Rc<Pool>, Vec<(Route, Rc<Pool>)>),
+        pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
+        traffic: Arc<ServiceTraffic>,
+        seed: Seed,
+    ) -> Self {
+        let http = &proxy.http;
+        let bounds = Bounds {
+            bytes: http.limits.header as usize,
+            fields: http.limits.header_count.into(),
+            target: http.limits.uri as usize,
+        };
+        let request_rules = Rules::of(&http.headers, Direction::Request);
+        let mut response_rules = Rules::of(&http.headers, Direction::Response);
+        if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts) {
+            let mut line = format!("strict-transport-security: max-age={}", hsts.max_age.as_secs());
+            line.push_str(if hsts.include_subdomains { "; includeSubDomains" } else { "" });
+            line.push_str(if hsts.preload { "; preload\r\n" } else { "\r\n" });
+            response_rules.own.extend_from_slice(line.as_bytes());
+            response_rules.drops_known = Some(Known::StrictTransportSecurity);
+        }
+        let by_rules = |forwarded: &&Forwarded| !request_rules.drops(forwarded.label().as_bytes());
+        let forwarded = http.forwarded.iter().filter(by_rules).copied().collect();
+        Self {
+            name,
+            bounds,
+            pool,
+            routes,
+            request_rules,
+            response_rules,
+            forwarded,
+            pages,
+            traffic,
+            seed,
+            proxy,
+        }
+    }
+
+    /// Where a request goes: by the first route that matches, or to the service's own backends.
+    #[must_use]
+    pub fn route(&self, head: &[u8], request: &RequestHead) -> (Option<&Route>, &Rc<Pool>) {
+        let matching = self.routes.iter().find(|(route, _)| matches(route, head, request));
+        matching.map_or((None, &self.pool), |(route, pool)| (Some(route), pool))
+    }
+}
+
+fn matches(route: &Route, head: &[u8], request: &RequestHead) -> bool {
+    let host = || {
+        let host = request.host.of(head);
+        // A port has digits alone, and the colons of IPv6 stand in brackets.
+        let port = host.iter().rposition(|byte| !byte.is_ascii_digit()).filter(|&at| host[at] == b':');
+        &host[..port.unwrap_or(host.len())]
+    };
+    route.host.as_ref().is_none_or(|wanted| is_host(wanted.as_bytes(), host()))
+        && route.path_prefix.as_ref().is_none_or(|prefix| begins(request.path_alone(head), prefix.as_bytes()))
+        && route.header.as_ref().is_none_or(|(name, value)| {
+            let named = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(name.as_str().as_bytes());
+            let mut fields = request.fields.all().iter().filter(named);
+            fields.any(|field| field.value.of(head) == value.as_bytes())
+        })
+}
+
+/// `*.` stands for one or more labels.
+fn is_host(wanted: &[u8], host: &[u8]) -> bool {
+    match wanted.strip_prefix(b"*") {
+        None => wanted.eq_ignore_ascii_case(host),
+        Some(end) => {
+            host.len() > end.len() && host[host.len() - end.len()..].eq_ignore_ascii_case(end)
+        }
+    }
+}
+
+/// By whole segments.
+fn begins(path: &[u8], prefix: &[u8]) -> bool {
+    let rest = path.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || prefix.ends_with(b"/") || rest[0] == b'/')
+}
+
+/// Rules for heads, all of one direction taken together.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Fields that go no further.
+    drop: Vec<HeaderName>,
+    drops_known: Option<Known>,
+    /// Lines that are added, each with its end.
+    pub add: Vec<u8>,
+    /// The same, of the proxy's own.
+    pub own: Vec<u8>,
+}
+
+impl Rules {
+    /// Each rule applies to what those before it left, so of what they add only the last word counts.
+    fn of(rules: &[HeaderRule], on: Direction) -> Self {
+        let mut drop: Vec<HeaderName> = Vec::new();
+        let mut add: Vec<(&HeaderName, &str)> = Vec::new();
+        for rule in rules.iter().filter(|rule| rule.on == on) {
+            match &rule.action {
+                HeaderAction::Add(name, value) => add.push((name, value)),
+                HeaderAction::Set(name, _) | HeaderAction::Remove(name) => {
+                    add.retain(|(other, _)| *other != name);
+                    if !drop.contains(name) {
+                        drop.push(name.clone());
+                    }
+                    if let HeaderAction::Set(name, value) = &rule.action {
+                        add.push((name, value));
+                    }
+                }
+            }
+        }
+        let mut text = String::new();
+        for (name, value) in add {
+            // It is memory, which takes everything.
+            let _ = write!(text, "{}: {value}\r\n", name.as_str());
+        }
+        Self {
+            drop,
+            drops_known: None,
+            add: text.into_bytes(),
+            own: Vec::new(),
+        }
+    }
+
+    /// Does a field of this name go no further?
+    #[inline]
+    #[must_use]
+    pub fn drops(&self, name: &[u8]) -> bool {
+        self.drop.iter().any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The same of a field that is known.
+    #[inline]
+    #[must_use]
+    pub fn drops_known(&self, known: Known) -> bool {
+        self.drops_known == Some(known)
+    }
+}
