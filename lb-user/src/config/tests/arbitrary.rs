@@ -47,6 +47,7 @@ fn node() -> impl Strategy<Value = Node> {
                 state_dir: state_dir.into(),
                 pin_dir: pin_dir.into(),
                 flow_table_size,
+                proxy_threads: None,
             },
         )
 }
@@ -282,6 +283,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             balance: flows.balance,
                             table_size: RingSize::new(1 << log2).unwrap(),
                             undeclared,
+                            proxy: None,
                             health,
                             backends,
                         }
