@@ -236,7 +236,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             .filter(|((own, _), _)| match mode {
                                 Mode::Nat => *own == v6,
                                 Mode::Dsr => vips.len() > 1 || !own,
-                                Mode::Tunnel => true,
+                                Mode::Tunnel | Mode::Proxy => true,
                             })
                             .map(|((v6, host), (named, weight, state, role, own))| {
                                 let free = nat && flows.ports == 0;
