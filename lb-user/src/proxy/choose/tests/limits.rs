@@ -186,6 +186,6 @@ fn threads_that_race_keep_the_limit() {
         }
     });
     let traffic = world.traffic.backend(&member(1, 1).key);
-    assert_eq!(traffic.requests.load(Relaxed), served.load(Relaxed).into());
+    assert_eq!(traffic.requests.load(Relaxed), u64::from(served.load(Relaxed)));
     assert_eq!(traffic.active.load(Relaxed), 0);
 }
