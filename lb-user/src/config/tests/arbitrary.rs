@@ -47,6 +47,7 @@ fn node() -> impl Strategy<Value = Node> {
                 state_dir: state_dir.into(),
                 pin_dir: pin_dir.into(),
                 flow_table_size,
+                proxy_threads: None,
             },
         )
 }
@@ -235,7 +236,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             .filter(|((own, _), _)| match mode {
                                 Mode::Nat => *own == v6,
                                 Mode::Dsr => vips.len() > 1 || !own,
-                                Mode::Tunnel => true,
+                                Mode::Tunnel | Mode::Proxy => true,
                             })
                             .map(|((v6, host), (named, weight, state, role, own))| {
                                 let free = nat && flows.ports == 0;
@@ -282,6 +283,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             balance: flows.balance,
                             table_size: RingSize::new(1 << log2).unwrap(),
                             undeclared,
+                            proxy: None,
                             health,
                             backends,
                         }
