@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::excerpt;
-use crate::model::{PortRange, Ports, Vip};
+use crate::model::{PortRange, Ports, Prefix, Vip};
 
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +154,29 @@ pub(super) fn alone(span: &Span, text: &str) -> Checked<IpAddr> {
         Some(kind) => Err(wrong(format!("{ip} is {kind} address")).hint("name a unicast address that others reach")),
         None => Ok(ip),
     }
+}
+
+/// Reads `10.0.0.0/8`, or an address by itself: who is meant, with no bits behind the length.
+pub(super) fn prefix(span: &Span, text: &str) -> Checked<Prefix> {
+    let wrong = |message: String| fault(span.clone(), message);
+    let prefix: Prefix = text
+        .parse()
+        .map_err(|hint: String| wrong(format!("\"{}\" is not a prefix", excerpt(text))).hint(hint))?;
+    if let Some(v4) = mapped(prefix.ip) {
+        let hint = format!("write it as IPv4, such as \"{v4}\"");
+        return Err(wrong(format!("{} is an IPv4 address in IPv6 clothes", prefix.ip)).hint(hint));
+    }
+    let first = prefix.first();
+    if first != prefix.ip {
+        let most = if prefix.ip.is_ipv4() { 32 } else { 128 };
+        let message = format!("{} has bits behind its prefix", excerpt(text));
+        let hint = format!(
+            "write \"{first}/{}\", or \"{}/{most}\" for this address alone",
+            prefix.length, prefix.ip
+        );
+        return Err(wrong(message).hint(hint));
+    }
+    Ok(prefix)
 }
 
 /// What makes an address one that no packet may come from.

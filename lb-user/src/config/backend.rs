@@ -1,4 +1,4 @@
-//! `[[service.backend]]`, within one service.
+//! `[[service.backend]]`, within one service, and `[[pool.backend]]`, within one pool.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,11 +9,15 @@ use lb_common::id::MemberIndex;
 use super::address::{self, Site};
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, excerpt};
-use super::schema;
+use super::schema::Shape;
 use crate::model::{self, AdminState, Backend, Mode, NamedBackend, Ports, Vip};
 
 /// What a service's backends must agree with.
 pub(super) struct Front<'a> {
+    /// What it is: a service or a pool.
+    pub(super) what: &'static str,
+    /// Its tables of backends.
+    pub(super) shape: &'static Shape,
     pub(super) mode: Mode,
     pub(super) vips: &'a [(Span, Vip)],
 }
@@ -28,11 +32,11 @@ pub(super) struct Backends {
 }
 
 pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Backends> {
-    let tables = service.tables("backend", &schema::BACKEND)?;
+    let tables = service.tables("backend", front.shape)?;
     let most = usize::from(MemberIndex::MAX.0);
     if let Some(beyond) = tables.get(most) {
-        let message = format!("a service has at most {most} backends");
-        return Err(fault(beyond.span.clone(), message).hint("split the service"));
+        let message = format!("a {} has at most {most} backends", front.what);
+        return Err(fault(beyond.span.clone(), message).hint(format!("split the {}", front.what)));
     }
     let mut names: HashMap<Arc<str>, Span> = HashMap::new();
     let mut seen = Seen::default();
@@ -49,7 +53,7 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Backen
             }
             Site::Host(_, port) => {
                 front.check_ports(&span, text, *port)?;
-                seen.host(&span, text)?;
+                seen.host(front, &span, text)?;
             }
         }
         let (name_span, name): (Span, Arc<str>) = match (table.get("name"), &site) {
@@ -60,7 +64,7 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Backen
         if let Some(first) = names.insert(Arc::clone(&name), name_span.clone()) {
             let fault = fault(
                 name_span,
-                format!("two backends of this service are called \"{}\"", excerpt(&name)),
+                format!("two backends of this {} are called \"{}\"", front.what, excerpt(&name)),
             );
             return Err(fault
                 .other(first, "first here")
@@ -117,7 +121,7 @@ struct Seen {
 impl Seen {
     fn address(&mut self, front: &Front<'_>, span: &Span, address: SocketAddr) -> Checked<()> {
         if let Some(first) = self.addresses.insert(address, span.clone()) {
-            return Err(twice(span, &address.to_string(), first));
+            return Err(twice(front, span, &address.to_string(), first));
         }
         if !front.has_one_port()
             && let Some(first) = self.ips.insert(address.ip(), span.clone())
@@ -133,18 +137,21 @@ impl Seen {
         Ok(())
     }
 
-    fn host(&mut self, span: &Span, text: &str) -> Checked<()> {
+    fn host(&mut self, front: &Front<'_>, span: &Span, text: &str) -> Checked<()> {
         match self.hosts.insert(text.to_ascii_lowercase(), span.clone()) {
-            Some(first) => Err(twice(span, text, first)),
+            Some(first) => Err(twice(front, span, text, first)),
             None => Ok(()),
         }
     }
 }
 
-fn twice(span: &Span, text: &str, first: Span) -> Box<Fault> {
-    fault(span.clone(), format!("backend {text} stands twice in this service"))
-        .other(first, "first here")
-        .hint("to give it a larger share, raise its weight")
+fn twice(front: &Front<'_>, span: &Span, text: &str, first: Span) -> Box<Fault> {
+    fault(
+        span.clone(),
+        format!("backend {text} stands twice in this {}", front.what),
+    )
+    .other(first, "first here")
+    .hint("to give it a larger share, raise its weight")
 }
 
 impl Front<'_> {
@@ -186,9 +193,10 @@ impl Front<'_> {
         )
     }
 
-    /// In `dsr` and `tunnel` the backend sees the VIP's own port. `nat` rewrites ports too.
+    /// In `dsr` and `tunnel` the backend sees the VIP's own port. `nat` rewrites ports too, and `proxy` makes connections of
+    /// its own.
     fn check_port(&self, span: &Span, host: &str, own: u16, vip_span: &Span, port: u16) -> Checked<()> {
-        if self.mode == Mode::Nat || port == own {
+        if matches!(self.mode, Mode::Nat | Mode::Proxy) || port == own {
             return Ok(());
         }
         let message = format!("the backend's port {own} is not the VIP's port {port}");

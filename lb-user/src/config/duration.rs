@@ -1,9 +1,15 @@
-//! Durations as they are written: `250ms`, `2s`, `1m30s`, `2h15m`.
+//! Durations as they are written: `250ms`, `2s`, `1m30s`, `2h15m`, `180d`.
 
 use std::time::Duration;
 
 /// Units from the largest to the smallest, in milliseconds.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Whole numbers, each with its unit, larger units first, no unit twice, nothing between them.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
@@ -20,14 +26,14 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(total))
 }
 
-/// The reverse of [`parse`], for whole milliseconds.
+/// The reverse of [`parse`], for whole milliseconds. Days are shown as hours: most durations are far below one.
 #[must_use]
 pub(crate) fn format(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
-    for (unit, millis) in UNITS {
-        let number = rest / u128::from(millis);
-        rest %= u128::from(millis);
+    for (unit, millis) in &UNITS[1..] {
+        let number = rest / u128::from(*millis);
+        rest %= u128::from(*millis);
         if number > 0 {
             text += &format!("{number}{unit}");
         }
@@ -50,6 +56,8 @@ mod tests {
             ("2h15m", 8_100_000),
             ("1h1ms", 3_600_001),
             ("90s", 90_000),
+            ("180d", 15_552_000_000),
+            ("1d12h", 129_600_000),
             ("0s", 0),
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
@@ -73,7 +81,8 @@ mod tests {
             "1s1s",
             "1s1m",
             "1ms1s",
-            "2d",
+            "2D",
+            "1h1d",
             "2µs",
             "s2",
             "٣s",

@@ -89,7 +89,8 @@ fn unfit(file: &Config, service: &Service, address: SocketAddr, taken: &HashSet<
     if never_a_source(ip).is_some() {
         return Some("which no other machine has".to_owned());
     }
-    if service.mode != Mode::Tunnel && !service.vips.iter().any(|vip| family(vip.ip)) {
+    let by_family = matches!(service.mode, Mode::Dsr | Mode::Nat);
+    if by_family && !service.vips.iter().any(|vip| family(vip.ip)) {
         return Some(format!(
             "and {} needs an address of a VIP's family",
             service.mode.label()

@@ -9,6 +9,7 @@
 
 mod address;
 mod backend;
+mod balance;
 pub(crate) mod duration;
 mod error;
 mod fault;
@@ -17,9 +18,12 @@ pub mod hosts;
 mod nat;
 mod node;
 mod ports;
+mod proxy;
 mod raw;
 mod schema;
 mod service;
+mod shares;
+mod size;
 mod source;
 mod tunnel;
 mod vips;
@@ -83,13 +87,25 @@ pub enum Subject {
     Socket,
     /// `listen` in `[admin]`.
     Listen,
-    /// A `[[service]]`, by its name.
+    /// A `[[service]]` or `[[pool]]`, by its name.
     Service(String),
     /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do
     /// `ports`.
     NatSource(String),
     /// `ports` in `[service.nat]`, by the service's name.
     NatPorts(String),
+    /// An entry of `certificates` in `[service.tls]`, by the service's name and from 0.
+    Certificate(String, usize),
+    /// The file of its key, which may be the same.
+    CertificateKey(String, usize),
+    /// `client-ca` in `[service.tls]`, by the service's name.
+    ClientCa(String),
+    /// `ca` of `tls` in `[service.upstream]` or `[pool.upstream]`, by the name of the service or pool.
+    UpstreamCa(String),
+    /// A file of `error-pages` in `[service.http]`, by the service's name and the status.
+    ErrorPage(String, u16),
+    /// The file of `access-log` in `[service.http]`, by the service's name.
+    AccessLog(String),
 }
 
 impl Parsed {
@@ -222,8 +238,12 @@ impl Reader {
         for table in root.tables("service", &schema::SERVICE)? {
             drafts.push(self.service(&table)?);
         }
+        let no_service = drafts.is_empty();
+        for table in root.tables("pool", &schema::POOL)? {
+            drafts.push(self.pool(&table)?);
+        }
         self.whole(&drafts, admin.listen)?;
-        if drafts.is_empty() {
+        if no_service {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings
                 .push(fault(span, "no `[[service]]`: every packet passes").hint("add a [[service]] with its backends"));

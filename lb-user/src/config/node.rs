@@ -1,6 +1,7 @@
 //! `[node]` and `[admin]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use lb_common::limits::{FLOW_TABLE, FLOW_TABLE_RANGE};
@@ -16,6 +17,9 @@ const MAX_INTERFACE_NAME: usize = 15;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7), less the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Most threads of the proxy.
+const MAX_THREADS: u32 = 256;
 
 /// Default port of `listen`, on 127.0.0.1.
 const LISTEN_PORT: u16 = 9465;
@@ -54,7 +58,10 @@ impl Reader {
                 Some(size) => size.whole(FLOW_TABLE_RANGE.0..=FLOW_TABLE_RANGE.1)?,
                 None => FLOW_TABLE,
             },
-            proxy_threads: None,
+            proxy_threads: match node.get("proxy-threads") {
+                Some(threads) => NonZeroU16::new(threads.whole(1..=MAX_THREADS)? as u16),
+                None => None,
+            },
         })
     }
 

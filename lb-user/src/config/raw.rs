@@ -109,10 +109,10 @@ impl<'a> Table<'a> {
         };
         let wrong = || {
             let message = format!("`{key}` must be a list of tables");
-            let first = if shape.name == schema::SERVICE.name {
-                "; it comes before its [service.…] tables"
-            } else {
-                ""
+            let first = match shape.name {
+                "[[service]]" => "; it comes before its [service.…] tables",
+                "[[pool]]" => "; it comes before its [pool.…] tables",
+                _ => "",
             };
             fault(value.span(), message).hint(format!("write {} in double brackets{first}", shape.name))
         };
@@ -151,7 +151,7 @@ impl<'a> Value<'a> {
         fault(self.span(), message)
     }
 
-    fn mistyped(&self, wanted: &str) -> Box<Fault> {
+    pub(super) fn mistyped(&self, wanted: &str) -> Box<Fault> {
         self.fault(format!(
             "`{}` must be {wanted}, not {}",
             self.key,
@@ -235,6 +235,38 @@ impl<'a> Value<'a> {
         Ok(entries)
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
+    /// True or false, if it is one of them.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(truth) => Some(*truth),
+            _ => None,
+        }
+    }
+
+    /// A whole number, if it is one.
+    pub(super) fn integer(&self) -> Option<u64> {
+        match self.value.get_ref() {
+            DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number within limits, whole or not.
+    pub(super) fn number(&self, limits: RangeInclusive<f64>) -> Checked<f64> {
+        let number = match self.value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => self.integer().map(|integer| integer as f64),
+        };
+        let wanted = || format!("a number from {} to {}", limits.start(), limits.end());
+        number
+            .filter(|number| limits.contains(number))
+            .ok_or_else(|| self.mistyped(&wanted()))
+    }
+
     /// The text, if it is one.
     pub(super) fn text(&self) -> Option<&'a str> {
         match self.value.get_ref() {
@@ -293,7 +325,8 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn duration(&self, limits: RangeInclusive<Duration>) -> Checked<Duration> {
-        const FORMAT: &str = "write numbers with units h, m, s and ms, as in \"250ms\", \"2s\", \"1m30s\" or \"2h15m\"";
+        const FORMAT: &str =
+            "write numbers with units d, h, m, s and ms, as in \"250ms\", \"2s\", \"1m30s\" or \"2h15m\"";
         let text = match self.value.get_ref() {
             DeValue::String(text) => text,
             DeValue::Integer(_) | DeValue::Float(_) => {
@@ -344,6 +377,11 @@ impl<'a> Value<'a> {
         };
         let hint = format!("use up to {MAX_NAME} letters, digits, dots, underscores and hyphens");
         Err(self.fault(format!("the name {wrong}")).hint(hint))
+    }
+
+    /// The key that it belongs to.
+    pub(super) fn key(&self) -> &'static str {
+        self.key
     }
 
     /// An absolute path.

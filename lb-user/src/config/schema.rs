@@ -1,6 +1,7 @@
 //! Which keys stand in which table: those of this version, and those that later ones will have.
 
 use super::health;
+use super::proxy::schema as proxy;
 
 /// A kind of table.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ pub(super) struct Shape {
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
-    keys: &["node", "admin", "service"],
-    later: &["pool", "protection", "vrrp"],
+    keys: &["node", "admin", "service", "pool"],
+    later: &["protection", "vrrp"],
 };
 
 pub(super) static NODE: Shape = Shape {
@@ -30,6 +31,7 @@ pub(super) static NODE: Shape = Shape {
         "state-dir",
         "pin-dir",
         "flow-table-size",
+        "proxy-threads",
     ],
     later: &[],
 };
@@ -56,9 +58,13 @@ pub(super) static SERVICE: Shape = Shape {
         "nat",
         "tunnel",
         "health",
+        "tls",
+        "http",
+        "upstream",
+        "route",
         "backend",
     ],
-    later: &["tls", "http", "route", "protection"],
+    later: &["protection"],
 };
 
 pub(super) static NAT: Shape = Shape {
@@ -85,5 +91,56 @@ pub(super) static BACKEND: Shape = Shape {
     later: &[],
 };
 
-/// All of them; a key that is unknown in one may have been meant for another.
-pub(super) static ALL: [&Shape; 8] = [&ROOT, &NODE, &ADMIN, &SERVICE, &NAT, &TUNNEL, &HEALTH, &BACKEND];
+pub(super) static POOL: Shape = Shape {
+    name: "[[pool]]",
+    keys: &[
+        "name",
+        "balance",
+        "table-size",
+        "drain-timeout",
+        "health",
+        "upstream",
+        "backend",
+    ],
+    later: &[],
+};
+
+pub(super) static POOL_HEALTH: Shape = Shape {
+    name: "[pool.health]",
+    ..HEALTH
+};
+
+pub(super) static POOL_BACKEND: Shape = Shape {
+    name: "[[pool.backend]]",
+    ..BACKEND
+};
+
+/// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
+pub(super) static ALL: [&Shape; 26] = [
+    &ROOT,
+    &NODE,
+    &ADMIN,
+    &SERVICE,
+    &NAT,
+    &TUNNEL,
+    &HEALTH,
+    &BACKEND,
+    &proxy::TLS,
+    &proxy::CERTIFICATE,
+    &proxy::HSTS,
+    &proxy::HTTP,
+    &proxy::STICKY_COOKIE,
+    &proxy::HEADER_RULE,
+    &proxy::ACCESS_LOG,
+    &proxy::TIMEOUTS,
+    &proxy::LIMITS,
+    &proxy::RETRY,
+    &proxy::EJECT,
+    &proxy::QUEUE,
+    &proxy::UPSTREAM,
+    &proxy::UPSTREAM_TLS,
+    &proxy::ROUTE,
+    &proxy::ROUTE_HEADER,
+    &POOL,
+    &POOL_HEALTH,
+];

@@ -3,18 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use lb_common::limits::{RING_MAX_LOG2, RING_MIN_LOG2};
-
-use super::address;
 use super::backend::{self, Front};
 use super::fault::{Checked, Span, fault};
+use super::health::Asker;
 use super::nat::{self, Places};
 use super::raw::{Table, Value};
-use super::{Reader, Subject, tunnel};
-use crate::model::{AdminState, Balance, Mode, Protocol, RingSize, Service, Undeclared, Vip, count};
-
-/// Slots per backend below which shares and churn get coarse.
-const SLOTS_PER_BACKEND: u32 = 100;
+use super::{Reader, Subject, address, balance, proxy, schema, tunnel};
+use crate::model::{Balance, Mode, Protocol, Service, Undeclared, Vip};
 
 /// How long a backend drains where the file does not say.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -25,7 +20,7 @@ const DRAIN_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 /// Limits of `idle-timeout`: what the data plane measures in seconds, and what no connection needs.
 const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30 * 24 * 3600);
 
-/// A service, and the places that other services may contradict.
+/// A service or a pool, and the places that other services may contradict.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) service: Service,
@@ -38,6 +33,7 @@ pub(super) struct Draft {
     pub(super) table_size: Option<Span>,
     pub(super) undeclared: Option<Span>,
     pub(super) nat: Places,
+    pub(super) proxy: proxy::Places,
 }
 
 impl Reader {
@@ -45,39 +41,45 @@ impl Reader {
         let name = table.require("name", "\"web\"")?;
         self.places
             .insert(Subject::Service(name.name()?.to_owned()), table.span.clone());
-        let mode = table.require("mode", "\"dsr\"")?.choice(
-            &[Mode::Dsr, Mode::Tunnel, Mode::Nat].map(|mode| (mode.label(), mode)),
-            &["proxy"],
-        )?;
+        let modes = [Mode::Dsr, Mode::Tunnel, Mode::Nat, Mode::Proxy].map(|mode| (mode.label(), mode));
+        let mode = table.require("mode", "\"dsr\"")?.choice(&modes, &[])?;
         let vips = vips(&table.require("address", "\"192.0.2.10:80\"")?, mode)?;
-        let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-        let protocol = match table.get("protocol") {
-            Some(protocol) => protocol.choice(&protocols, &[])?,
-            None => Protocol::Tcp,
-        };
-        let balance = match table.get("balance") {
-            Some(balance) => balance.choice(&BALANCE.map(|balance| (balance.label(), balance)), BALANCE_LATER)?,
-            None => Balance::Maglev,
-        };
+        let protocol = protocol(table, mode)?;
+        let balance = balance::balance(table, mode)?;
         let table_size = table.get("table-size");
         let undeclared = table.get("undeclared");
-        let ring = table_size.as_ref().map_or(Ok(RingSize::DEFAULT), ring_size)?;
+        let ring = balance::ring(table_size.as_ref())?;
         let idle_timeout = match table.get("idle-timeout") {
             Some(timeout) => timeout.duration(IDLE_TIMEOUT)?,
             None => protocol.idle_timeout(),
         };
-        let drain_timeout = match table.get("drain-timeout") {
-            Some(timeout) => timeout.duration_or_never(DRAIN_TIMEOUT)?,
-            None => Some(DEFAULT_DRAIN_TIMEOUT),
-        };
+        if let (Mode::Proxy, Some(value)) = (mode, table.get("idle-timeout")) {
+            let message = "`idle-timeout` is about packets, and the proxy passes none";
+            let hint = "set `timeouts` in [service.http]; this one is kept for the day when the mode is another";
+            self.warnings.push(value.fault(message).hint(hint));
+        }
+        let drain_timeout = drain_timeout(table)?;
         let track = table
             .get("track")
             .map_or(Ok(true), |value| track(&value, table, protocol, balance))?;
         let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
         let (nat, nat_places) = nat::nat(table)?;
         let tunnel = tunnel::tunnel(table)?;
-        let health = self.health(table.get("health"), protocol, &table.span)?;
-        let backend::Backends { placed, named } = backend::backends(table, &Front { mode, vips: &vips })?;
+        let (proxy, proxy_places) = self.proxy(table, name.name()?, mode)?;
+        let asker = Asker {
+            mode,
+            protocol,
+            shape: &schema::HEALTH,
+            header: &table.span,
+        };
+        let health = self.health(table.get("health"), &asker)?;
+        let front = Front {
+            what: "service",
+            shape: &schema::BACKEND,
+            mode,
+            vips: &vips,
+        };
+        let backend::Backends { placed, named } = backend::backends(table, &front)?;
         let (backend_spans, backends) = placed.into_iter().unzip();
         let (vip_spans, vips) = vips.into_iter().unzip();
         let draft = Draft {
@@ -94,7 +96,7 @@ impl Reader {
                 drain_timeout,
                 track,
                 undeclared: kept,
-                proxy: None,
+                proxy,
                 health,
                 backends,
                 named,
@@ -106,6 +108,7 @@ impl Reader {
             table_size: table_size.map(|value| value.span()),
             undeclared: undeclared.map(|value| value.span()),
             nat: nat_places,
+            proxy: proxy_places,
         };
         nat::source_of_family(&draft)?;
         self.warnings.extend(nat::low_ports(&draft));
@@ -135,69 +138,32 @@ impl Reader {
         self.warnings.push(value.fault(message).hint(hint));
         Ok(undeclared)
     }
+}
 
-    /// Is there somebody to serve, and are there slots enough for everybody?
-    fn shares(&mut self, draft: &Draft) -> Checked<()> {
-        let Service { backends, named, .. } = &draft.service;
-        let shares = || {
-            let placed = backends.iter().map(|backend| (backend.weight, backend.state));
-            placed.chain(named.iter().map(|backend| (backend.weight, backend.state)))
-        };
-        let slots = draft.service.table_size.slots();
-        let span = draft.table_size.as_ref().unwrap_or(&draft.header).clone();
-        // Those that drain or are disabled now may be enabled later.
-        let weighty = shares().filter(|(weight, _)| *weight > 0).count() as u32;
-        let enough = |least: u32| match least.checked_next_power_of_two() {
-            Some(size) if size <= 1 << RING_MAX_LOG2 => format!("set table-size = {size}"),
-            _ => "split the service".to_owned(),
-        };
-        if weighty > slots {
-            let message = format!("{weighty} backends cannot share {slots} slots");
-            return Err(fault(span, message).hint(enough(weighty)));
-        }
-        let good = weighty.saturating_mul(SLOTS_PER_BACKEND);
-        if good > slots && slots < 1 << RING_MAX_LOG2 {
-            let message = format!("{slots} slots for {weighty} backends make shares coarse");
-            let hint = format!(
-                "{SLOTS_PER_BACKEND} slots per backend keep them within a percent or so: {}",
-                enough(good.min(1 << RING_MAX_LOG2))
-            );
-            self.warnings.push(fault(span, message).hint(hint));
-        }
-        let quorum = draft.service.health.quorum.get();
-        if quorum as usize > shares().count() && shares().count() > 0 {
-            let have = count(shares().count(), "backend");
-            let message = format!("this service never counts as healthy: it has {have}, and its quorum is {quorum}");
-            self.warnings
-                .push(fault(draft.header.clone(), message).hint("lower `quorum` in [service.health]"));
-        }
-        let serves = shares().any(|(weight, state)| weight > 0 && state == AdminState::Active);
-        if !serves {
-            let (what, hint) = if shares().count() == 0 {
-                ("this service has no backends", "add a [[service.backend]]")
-            } else {
-                (
-                    "every backend of this service is draining, disabled or has weight 0",
-                    "enable one, or raise a weight",
-                )
-            };
-            let message = format!("{what}: its packets are dropped");
-            self.warnings.push(fault(draft.header.clone(), message).hint(hint));
-        }
-        Ok(())
+/// How long a backend of `owner` drains; `None`: until its last flow has ended.
+pub(super) fn drain_timeout(owner: &Table<'_>) -> Checked<Option<Duration>> {
+    match owner.get("drain-timeout") {
+        Some(timeout) => timeout.duration_or_never(DRAIN_TIMEOUT),
+        None => Ok(Some(DEFAULT_DRAIN_TIMEOUT)),
     }
 }
 
-/// Ways to choose a backend.
-const BALANCE: [Balance; 4] = [
-    Balance::Maglev,
-    Balance::SourceHash,
-    Balance::RoundRobin,
-    Balance::LeastConnections,
-];
-
-/// Those that this version does not have.
-const BALANCE_LATER: &[&str] = &["by-requests", "by-traffic", "by-busyness", "heartbeat", "peak-ewma"];
+/// HTTP goes over TCP.
+fn protocol(service: &Table<'_>, mode: Mode) -> Checked<Protocol> {
+    let Some(value) = service.get("protocol") else {
+        return Ok(Protocol::Tcp);
+    };
+    let protocol = value.choice(&[Protocol::Tcp, Protocol::Udp].map(|p| (p.label(), p)), &[])?;
+    if (protocol, mode) == (Protocol::Udp, Mode::Proxy) {
+        let fault = value.fault("the proxy speaks HTTP over TCP, and this is UDP");
+        let fault = match service.get("mode") {
+            Some(mode) => fault.other(mode.span(), "the mode"),
+            None => fault,
+        };
+        return Err(fault.hint("remove `protocol`, or choose another mode"));
+    }
+    Ok(protocol)
+}
 
 /// `track`, which contradicts what keeps track in any case.
 fn track(value: &Value<'_>, service: &Table<'_>, protocol: Protocol, balance: Balance) -> Checked<bool> {
@@ -229,6 +195,11 @@ fn vips(value: &Value<'_>, mode: Mode) -> Checked<Vec<(Span, Vip)>> {
     let mut vips: Vec<(Span, Vip)> = Vec::new();
     for (span, text) in value.string_or_strings()? {
         let vip = address::vip(&span, text)?;
+        if mode == Mode::Proxy && !vip.ports.is_one() {
+            let message = format!("the proxy listens on one port of a VIP, and {vip} has many");
+            let hint = "name the ports one by one: address = [\"192.0.2.10:80\", \"192.0.2.10:8080\"]";
+            return Err(fault(span, message).hint(hint));
+        }
         if let Some((first, other)) = vips.first() {
             agree(&span, &vip, first, other, mode)?;
         }
@@ -281,19 +252,4 @@ fn agree(span: &Span, vip: &Vip, first: &Span, other: &Vip, mode: Mode) -> Check
         }
         Mode::Dsr | Mode::Tunnel | Mode::Nat | Mode::Proxy => Ok(()),
     }
-}
-
-fn ring_size(value: &Value<'_>) -> Checked<RingSize> {
-    const LEAST: u32 = 1 << RING_MIN_LOG2;
-    const MOST: u32 = 1 << RING_MAX_LOG2;
-    let slots = value
-        .whole(LEAST..=MOST)
-        .map_err(|fault| fault.hint("it is a power of two"))?;
-    RingSize::new(slots).ok_or_else(|| {
-        let above = slots.next_power_of_two();
-        let hint = format!("the nearest are {} and {above}", above / 2);
-        value
-            .fault(format!("`table-size` must be a power of two, {slots} is not"))
-            .hint(hint)
-    })
 }

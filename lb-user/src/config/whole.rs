@@ -8,17 +8,18 @@ use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLO
 use super::fault::{Checked, Span, fault};
 use super::service::Draft;
 use super::{Reader, Subject, vips};
-use crate::model::{Protocol, Undeclared};
+use crate::model::{Mode, Protocol, Undeclared};
 
 impl Reader {
-    pub(super) fn whole(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
+    pub(super) fn whole(&mut self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
         unique_names(drafts)?;
         let vips = vips::apart(drafts)?;
         self.listens_elsewhere(drafts, listen)?;
         backends_elsewhere(drafts, &vips)?;
         one_policy_per_vip(drafts)?;
         room(drafts)?;
-        self.ports(drafts, listen)
+        self.ports(drafts, listen)?;
+        self.proxies(drafts, listen)
     }
 
     /// The XDP program takes what is for a service, so nobody would ever reach the daemon there.
@@ -41,11 +42,16 @@ impl Reader {
 }
 
 fn unique_names(drafts: &[Draft]) -> Checked<()> {
-    let mut names: HashMap<&str, &Span> = HashMap::new();
+    let mut names: HashMap<&str, &Draft> = HashMap::new();
+    let what = |one: &Draft, other: &Draft| match (one.service.is_pool(), other.service.is_pool()) {
+        (false, false) => "services",
+        (true, true) => "pools",
+        _ => "of services and pools",
+    };
     for draft in drafts {
-        if let Some(first) = names.insert(&draft.service.name, &draft.name) {
-            let message = format!("two services are called \"{}\"", draft.service.name);
-            return Err(fault(draft.name.clone(), message).other(first.clone(), "first here"));
+        if let Some(other) = names.insert(&draft.service.name, draft) {
+            let message = format!("two {} are called \"{}\"", what(draft, other), draft.service.name);
+            return Err(fault(draft.name.clone(), message).other(other.name.clone(), "first here"));
         }
     }
     Ok(())
@@ -91,12 +97,12 @@ fn one_policy_per_vip(drafts: &[Draft]) -> Checked<()> {
     Ok(())
 }
 
-/// Do all services fit into the maps? Each takes a region of the ring, and a power of two of members, since their
+/// Do all services fit into the maps? The proxy's are not in there; each of the others takes a region of the ring, and a power of two of members, since their
 /// indices begin at 1.
 fn room(drafts: &[Draft]) -> Checked<()> {
     let mut blocks = 0u64;
     let mut members = 0u64;
-    for draft in drafts {
+    for draft in drafts.iter().filter(|draft| draft.service.mode != Mode::Proxy) {
         blocks += u64::from(draft.service.table_size.slots() / SLOTS_PER_BLOCK);
         if blocks > u64::from(RING_BLOCKS) {
             let slots = u64::from(RING_BLOCKS) * u64::from(SLOTS_PER_BLOCK);

@@ -215,6 +215,7 @@ impl Reload {
                 "[node] flow-table-size",
                 old.node.flow_table_size != new.node.flow_table_size,
             ),
+            ("[node] proxy-threads", old.node.proxy_threads != new.node.proxy_threads),
             ("[admin] socket", old.admin.socket != new.admin.socket),
             ("[admin] listen", old.admin.listen != new.admin.listen),
         ];
@@ -259,7 +260,7 @@ fn refused(error: &ConfigError) -> ReloadRefused {
 fn shrinks(running: &Config, service: &Service) -> bool {
     let remembers = |service: &Service| {
         let by_hash = matches!(service.balance, Balance::Maglev | Balance::SourceHash);
-        by_hash && service.track && service.mode != Mode::Nat
+        by_hash && service.track && matches!(service.mode, Mode::Dsr | Mode::Tunnel)
     };
     let same =
         |old: &&Service| old.protocol == service.protocol && old.vips.iter().any(|vip| service.vips.contains(vip));

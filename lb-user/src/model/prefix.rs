@@ -17,6 +17,22 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The first of them: no bits behind the length.
+    #[must_use]
+    pub fn first(&self) -> IpAddr {
+        let free = |bits: u32| bits - u32::from(self.length);
+        match self.ip {
+            IpAddr::V4(ip) => {
+                let mask = u32::MAX.checked_shl(free(32)).unwrap_or(0);
+                IpAddr::V4((u32::from(ip) & mask).into())
+            }
+            IpAddr::V6(ip) => {
+                let mask = u128::MAX.checked_shl(free(128)).unwrap_or(0);
+                IpAddr::V6((u128::from(ip) & mask).into())
+            }
+        }
+    }
+
     /// Is `ip` one of them? An IPv4 address in IPv6's form counts as IPv4's.
     #[must_use]
     pub fn holds(&self, ip: IpAddr) -> bool {
@@ -103,6 +119,24 @@ mod tests {
             "how a socket of both families sees it"
         );
         assert!(holds("2001:db8::/32", "2001:db8:7::1") && !holds("2001:db8::1", "2001:db8::2"));
+    }
+
+    #[test]
+    fn a_prefix_begins_where_its_bits_end() {
+        for (prefix, first) in [
+            ("10.1.2.3/8", "10.0.0.0"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("255.0.0.1/0", "0.0.0.0"),
+            ("2001:db8::7/32", "2001:db8::"),
+            ("::1/128", "::1"),
+            ("::1/0", "::"),
+        ] {
+            assert_eq!(
+                Prefix::from_str(prefix).unwrap().first(),
+                first.parse::<IpAddr>().unwrap(),
+                "{prefix}"
+            );
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use lb_common::id::MemberIndex;
 
+use super::Reader;
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, Value};
-use super::{Reader, schema};
-use crate::model::{HealthCheck, HealthKind, Protocol, Via};
+use super::schema::Shape;
+use crate::model::{HealthCheck, HealthKind, Mode, Protocol, Via};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -124,17 +125,22 @@ impl Kind {
     }
 }
 
+/// The service or pool whose backends are probed.
+pub(super) struct Asker<'a> {
+    pub(super) mode: Mode,
+    pub(super) protocol: Protocol,
+    /// The table that says how.
+    pub(super) shape: &'static Shape,
+    /// Where one without the table is to be marked.
+    pub(super) header: &'a Span,
+}
+
 impl Reader {
-    /// `header` is where a service without the table is to be marked.
-    pub(super) fn health(
-        &mut self,
-        health: Option<Value<'_>>,
-        protocol: Protocol,
-        header: &Span,
-    ) -> Checked<HealthCheck> {
+    pub(super) fn health(&mut self, health: Option<Value<'_>>, asker: &Asker<'_>) -> Checked<HealthCheck> {
+        let protocol = asker.protocol;
         let Some(health) = health else {
             return Ok(HealthCheck {
-                kind: self.default_kind(protocol, header),
+                kind: self.default_kind(protocol, asker.header),
                 via: Via::default(),
                 interval: INTERVAL,
                 timeout: TIMEOUT,
@@ -144,9 +150,9 @@ impl Reader {
                 quorum: QUORUM,
             });
         };
-        let health = health.table(&schema::HEALTH)?;
+        let health = health.table(asker.shape)?;
         let kind = self.kind(&health, protocol)?;
-        let via = via(&health, &kind)?;
+        let via = via(&health, &kind, asker.mode)?;
         let interval = match health.get("interval") {
             Some(interval) => interval.duration(MIN_INTERVAL..=MAX_INTERVAL)?,
             None => INTERVAL,
@@ -224,7 +230,7 @@ impl Reader {
 }
 
 /// Which way probes go, for kinds that send packets.
-fn via(health: &Table<'_>, kind: &HealthKind) -> Checked<Via> {
+fn via(health: &Table<'_>, kind: &HealthKind, mode: Mode) -> Checked<Via> {
     let Some(value) = health.get("via") else {
         return Ok(Via::default());
     };
@@ -238,6 +244,11 @@ fn via(health: &Table<'_>, kind: &HealthKind) -> Checked<Via> {
             "`via` is for probes that send packets, and here none is sent",
             "remove `via`, or set another kind",
         ),
+        _ if (mode, via) == (Mode::Proxy, Via::Service) => {
+            let message =
+                "via = \"service\" is the way of packets to a VIP, and the proxy sends to the backend's own address";
+            return Err(value.fault(message).hint("remove `via`: probes go where requests go"));
+        }
         _ => return Ok(via),
     };
     let fault = value.fault(message);

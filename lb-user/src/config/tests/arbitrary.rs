@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -37,9 +37,10 @@ fn node() -> impl Strategy<Value = Node> {
         path(),
         path(),
         flows,
+        prop::option::of(1u16..=256),
     )
         .prop_map(
-            |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size)| Node {
+            |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size, threads)| Node {
                 name,
                 interfaces: interfaces.into_iter().collect(),
                 xdp_mode,
@@ -47,7 +48,7 @@ fn node() -> impl Strategy<Value = Node> {
                 state_dir: state_dir.into(),
                 pin_dir: pin_dir.into(),
                 flow_table_size,
-                proxy_threads: None,
+                proxy_threads: threads.and_then(NonZeroU16::new),
             },
         )
 }

@@ -4,6 +4,7 @@ mod accepted;
 mod arbitrary;
 mod files;
 mod probes;
+mod proxy;
 mod refused;
 mod rendered;
 mod warned;

@@ -3,6 +3,10 @@
 mod many_ports;
 mod nat;
 mod probes;
+mod proxy;
+mod proxy_http;
+mod proxy_tls;
+mod routes;
 mod tunnel;
 
 use super::{NODE, SERVICE, read};
@@ -34,6 +38,16 @@ fn after_node(text: &str, place: (usize, usize), message: &'static str, hint: &'
 /// What follows line 6, inside a good service.
 fn in_service(text: &str, place: (usize, usize), message: &'static str, hint: &'static str) -> Case {
     file(&format!("{NODE}{SERVICE}{text}"), place, message, hint)
+}
+
+/// What follows line 6, inside a good service of the proxy.
+fn in_proxy(text: &str, place: (usize, usize), message: &'static str, hint: &'static str) -> Case {
+    after_node(
+        &format!("{}{text}", SERVICE.replace("dsr", "proxy")),
+        place,
+        message,
+        hint,
+    )
 }
 
 /// Lines 7 and on: `[service.health]` and what follows.
@@ -203,7 +217,7 @@ fn what_later_versions_have() {
             "[[vrrp]]\n",
             (3, 3),
             "`vrrp` is not available in this version",
-            "takes: node, admin, service",
+            "takes: node, admin, service, pool",
         ),
         after_node(
             "[admin]\ntoken-file = \"/etc/fulcrum/token\"\n",
@@ -211,17 +225,11 @@ fn what_later_versions_have() {
             "`token-file` is not available in this version",
             "socket, listen",
         ),
-        after_node(
-            "[[service]]\nname = \"web\"\nmode = \"proxy\"\n",
-            (5, 8),
-            "mode = \"proxy\" is not available in this version",
-            "this version has mode = \"dsr\" or \"tunnel\" or \"nat\"",
-        ),
-        in_service(
-            "balance = \"by-requests\"\n",
-            (7, 11),
-            "balance = \"by-requests\" is not available in this version",
-            "balance = \"maglev\" or \"source-hash\" or \"round-robin\" or \"least-connections\"",
+        in_proxy(
+            "[service.tls]\nacme = true\n",
+            (8, 1),
+            "`acme` is not available in this version",
+            "takes: certificates, client-ca",
         ),
     ]);
 }

@@ -1,10 +1,14 @@
 //! A configuration as the text that says it; the fuzz target `config` shares this file, and so what it uses.
 
+#[path = "written/proxy.rs"]
+mod proxy;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::model::{
-    Config, ExpectBody, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, Via, XdpMode,
+    Config, ExpectBody, HealthCheck, HealthKind, Hidden, NatSource, Node, Protocol, Service, TlsCheck, Undeclared, Via,
+    XdpMode,
 };
 
 /// The configuration as TOML.
@@ -20,7 +24,7 @@ pub(crate) fn config(config: &Config) -> String {
         hash_seed_file,
         state_dir,
         pin_dir,
-        proxy_threads: _,
+        proxy_threads,
     } = &config.node;
     let mode = match xdp_mode {
         XdpMode::Auto => "auto",
@@ -37,6 +41,9 @@ pub(crate) fn config(config: &Config) -> String {
     .unwrap();
     writeln!(text, "state-dir = {}\npin-dir = {}", path(state_dir), path(pin_dir)).unwrap();
     writeln!(text, "flow-table-size = {flow_table_size}").unwrap();
+    if let Some(threads) = proxy_threads {
+        writeln!(text, "proxy-threads = {threads}").unwrap();
+    }
     if let Some(file) = hash_seed_file {
         writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
     }
@@ -55,6 +62,9 @@ pub(crate) fn config(config: &Config) -> String {
 }
 
 fn service(text: &mut String, service: &Service) {
+    if service.is_pool() {
+        return pool(text, service);
+    }
     let vips: Vec<String> = service.vips.iter().map(|vip| format!("\"{vip}\"")).collect();
     writeln!(
         text,
@@ -111,12 +121,37 @@ fn service(text: &mut String, service: &Service) {
         128 - free_v6
     )
     .unwrap();
-    let health = &service.health;
+    if let Some(proxy) = &service.proxy {
+        proxy::proxy(text, proxy);
+    }
+    self::health(text, "service", &service.health);
+    backends(text, "service", service);
+}
+
+fn pool(text: &mut String, pool: &Service) {
+    writeln!(text, "[[pool]]\nname = \"{}\"", pool.name).unwrap();
+    writeln!(
+        text,
+        "balance = \"{}\"\ntable-size = {}",
+        pool.balance.label(),
+        pool.table_size.slots()
+    )
+    .unwrap();
+    let drain = pool.drain_timeout.map_or("never".to_owned(), duration);
+    writeln!(text, "drain-timeout = \"{drain}\"").unwrap();
+    let upstream = &pool.proxy.as_ref().unwrap().upstream;
+    proxy::upstream(text, "pool", upstream);
+    health(text, "pool", &pool.health);
+    backends(text, "pool", pool);
+}
+
+/// `owner` is `service` or `pool`.
+fn health(text: &mut String, owner: &str, health: &HealthCheck) {
     let kind = kind(&health.kind);
     let (interval, timeout) = (duration(health.interval), duration(health.timeout));
     writeln!(
         text,
-        "[service.health]\nkind = {kind}\ninterval = \"{interval}\"\ntimeout = \"{timeout}\""
+        "[{owner}.health]\nkind = {kind}\ninterval = \"{interval}\"\ntimeout = \"{timeout}\""
     )
     .unwrap();
     writeln!(text, "rise = {}\nfall = {}", health.rise, health.fall).unwrap();
@@ -127,10 +162,13 @@ fn service(text: &mut String, service: &Service) {
     if health.via != Via::default() {
         writeln!(text, "via = \"{}\"", health.via.label()).unwrap();
     }
+}
+
+fn backends(text: &mut String, owner: &str, service: &Service) {
     for backend in &service.backends {
         writeln!(
             text,
-            "[[service.backend]]\naddress = \"{}\"\nweight = {}",
+            "[[{owner}.backend]]\naddress = \"{}\"\nweight = {}",
             backend.address, backend.weight
         )
         .unwrap();

@@ -1,0 +1,145 @@
+//! Tables of the proxy. Most of them may also be written inline; their names are those of the long form.
+
+use super::super::schema::Shape;
+
+pub(in super::super) static TLS: Shape = Shape {
+    name: "[service.tls]",
+    keys: &[
+        "certificates",
+        "client-ca",
+        "client-auth",
+        "min-version",
+        "ciphers",
+        "alpn",
+        "hsts",
+    ],
+    later: &["acme"],
+};
+
+pub(in super::super) static CERTIFICATE: Shape = Shape {
+    name: "[[service.tls.certificates]]",
+    keys: &["certificate", "key"],
+    later: &[],
+};
+
+pub(in super::super) static HSTS: Shape = Shape {
+    name: "[service.tls.hsts]",
+    keys: &["max-age", "include-subdomains", "preload"],
+    later: &[],
+};
+
+pub(in super::super) static HTTP: Shape = Shape {
+    name: "[service.http]",
+    keys: &[
+        "h2c",
+        "redirect-to-https",
+        "preserve-host",
+        "rewrite-location",
+        "forwarded",
+        "trusted-proxies",
+        "proxy-protocol",
+        "request-id",
+        "hash-on",
+        "sticky-cookie",
+        "headers",
+        "access-log",
+        "timeouts",
+        "limits",
+        "error-pages",
+        "retry-after",
+        "retry",
+        "eject",
+        "queue",
+    ],
+    later: &[],
+};
+
+pub(in super::super) static STICKY_COOKIE: Shape = Shape {
+    name: "[service.http.sticky-cookie]",
+    keys: &["name", "max-age"],
+    later: &[],
+};
+
+pub(in super::super) static HEADER_RULE: Shape = Shape {
+    name: "[[service.http.headers]]",
+    keys: &["on", "set", "add", "remove", "value"],
+    later: &[],
+};
+
+pub(in super::super) static ACCESS_LOG: Shape = Shape {
+    name: "[service.http.access-log]",
+    keys: &["path", "format", "max-size", "keep"],
+    later: &[],
+};
+
+pub(in super::super) static TIMEOUTS: Shape = Shape {
+    name: "[service.http.timeouts]",
+    keys: &[
+        "client-header",
+        "client-body",
+        "connect",
+        "response",
+        "idle",
+        "tunnel",
+        "shutdown",
+    ],
+    later: &[],
+};
+
+pub(in super::super) static LIMITS: Shape = Shape {
+    name: "[service.http.limits]",
+    keys: &["header", "header-count", "uri", "body", "streams", "connections"],
+    later: &[],
+};
+
+pub(in super::super) static RETRY: Shape = Shape {
+    name: "[service.http.retry]",
+    keys: &["attempts", "budget"],
+    later: &[],
+};
+
+pub(in super::super) static EJECT: Shape = Shape {
+    name: "[service.http.eject]",
+    keys: &["errors", "slower", "base", "max"],
+    later: &[],
+};
+
+pub(in super::super) static QUEUE: Shape = Shape {
+    name: "[service.http.queue]",
+    keys: &["length", "timeout"],
+    later: &[],
+};
+
+pub(in super::super) static UPSTREAM: Shape = Shape {
+    name: "[service.upstream]",
+    keys: &["http", "tls", "proxy-protocol", "max-connections"],
+    later: &[],
+};
+
+pub(in super::super) static UPSTREAM_TLS: Shape = Shape {
+    name: "[service.upstream.tls]",
+    keys: &["verify", "server-name", "ca"],
+    later: &[],
+};
+
+pub(in super::super) static ROUTE: Shape = Shape {
+    name: "[[service.route]]",
+    keys: &["host", "path-prefix", "header", "pool", "replace-prefix"],
+    later: &[],
+};
+
+pub(in super::super) static ROUTE_HEADER: Shape = Shape {
+    name: "[service.route.header]",
+    keys: &["name", "value"],
+    later: &[],
+};
+
+pub(in super::super) static POOL_UPSTREAM: Shape = Shape {
+    name: "[pool.upstream]",
+    ..UPSTREAM
+};
+
+pub(in super::super) static POOL_UPSTREAM_TLS: Shape = Shape {
+    name: "[pool.upstream.tls]",
+    ..UPSTREAM_TLS
+};

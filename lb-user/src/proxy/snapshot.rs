@@ -1,0 +1,90 @@
+//! What all threads are to do, as one value: a thread has the old one or the new one, and never a mixture.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+use super::shared::Common;
+use super::site::Site;
+use super::upstream::Pool;
+use super::upstream::dial::Means;
+use crate::model::traffic::Upstreams;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration, and who may serve.
+    pub upstreams: Arc<Upstreams>,
+    /// Services with an address, by name.
+    pub fronts: BTreeMap<Arc<str>, Front>,
+    /// TLS towards backends, by service or pool.
+    pub clients: BTreeMap<Arc<str>, Arc<ClientConfig>>,
+}
+
+/// A service, towards its clients.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// `None`: it is plain.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Error pages, by status.
+    pub pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
+}
+
+/// Sockets that listen at one address, one for each thread: the kernel spreads connections over them (SO_REUSEPORT).
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// In the order of the threads.
+    pub sockets: Arc<[std::net::TcpListener]>,
+}
+
+impl Listener {
+    /// Are these the same sockets?
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.sockets, &other.sockets)
+    }
+}
+
+impl Snapshot {
+    /// How long requests under way may take when the proxy ends: as long as the most patient service says.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let proxies = self.upstreams.config.services.iter().filter_map(|service| service.proxy.as_ref());
+        proxies.map(|proxy| proxy.http.timeouts.shutdown).max().unwrap_or_default()
+    }
+
+    /// How backends of a service or pool are reached.
+    #[must_use]
+    pub fn means(&self, name: &Arc<str>) -> Means {
+        let service = self.upstreams.config.services.iter().find(|service| service.name == *name);
+        let upstream = service.and_then(|service| service.proxy.as_ref()).map(|proxy| &proxy.upstream);
+        let name_of = |tls: &crate::model::proxy::UpstreamTls| tls.server_name.clone();
+        Means {
+            tls: upstream
+                .and_then(|upstream| upstream.tls.as_ref())
+                .zip(self.clients.get(name))
+                .map(|(tls, config)| (Arc::clone(config), name_of(tls))),
+            proxy_protocol: upstream.and_then(|upstream| upstream.proxy_protocol),
+        }
+    }
+
+    /// A service as a thread with these pools serves it.
+    #[must_use]
+    pub fn site(&self, name: &Arc<str>, pools: &BTreeMap<Arc<str>, Rc<Pool>>, common: &Common) -> Option<Rc<Site>> {
+        let service = self.upstreams.config.services.iter().find(|service| service.name == *name)?;
+        let front = self.fronts.get(name)?;
+        let proxy = service.proxy.as_ref()?;
+        let routes = proxy.routes.iter().filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
+        let routes = routes.collect();
+        let pool = Rc::clone(pools.get(name)?);
+        Some(Rc::new(Site::new(Arc::clone(name), Arc::clone(proxy), (pool, routes), front, common)))
+    }
+}
