@@ -200,13 +200,9 @@ impl Exchange<'_> {
                     }
                 }
             };
-            let now = self.record.begun.elapsed();
-            let from = self.record.connected.unwrap_or(now);
-            let latency = self.record.answered.map(|head| head.saturating_sub(from));
             let (sent, received) = (self.record.received - before.0, self.record.sent - before.1);
             let said = |ending| Outcome {
                 ending,
-                latency,
                 sent,
                 received,
             };
@@ -442,8 +438,10 @@ impl Exchange<'_> {
         responder: &Responder<'_>,
         from_http2: bool,
     ) -> Answer {
-        self.record.answered = Some(self.record.begun.elapsed());
+        let now = self.record.begun.elapsed();
+        self.record.answered = Some(now);
         self.record.status = response.status;
+        way.pool.answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
         if let Some(heartbeat) = response.fields.find(Known::XHeartbeat) {
             way.pool.heartbeat(way.attached, heartbeat.value.of(head), Instant::now());
         }

@@ -6,9 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use lb_common::hash::Seed;
+use tokio_rustls::rustls::ServerConfig;
 
+use super::client::Client;
 use super::http1::{Bounds, Field, Known, RequestHead};
+use super::shared::Common;
+use super::snapshot::Front;
 use super::upstream::Pool;
+use super::worker::Served;
 use crate::model::proxy::{Direction, Forwarded, HeaderAction, HeaderName, HeaderRule, Proxy, Route};
 use crate::model::traffic::ServiceTraffic;
 
@@ -31,6 +36,8 @@ pub struct Site {
     pub response_rules: Rules,
     /// What backends are told of the client, as far as rules leave it.
     pub forwarded: Vec<Forwarded>,
+    /// `None`: it is plain.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Error pages of the file, by status.
     pub pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
     /// Its counters.
@@ -40,15 +47,14 @@ pub struct Site {
 }
 
 impl Site {
-    /// Puts together what the file says and who serves.
+    /// Puts together what the file says and who serves: the service's own backends, and those of its routes.
     #[must_use]
     pub fn new(
         name: Arc<str>,
         proxy: Arc<Proxy>,
         (pool, routes): (Rc<Pool>, Vec<(Route, Rc<Pool>)>),
-        pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
-        traffic: Arc<ServiceTraffic>,
-        seed: Seed,
+        front: &Front,
+        common: &Common,
     ) -> Self {
         let http = &proxy.http;
         let bounds = Bounds {
@@ -67,6 +73,7 @@ impl Site {
         }
         let by_rules = |forwarded: &&Forwarded| !request_rules.drops(forwarded.label().as_bytes());
         let forwarded = http.forwarded.iter().filter(by_rules).copied().collect();
+        let traffic = common.traffic.service(&name);
         Self {
             name,
             bounds,
@@ -75,9 +82,10 @@ impl Site {
             request_rules,
             response_rules,
             forwarded,
-            pages,
+            pages: Arc::clone(&front.pages),
+            tls: front.tls.clone(),
             traffic,
-            seed,
+            seed: common.seed,
             proxy,
         }
     }
@@ -87,6 +95,21 @@ impl Site {
     pub fn route(&self, head: &[u8], request: &RequestHead) -> (Option<&Route>, &Rc<Pool>) {
         let matching = self.routes.iter().find(|(route, _)| matches(route, head, request));
         matching.map_or((None, &self.pool), |(route, pool)| (Some(route), pool))
+    }
+
+    /// The name of a request: the one that a proxy has given it which is believed, or a new one.
+    #[must_use]
+    pub fn request_id(&self, client: &Client, head: &[u8], request: &RequestHead, served: &Served) -> Option<Arc<str>> {
+        let name = self.proxy.http.request_id.as_ref()?;
+        let given = if client.trusted { request.fields.value(head, name.as_str()) } else { None };
+        let given = given.and_then(|given| std::str::from_utf8(given).ok()).filter(|given| !given.is_empty());
+        Some(given.map_or_else(
+            || {
+                let (process, number) = served.number();
+                format!("{process:016x}{number:016x}").into()
+            },
+            Arc::from,
+        ))
     }
 }
 

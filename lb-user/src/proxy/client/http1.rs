@@ -1,7 +1,6 @@
 //! Clients of HTTP/1: one request after the other, on one connection.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use super::Client;
 use crate::proxy::choose::{Ending, Outcome};
 use crate::proxy::exchange::{Afterwards, Exchange, Responder};
 use crate::proxy::fault::Fault;
-use crate::proxy::http1::{Body, Framing, HeadError, RequestHead};
+use crate::proxy::http1::{Body, Framing, RequestHead};
 use crate::proxy::io::{Buffer, Deadline, Duplex, Stream, TooSlow};
 use crate::proxy::pump::Source;
 use crate::proxy::record::Record;
@@ -87,7 +86,6 @@ impl Connection<'_> {
                     site.traffic.sent.fetch_add(received, Relaxed);
                     let outcome = Outcome {
                         ending: Ending::Answered(101),
-                        latency: None,
                         sent,
                         received,
                     };

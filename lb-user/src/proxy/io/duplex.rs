@@ -83,6 +83,12 @@ impl Duplex {
         .await
     }
 
+    /// Lets the connection be reset when it is dropped, so that the other side sees that something is missing.
+    pub fn abandon(&self) {
+        // One that has ended already is fine.
+        let _ = self.0.borrow().tcp().set_zero_linger();
+    }
+
     /// Says that nothing more is written.
     ///
     /// # Errors

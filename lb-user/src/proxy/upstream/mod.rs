@@ -23,6 +23,7 @@ pub use connection::Connection;
 use self::dial::Means;
 use super::choose::{self, Ask, Choice, Lease, Outcome, Settings};
 use super::fault::Fault;
+use super::shared::Common;
 use crate::model::proxy::{HttpVersion, Proxy, Queue};
 use crate::model::traffic::{PoolMember, ServiceTraffic, Traffic};
 use crate::model::{MemberKey, Service};
@@ -78,22 +79,24 @@ pub enum Transport {
 }
 
 impl Pool {
-    /// One whose backends come with the first [`Self::change`].
+    /// One whose backends come with the first [`Self::change`]. `chance` is different for each thread.
     #[must_use]
-    pub fn new(plan: &Plan<'_>, shared: Arc<choose::Shared>, chance: u64, traffic: &Traffic, free: Arc<Notify>) -> Self {
+    pub fn new(plan: &Plan<'_>, common: &Common, chance: u64) -> Self {
+        let name = &plan.service.name;
+        let shared = common.pools.service(name);
         Self {
             choose: RefCell::new(choose::Pool::new(shared, Settings::of(plan.service), chance)),
             backends: RefCell::default(),
             rules: RefCell::new(Rules::of(plan)),
-            traffic: traffic.service(&plan.service.name),
-            free,
+            traffic: common.traffic.service(name),
+            free: common.free(name),
         }
     }
 
     /// From now on it is so. Whoever stays keeps its connections, unless they are made otherwise now.
     pub fn change(&self, plan: &Plan<'_>, traffic: &Traffic) {
         let of = |key: &MemberKey| traffic.backend(key);
-        self.choose.borrow_mut().rebuild(Settings::of(plan.service), plan.members, of);
+        self.choose.borrow_mut().rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
         let rules = Rules::of(plan);
         let same_way = rules.speaks_as(&self.rules.borrow());
         self.rules.replace(rules);
@@ -228,6 +231,11 @@ impl Pool {
     #[must_use]
     pub fn may_retry(&self, failed: &Attached, now: Instant) -> bool {
         self.choose.borrow().retry(&failed.lease, now)
+    }
+
+    /// The response's head has come, so long after the request was sent.
+    pub fn answered(&self, by: &Attached, latency: Duration) {
+        self.choose.borrow().head(&by.lease, latency, Instant::now());
     }
 
     /// The backend has reported its idle slots.

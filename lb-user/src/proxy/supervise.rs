@@ -1,0 +1,145 @@
+//! Starts the threads of the proxy, and tells them what to do: reads files, opens sockets, and hands both over with the
+//! configuration as one [`Snapshot`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_common::hash::Seed;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::files::Files;
+use super::shared::Common;
+use super::snapshot::{Front, Snapshot};
+use super::sockets::Sockets;
+use super::worker::Worker;
+use crate::model::traffic::{Traffic, Upstreams};
+use crate::model::{Config, Mode, Ports, Service};
+
+/// Bounds how long an address is not listened at that somebody else has held.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What the proxy works with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Of the fleet.
+    pub seed: Seed,
+    /// What it counts.
+    pub traffic: Arc<Traffic>,
+    /// The configuration in force, and who may serve.
+    pub upstreams: watch::Receiver<Arc<Upstreams>>,
+    /// Changes when the files that the configuration names are to be read again.
+    pub reread: watch::Receiver<u64>,
+    /// The proxy ends with its sender.
+    pub stopped: watch::Receiver<()>,
+}
+
+/// Serves until it is stopped, and then until requests under way are through, as long as they may take.
+pub async fn run(setup: Setup) {
+    let Setup {
+        seed,
+        traffic,
+        mut upstreams,
+        mut reread,
+        mut stopped,
+    } = setup;
+    let first = Arc::clone(&upstreams.borrow_and_update());
+    let threads = threads(&first.config);
+    let common = Arc::new(Common::new(seed, traffic));
+    let mut sockets = Sockets::new(threads);
+    let mut files = Files::default();
+    files.read(&first.config);
+    let mut whole = follow(&mut sockets, &first.config);
+    let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &sockets, &files)));
+    let (alive, mut ends) = mpsc::channel::<()>(1);
+    for place in 0..threads {
+        if let Err(error) = start(place, Arc::clone(&common), receiver.clone(), alive.clone()) {
+            tracing::error!(%error, "a thread of the proxy does not start");
+        }
+    }
+    drop((alive, receiver));
+    let mut retry = Instant::now() + RETRY;
+    loop {
+        tokio::select! {
+            Ok(()) = upstreams.changed() => {}
+            Ok(()) = reread.changed() => files.forget(),
+            () = sleep_until(retry), if !whole => {}
+            // All of them have ended, which none should.
+            _ = ends.recv() => return,
+            _ = stopped.changed() => break,
+        }
+        let now = Arc::clone(&upstreams.borrow_and_update());
+        files.read(&now.config);
+        whole = follow(&mut sockets, &now.config);
+        retry = Instant::now() + RETRY;
+        common.traffic.retain(&now.config);
+        let services = &now.config.services;
+        common.pools.retain(|name| services.iter().any(|service| *service.name == *name));
+        snapshots.send_replace(Arc::new(snapshot(now, &sockets, &files)));
+    }
+    // Threads finish what has begun; nobody new is taken.
+    drop(snapshots);
+    let _ = ends.recv().await;
+}
+
+/// As the file says, else one for each CPU.
+fn threads(config: &Config) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    config.node.proxy_threads.map_or_else(cpus, |threads| threads.get().into())
+}
+
+fn start(
+    place: usize,
+    common: Arc<Common>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    alive: mpsc::Sender<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let chance = super::choose::hash::bytes(common.seed, &[place as u8]) ^ u64::from(std::process::id());
+    std::thread::Builder::new().name(format!("proxy-{place}")).spawn(move || {
+        let _alive = alive;
+        LocalSet::new().block_on(&runtime, Worker::new(place, common, chance).run(snapshots));
+    })?;
+    Ok(())
+}
+
+/// Services that have clients of HTTP.
+fn fronts(config: &Config) -> impl Iterator<Item = &Service> {
+    config.services.iter().filter(|service| service.mode == Mode::Proxy && !service.is_pool())
+}
+
+fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {
+    service.vips.iter().filter_map(|vip| match vip.ports {
+        Ports::One(port) => Some(SocketAddr::new(vip.ip, port)),
+        Ports::Range(_) | Ports::All => None,
+    })
+}
+
+fn follow(sockets: &mut Sockets, config: &Config) -> bool {
+    let wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
+    sockets.follow(&wanted)
+}
+
+fn snapshot(upstreams: Arc<Upstreams>, sockets: &Sockets, files: &Files) -> Snapshot {
+    let front = |service: &Service| {
+        let of = files.of(&service.name)?;
+        let front = Front {
+            listeners: addresses(service).filter_map(|address| sockets.at(address)).collect(),
+            tls: of.server.clone(),
+            pages: Arc::clone(&of.pages),
+        };
+        Some((Arc::clone(&service.name), front))
+    };
+    let fronts: BTreeMap<_, _> = fronts(&upstreams.config).filter_map(front).collect();
+    let clients = files.clients();
+    Snapshot {
+        fronts,
+        clients,
+        upstreams,
+    }
+}
