@@ -113,8 +113,8 @@ impl Failed {
 }
 
 impl Exchange<'_> {
-    /// Answers the request. `source`: its body, unless there is none.
-    pub async fn serve(mut self, mut source: Option<Source<'_>>, mut responder: Responder<'_>) -> Afterwards {
+    /// Answers the request. `source`: its body, unless there is none; what the backend did not want of it is left there.
+    pub async fn serve(mut self, source: &mut Option<Source<'_>>, mut responder: Responder<'_>) -> Afterwards {
         let http = &self.site.proxy.http;
         let too_much = matches!((self.request.framing, http.limits.body), (Framing::Length(is), Some(most)) if is > most);
         let refused = match () {
@@ -132,7 +132,7 @@ impl Exchange<'_> {
         let site = Rc::clone(self.site);
         let (route, pool) = site.route(self.head, self.request);
         pool.count_request(self.record.begun);
-        match self.attempts(route, pool, &mut source, &mut responder).await {
+        match self.attempts(route, pool, source, &mut responder).await {
             Ok(afterwards) => afterwards,
             Err(Failed { fault, told: None }) => self.fail(&fault, source.as_ref(), responder).await,
             Err(Failed { fault, told: Some(_) }) => {

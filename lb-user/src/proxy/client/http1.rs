@@ -3,9 +3,9 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::Client;
+use super::{Client, LINGER};
 use crate::proxy::choose::{Ending, Outcome};
 use crate::proxy::exchange::{Afterwards, Exchange, Responder};
 use crate::proxy::fault::Fault;
@@ -17,10 +17,6 @@ use crate::proxy::reply::Reply;
 use crate::proxy::site::Site;
 use crate::proxy::tunnel;
 use crate::proxy::worker::Served;
-
-/// How long a client may go on sending after it was told that the connection ends, and how much: an answer that it has not
-/// read would be lost if the connection were closed at once (RFC 9112 §9.6).
-const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
 
 /// What became of waiting for a request.
 enum Next {
@@ -161,12 +157,12 @@ impl Connection<'_> {
             record: &mut record,
             closing: self.served.is_closing(),
         };
-        let source = (head.framing != Framing::None).then(|| Source::Http1 {
+        let mut source = (head.framing != Framing::None).then(|| Source::Http1 {
             duplex: self.duplex,
             buffer: &mut self.buffer,
             body: Body::of(head.framing),
         });
-        let afterwards = exchange.serve(source, Responder::Http1(self.duplex)).await;
+        let afterwards = exchange.serve(&mut source, Responder::Http1(self.duplex)).await;
         self.served.finish(site, &self.client, text.bytes(), &head, &record, 0);
         afterwards
     }

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 
-use super::Client;
+use super::{Client, LINGER};
 use crate::proxy::convert;
 use crate::proxy::exchange::{Exchange, Responder};
 use crate::proxy::fault::Fault;
@@ -183,7 +183,7 @@ async fn serve_request(
     let ip = client.ip(&site, &text, &head);
     let mut record = Record::new(begun, ip);
     record.id = site.request_id(&client, &text, &head, &served);
-    let source = (!body.is_end_stream()).then_some(Source::Http2(body));
+    let mut source = (!body.is_end_stream()).then_some(Source::Http2(body));
     if source.is_none() {
         head.framing = Framing::None;
     }
@@ -197,8 +197,24 @@ async fn serve_request(
         record: &mut record,
         closing: false,
     };
-    exchange.serve(source, Responder::Http2(&mut respond)).await;
+    exchange.serve(&mut source, Responder::Http2(&mut respond)).await;
     served.finish(&site, &client, &text, &head, &record, 1);
+    if let Some(Source::Http2(body)) = source {
+        // Some clients take an end of the stream before they have sent all for the end of the answer, too.
+        let _ = deadline.within(LINGER.0, drain(body)).await;
+    }
+}
+
+/// Takes what is left of a body, for nobody.
+async fn drain(mut body: RecvStream) {
+    let mut left = LINGER.1;
+    while let Some(Ok(data)) = body.data().await {
+        let more = body.flow_control().release_capacity(data.len());
+        left = left.saturating_sub(data.len());
+        if left == 0 || more.is_err() {
+            return;
+        }
+    }
 }
 
 /// Answers what was no request.

@@ -5,10 +5,15 @@ pub mod http2;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::http1::{Known, RequestHead, fields};
 use super::site::Site;
 use crate::model::proxy::holds;
+
+/// How long a client may go on sending after it has got its answer, and how much: an answer that it has not
+/// read would be lost if the connection were closed at once (RFC 9112 §9.6).
+pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
 
 /// A client's connection.
 #[derive(Clone, Debug)]
