@@ -431,6 +431,7 @@ impl Running {
         };
         let outputs = Outputs {
             paths: watch::channel(Paths::new()).0,
+            upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
             overrides: watch::channel(Revision::default()).0,
         };
