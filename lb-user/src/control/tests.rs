@@ -591,6 +591,8 @@ async fn dsr_does_not_go_through_a_router() {
         backend
             .next_hop
             .as_ref()
+            .unwrap()
+            .as_ref()
             .unwrap_err()
             .contains("behind router 10.0.0.254")
     );

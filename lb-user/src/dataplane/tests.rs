@@ -238,7 +238,7 @@ fn a_full_bucket_overflows_into_the_hash_and_comes_back() {
     let ports = ports_of_one_bucket(7);
     let vip: IpAddr = [192, 0, 2, 1].into();
     let key = |port: u16| ServiceKey::service(SocketAddr::new(vip, port), Protocol::Tcp);
-    let decision = |port: u16| Decision::service(Forwarding::Dsr, Choice::Tuple, u32::from(port), 6, 16);
+    let decision = |port: u16| Decision::service(Mode::Dsr, Choice::Tuple, u32::from(port), 6, 16);
     let found = |fake: &Fake, port: u16| {
         select::find_v4(
             fake.tables(),
@@ -276,7 +276,7 @@ fn a_full_hash_is_an_error_that_names_it() {
         let key = ServiceKey::service(SocketAddr::new([192, 0, 2, 1].into(), port), Protocol::Tcp);
         if let Err(error) = fake.apply(&MapOp::PutEntry(
             key,
-            Decision::service(Forwarding::Dsr, Choice::Tuple, 0, 6, 16),
+            Decision::service(Mode::Dsr, Choice::Tuple, 0, 6, 16),
         )) {
             refused = Some(error.to_string());
             break;

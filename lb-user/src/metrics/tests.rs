@@ -22,6 +22,7 @@ fn at(millis: u64) -> SystemTime {
 
 fn backend(name: &str) -> BackendStatus {
     BackendStatus {
+        proxied: None,
         nat: Some(NatStatus {
             source: None,
             ports: PortRange::DEFAULT,

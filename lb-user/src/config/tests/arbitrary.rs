@@ -40,6 +40,7 @@ fn node() -> impl Strategy<Value = Node> {
     )
         .prop_map(
             |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size)| Node {
+                proxy_threads: None,
                 name,
                 interfaces: interfaces.into_iter().collect(),
                 xdp_mode,
@@ -235,7 +236,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             .filter(|((own, _), _)| match mode {
                                 Mode::Nat => *own == v6,
                                 Mode::Dsr => vips.len() > 1 || !own,
-                                Mode::Tunnel => true,
+                                Mode::Tunnel | Mode::Proxy => true,
                             })
                             .map(|((v6, host), (named, weight, state, role, own))| {
                                 let free = nat && flows.ports == 0;
@@ -266,6 +267,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                         };
                         let by_turns = matches!(flows.balance, Balance::RoundRobin | Balance::LeastConnections);
                         Service {
+                            proxy: None,
                             nat: Nat {
                                 source,
                                 ports: POOLS[pool],

@@ -20,6 +20,7 @@ pub(crate) fn config(config: &Config) -> String {
         hash_seed_file,
         state_dir,
         pin_dir,
+        proxy_threads: _,
     } = &config.node;
     let mode = match xdp_mode {
         XdpMode::Auto => "auto",
