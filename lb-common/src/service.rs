@@ -498,7 +498,13 @@ mod tests {
         let kinds = |mode: Mode| {
             let decision = Decision(mode as u64);
             assert_eq!(decision.mode(), Some(mode));
-            (decision.is_service(), decision.is_balanced(), decision.is_proxy(), decision.is_direct(), decision.is_vip())
+            (
+                decision.is_service(),
+                decision.is_balanced(),
+                decision.is_proxy(),
+                decision.is_direct(),
+                decision.is_vip(),
+            )
         };
         assert_eq!(kinds(Mode::Address), (false, false, false, false, true));
         assert_eq!(kinds(Mode::Dsr), (true, true, false, true, false));

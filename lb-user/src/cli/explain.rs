@@ -76,7 +76,9 @@ fn text(explanation: &Explanation) -> String {
         }
         Verdict::Proxied { service, pools } => {
             let pools: String = pools.iter().map(pool).collect();
-            format!("{service}, by the proxy\n  it chooses a backend for each request, as its routes and pools say\n{pools}")
+            format!(
+                "{service}, by the proxy\n  it chooses a backend for each request, as its routes and pools say\n{pools}"
+            )
         }
         Verdict::Dropped { service, reason, slot } => {
             format!("dropped: {reason}\n  the flow belongs to {service}, slot {slot}\n")

@@ -131,7 +131,9 @@ impl Lines {
 fn key(KeyPlan { key, from, to }: &KeyPlan) -> String {
     let proxy = Mode::Proxy.label();
     let means = match key.as_str() {
-        "mode" if to == proxy => "; from then on this node's proxy takes connections, and chooses a backend for each request",
+        "mode" if to == proxy => {
+            "; from then on this node's proxy takes connections, and chooses a backend for each request"
+        }
         "mode" if from == proxy => "; from then on the program sends packets to a backend, and the proxy takes none",
         _ => "",
     };

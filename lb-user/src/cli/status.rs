@@ -194,7 +194,11 @@ fn table(service: &ServiceStatus) -> String {
     let mut rows = vec![there(&columns_of.map(|(head, ..)| head.to_owned()))];
     rows.extend(backends.iter().map(|backend| there(&row(backend, service))));
     let shown = columns_of.iter().filter(|(_, there, _)| *there);
-    let right: Vec<usize> = shown.enumerate().filter(|(_, (.., right))| *right).map(|(i, _)| i).collect();
+    let right: Vec<usize> = shown
+        .enumerate()
+        .filter(|(_, (.., right))| *right)
+        .map(|(i, _)| i)
+        .collect();
     columns(&rows, &right)
 }
 
@@ -345,42 +349,44 @@ mod tests {
         let texts = [0, 999, 1000, 99_940, 99_960, 999_600, 123_456_789_012, u64::MAX].map(bytes);
         assert_eq!(
             texts,
-            ["0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "1.0 MB", "123 GB", "18.4 EB"]
+            [
+                "0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "1.0 MB", "123 GB", "18.4 EB"
+            ]
         );
     }
 
     fn backend(name: &str, health: Health, reason: &str, reached: bool) -> BackendStatus {
         BackendStatus {
-                name: name.to_owned(),
-                address: "10.0.0.6:80".parse().unwrap(),
-                weight: 1,
-                weight_in_file: None,
-                slow_start_tenths: None,
-                host: None,
-                role: Role::Primary,
-                state: AdminState::Active,
-                state_in_file: None,
-                health,
-                health_reason: reason.to_owned(),
-                certificate_not_after: None,
-                next_hop: reached.then(|| NextHop {
-                    mac: "02:00:00:00:00:06".to_owned(),
-                    interface: "eth0".to_owned(),
-                }),
-                next_hop_reason: (!reached).then(|| "no route to 10.0.0.6".to_owned()),
-                slots: 8192,
-                moving_slots: 0,
-                drained: false,
-                packets: 5,
-                bytes: 500,
-                new_flows: 2,
-                reply_packets: 0,
-                reply_bytes: 0,
-                leaving: false,
-                known_flows: 0,
-                cut_flows: 0,
-                nat: None,
-                proxy: None,
+            name: name.to_owned(),
+            address: "10.0.0.6:80".parse().unwrap(),
+            weight: 1,
+            weight_in_file: None,
+            slow_start_tenths: None,
+            host: None,
+            role: Role::Primary,
+            state: AdminState::Active,
+            state_in_file: None,
+            health,
+            health_reason: reason.to_owned(),
+            certificate_not_after: None,
+            next_hop: reached.then(|| NextHop {
+                mac: "02:00:00:00:00:06".to_owned(),
+                interface: "eth0".to_owned(),
+            }),
+            next_hop_reason: (!reached).then(|| "no route to 10.0.0.6".to_owned()),
+            slots: 8192,
+            moving_slots: 0,
+            drained: false,
+            packets: 5,
+            bytes: 500,
+            new_flows: 2,
+            reply_packets: 0,
+            reply_bytes: 0,
+            leaving: false,
+            known_flows: 0,
+            cut_flows: 0,
+            nat: None,
+            proxy: None,
         }
     }
 
@@ -431,7 +437,11 @@ mod tests {
             role: Role::Backup,
             ..proxied("web3", ProxyStatus::default())
         };
-        let mut shop = service("shop", "proxy", vec![proxied("web1", busy), proxied("web2", aside), standby]);
+        let mut shop = service(
+            "shop",
+            "proxy",
+            vec![proxied("web1", busy), proxied("web2", aside), standby],
+        );
         shop.vips = vec![VipStatus {
             address: "192.0.2.10:443".parse().unwrap(),
             exclusive: true,

@@ -237,8 +237,7 @@ impl Facts {
             backend.state == AdminState::Active
                 && self.health(service, backend) == Health::Up
                 && self.weight(service, backend) > 0
-                && (service.is_proxied()
-                    || matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_))))
+                && (service.is_proxied() || matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_))))
         };
         service.backends.iter().filter(ready)
     }

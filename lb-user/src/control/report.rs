@@ -17,8 +17,8 @@ use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs, ServiceStatus,
-    SlotStates, Status, VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
+    ServiceStatus, SlotStates, Status, VipStatus,
 };
 use crate::model::traffic::{Traffic, serving};
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};

@@ -11,6 +11,7 @@ mod interfaces;
 mod modes;
 mod nat;
 mod preview;
+mod proxy;
 mod shares;
 mod trace;
 

@@ -9,7 +9,7 @@ use super::reconciler::Reconciler;
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::NatFlows;
-use crate::model::{Backend, MemberKey, Service, chain};
+use crate::model::{AdminState, Backend, MemberKey, Service, chain};
 use crate::plan::Snapshot;
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -124,7 +124,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let needed = self.carried.needed(&service.name);
             for backend in leaving {
                 let member = MemberKey::of(service, backend);
-                if service.is_proxied() && !self.drains.is_heard(&member, self.now()) {
+                let drains = backend.state == AdminState::Drain;
+                if service.is_proxied() && drains && !self.drains.is_heard(&member, self.now()) {
                     continue;
                 }
                 if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {

@@ -57,7 +57,10 @@ impl Facts {
             name: Arc::clone(&service.name),
             balance: service.balance,
             hash_on: hash_on(service),
-            ready: serving(&self.pool(service)).iter().map(|m| Arc::clone(&m.name)).collect(),
+            ready: serving(&self.pool(service))
+                .iter()
+                .map(|m| Arc::clone(&m.name))
+                .collect(),
             backends: service.backends.len(),
         };
         names.iter().filter_map(named).map(pool).collect()

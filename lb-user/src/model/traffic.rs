@@ -52,7 +52,11 @@ pub fn serving(members: &[PoolMember]) -> Vec<&PoolMember> {
         let takes = |m: &&PoolMember| !m.cut && m.weight > 0 && m.health == health && m.role == role;
         members.iter().filter(takes).collect()
     };
-    ranks.into_iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
+    ranks
+        .into_iter()
+        .map(of)
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
 }
 
 /// What each backend of the proxy has done. Threads of the proxy write, anybody reads.
@@ -93,7 +97,9 @@ impl Traffic {
 
     /// Forgets who is not in `config` and serves nothing any more.
     pub fn retain(&self, config: &Config) {
-        let members = config.proxied().flat_map(|s| s.backends.iter().map(move |b| MemberKey::of(s, b)));
+        let members = config
+            .proxied()
+            .flat_map(|s| s.backends.iter().map(move |b| MemberKey::of(s, b)));
         let known: BTreeSet<MemberKey> = members.collect();
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|key, traffic| known.contains(key) || traffic.active.load(Relaxed) > 0);
@@ -250,7 +256,10 @@ mod tests {
         each[1].active.store(1, Relaxed);
         each[1].requests.store(7, Relaxed);
         traffic.retain(&config);
-        assert_eq!(keys.each_ref().map(|key| traffic.known(key).is_some()), [true, true, false]);
+        assert_eq!(
+            keys.each_ref().map(|key| traffic.known(key).is_some()),
+            [true, true, false]
+        );
         assert_eq!((traffic.active(&keys[1]), traffic.active(&keys[2])), (1, 0));
         assert_eq!(traffic.backend(&keys[1]).requests.load(Relaxed), 7);
         config.services[0].mode = super::super::Mode::Dsr;

@@ -49,7 +49,11 @@ fn it_has_entries_alone() {
         assert_eq!(target.entries[&key(vip)], Decision::proxy(0));
     }
     let block = ServiceKey::block([192, 0, 2, 1].into(), PortBlock::of(8000, 1), Protocol::Tcp);
-    assert_eq!(target.entries[&block].member_base(), MEMBERS + 2, "not that of another one");
+    assert_eq!(
+        target.entries[&block].member_base(),
+        MEMBERS + 2,
+        "not that of another one"
+    );
     let vip = target.entries[&ServiceKey::address([192, 0, 2, 1].into())];
     assert!(vip.is_vip() && vip.has(Decision::DROP_UNDECLARED) && vip.blocks() == 1 << 1);
     assert_eq!(target.entries.len(), 5);
@@ -75,10 +79,13 @@ fn one_word_between_nat_and_proxy() {
     assert!(placement.target.rings.is_empty() && placement.target.members.is_empty());
     let ops = diff(&by_nat, &placement.target);
     assert!(
-        !ops.iter().any(|op| matches!(op, MapOp::DelEntry(k) if *k == key("192.0.2.1:80"))),
+        !ops.iter()
+            .any(|op| matches!(op, MapOp::DelEntry(k) if *k == key("192.0.2.1:80"))),
         "no packet finds nothing: {ops:?}"
     );
-    let put = ops.iter().position(|op| matches!(op, MapOp::PutEntry(k, _) if *k == key("192.0.2.1:80")));
+    let put = ops
+        .iter()
+        .position(|op| matches!(op, MapOp::PutEntry(k, _) if *k == key("192.0.2.1:80")));
     let gone = ops.iter().position(|op| matches!(op, MapOp::DelMember(_)));
     assert!(put.unwrap() < gone.unwrap(), "{ops:?}");
     let plans = [placement];

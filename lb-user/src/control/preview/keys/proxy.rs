@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::{NOT_SET, Said, Texts, list};
 use crate::config::duration;
 use crate::model::proxy::{
-    AccessLog, CertificateFiles, Direction, Eject, HeaderAction, HeaderName, HeaderRule, Hsts, Http, HttpVersion, Limits,
-    LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, StickyCookie, Timeouts, Tls, TlsVersion, Upstream, UpstreamTls,
+    AccessLog, CertificateFiles, Direction, Eject, HeaderAction, HeaderName, HeaderRule, Hsts, Http, HttpVersion,
+    Limits, LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, StickyCookie, Timeouts, Tls, TlsVersion, Upstream,
+    UpstreamTls,
 };
 
 /// What it says. One that says nothing of HTTP has what is there without a word, so that only what was said differs.
@@ -55,19 +56,29 @@ fn tls(tls: Option<&Tls>) -> Texts {
         } = hsts;
         let also = |said, word| if said { word } else { "" };
         let subdomains = also(include_subdomains, ", with subdomains");
-        format!("{}{subdomains}{}", duration::format(max_age), also(preload, ", preload"))
+        format!(
+            "{}{subdomains}{}",
+            duration::format(max_age),
+            also(preload, ", preload")
+        )
     });
     let min_version = match min_version {
         TlsVersion::V1_2 => "1.2",
         TlsVersion::V1_3 => "1.3",
     };
     vec![
-        ("tls.certificates", list(&certificates.iter().map(files).collect::<Vec<_>>()).into()),
+        (
+            "tls.certificates",
+            list(&certificates.iter().map(files).collect::<Vec<_>>()).into(),
+        ),
         ("tls.client-ca", path(client_ca.as_deref())),
         ("tls.client-optional", client_optional.to_string().into()),
         ("tls.min-version", min_version.into()),
         ("tls.ciphers", some(ciphers)),
-        ("tls.alpn", list(&alpn.iter().map(|&version| spoken(version)).collect::<Vec<_>>()).into()),
+        (
+            "tls.alpn",
+            list(&alpn.iter().map(|&version| spoken(version)).collect::<Vec<_>>()).into(),
+        ),
         ("tls.hsts", or_not(hsts)),
     ]
 }
@@ -94,10 +105,12 @@ fn http(http: &Http) -> Texts {
         eject,
         queue,
     } = http;
-    let sticky = sticky_cookie.as_ref().map(|StickyCookie { name, max_age }| match max_age {
-        Some(age) => format!("{name} for {}", duration::format(*age)),
-        None => name.to_string(),
-    });
+    let sticky = sticky_cookie
+        .as_ref()
+        .map(|StickyCookie { name, max_age }| match max_age {
+            Some(age) => format!("{name} for {}", duration::format(*age)),
+            None => name.to_string(),
+        });
     let pages = |(status, page): &(u16, std::path::PathBuf)| format!("{status} {}", page.display());
     let Retry {
         attempts,
@@ -109,7 +122,10 @@ fn http(http: &Http) -> Texts {
         ("http.redirect-to-https", or_not(*redirect_to_https)),
         ("http.preserve-host", preserve_host.to_string().into()),
         ("http.rewrite-location", rewrite_location.to_string().into()),
-        ("http.forwarded", some(&forwarded.iter().map(|f| f.label()).collect::<Vec<_>>())),
+        (
+            "http.forwarded",
+            some(&forwarded.iter().map(|f| f.label()).collect::<Vec<_>>()),
+        ),
         ("http.trusted-proxies", some(trusted_proxies)),
         ("http.proxy-protocol", some(proxy_protocol)),
         ("http.request-id", or_not(request_id.as_ref().map(HeaderName::as_str))),
@@ -117,11 +133,20 @@ fn http(http: &Http) -> Texts {
         ("http.sticky-cookie", or_not(sticky)),
         ("http.headers", all(headers.iter().map(rule))),
         ("http.access-log", or_not(access_log.as_ref().map(log))),
-        ("http.error-pages", some(&error_pages.iter().map(pages).collect::<Vec<_>>())),
+        (
+            "http.error-pages",
+            some(&error_pages.iter().map(pages).collect::<Vec<_>>()),
+        ),
         ("http.retry-after", time(*retry_after)),
-        ("http.retry", format!("{attempts} times, {budget_percent}% of requests").into()),
+        (
+            "http.retry",
+            format!("{attempts} times, {budget_percent}% of requests").into(),
+        ),
         ("http.eject", or_not(eject.as_ref().map(ejected))),
-        ("http.queue", format!("{length} for {}", duration::format(*timeout)).into()),
+        (
+            "http.queue",
+            format!("{length} for {}", duration::format(*timeout)).into(),
+        ),
     ];
     texts.extend(timeouts(times));
     texts.extend(limits(most));
@@ -175,16 +200,22 @@ fn upstream(upstream: &Upstream) -> Texts {
         proxy_protocol,
         max_connections,
     } = upstream;
-    let tls = tls.as_ref().map(|UpstreamTls { verify, server_name, ca }| {
-        let mut said = if *verify { "verified" } else { "not verified" }.to_owned();
-        if let Some(name) = server_name {
-            said += &format!(", as {name}");
-        }
-        if let Some(ca) = ca {
-            said += &format!(", by {}", ca.display());
-        }
-        said
-    });
+    let tls = tls.as_ref().map(
+        |UpstreamTls {
+             verify,
+             server_name,
+             ca,
+         }| {
+            let mut said = if *verify { "verified" } else { "not verified" }.to_owned();
+            if let Some(name) = server_name {
+                said += &format!(", as {name}");
+            }
+            if let Some(ca) = ca {
+                said += &format!(", by {}", ca.display());
+            }
+            said
+        },
+    );
     let protocol = proxy_protocol.map(|version| match version {
         ProxyProtocol::V1 => "v1",
         ProxyProtocol::V2 => "v2",
@@ -262,7 +293,11 @@ fn ejected(eject: &Eject) -> String {
     let slower = slower.map_or_else(String::new, |times| {
         format!(" or {:.2} times the median's time", f64::from(times.get()) / 100.0)
     });
-    format!("after {errors} errors{slower}, for {} to {}", duration::format(base), duration::format(max))
+    format!(
+        "after {errors} errors{slower}, for {} to {}",
+        duration::format(base),
+        duration::format(max)
+    )
 }
 
 const fn spoken(version: HttpVersion) -> &'static str {
@@ -275,7 +310,11 @@ const fn spoken(version: HttpVersion) -> &'static str {
 /// One behind the other, with what nobody is to see.
 fn all(said: impl Iterator<Item = Said>) -> Said {
     let (shown, hidden): (Vec<_>, Vec<_>) = said.map(|said| (said.shown, said.hidden)).unzip();
-    let shown = if shown.is_empty() { NOT_SET.to_owned() } else { shown.join("; ") };
+    let shown = if shown.is_empty() {
+        NOT_SET.to_owned()
+    } else {
+        shown.join("; ")
+    };
     Said {
         shown,
         hidden: hidden.join("\n"),
@@ -283,7 +322,11 @@ fn all(said: impl Iterator<Item = Said>) -> Said {
 }
 
 fn some(items: &[impl Display]) -> Said {
-    if items.is_empty() { NOT_SET.into() } else { list(items).into() }
+    if items.is_empty() {
+        NOT_SET.into()
+    } else {
+        list(items).into()
+    }
 }
 
 fn or_not(value: Option<impl Display>) -> Said {
