@@ -94,7 +94,8 @@ fn plain<F: Tuple>(
     let service = flow.service(&Maps);
     if !service.is_direct() {
         if service.is_service() {
-            return Err(if service.is_proxy() { Stop::Pass } else { Stop::More });
+            let passes = service.is_proxy() && sound(&packet);
+            return Err(if passes { Stop::Pass } else { Stop::More });
         }
         return other(&flow);
     }
