@@ -8,7 +8,7 @@
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
 //! api                          HTTP server on the Unix socket and TCP, and its client
-//! health                       producers of events
+//! proxy · health               HTTP for clients; probes
 //! control                      desired state, reconciler; the only writer of the data plane
 //! metrics                      families and names, in one place
 //! dataplane · net              load, attach, map access (`use aya` only in dataplane/kernel); netlink
@@ -30,3 +30,4 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod proxy;

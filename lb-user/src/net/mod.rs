@@ -1,7 +1,7 @@
 //! The node's network, by netlink: links, addresses, next hops; and the namespaces that labs and tests are made of.
 //!
 //! Everything is asked of a [`Net`], which belongs to one network namespace for as long as it lives. It knows nothing
-//! of services: who owns which address is decided elsewhere.
+//! of services: who owns which address is decided elsewhere. Besides, [`tls`] is what everybody needs who speaks it.
 
 pub mod address;
 pub mod error;
@@ -13,6 +13,7 @@ pub mod next_hop;
 pub mod packet;
 pub mod ports;
 mod route;
+pub mod tls;
 pub mod watch;
 pub mod wire;
 

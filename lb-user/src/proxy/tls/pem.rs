@@ -1,0 +1,90 @@
+//! Certificates with their chains and keys, out of one PEM file or two.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error, InconsistentKeys};
+
+use super::{Fault, Part, Unusable};
+use crate::model::proxy::CertificateFiles;
+use crate::net::tls::read;
+
+/// A certificate and its key, and the bytes that they were read from.
+pub(super) struct Pair {
+    pub(super) key: Arc<CertifiedKey>,
+    pub(super) bytes: Vec<Vec<u8>>,
+}
+
+/// What files of a certificate come to; `index` is its place in the list.
+pub(super) fn pair(files: &CertificateFiles, index: usize, provider: &CryptoProvider) -> Result<Pair, Unusable> {
+    let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
+    let of_key = |fault: Fault| Unusable::new(Part::Key(index), &files.key, fault);
+    let first = read(&files.certificate).map_err(|unread| of_certificate(unread.into()))?;
+    let chain = chain(&first).map_err(of_certificate)?;
+    let mut bytes = vec![first];
+    if files.key != files.certificate {
+        bytes.push(read(&files.key).map_err(|unread| of_key(unread.into()))?);
+    }
+    let key = bytes
+        .last()
+        .map_or(Err(Fault::NoKey), |bytes| self::key(bytes))
+        .map_err(of_key)?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| of_key(Fault::UnfitKey(error.to_string())))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(Error::InconsistentKeys(_)) => return Err(of_key(Fault::OtherKey)),
+        Err(error) => return Err(of_certificate(Fault::UnfitCertificate(error.to_string()))),
+    }
+    Ok(Pair {
+        key: Arc::new(certified),
+        bytes,
+    })
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),
+        Ok(chain) => Ok(chain),
+        // The library decodes keys on its way, and an encrypted one is none to it.
+        Err(_) if is_encrypted(pem) => Err(Fault::Encrypted),
+        Err(error) => Err(Fault::Broken(error.to_string())),
+    }
+}
+
+fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+    if is_encrypted(pem) {
+        return Err(Fault::Encrypted);
+    }
+    let keys: Result<Vec<_>, _> = PrivateKeyDer::pem_slice_iter(pem).collect();
+    let mut keys = keys.map_err(|error| Fault::Broken(error.to_string()))?;
+    match (keys.pop(), keys.len()) {
+        (Some(key), 0) => Ok(key),
+        (Some(_), others) => Err(Fault::SeveralKeys(others + 1)),
+        (None, _) => Err(Fault::NoKey),
+    }
+}
+
+/// In the form of PKCS #8 (RFC 5958 §3), or in that of old (RFC 1421 §4.6.1.1)?
+fn is_encrypted(pem: &[u8]) -> bool {
+    const MARKS: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+    pem.split(|byte| *byte == b'\n')
+        .any(|line| MARKS.contains(&line.trim_ascii()))
+}
+
+/// The names of the hosts that a certificate is for, in lower case.
+pub(super) fn names(certificate: &CertificateDer<'_>, file: &Path, index: usize) -> Result<Vec<String>, Unusable> {
+    let parsed = webpki::EndEntityCert::try_from(certificate).map_err(|error| {
+        let fault = Fault::UnfitCertificate(error.to_string());
+        Unusable::new(Part::Certificate(index), file, fault)
+    })?;
+    Ok(parsed.valid_dns_names().map(str::to_ascii_lowercase).collect())
+}
