@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::Result;
 
@@ -16,7 +15,7 @@ use crate::proxy::tls::{self, Dates};
 /// are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
-    let judged = tls::judge(&parsed, now(), Dates::Refused);
+    let judged = tls::judge(&parsed, tls::now(), Dates::Refused);
     let missing = missing_interfaces(&parsed).await;
     let of_tls = judged.as_ref().map_or(&[][..], Vec::as_slice);
     for warning in parsed.warnings.iter().chain(&missing).chain(of_tls) {
@@ -37,12 +36,6 @@ pub(super) async fn run(path: &Path) -> Result<ExitCode> {
         count(backends, "backend")
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
-fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// A warning for each interface that is not here; none when the kernel does not say.

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
@@ -54,16 +53,10 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<
     if !parsed.config.services.iter().any(speaks) {
         return Ok(Vec::new());
     }
-    let (parsed, now) = (parsed.clone(), now());
+    let (parsed, now) = (parsed.clone(), tls::now());
     // Thousands of certificates take a while to be read.
     let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
     Ok(judged.context("cannot look at certificates")??)
-}
-
-/// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
-fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// Services that take ports of the node, with these ports.

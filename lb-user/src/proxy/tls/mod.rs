@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::net::tls::{Distrust, Unread};
 
 pub use client::client;
-pub use judge::{Dates, judge};
+pub use judge::{Dates, judge, now};
 pub use server::{Certificate, Loaded, server};
 
 /// Why TLS cannot be spoken as a file says.

@@ -115,7 +115,7 @@ fn two_files() {
     let key = KeyPair::generate().unwrap();
     let certificate = place.write("x.crt", place.signed(&["a.example"], &key) + &place.authority);
     let other = place.write("x.key", key.serialize_pem());
-    let mut tls = tls(&[certificate.clone()]);
+    let mut tls = tls(std::slice::from_ref(&certificate));
     tls.certificates[0].key = other;
     let loaded = server(&tls).unwrap();
     assert_eq!(loaded.certificates[0].file, certificate);
@@ -142,7 +142,7 @@ fn the_one_that_is_wrong_is_named() {
 fn what_is_told_of_certificates() {
     let place = Place::new();
     let file = place.pair("a.pem", &["Shop.example", "*.shop.example", "192.0.2.1"]);
-    let loaded = server(&tls(&[file.clone()])).unwrap();
+    let loaded = server(&tls(std::slice::from_ref(&file))).unwrap();
     let expected = Certificate {
         names: vec!["shop.example".to_owned(), "*.shop.example".to_owned()],
         not_before: 1_577_836_800,
@@ -156,7 +156,7 @@ fn what_is_told_of_certificates() {
 fn what_has_not_changed_has_the_same_digest() {
     let place = Place::new();
     let file = place.pair("a.pem", &["a.example"]);
-    let mut tls = tls(&[file.clone()]);
+    let mut tls = tls(std::slice::from_ref(&file));
     let first = server(&tls).unwrap().digest;
     assert_eq!(server(&tls).unwrap().digest, first);
     tls.min_version = TlsVersion::V1_3;

@@ -82,7 +82,7 @@ fn shown(files: &[PathBuf], loaded: &Loaded, client: &ClientConnection) -> usize
     let leaf = &client.peer_certificates().unwrap()[0];
     let provider = ring::default_provider();
     let one = |file: &PathBuf| {
-        pem::pair(&tls(&[file.clone()]).certificates[0], 0, &provider)
+        pem::pair(&tls(std::slice::from_ref(file)).certificates[0], 0, &provider)
             .ok()
             .unwrap()
     };

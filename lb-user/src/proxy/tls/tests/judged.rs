@@ -92,7 +92,7 @@ fn what_has_ended_or_soon_will() {
     let place = Place::new();
     let key = KeyPair::generate().unwrap();
     let text = place.sign(&["a.example"], &key, |params| {
-        params.not_after = date_time_ymd(2030, 1, 11)
+        params.not_after = date_time_ymd(2030, 1, 11);
     });
     let short = place.write("short.pem", text + &key.serialize_pem());
     let long = place.pair("long.pem", &["b.example"]);
