@@ -48,6 +48,7 @@ use crate::health::{self, Target};
 use crate::model::status::Reloads;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
+use crate::proxy::tls::Dates;
 
 use doors::Doors;
 use notify::{Manager, Reads};
@@ -87,7 +88,9 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    machine::confirm(&net, &parsed).await?;
+    for warning in machine::confirm(&net, &parsed, Dates::Warned).await? {
+        tracing::warn!("{warning}");
+    }
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.is_unused()?;
