@@ -108,6 +108,7 @@ impl Server {
 
 fn status() -> model::Status {
     let backend = |name: &str, address: &str, health, next_hop, counters| model::BackendStatus {
+        proxied: None,
         nat: (name == "web1").then(|| model::NatStatus {
             source: Some("10.0.0.1".parse().unwrap()),
             ports: PortRange::DEFAULT,
@@ -130,7 +131,7 @@ fn status() -> model::Status {
         health,
         health_reason: "connected in 0.3 ms".to_owned(),
         probes: None,
-        next_hop,
+        next_hop: Some(next_hop),
         slots: 8192,
         moving_slots: 12,
         drained: false,

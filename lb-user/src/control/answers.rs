@@ -19,6 +19,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             usage: &self.sweep.usage,
             known: &self.known,
             drains: &self.drains,
+            traffic: &self.traffic,
+            now: self.now(),
             counted: self.counted,
         }
     }
@@ -57,6 +59,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
         let service = self.facts.config.service_at(flow.protocol, flow.destination);
+        if explain::is_proxied(self.dataplane.tables(), flow) {
+            let name = service.map(|s| Arc::clone(&s.name));
+            return Explanation::Proxied {
+                service: name.unwrap_or_else(|| flow.destination.to_string().into()),
+                pools: service.map(|s| self.facts.pools(s)).unwrap_or_default(),
+            };
+        }
         let service = service.map(|s| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),

@@ -212,6 +212,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
     let (paths, path_changes) = watch::channel(reconciler.facts().paths());
     let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow(), &[]));
+    let upstreams = watch::Sender::new(Arc::new(reconciler.facts().upstreams()));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
         number: 0,
@@ -237,6 +238,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     };
     let outputs = Outputs {
         paths,
+        upstreams,
         in_force,
         overrides,
     };

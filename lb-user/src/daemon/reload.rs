@@ -259,7 +259,7 @@ fn refused(error: &ConfigError) -> ReloadRefused {
 fn shrinks(running: &Config, service: &Service) -> bool {
     let remembers = |service: &Service| {
         let by_hash = matches!(service.balance, Balance::Maglev | Balance::SourceHash);
-        by_hash && service.track && service.mode != Mode::Nat
+        by_hash && service.track && matches!(service.mode, Mode::Dsr | Mode::Tunnel)
     };
     let same =
         |old: &&Service| old.protocol == service.protocol && old.vips.iter().any(|vip| service.vips.contains(vip));

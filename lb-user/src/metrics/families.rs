@@ -366,8 +366,8 @@ pub const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         unit: None,
         labels: BACKEND,
-        help: "Whether it is known how the backend is reached on the wire (1)",
-        source: Source::Backend(|backend| Some(truth(backend.next_hop.is_ok()))),
+        help: "Whether it is known how the backend is reached on the wire (1); missing with the proxy, where the kernel knows",
+        source: Source::Backend(|backend| Some(truth(backend.next_hop.as_ref()?.is_ok()))),
     },
     Family {
         name: "fulcrum_backend_probe_duration_seconds",

@@ -22,6 +22,7 @@ fn at(millis: u64) -> SystemTime {
 
 fn backend(name: &str) -> BackendStatus {
     BackendStatus {
+        proxied: None,
         nat: Some(NatStatus {
             source: None,
             ports: PortRange::DEFAULT,
@@ -50,10 +51,10 @@ fn backend(name: &str) -> BackendStatus {
             last: Some(Duration::from_micros(310)),
             certificate_not_after: Some(1_800_000_000),
         }),
-        next_hop: Ok(Reached {
+        next_hop: Some(Ok(Reached {
             mac: Mac([2, 0, 0, 0, 0, 0x0a]),
             interface: "eth0".to_owned(),
-        }),
+        })),
         slots: 16384,
         moving_slots: 0,
         drained: false,
@@ -130,7 +131,7 @@ fn unknown(name: &str) -> BackendStatus {
         health: Health::Unknown,
         probes: None,
         nat: None,
-        next_hop: Err("no answer to ARP".to_owned()),
+        next_hop: Some(Err("no answer to ARP".to_owned())),
         counters: Counters::default(),
         ..backend(name)
     }

@@ -82,7 +82,8 @@ async fn status() {
             "established": 20,
             "half_closed": 3,
             "closed": 4
-          }
+          },
+          "proxy": null
         },
         {
           "name": "web2",
@@ -110,7 +111,8 @@ async fn status() {
           "leaving": true,
           "known_flows": 9,
           "cut_flows": 2,
-          "nat": null
+          "nat": null,
+          "proxy": null
         }
       ],
       "unresolved": [
@@ -294,7 +296,8 @@ async fn patch() {
       "established": 20,
       "half_closed": 3,
       "closed": 4
-    }
+    },
+    "proxy": null
   },
   "fault": null,
   "overrides_fault": null

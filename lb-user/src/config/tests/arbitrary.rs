@@ -40,6 +40,7 @@ fn node() -> impl Strategy<Value = Node> {
     )
         .prop_map(
             |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size)| Node {
+                proxy_threads: None,
                 name,
                 interfaces: interfaces.into_iter().collect(),
                 xdp_mode,
@@ -267,6 +268,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                         };
                         let by_turns = matches!(flows.balance, Balance::RoundRobin | Balance::LeastConnections);
                         Service {
+                            proxy: None,
                             nat: Nat {
                                 source,
                                 ports: POOLS[pool],

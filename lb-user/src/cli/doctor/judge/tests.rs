@@ -271,7 +271,7 @@ fn a_lost_vip_is_worse_while_its_backend_serves() {
             service: "web".into(),
             backend: "web1".into(),
             address: "10.0.0.6:80".parse().unwrap(),
-            mode: Mode::Tunnel,
+            tunnelled: true,
             direct: Outcome::Answers,
             vips: vec![("192.0.2.10:80".parse().unwrap(), Outcome::Silent)],
         }];
