@@ -173,6 +173,8 @@ pub struct ServiceTraffic {
     pub received: AtomicU64,
     /// Bytes sent to clients.
     pub sent: AtomicU64,
+    /// Lines of its access log that were lost: the disk was too slow, or took none.
+    pub log_lost: AtomicU64,
     /// From a request's head to its response's end.
     pub latency: Histogram,
 }
