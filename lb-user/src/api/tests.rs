@@ -250,6 +250,25 @@ fn explain(flow: FlowQuery) -> model::Explanation {
                 address: "10.0.0.6:80".parse().unwrap(),
             }),
         },
+        85 => model::Explanation::Proxied {
+            service: "shop".into(),
+            pools: vec![
+                model::Pool {
+                    name: "shop".into(),
+                    balance: Balance::Maglev,
+                    hash_on: Some(crate::model::proxy::HashOn::Cookie("user".into())),
+                    ready: vec!["web1".into()],
+                    backends: 2,
+                },
+                model::Pool {
+                    name: "api".into(),
+                    balance: Balance::PeakEwma,
+                    hash_on: None,
+                    ready: Vec::new(),
+                    backends: 0,
+                },
+            ],
+        },
         81 => model::Explanation::Dropped {
             service: "web".into(),
             reason: DropReason::NoBackend,
