@@ -2,6 +2,7 @@
 
 mod documented;
 mod golden;
+mod http;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -112,6 +113,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
             },
             tracked: FlowTable::default(),
         },
+        http: Vec::new(),
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,

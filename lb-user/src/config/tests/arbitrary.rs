@@ -48,7 +48,6 @@ fn node() -> impl Strategy<Value = Node> {
                 state_dir: state_dir.into(),
                 pin_dir: pin_dir.into(),
                 flow_table_size,
-                proxy_threads: None,
             },
         )
 }
@@ -285,7 +284,6 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             balance: flows.balance,
                             table_size: RingSize::new(1 << log2).unwrap(),
                             undeclared,
-                            proxy: None,
                             health,
                             backends,
                         }
