@@ -1,5 +1,6 @@
 //! The text as others read it.
 
+mod counted;
 mod documented;
 mod golden;
 mod http;
