@@ -215,6 +215,7 @@ fn status() -> model::Status {
             tracked: model::FlowTable::default(),
         },
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
+        http: Vec::new(),
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
         started: SystemTime::UNIX_EPOCH,

@@ -8,6 +8,7 @@ use super::reconciler::Reconciler;
 use super::report;
 use crate::dataplane::Dataplane;
 use crate::model::chain;
+use crate::model::http_status;
 use crate::model::status::{Explanation, FlowQuery, FlowTables, Status};
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -47,6 +48,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             services: Vec::new(),
             drops: Vec::new(),
             flows: FlowTables::default(),
+            http: http_status::of(&self.traffic, &self.facts.config),
             reloads: said.reloads,
             fault: Some(chain(&error)),
             overrides_fault: said.overrides_fault,

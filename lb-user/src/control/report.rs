@@ -16,6 +16,7 @@ use super::held;
 use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::http_status;
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, SlotStates, Status, VipStatus,
@@ -41,7 +42,12 @@ pub(super) struct View<'a, D> {
 impl<D: Dataplane> View<'_, D> {
     /// The state of every service.
     pub(super) fn status(&self, said: Said) -> Result<Status, ApplyError> {
-        let Self { facts, dataplane, .. } = *self;
+        let Self {
+            facts,
+            dataplane,
+            traffic,
+            ..
+        } = *self;
         let keys = held::keys(&self.facts.config);
         let services = facts.config.services.iter();
         let services = services.map(|service| self.service(service, &keys));
@@ -51,6 +57,7 @@ impl<D: Dataplane> View<'_, D> {
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
             flows: self.known.tables(dataplane)?,
+            http: http_status::of(traffic, &facts.config),
             reloads: said.reloads,
             fault: said.fault,
             overrides_fault: said.overrides_fault,

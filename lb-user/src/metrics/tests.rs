@@ -1,7 +1,9 @@
 //! The text as others read it.
 
+mod counted;
 mod documented;
 mod golden;
+mod http;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -112,6 +114,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
             },
             tracked: FlowTable::default(),
         },
+        http: Vec::new(),
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,

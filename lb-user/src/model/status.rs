@@ -13,6 +13,7 @@ use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
+use super::http_status::ServiceHttp;
 use super::proxy::HashOn;
 use super::traffic::BackendTraffic;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
@@ -30,6 +31,8 @@ pub struct Status {
     pub drops: Vec<(DropReason, u64)>,
     /// What is known of flows in [`Mode::Dsr`] and [`Mode::Tunnel`].
     pub flows: FlowTables,
+    /// What the proxy has done, by service and pool, in file order.
+    pub http: Vec<ServiceHttp>,
     /// What came of reading the file again.
     pub reloads: Reloads,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.

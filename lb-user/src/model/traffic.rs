@@ -175,8 +175,33 @@ pub struct ServiceTraffic {
     pub sent: AtomicU64,
     /// Lines of its access log that were lost: the disk was too slow, or took none.
     pub log_lost: AtomicU64,
+    /// Until when its certificates are valid, in seconds since 1970, by the name that each is for first.
+    certificates: Mutex<BTreeMap<Arc<str>, u64>>,
     /// From a request's head to its response's end.
     pub latency: Histogram,
+}
+
+impl ServiceTraffic {
+    /// It shows these certificates: of each, the name that it is for first, and until when it is valid, in seconds since 1970.
+    pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (Arc<str>, u64)>) {
+        let mut by_name = BTreeMap::new();
+        for (name, not_after) in certificates {
+            // One of several for the same name, as of RSA beside ECDSA: the one that ends first.
+            let kept = by_name.entry(name).or_insert(not_after);
+            *kept = not_after.min(*kept);
+        }
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = by_name;
+    }
+
+    /// Until when its certificates are valid, by name.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(Arc<str>, u64)> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates
+            .iter()
+            .map(|(name, &not_after)| (Arc::clone(name), not_after))
+            .collect()
+    }
 }
 
 /// Durations by upper bound.
