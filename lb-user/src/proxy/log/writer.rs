@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub const DEPTH: usize = 256;
 pub struct Logs {
     to: SyncSender<Message>,
     wishes: Arc<Wishes>,
-    done: Receiver<()>,
+    /// Locked by nobody: threads share the logs, and one ends them.
+    done: Mutex<Receiver<()>>,
 }
 
 /// What a full queue cannot keep back.
@@ -59,7 +60,11 @@ impl Logs {
             // Nobody may be waiting.
             let _ = ending.try_send(());
         })?;
-        Ok(Self { to, wishes, done })
+        Ok(Self {
+            to,
+            wishes,
+            done: Mutex::new(done),
+        })
     }
 
     /// Where a thread puts the lines of a service.
@@ -80,7 +85,8 @@ impl Logs {
     pub fn finish(self, patience: Duration) -> bool {
         self.wishes.end.store(true, SeqCst);
         self.wake();
-        !matches!(self.done.recv_timeout(patience), Err(RecvTimeoutError::Timeout))
+        let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        !matches!(done.recv_timeout(patience), Err(RecvTimeoutError::Timeout))
     }
 
     fn wake(&self) {
