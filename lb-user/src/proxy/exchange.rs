@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::task::Poll;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use super::cookies::cookie;
 use super::fault::Fault;
 use super::http1::{Body, Framing, HeadError, Known, RequestHead, ResponseHead};
 use super::io::{Deadline, Duplex, TooSlow};
-use super::pump::{Broken, Coding, Source, Target, Terms, from_h2, pump};
+use super::pump::{Broken, Coding, Source, Target, Terms, from_h2, pump, was_reset};
 use super::record::Record;
 use super::reply::Reply;
 use super::rewrite::location::Front;
@@ -288,7 +289,7 @@ impl Exchange<'_> {
         let outcome = async {
             loop {
                 let read = connection::head(duplex, buffer, &mut head, &self.site.bounds, self.is_head());
-                upload.beside(deadline, timeouts.response, read).await?;
+                upload.beside(deadline, timeouts.response, responder.unless_gone(read)).await?;
                 if !head.is_interim() {
                     break;
                 }
@@ -358,7 +359,7 @@ impl Exchange<'_> {
         let upload = pin!(upload);
         let mut upload = Upload::new(upload);
         let outcome = async {
-            let answer = async { answer.await.map_err(refused) };
+            let answer = responder.unless_gone(async { answer.await.map_err(refused) });
             let (parts, body) = upload.beside(&mut waits, timeouts.response, answer).await?.into_parts();
             let mut bytes = Vec::with_capacity(512);
             convert::response_text(&parts, &mut bytes);
@@ -621,6 +622,21 @@ struct Answer {
 }
 
 impl Responder<'_> {
+    /// Waits for the backend, unless the client has ended its stream meanwhile.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            match self {
+                Self::Http2(respond) => respond.poll_reset(cx).map(|reset| Err(Fault::Client(was_reset(reset)))),
+                Self::Http1(_) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// Passes on a response before the last (RFC 9110 §15.2). HTTP/1.0 knows none.
     async fn interim(&mut self, head: &[u8], is_1_1: bool, status: u16) -> io::Result<()> {
         match self {

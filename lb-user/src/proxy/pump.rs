@@ -131,8 +131,8 @@ pub async fn pump(
                     buffer.rest();
                     *(*buffer) = Buffer::large();
                 }
-                let read = duplex.read(buffer);
-                match within(terms.deadline, terms.read, read, Broken::SourceSlow).await? {
+                let read = target.unless_gone(duplex.read(buffer));
+                match within(terms.deadline, terms.read, read, Broken::SourceSlow).await?? {
                     Ok(0) if matches!(body, Body::Close) => return target.end(&[]).await.map_err(Broken::Target),
                     Ok(0) => return Err(Broken::Source(io::ErrorKind::UnexpectedEof.into())),
                     Ok(_) => {}
@@ -146,8 +146,8 @@ pub async fn pump(
                 within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
             }
             loop {
-                let next = poll_fn(|cx| stream.poll_data(cx));
-                let Some(data) = within(terms.deadline, terms.read, next, Broken::SourceSlow).await? else {
+                let next = target.unless_gone(poll_fn(|cx| stream.poll_data(cx)));
+                let Some(data) = within(terms.deadline, terms.read, next, Broken::SourceSlow).await?? else {
                     break;
                 };
                 let data = data.map_err(|error| Broken::Source(from_h2(error)))?;
@@ -179,6 +179,21 @@ async fn within<T>(
 }
 
 impl Target<'_> {
+    /// Waits for more of the source, unless the receiver goes away meanwhile.
+    async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Broken> {
+        let mut work = std::pin::pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            match self {
+                Self::Http2(stream) => stream.poll_reset(cx).map(|reset| Err(Broken::Target(was_reset(reset)))),
+                Self::Http1(..) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// Sends `first`, which is a head, and data; `last` when nothing follows it, and it is not empty.
     async fn send(&mut self, first: &[u8], data: &[u8], last: bool) -> io::Result<()> {
         match self {
@@ -241,7 +256,7 @@ async fn send_h2(stream: &mut SendStream<Bytes>, mut data: &[u8], last: bool) ->
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| {
             if let Poll::Ready(reset) = stream.poll_reset(cx) {
-                return Poll::Ready(Err(reset.map_or_else(from_h2, |reason| from_h2(reason.into()))));
+                return Poll::Ready(Err(was_reset(reset)));
             }
             match stream.capacity() {
                 0 => stream.poll_capacity(cx).map(|room| match room {
@@ -276,6 +291,11 @@ fn fields(lines: &[u8]) -> HeaderMap {
         }
     }
     fields
+}
+
+/// The other side wants nothing more of a stream.
+pub(super) fn was_reset(reset: Result<h2::Reason, h2::Error>) -> io::Error {
+    reset.map_or_else(from_h2, |reason| from_h2(reason.into()))
 }
 
 /// As an error of a connection.
