@@ -169,7 +169,7 @@ impl Pool {
         self.shared.tidy();
         self.settings = settings;
         self.tokens = sticky::Tokens::of(self.members.iter().map(|member| &member.known.token));
-        self.serving = candidates::serving(&self.members);
+        self.serving = candidates::places(members);
         self.ring = match settings.balance {
             Balance::Maglev | Balance::SourceHash => {
                 ring::build(&self.shared, &self.members, &self.serving, settings.table_size)

@@ -1,7 +1,6 @@
 //! A thread's end of a log.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use super::entry::Entry;
@@ -21,7 +20,7 @@ pub struct Sink {
     log: Arc<AccessLog>,
     traffic: Arc<ServiceTraffic>,
     lines: Vec<u8>,
-    count: u32,
+    count: u64,
     stamp: Stamp,
 }
 
@@ -62,10 +61,10 @@ impl Sink {
         else {
             return;
         };
-        if let Message::Lines(Batch { mut lines, count, .. }) = message {
-            self.traffic.log_lost.fetch_add(count.into(), Relaxed);
-            lines.clear();
-            self.lines = lines;
+        // Dropped, it counts what is lost.
+        if let Message::Lines(mut batch) = message {
+            self.lines = std::mem::take(&mut batch.lines);
+            self.lines.clear();
         }
     }
 }

@@ -39,13 +39,13 @@ pub(super) enum Message {
     Wake,
 }
 
-/// Lines of one service.
+/// Lines of one service. Those that it still has when it is dropped are lost.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) log: Arc<AccessLog>,
     pub(super) traffic: Arc<ServiceTraffic>,
     pub(super) lines: Vec<u8>,
-    pub(super) count: u32,
+    pub(super) count: u64,
 }
 
 impl Logs {
@@ -57,6 +57,8 @@ impl Logs {
         let theirs = Arc::clone(&wishes);
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
             run(&from, &theirs);
+            // Whoever hands on more now is told so, before it is said that this is over.
+            drop(from);
             // Nobody may be waiting.
             let _ = ending.try_send(());
         })?;
@@ -111,17 +113,23 @@ pub(super) fn run(from: &Receiver<Message>, wishes: &Wishes) {
 }
 
 fn append(files: &mut BTreeMap<PathBuf, File>, message: Message) {
-    let Message::Lines(batch) = message else { return };
+    let Message::Lines(mut batch) = message else {
+        return;
+    };
     let path = &batch.log.path;
     if !files.contains_key(path) {
         files.insert(path.clone(), File::new(path.clone()));
     }
-    let written = match files.get_mut(path) {
-        Some(file) => file.append(&batch.lines, batch.log.max_size, batch.log.keep),
-        None => 0,
-    };
-    let lost = u64::from(batch.count).saturating_sub(written);
-    if lost > 0 {
-        batch.traffic.log_lost.fetch_add(lost, Relaxed);
+    if let Some(file) = files.get_mut(path) {
+        let written = file.append(&batch.lines, batch.log.max_size, batch.log.keep);
+        batch.count = batch.count.saturating_sub(written);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.traffic.log_lost.fetch_add(self.count, Relaxed);
+        }
     }
 }
