@@ -108,7 +108,7 @@ impl Connection<'_> {
                 tokio::select! {
                     biased;
                     readable = self.duplex.readable() => readable.is_ok(),
-                    () = self.last() => false,
+                    () = last(self.served) => false,
                 }
             };
             if !matches!(self.deadline.within(limit, idle).await, Ok(true)) {
@@ -143,12 +143,6 @@ impl Connection<'_> {
             Err(TooSlow) => Next::Refused(Fault::ClientSlow),
         };
         (next, site)
-    }
-
-    /// Waits until the service ends, and a little longer: a request that is on its way meanwhile is answered.
-    async fn last(&self) {
-        self.served.closing().await;
-        tokio::time::sleep(LAST).await;
     }
 
     async fn request(&mut self, site: &Rc<Site>, head: RequestHead) -> Afterwards {
@@ -198,6 +192,12 @@ impl Connection<'_> {
     fn reset(&self) {
         self.duplex.abandon();
     }
+}
+
+/// Waits until the service ends, and a little longer: a request that is on its way meanwhile is answered.
+async fn last(served: &Served) {
+    served.closing().await;
+    tokio::time::sleep(LAST).await;
 }
 
 /// Says that nothing more comes, and lets the client finish.
