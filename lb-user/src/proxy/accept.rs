@@ -67,7 +67,12 @@ pub async fn run(listener: Listener, place: usize, served: Rc<Served>) {
 /// A connection, to its end.
 async fn connection(tcp: TcpStream, address: SocketAddr, served: &Rc<Served>) {
     let site = served.site();
-    let Ok(begun) = timeout(site.proxy.http.timeouts.client_header, Box::pin(begin(tcp, address, &site))).await else {
+    let Ok(begun) = timeout(
+        site.proxy.http.timeouts.client_header,
+        Box::pin(begin(tcp, address, &site)),
+    )
+    .await
+    else {
         if site.tls.is_some() {
             site.traffic.handshake_errors.fetch_add(1, Relaxed);
         }

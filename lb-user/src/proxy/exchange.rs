@@ -116,7 +116,8 @@ impl Exchange<'_> {
     /// Answers the request. `source`: its body, unless there is none; what the backend did not want of it is left there.
     pub async fn serve(mut self, source: &mut Option<Source<'_>>, mut responder: Responder<'_>) -> Afterwards {
         let http = &self.site.proxy.http;
-        let too_much = matches!((self.request.framing, http.limits.body), (Framing::Length(is), Some(most)) if is > most);
+        let too_much =
+            matches!((self.request.framing, http.limits.body), (Framing::Length(is), Some(most)) if is > most);
         let refused = match () {
             () if self.request.method.of(self.head) == b"CONNECT" => Some(Fault::Method),
             () if too_much => Some(Fault::TooMuch),
@@ -126,7 +127,11 @@ impl Exchange<'_> {
             return self.fail(&fault, source.as_ref(), responder).await;
         }
         if let Some(port) = http.redirect_to_https {
-            let reply = Reply::redirect(self.request.host.of(self.head), port.get(), self.request.path.of(self.head));
+            let reply = Reply::redirect(
+                self.request.host.of(self.head),
+                port.get(),
+                self.request.path.of(self.head),
+            );
             return self.reply(&reply, source.as_ref(), responder).await;
         }
         let site = Rc::clone(self.site);
@@ -201,15 +206,15 @@ impl Exchange<'_> {
                 }
             };
             let (sent, received) = (self.record.received - before.0, self.record.sent - before.1);
-            let said = |ending| Outcome {
-                ending,
-                sent,
-                received,
-            };
+            let said = |ending| Outcome { ending, sent, received };
             let failed = match outcome {
                 Ok(done) => {
                     pool.end(attached, &said(Ending::Answered(done.status)));
-                    return Ok(if done.stays { Afterwards::Keep } else { Afterwards::Close });
+                    return Ok(if done.stays {
+                        Afterwards::Keep
+                    } else {
+                        Afterwards::Close
+                    });
                 }
                 Err(failed) => failed,
             };
@@ -298,7 +303,9 @@ impl Exchange<'_> {
                 body: Body::of(head.framing),
             };
             self.deliver(&answer, &mut down, responder, &mut upload).await?;
-            let Source::Http1 { buffer, .. } = down else { unreachable!("it was made so") };
+            let Source::Http1 { buffer, .. } = down else {
+                unreachable!("it was made so")
+            };
             Ok(Done {
                 status: head.status,
                 // What comes behind an answer is nobody's: the backend does not count as the proxy does.
@@ -328,9 +335,16 @@ impl Exchange<'_> {
             _ => Fault::NoAnswer(from_h2(error)),
         };
         let ready = poll_fn(|cx| place.requests.poll_ready(cx));
-        let ready = self.deadline.within(timeouts.connect, ready).await.map_err(|TooSlow| Fault::ConnectSlow)?;
+        let ready = self
+            .deadline
+            .within(timeouts.connect, ready)
+            .await
+            .map_err(|TooSlow| Fault::ConnectSlow)?;
         ready.map_err(|error| Fault::Connect(from_h2(error)))?;
-        let (answer, mut stream) = place.requests.send_request(request, source.is_none()).map_err(refused)?;
+        let (answer, mut stream) = place
+            .requests
+            .send_request(request, source.is_none())
+            .map_err(refused)?;
         let most = self.site.proxy.http.limits.body;
         let received = Cell::new(0);
         let (mut timer, mut waits) = (Deadline::default(), Deadline::default());
@@ -363,7 +377,8 @@ impl Exchange<'_> {
                 head.framing = Framing::None;
             }
             let answer = self.answer(way, (&bytes, &head), responder, true);
-            self.deliver(&answer, &mut Source::Http2(body), responder, &mut upload).await?;
+            self.deliver(&answer, &mut Source::Http2(body), responder, &mut upload)
+                .await?;
             Ok(Done {
                 status: head.status,
                 reusable: true,
@@ -441,9 +456,11 @@ impl Exchange<'_> {
         let now = self.record.begun.elapsed();
         self.record.answered = Some(now);
         self.record.status = response.status;
-        way.pool.answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
+        way.pool
+            .answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
         if let Some(heartbeat) = response.fields.find(Known::XHeartbeat) {
-            way.pool.heartbeat(way.attached, heartbeat.value.of(head), Instant::now());
+            way.pool
+                .heartbeat(way.attached, heartbeat.value.of(head), Instant::now());
         }
         let (coding, body, delimited) = match (response.framing, self.request.is_1_1) {
             (Framing::None | Framing::Length(_), _) | (Framing::Chunked, true) => (Coding::Same, BodyForm::Same, true),
@@ -487,8 +504,18 @@ impl Exchange<'_> {
 
     /// The cookie that leads back to the backend, unless the client has it.
     fn sticky(&self, attached: &Attached) -> Option<String> {
-        let sticky = self.site.proxy.http.sticky_cookie.as_ref().filter(|_| !attached.lease.is_kept())?;
-        let mut cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax", sticky.name, attached.lease.token());
+        let sticky = self
+            .site
+            .proxy
+            .http
+            .sticky_cookie
+            .as_ref()
+            .filter(|_| !attached.lease.is_kept())?;
+        let mut cookie = format!(
+            "{}={}; Path=/; HttpOnly; SameSite=Lax",
+            sticky.name,
+            attached.lease.token()
+        );
         if self.client.tls.is_some() {
             cookie.push_str("; Secure");
         }
@@ -551,7 +578,10 @@ impl Exchange<'_> {
             self.site.traffic.invalid.fetch_add(1, Relaxed);
         }
         // Whatever comes behind such a body is not to be trusted.
-        self.closing |= matches!(fault, Fault::RequestBody(_) | Fault::TooMuch | Fault::ClientSlow | Fault::Method);
+        self.closing |= matches!(
+            fault,
+            Fault::RequestBody(_) | Fault::TooMuch | Fault::ClientSlow | Fault::Method
+        );
         let Some(status) = fault.status() else {
             self.record.status = Fault::GONE;
             if let Responder::Http2(respond) = responder {

@@ -70,11 +70,9 @@ impl Fault {
             Self::Client(_) => return None,
             Self::Method => 405,
             Self::Nobody | Self::Full | Self::Cut => 503,
-            Self::Connect(_)
-            | Self::NoAnswer(_)
-            | Self::Response(_)
-            | Self::ResponseBody(_)
-            | Self::Truncated(_) => 502,
+            Self::Connect(_) | Self::NoAnswer(_) | Self::Response(_) | Self::ResponseBody(_) | Self::Truncated(_) => {
+                502
+            }
             Self::BackendSlow | Self::ConnectSlow => 504,
         })
     }

@@ -57,7 +57,11 @@ impl Files {
                         ..known
                     }),
                     Err(reason) => {
-                        let what = if known.is_some() { "what was read before stays" } else { "the service is not served" };
+                        let what = if known.is_some() {
+                            "what was read before stays"
+                        } else {
+                            "the service is not served"
+                        };
                         tracing::error!(service = %service.name, reason, "a file of the proxy cannot be used; {what}");
                         known
                     }
@@ -117,7 +121,10 @@ fn read(proxy: &Arc<Proxy>, known: Option<&Read>) -> Result<Option<Read>, String
 /// Of all files that are named.
 fn digest(proxy: &Proxy) -> Result<[u8; 32], String> {
     let tls = proxy.tls.iter().flat_map(|tls| {
-        let pairs = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
+        let pairs = tls
+            .certificates
+            .iter()
+            .flat_map(|files| [&files.certificate, &files.key]);
         pairs.chain(&tls.client_ca)
     });
     let upstream = proxy.upstream.tls.iter().filter_map(|tls| tls.ca.as_ref());

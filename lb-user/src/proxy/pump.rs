@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::http1::{Body, ChunkedError};
+use super::http1::{Body, ChunkedError, may_trail};
 use super::io::{Buffer, Deadline, Duplex, TooSlow, buffer};
 
 /// Bytes of a body from which on more than a few are read at once.
@@ -114,7 +114,9 @@ pub async fn pump(
                     let data = &buffer.bytes()[skip..skip + length];
                     let last = over && body.trailers().is_empty();
                     let written = target.send(std::mem::take(&mut before), data, last);
-                    within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                    within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                        .await?
+                        .map_err(Broken::Target)?;
                     if last && !data.is_empty() {
                         buffer.consume(skip + length);
                         return target.end_http1().await.map_err(Broken::Target);
@@ -143,7 +145,9 @@ pub async fn pump(
         Source::Http2(stream) => {
             if !before.is_empty() {
                 let written = target.send(std::mem::take(&mut before), &[], false);
-                within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                    .await?
+                    .map_err(Broken::Target)?;
             }
             loop {
                 let next = poll_fn(|cx| stream.poll_data(cx));
@@ -156,7 +160,9 @@ pub async fn pump(
                     return Err(Broken::TooMuch);
                 }
                 let written = target.send(&[], &data, false);
-                within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                    .await?
+                    .map_err(Broken::Target)?;
                 // The sender may send as much again, now that this has been taken.
                 let released = stream.flow_control().release_capacity(data.len());
                 released.map_err(|error| Broken::Source(from_h2(error)))?;
@@ -164,6 +170,10 @@ pub async fn pump(
             let trailers = poll_fn(|cx| stream.poll_trailers(cx));
             let trailers = within(terms.deadline, terms.read, trailers, Broken::SourceSlow).await?;
             let trailers = trailers.map_err(|error| Broken::Source(from_h2(error)))?;
+            let forbidden = |trailers: &HeaderMap| trailers.keys().any(|name| !may_trail(name.as_str().as_bytes()));
+            if trailers.as_ref().is_some_and(forbidden) {
+                return Err(Broken::Malformed(ChunkedError::Trailer));
+            }
             target.end_h2(trailers).await.map_err(Broken::Target)
         }
     }

@@ -66,7 +66,11 @@ impl Site {
         let mut response_rules = Rules::of(&http.headers, Direction::Response);
         if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts) {
             let mut line = format!("strict-transport-security: max-age={}", hsts.max_age.as_secs());
-            line.push_str(if hsts.include_subdomains { "; includeSubDomains" } else { "" });
+            line.push_str(if hsts.include_subdomains {
+                "; includeSubDomains"
+            } else {
+                ""
+            });
             line.push_str(if hsts.preload { "; preload\r\n" } else { "\r\n" });
             response_rules.own.extend_from_slice(line.as_bytes());
             response_rules.drops_known = Some(Known::StrictTransportSecurity);
@@ -101,8 +105,14 @@ impl Site {
     #[must_use]
     pub fn request_id(&self, client: &Client, head: &[u8], request: &RequestHead, served: &Served) -> Option<Arc<str>> {
         let name = self.proxy.http.request_id.as_ref()?;
-        let given = if client.trusted { request.fields.value(head, name.as_str()) } else { None };
-        let given = given.and_then(|given| std::str::from_utf8(given).ok()).filter(|given| !given.is_empty());
+        let given = if client.trusted {
+            request.fields.value(head, name.as_str())
+        } else {
+            None
+        };
+        let given = given
+            .and_then(|given| std::str::from_utf8(given).ok())
+            .filter(|given| !given.is_empty());
         Some(given.map_or_else(
             || {
                 let (process, number) = served.number();
@@ -117,11 +127,20 @@ fn matches(route: &Route, head: &[u8], request: &RequestHead) -> bool {
     let host = || {
         let host = request.host.of(head);
         // A port has digits alone, and the colons of IPv6 stand in brackets.
-        let port = host.iter().rposition(|byte| !byte.is_ascii_digit()).filter(|&at| host[at] == b':');
+        let port = host
+            .iter()
+            .rposition(|byte| !byte.is_ascii_digit())
+            .filter(|&at| host[at] == b':');
         &host[..port.unwrap_or(host.len())]
     };
-    route.host.as_ref().is_none_or(|wanted| is_host(wanted.as_bytes(), host()))
-        && route.path_prefix.as_ref().is_none_or(|prefix| begins(request.path_alone(head), prefix.as_bytes()))
+    route
+        .host
+        .as_ref()
+        .is_none_or(|wanted| is_host(wanted.as_bytes(), host()))
+        && route
+            .path_prefix
+            .as_ref()
+            .is_none_or(|prefix| begins(request.path_alone(head), prefix.as_bytes()))
         && route.header.as_ref().is_none_or(|(name, value)| {
             let named = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(name.as_str().as_bytes());
             let mut fields = request.fields.all().iter().filter(named);
@@ -133,9 +152,7 @@ fn matches(route: &Route, head: &[u8], request: &RequestHead) -> bool {
 fn is_host(wanted: &[u8], host: &[u8]) -> bool {
     match wanted.strip_prefix(b"*") {
         None => wanted.eq_ignore_ascii_case(host),
-        Some(end) => {
-            host.len() > end.len() && host[host.len() - end.len()..].eq_ignore_ascii_case(end)
-        }
+        Some(end) => host.len() > end.len() && host[host.len() - end.len()..].eq_ignore_ascii_case(end),
     }
 }
 
@@ -193,7 +210,9 @@ impl Rules {
     #[inline]
     #[must_use]
     pub fn drops(&self, name: &[u8]) -> bool {
-        self.drop.iter().any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+        self.drop
+            .iter()
+            .any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The same of a field that is known.

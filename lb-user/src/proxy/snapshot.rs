@@ -57,15 +57,30 @@ impl Snapshot {
     /// How long requests under way may take when the proxy ends: as long as the most patient service says.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        let proxies = self.upstreams.config.services.iter().filter_map(|service| service.proxy.as_ref());
-        proxies.map(|proxy| proxy.http.timeouts.shutdown).max().unwrap_or_default()
+        let proxies = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .filter_map(|service| service.proxy.as_ref());
+        proxies
+            .map(|proxy| proxy.http.timeouts.shutdown)
+            .max()
+            .unwrap_or_default()
     }
 
     /// How backends of a service or pool are reached.
     #[must_use]
     pub fn means(&self, name: &Arc<str>) -> Means {
-        let service = self.upstreams.config.services.iter().find(|service| service.name == *name);
-        let upstream = service.and_then(|service| service.proxy.as_ref()).map(|proxy| &proxy.upstream);
+        let service = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .find(|service| service.name == *name);
+        let upstream = service
+            .and_then(|service| service.proxy.as_ref())
+            .map(|proxy| &proxy.upstream);
         let name_of = |tls: &crate::model::proxy::UpstreamTls| tls.server_name.clone();
         Means {
             tls: upstream
@@ -79,12 +94,26 @@ impl Snapshot {
     /// A service as a thread with these pools serves it.
     #[must_use]
     pub fn site(&self, name: &Arc<str>, pools: &BTreeMap<Arc<str>, Rc<Pool>>, common: &Common) -> Option<Rc<Site>> {
-        let service = self.upstreams.config.services.iter().find(|service| service.name == *name)?;
+        let service = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .find(|service| service.name == *name)?;
         let front = self.fronts.get(name)?;
         let proxy = service.proxy.as_ref()?;
-        let routes = proxy.routes.iter().filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
+        let routes = proxy
+            .routes
+            .iter()
+            .filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
         let routes = routes.collect();
         let pool = Rc::clone(pools.get(name)?);
-        Some(Rc::new(Site::new(Arc::clone(name), Arc::clone(proxy), (pool, routes), front, common)))
+        Some(Rc::new(Site::new(
+            Arc::clone(name),
+            Arc::clone(proxy),
+            (pool, routes),
+            front,
+            common,
+        )))
     }
 }

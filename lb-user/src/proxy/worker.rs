@@ -97,7 +97,9 @@ impl Served {
         traffic.received.fetch_add(record.received + head.len() as u64, Relaxed);
         traffic.sent.fetch_add(record.sent, Relaxed);
         let took = record.begun.elapsed();
-        traffic.latency.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        traffic
+            .latency
+            .observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let _ = (client, request);
     }
 }
@@ -220,7 +222,9 @@ impl Worker {
             let Some(site) = snapshot.site(name, &pools, &self.common) else {
                 continue;
             };
-            let (served, listening) = before.remove(name).unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
+            let (served, listening) = before
+                .remove(name)
+                .unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
             served.site.replace(site);
             let listening = self.listen(&served, listening, &front.listeners);
             services.insert(Arc::clone(name), (served, listening));
@@ -241,8 +245,9 @@ impl Worker {
 
     /// Takes connections from these, and from none of those that are gone.
     fn listen(&self, served: &Rc<Served>, before: Listening, wanted: &[Listener]) -> Listening {
-        let (mut stays, gone): (Listening, Listening) =
-            before.into_iter().partition(|(listener, _)| wanted.iter().any(|wanted| wanted.is(listener)));
+        let (mut stays, gone): (Listening, Listening) = before
+            .into_iter()
+            .partition(|(listener, _)| wanted.iter().any(|wanted| wanted.is(listener)));
         gone.into_iter().for_each(|(_, task)| task.abort());
         for listener in wanted {
             if stays.iter().any(|(known, _)| known.is(listener)) {

@@ -56,7 +56,12 @@ impl Client {
         }
         let trusted = &site.proxy.http.trusted_proxies;
         let mut last = own;
-        let lines = request.fields.all().iter().rev().filter(|field| field.known == Known::XForwardedFor);
+        let lines = request
+            .fields
+            .all()
+            .iter()
+            .rev()
+            .filter(|field| field.known == Known::XForwardedFor);
         for line in lines {
             let mut named: Vec<_> = fields::list(line.value.of(head)).collect();
             while let Some(name) = named.pop() {

@@ -13,7 +13,7 @@ pub mod response;
 mod tests;
 
 pub use body::Body;
-pub use chunked::{ChunkedError, Scanner, Step};
+pub use chunked::{ChunkedError, Scanner, Step, may_trail};
 pub use fields::{Field, Fields, Known};
 pub use request::RequestHead;
 pub use response::ResponseHead;

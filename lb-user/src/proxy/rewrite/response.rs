@@ -52,7 +52,13 @@ pub enum BodyForm {
 
 /// Writes the head, in HTTP/1.1.
 pub fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
-    let Incoming { head, response, site, front, .. } = *incoming;
+    let Incoming {
+        head,
+        response,
+        site,
+        front,
+        ..
+    } = *incoming;
     // It is memory, which takes everything.
     let _ = write!(out, "HTTP/1.1 {} ", response.status);
     out.extend_from_slice(response.reason.of(head));
@@ -73,7 +79,9 @@ pub fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
         }
         let hop = match field.known {
             Known::Upgrade => incoming.connection != Connection::Upgrade,
-            Known::TransferEncoding => incoming.body != BodyForm::Same,
+            // Without a body there is no length of one (RFC 9110 §8.6, RFC 9112 §6.1).
+            Known::ContentLength => matches!(response.status, 101 | 204),
+            Known::TransferEncoding => incoming.body != BodyForm::Same || matches!(response.status, 101 | 204 | 304),
             known => known.is_hop_by_hop(),
         };
         !hop && !field.nominated && !dropped

@@ -45,7 +45,11 @@ pub fn judge(parsed: &Parsed, now: u64, dates: Dates) -> Result<Vec<Warning>, Co
                     continue;
                 };
                 if days < SOON {
-                    let message = format!("{}: the certificate ends {}", certificate.file.display(), super::ahead(days));
+                    let message = format!(
+                        "{}: the certificate ends {}",
+                        certificate.file.display(),
+                        super::ahead(days)
+                    );
                     let subject = subject(&service.name, Part::Certificate(index));
                     warnings.push(parsed.warning_at(&subject, message, "renew it"));
                 }

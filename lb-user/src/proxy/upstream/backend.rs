@@ -81,7 +81,9 @@ impl Backend {
         let mut idle = self.idle.take();
         idle.retain_mut(|(since, connection)| since.elapsed() < idle_for && connection.is_reusable());
         self.idle.replace(idle);
-        self.shared.borrow_mut().retain(|connection| !connection.is_over(idle_for));
+        self.shared
+            .borrow_mut()
+            .retain(|connection| !connection.is_over(idle_for));
     }
 
     /// Serves nobody from now on; what it serves ends.

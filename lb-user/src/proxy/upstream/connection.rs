@@ -60,7 +60,11 @@ pub async fn head(
     to_head: bool,
 ) -> Result<(), Fault> {
     loop {
-        if !buffer.is_empty() && response.read(buffer.bytes(), bounds, to_head).map_err(Fault::Response)? {
+        if !buffer.is_empty()
+            && response
+                .read(buffer.bytes(), bounds, to_head)
+                .map_err(Fault::Response)?
+        {
             return Ok(());
         }
         match duplex.read(buffer).await {
@@ -110,6 +114,10 @@ impl Drop for Open {
 
 /// Counts a connection that was tried.
 pub(super) fn count(traffic: &Arc<BackendTraffic>, made: bool) {
-    let counter = if made { &traffic.connects } else { &traffic.connect_errors };
+    let counter = if made {
+        &traffic.connects
+    } else {
+        &traffic.connect_errors
+    };
     counter.fetch_add(1, Relaxed);
 }

@@ -39,7 +39,8 @@ pub async fn dial(backend: &Rc<Backend>, means: &Means, client: (SocketAddr, Soc
     }
     if let Some(version) = means.proxy_protocol {
         let (source, destination) = client;
-        tcp.write_all(&proxy_protocol::encode(version, source, destination)).await?;
+        tcp.write_all(&proxy_protocol::encode(version, source, destination))
+            .await?;
     }
     let Some((config, name)) = &means.tls else {
         return Ok(Stream::Plain(tcp));

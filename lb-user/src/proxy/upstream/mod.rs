@@ -96,21 +96,28 @@ impl Pool {
     /// From now on it is so. Whoever stays keeps its connections, unless they are made otherwise now.
     pub fn change(&self, plan: &Plan<'_>, traffic: &Traffic) {
         let of = |key: &MemberKey| traffic.backend(key);
-        self.choose.borrow_mut().rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
+        self.choose
+            .borrow_mut()
+            .rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
         let rules = Rules::of(plan);
         let same_way = rules.speaks_as(&self.rules.borrow());
         self.rules.replace(rules);
         let mut backends = self.backends.borrow_mut();
         let mut before = std::mem::take(&mut *backends);
         for member in plan.members {
-            let known = before.remove(&member.address).filter(|known| same_way && known.host == member.host);
+            let known = before
+                .remove(&member.address)
+                .filter(|known| same_way && known.host == member.host);
             let backend = known.unwrap_or_else(|| Rc::new(Backend::new(member, traffic.backend(&member.key))));
             backend.cut(member.cut);
             backends.insert(member.address, backend);
         }
         // Those who are gone had nothing under way, or their drain is over.
         let gone = |address: &SocketAddr| !plan.members.iter().any(|member| member.address == *address);
-        before.iter().filter(|(address, _)| gone(address)).for_each(|(_, backend)| backend.cut(true));
+        before
+            .iter()
+            .filter(|(address, _)| gone(address))
+            .for_each(|(_, backend)| backend.cut(true));
     }
 
     /// Closes what idles for too long.
@@ -160,7 +167,10 @@ impl Pool {
             let mut freed = std::pin::pin!(self.free.notified());
             // Whatever becomes free from here on is heard.
             freed.as_mut().enable();
-            let ask = Ask { now: Instant::now(), ..*ask };
+            let ask = Ask {
+                now: Instant::now(),
+                ..*ask
+            };
             if let Some(attached) = self.try_attach(&ask)? {
                 return Ok(attached);
             }
@@ -255,8 +265,12 @@ impl Pool {
         let is = |backend: &Rc<Backend>| {
             let own = backend.authority.as_bytes();
             own.eq_ignore_ascii_case(authority)
-                || own.strip_suffix(b":80").is_some_and(|host| host.eq_ignore_ascii_case(authority))
-                || own.strip_suffix(b":443").is_some_and(|host| host.eq_ignore_ascii_case(authority))
+                || own
+                    .strip_suffix(b":80")
+                    .is_some_and(|host| host.eq_ignore_ascii_case(authority))
+                || own
+                    .strip_suffix(b":443")
+                    .is_some_and(|host| host.eq_ignore_ascii_case(authority))
                 || backend.address.to_string().as_bytes() == authority
         };
         self.backends.borrow().values().any(is)
@@ -279,8 +293,15 @@ impl Rules {
 
     /// Are connections of one good for the other?
     fn speaks_as(&self, other: &Self) -> bool {
-        let tls = |rules: &Self| rules.means.tls.as_ref().map(|(config, name)| (Arc::as_ptr(config), name.clone()));
-        (self.version, self.means.proxy_protocol) == (other.version, other.means.proxy_protocol) && tls(self) == tls(other)
+        let tls = |rules: &Self| {
+            rules
+                .means
+                .tls
+                .as_ref()
+                .map(|(config, name)| (Arc::as_ptr(config), name.clone()))
+        };
+        (self.version, self.means.proxy_protocol) == (other.version, other.means.proxy_protocol)
+            && tls(self) == tls(other)
     }
 }
 
