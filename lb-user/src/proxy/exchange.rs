@@ -295,6 +295,8 @@ impl Exchange<'_> {
             if head.status == 101 && !upgrade {
                 return Err(Fault::Response(HeadError::StatusLine).into());
             }
+            // Whoever is answered before the body was wanted has to know that it will not be read (RFC 9110 §10.1.1).
+            self.closing |= !upload.is_whole();
             let answer = self.answer(way, (&buffer.bytes()[..head.length], &head), responder, false);
             buffer.consume(head.length);
             let mut down = Source::Http1 {
@@ -376,6 +378,7 @@ impl Exchange<'_> {
             if body.is_end_stream() {
                 head.framing = Framing::None;
             }
+            self.closing |= !upload.is_whole();
             let answer = self.answer(way, (&bytes, &head), responder, true);
             self.deliver(&answer, &mut Source::Http2(body), responder, &mut upload)
                 .await?;

@@ -76,19 +76,26 @@ async fn what_nobody_asked_for_is_nobodys() {
         let bodies: Vec<_> = answers.iter().map(|answer| &answer.body[..]).collect();
         assert_eq!(bodies, [b"ok", b"ok", b"ok"]);
     }
-    let early = Backend::scripted(|_, mut peer, _| async move {
-        peer.request().await;
-        peer.send(OK).await;
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
-        peer.request().await;
-        peer.send(OK).await;
-        peer.all().await;
+    let early = Backend::scripted(|_, mut peer, seen| async move {
+        while let Some(request) = peer.request().await {
+            peer.send(OK).await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+            seen.lock().unwrap().push(request);
+        }
     })
     .await;
     let rig = Rig::with(ALONE, &[&early]).await;
-    for _ in 0..5 {
-        let answers = rig.ask([GET, GET].concat()).await;
-        assert!(answers.len() == 2 && answers.iter().all(|answer| answer.body == b"ok"), "{answers:?}");
+    let mut client = rig.client().await;
+    for number in 1..=5 {
+        client.send(GET).await;
+        assert_eq!(client.response(false).await.unwrap().body, b"ok");
+        // By then it lies there.
+        super::rig::soon(async {
+            while early.seen().len() < number {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
