@@ -29,7 +29,7 @@ impl Chance {
 
     /// Often a byte that means something.
     fn byte(&mut self) -> u8 {
-        const TELLING: [u8; 12] = [0, 1, 2, 6, 17, 43, 44, 60, 0x45, 0x60, 0xfe, 0xff];
+        const TELLING: [u8; 18] = *b"\0\x01\x02\x06\x11+,<\x45\x60\xfe\xff\t\n\r :;";
         match self.below(2) {
             0 => TELLING[self.below(TELLING.len())],
             _ => self.next() as u8,
@@ -123,6 +123,16 @@ fn csum() {
 }
 
 #[test]
+fn http_body() {
+    replay("http_body");
+}
+
+#[test]
+fn http_head() {
+    replay("http_head");
+}
+
+#[test]
 fn parse() {
     replay("parse");
 }
@@ -130,6 +140,11 @@ fn parse() {
 #[test]
 fn ports() {
     replay("ports");
+}
+
+#[test]
+fn proxy_protocol() {
+    replay("proxy_protocol");
 }
 
 #[test]

@@ -43,7 +43,12 @@ async fn what_is_no_answer_becomes_502() {
         let answers = rig.ask([GET, GET].concat()).await;
         let last: Vec<u16> = statuses(&answers).into_iter().filter(|status| *status != 100).collect();
         assert_eq!(last, [502, 502], "{answer:?}");
-        assert!(answers.iter().all(|said| !String::from_utf8_lossy(&said.body).contains("hello")), "{answer:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|said| !String::from_utf8_lossy(&said.body).contains("hello")),
+            "{answer:?}"
+        );
     }
 }
 
@@ -51,8 +56,14 @@ async fn what_is_no_answer_becomes_502() {
 async fn answers_that_break_off_are_not_passed_off_as_whole() {
     for (answer, whole) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", false),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            false,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
+            false,
+        ),
         ("HTTP/1.1 200 OK\r\n\r\nhello", true),
     ] {
         let backend = Backend::once(answer).await;
@@ -61,7 +72,10 @@ async fn answers_that_break_off_are_not_passed_off_as_whole() {
         client.send([GET, GET].concat()).await;
         let got = client.response(false).await;
         assert_eq!(got.is_some(), whole, "{answer:?}: {got:?}");
-        assert!(!client.more().await, "{answer:?}: the connection ends, and the next request is not served on it");
+        assert!(
+            !client.more().await,
+            "{answer:?}: the connection ends, and the next request is not served on it"
+        );
     }
 }
 
@@ -105,7 +119,11 @@ async fn who_never_answers_is_waited_for_so_long() {
         peer.all().await;
     })
     .await;
-    let rig = Rig::with("[service.http]\neject = false\nretry = false\n[service.http.timeouts]\nresponse = \"300ms\"\n", &[&backend]).await;
+    let rig = Rig::with(
+        "[service.http]\neject = false\nretry = false\n[service.http.timeouts]\nresponse = \"300ms\"\n",
+        &[&backend],
+    )
+    .await;
     for request in [GET, POST] {
         assert_eq!(statuses(&rig.ask(request).await), [504]);
     }
@@ -165,7 +183,11 @@ async fn who_fails_is_set_aside() {
     for _ in 0..20 {
         answers.extend(statuses(&rig.ask(GET).await));
     }
-    assert_eq!(answers.iter().filter(|status| **status == 503).count(), 3, "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|status| **status == 503).count(),
+        3,
+        "{answers:?}"
+    );
     assert_eq!((bad.seen().len(), good.seen().len()), (3, 17));
 }
 
@@ -214,7 +236,10 @@ async fn requests_wait_for_a_place_and_too_many_do_not() {
     })
     .await;
     let third = rig.ask(GET).await;
-    assert_eq!((statuses(&third), third[0].value("retry-after")), (vec![503], Some("5")));
+    assert_eq!(
+        (statuses(&third), third[0].value("retry-after")),
+        (vec![503], Some("5"))
+    );
     assert_eq!(backend.seen().len(), 1);
     places.add_permits(2);
     for mut client in [first, second] {

@@ -16,7 +16,11 @@ async fn requests_in_one_piece_are_answered_in_order() {
     let backend = Backend::scripted(|_, mut peer, _| async move {
         while let Some(request) = peer.request().await {
             let body = request.line().to_owned();
-            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
         }
     })
     .await;
@@ -25,11 +29,16 @@ async fn requests_in_one_piece_are_answered_in_order() {
         .map(|number| match number % 3 {
             0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
             1 => format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
-            _ => format!("POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            _ => {
+                format!("POST /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+            }
         })
         .collect();
     let answers = rig.ask(requests).await;
-    let bodies: Vec<_> = answers.iter().map(|answer| String::from_utf8(answer.body.clone()).unwrap()).collect();
+    let bodies: Vec<_> = answers
+        .iter()
+        .map(|answer| String::from_utf8(answer.body.clone()).unwrap())
+        .collect();
     assert_eq!(bodies.len(), 20);
     for (number, body) in bodies.iter().enumerate() {
         assert!(body.ends_with(&format!(" /{number} HTTP/1.1")), "{number}: {body}");
@@ -64,7 +73,10 @@ async fn lengths_of_what_is_not_there_are_not_passed_on() {
     let backend = Backend::once("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello").await;
     let rig = Rig::with("", &[&backend]).await;
     let answers = rig.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!((statuses(&answers), answers[0].value("content-length")), (vec![204], None));
+    assert_eq!(
+        (statuses(&answers), answers[0].value("content-length")),
+        (vec![204], None)
+    );
 }
 
 #[tokio::test]
@@ -74,14 +86,24 @@ async fn http_1_0_stays_only_when_asked_to() {
     let mut client = rig.client().await;
     client.send("GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n").await;
     let answers = client.rest(false).await;
-    assert_eq!((statuses(&answers), answers[0].value("connection")), (vec![200], Some("close")));
+    assert_eq!(
+        (statuses(&answers), answers[0].value("connection")),
+        (vec![200], Some("close"))
+    );
     let mut client = rig.client().await;
-    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n")
+        .await;
     let answers = client.rest(false).await;
-    assert_eq!((statuses(&answers), answers[0].value("connection")), (vec![200, 200], Some("keep-alive")));
+    assert_eq!(
+        (statuses(&answers), answers[0].value("connection")),
+        (vec![200, 200], Some("keep-alive"))
+    );
     assert!(backend.seen().iter().all(|request| request.line() == "GET / HTTP/1.1"));
     let mut client = rig.client().await;
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
     assert_eq!(statuses(&client.rest(false).await), [200]);
 }
 
@@ -97,7 +119,10 @@ async fn chunks_go_through_as_they_are_and_not_to_http_1_0() {
     let mut old = rig.client().await;
     old.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
     let answer = old.response(false).await.unwrap();
-    assert_eq!((answer.values("transfer-encoding"), answer.value("connection")), (vec![], Some("close")));
+    assert_eq!(
+        (answer.values("transfer-encoding"), answer.value("connection")),
+        (vec![], Some("close"))
+    );
     assert_eq!(answer.body, b"hello!");
 }
 
@@ -115,13 +140,18 @@ async fn whoever_waits_for_100_gets_it() {
     .await;
     let rig = Rig::with("", &[&backend]).await;
     let mut client = rig.client().await;
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .await;
     assert_eq!(client.response(false).await.unwrap().status(), 100);
     client.send("hello").await;
     assert_eq!(client.response(false).await.unwrap().value("link"), Some("</x>"));
     assert_eq!(client.response(false).await.unwrap().status(), 200);
     let seen = backend.only();
-    assert_eq!((seen.value("expect"), &seen.body[..]), (Some("100-continue"), &b"hello"[..]));
+    assert_eq!(
+        (seen.value("expect"), &seen.body[..]),
+        (Some("100-continue"), &b"hello"[..])
+    );
     // HTTP/1.0 knows no answers before the last.
     let mut old = rig.client().await;
     old.send("POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello").await;
@@ -138,7 +168,9 @@ async fn a_refusal_comes_before_the_body() {
     .await;
     let rig = Rig::with("", &[&backend]).await;
     let mut client = rig.client().await;
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .await;
     let answer = client.response(false).await.unwrap();
     assert_eq!((answer.status(), answer.value("connection")), (403, Some("close")));
     // What comes now is the body, or a request: nobody knows, so it is neither.
@@ -150,17 +182,29 @@ async fn a_refusal_comes_before_the_body() {
 async fn bodies_have_a_limit() {
     let backend = Backend::answering(OK).await;
     let rig = Rig::with("[service.http.limits]\nbody = \"1KiB\"\n", &[&backend]).await;
-    let most = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n{}", "x".repeat(1024));
+    let most = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n{}",
+        "x".repeat(1024)
+    );
     assert_eq!(statuses(&rig.ask(most).await), [200]);
     let mut client = rig.client().await;
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n")
+        .await;
     assert_eq!(statuses(&client.rest(false).await), [413]);
     assert_eq!(backend.seen().len(), 1);
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
     let mut client = rig.client().await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n")).await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n"
+        ))
+        .await;
     assert_eq!(statuses(&client.rest(false).await), [413]);
-    assert!(backend.seen().iter().skip(1).all(|seen| seen.head.starts_with("LEFT ")), "a whole one has passed");
+    assert!(
+        backend.seen().iter().skip(1).all(|seen| seen.head.starts_with("LEFT ")),
+        "a whole one has passed"
+    );
 }
 
 #[tokio::test]
@@ -168,7 +212,9 @@ async fn a_client_that_stops_in_its_body_is_told() {
     let backend = Backend::answering(OK).await;
     let rig = Rig::with("[service.http.timeouts]\nclient-body = \"300ms\"\n", &[&backend]).await;
     let mut client = rig.client().await;
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello").await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        .await;
     assert_eq!(statuses(&client.rest(false).await), [408]);
 }
 
@@ -182,7 +228,8 @@ async fn a_slow_reader_slows_the_backend() {
         let counted = Arc::clone(&counted);
         async move {
             peer.request().await;
-            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PIECE * PIECES)).await;
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PIECE * PIECES))
+                .await;
             let piece = vec![b'x'; PIECE];
             for _ in 0..PIECES {
                 if peer.stream.write_all(&piece).await.is_err() {
@@ -237,7 +284,8 @@ async fn websockets_go_both_ways_and_end_one_by_one() {
     let backend = Backend::scripted(|_, mut peer, seen| async move {
         let request = peer.request().await.unwrap();
         seen.lock().unwrap().push(request);
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello").await;
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+            .await;
         // Until the client has ended its half; the other one still works.
         let said = peer.all().await;
         peer.send(&said).await;
@@ -246,16 +294,24 @@ async fn websockets_go_both_ways_and_end_one_by_one() {
     .await;
     let rig = Rig::with("", &[&backend]).await;
     let mut client = rig.client().await;
-    client.send("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\nearly ").await;
+    client
+        .send("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\nearly ")
+        .await;
     let answer = client.response(false).await.unwrap();
     assert_eq!((answer.status(), answer.value("upgrade")), (101, Some("websocket")));
-    assert_eq!(answer.value("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
+    assert_eq!(
+        answer.value("connection").map(str::to_ascii_lowercase).as_deref(),
+        Some("upgrade")
+    );
     assert_eq!(client.exactly(5).await.unwrap(), b"hello");
     client.send("GET /not-a-request HTTP/1.1\r\n\r\n").await;
     client.end().await;
     assert_eq!(client.all().await, b"early GET /not-a-request HTTP/1.1\r\n\r\n");
     let seen = backend.only();
-    assert_eq!((seen.value("upgrade"), seen.value("connection")), (Some("websocket"), Some("upgrade")));
+    assert_eq!(
+        (seen.value("upgrade"), seen.value("connection")),
+        (Some("websocket"), Some("upgrade"))
+    );
 }
 
 #[tokio::test]
@@ -266,7 +322,11 @@ async fn upgrades_that_are_refused_or_to_http_2_are_requests() {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n");
         assert_eq!(statuses(&rig.ask(request.repeat(2)).await), [200, 200]);
     }
-    let upgrades: Vec<_> = backend.seen().iter().map(|seen| seen.value("upgrade").map(str::to_owned)).collect();
+    let upgrades: Vec<_> = backend
+        .seen()
+        .iter()
+        .map(|seen| seen.value("upgrade").map(str::to_owned))
+        .collect();
     let wanted = Some("websocket".to_owned());
     assert_eq!(upgrades, [wanted.clone(), wanted, None, None]);
 }

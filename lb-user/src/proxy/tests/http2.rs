@@ -21,7 +21,11 @@ async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
 }
 
 fn request(method: &str, path: &str) -> Request<()> {
-    Request::builder().method(method).uri(format!("http://a{path}")).body(()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(format!("http://a{path}"))
+        .body(())
+        .unwrap()
 }
 
 /// All of a response.
@@ -36,7 +40,10 @@ async fn whole(response: Response<h2::RecvStream>) -> Result<(u16, Vec<u8>, Opti
     Ok((parts.status.as_u16(), data, soon(body.trailers()).await?))
 }
 
-async fn get(requests: &SendRequest<Bytes>, request: Request<()>) -> Result<(u16, Vec<u8>, Option<HeaderMap>), h2::Error> {
+async fn get(
+    requests: &SendRequest<Bytes>,
+    request: Request<()>,
+) -> Result<(u16, Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut requests = soon(requests.clone().ready()).await?;
     let (response, _) = requests.send_request(request, true)?;
     whole(soon(response).await?).await
@@ -60,10 +67,19 @@ async fn bodies_and_trailers_go_both_ways() {
     let response = soon(response).await.unwrap();
     assert!(response.headers().get("connection").is_none() && response.headers().get("transfer-encoding").is_none());
     let (status, data, trailers) = whole(response).await.unwrap();
-    assert_eq!((status, &data[..], &trailers.unwrap()["grpc-status"]), (200, &b"hello"[..], &"0".parse::<http::HeaderValue>().unwrap()));
+    assert_eq!(
+        (status, &data[..], &trailers.unwrap()["grpc-status"]),
+        (200, &b"hello"[..], &"0".parse::<http::HeaderValue>().unwrap())
+    );
     let seen = backend.only();
-    assert_eq!((seen.line(), seen.value("host"), seen.value("cookie")), ("POST /grpc HTTP/1.1", Some("a"), Some("a=b; c=d")));
-    assert_eq!(String::from_utf8_lossy(&seen.body), "4\r\nping\r\n0\r\nx-sum: 7\r\n\r\n");
+    assert_eq!(
+        (seen.line(), seen.value("host"), seen.value("cookie")),
+        ("POST /grpc HTTP/1.1", Some("a"), Some("a=b; c=d"))
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&seen.body),
+        "4\r\nping\r\n0\r\nx-sum: 7\r\n\r\n"
+    );
 }
 
 #[tokio::test]
@@ -86,7 +102,12 @@ fn frames(name: &str, value: &str, end: bool) -> Vec<u8> {
         [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
     };
     let mut head = Vec::new();
-    let mut fields = vec![(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+    let mut fields = vec![
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/"),
+    ];
     fields.retain(|(own, _)| *own != name || name == ":path" && value == "/b");
     fields.push((name, value));
     // Pseudo-fields come first, or it would be refused for that alone.
@@ -165,7 +186,11 @@ async fn what_is_no_request_there_is_none_here() {
             }
         }
     }
-    let whole = backend.seen().into_iter().filter(|seen| !seen.head.starts_with("LEFT ")).count();
+    let whole = backend
+        .seen()
+        .into_iter()
+        .filter(|seen| !seen.head.starts_with("LEFT "))
+        .count();
     assert_eq!(whole, 0, "{:?}", backend.seen());
 }
 
@@ -183,7 +208,11 @@ async fn trailers_about_the_client_or_the_body_are_refused() {
         let status = soon(response).await.map(|response| response.status().as_u16());
         assert!(matches!(status, Ok(400) | Err(_)), "{name}: {status:?}");
     }
-    assert!(backend.seen().iter().all(|seen| seen.head.starts_with("LEFT ")), "{:?}", backend.seen());
+    assert!(
+        backend.seen().iter().all(|seen| seen.head.starts_with("LEFT ")),
+        "{:?}",
+        backend.seen()
+    );
 }
 
 #[tokio::test]
@@ -232,7 +261,10 @@ async fn resets_one_after_the_other_end_the_connection() {
     // Others are served.
     let other = Backend::answering(OK).await;
     let rig = Rig::with(H2C, &[&other]).await;
-    assert_eq!(get(&connect(rig.address).await, request("GET", "/")).await.unwrap().0, 200);
+    assert_eq!(
+        get(&connect(rig.address).await, request("GET", "/")).await.unwrap().0,
+        200
+    );
 }
 
 #[tokio::test]
@@ -243,7 +275,11 @@ async fn streams_at_once_are_bounded() {
         peer.all().await;
     })
     .await;
-    let rig = Rig::with("[service.http]\nh2c = true\n[service.http.limits]\nstreams = 4\n", &[&backend]).await;
+    let rig = Rig::with(
+        "[service.http]\nh2c = true\n[service.http.limits]\nstreams = 4\n",
+        &[&backend],
+    )
+    .await;
     let stream = TcpStream::connect(rig.address).await.unwrap();
     let (mut requests, mut connection) = h2::client::handshake(stream).await.unwrap();
     // The other side's settings say it.
@@ -299,11 +335,20 @@ async fn backends_may_speak_it() {
             });
         }
     });
-    let rig = Rig::of("[service.http]\nh2c = true\n[service.upstream]\nhttp = \"2\"\n", &[address]).await;
-    let answers = rig.ask("POST /x?y HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nping").await;
+    let rig = Rig::of(
+        "[service.http]\nh2c = true\n[service.upstream]\nhttp = \"2\"\n",
+        &[address],
+    )
+    .await;
+    let answers = rig
+        .ask("POST /x?y HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nping")
+        .await;
     assert_eq!(answers[0].status(), 200);
     let body = String::from_utf8_lossy(&answers[0].body).into_owned();
-    assert!(body.contains("POST http://a/x?y") && body.ends_with("0\r\ngrpc-status: 0\r\n\r\n"), "{body}");
+    assert!(
+        body.contains("POST http://a/x?y") && body.ends_with("0\r\ngrpc-status: 0\r\n\r\n"),
+        "{body}"
+    );
     let (status, data, trailers) = get(&connect(rig.address).await, request("GET", "/z")).await.unwrap();
     assert_eq!((status, &data[..]), (200, &b"GET http://a/z"[..]));
     assert_eq!(trailers.unwrap()["grpc-status"], "0");

@@ -41,7 +41,11 @@ impl Rig {
     /// With `text` behind the service's own keys, and these backends. The text's pools have theirs by their ports' order,
     /// which goes on there.
     pub(super) async fn with(text: &str, backends: &[&Backend]) -> Self {
-        Self::of(text, &backends.iter().map(|backend| backend.address).collect::<Vec<_>>()).await
+        Self::of(
+            text,
+            &backends.iter().map(|backend| backend.address).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// As above, by addresses.
@@ -58,7 +62,9 @@ impl Rig {
         if !pools.is_empty() {
             file += &format!("[[pool]]{pools}\n[[pool.backend]]\naddress = \"10.0.1.1:80\"\n");
         }
-        let mut config = crate::config::parse("rig.toml", &file).unwrap_or_else(|error| panic!("{error}")).config;
+        let mut config = crate::config::parse("rig.toml", &file)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .config;
         // Held, so that nobody else is given it, and shared with the proxy.
         let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         port.set_reuse_address(true).unwrap();
@@ -102,7 +108,10 @@ impl Rig {
             stopped,
         };
         std::thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(run(setup));
         });
         soon(async {
@@ -146,7 +155,10 @@ pub(super) struct Message {
 
 impl Message {
     pub(super) fn status(&self) -> u16 {
-        self.head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{self:?}"))
+        self.head
+            .get(9..12)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{self:?}"))
     }
 
     pub(super) fn line(&self) -> &str {
@@ -156,7 +168,10 @@ impl Message {
     /// The values of all fields of this name.
     pub(super) fn values(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
-        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+        fields
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect()
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&str> {
@@ -264,7 +279,11 @@ impl Peer {
         while let Some(message) = self.response(to_head).await {
             all.push(message);
         }
-        assert!(self.buffer.is_empty(), "more than responses: {}", self.buffer.escape_ascii());
+        assert!(
+            self.buffer.is_empty(),
+            "more than responses: {}",
+            self.buffer.escape_ascii()
+        );
         all
     }
 

@@ -42,12 +42,21 @@ async fn nobody_sees_another_request_than_the_proxy() {
         let (title, text) = case.split_once('\n').unwrap();
         let (name, statuses) = title.rsplit_once(": ").unwrap();
         let statuses: Vec<u16> = statuses.split(' ').map(|status| status.parse().unwrap()).collect();
-        let bytes: Vec<u8> = text.lines().filter(|line| !line.starts_with('#')).flat_map(unescape).collect();
+        let bytes: Vec<u8> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(unescape)
+            .collect();
         let mut client = rig.client().await;
         client.send(&bytes).await;
         let mut answers = Vec::new();
         for _ in &statuses {
-            answers.push(client.response(false).await.unwrap_or_else(|| panic!("{name}: {answers:?}")));
+            answers.push(
+                client
+                    .response(false)
+                    .await
+                    .unwrap_or_else(|| panic!("{name}: {answers:?}")),
+            );
         }
         let is: Vec<u16> = answers.iter().map(super::rig::Message::status).collect();
         assert_eq!(is, statuses, "{name}");
