@@ -299,6 +299,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     };
 
     // It outlives the others: requests under way come to their end.
+    memory::room_for(proxy::threads(&config));
     let mut proxy = Parts::default();
     proxy.spawn("proxy", proxy::run(setup));
     let mut parts = Parts::default();
