@@ -32,6 +32,7 @@ mod trace;
 mod upkeep;
 mod upstreams;
 mod windows;
+mod writing;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};

@@ -80,3 +80,38 @@ fn hash_on(service: &Service) -> Option<HashOn> {
 pub(super) fn same(a: &Upstreams, b: &Upstreams) -> bool {
     Arc::ptr_eq(&a.config, &b.config) && a.pools == b.pools
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::model::Mode;
+    use crate::model::traffic::Traffic;
+
+    #[test]
+    fn counters_stay_while_the_proxy_has_the_backend_or_something_is_under_way() {
+        let toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \
+                    \"192.0.2.10:80\"\nmode = \"dsr\"\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n";
+        let mut config = crate::config::parse("test.toml", toml).unwrap().config;
+        config.services[0].mode = Mode::Proxy;
+        let traffic = Traffic::default();
+        let keys = [1, 2, 3].map(|last| MemberKey {
+            service: "web".into(),
+            backend: ([10, 0, 0, last], 80).into(),
+        });
+        let each = keys.each_ref().map(|key| traffic.backend(key));
+        each[1].active.store(1, Relaxed);
+        each[1].requests.store(7, Relaxed);
+        traffic.retain(&config);
+        assert_eq!(
+            keys.each_ref().map(|key| traffic.known(key).is_some()),
+            [true, true, false]
+        );
+        assert_eq!((traffic.active(&keys[1]), traffic.active(&keys[2])), (1, 0));
+        assert_eq!(traffic.backend(&keys[1]).requests.load(Relaxed), 7);
+        config.services[0].mode = Mode::Dsr;
+        traffic.retain(&config);
+        assert!(traffic.known(&keys[0]).is_none(), "it is none of the proxy any more");
+    }
+}

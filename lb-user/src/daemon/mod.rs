@@ -14,6 +14,7 @@
 
 mod doors;
 mod files;
+mod handover;
 mod hosts;
 mod machine;
 mod memory;
@@ -34,7 +35,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use lb_common::hash::Seed;
 use lb_common::limits::MEMBERS;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::hosts::names;
@@ -49,10 +50,11 @@ use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
-use crate::proxy;
+use crate::proxy::{self, Listening};
 use crate::proxy::tls::Dates;
 
 use doors::Doors;
+use handover::{Origin, Predecessor};
 use notify::{Manager, Reads};
 use overrides::Store;
 pub use privilege::missing as missing_privileges;
@@ -81,6 +83,8 @@ pub async fn run(path: &Path) -> Result<()> {
     memory::keep_together();
     // Before anything else, so that nothing is missed meanwhile.
     let mut wakers = Wakers::new(path)?;
+    let origin = Origin::of_this().context("it cannot be told which program this is")?;
+    let before = Predecessor::from_environment()?;
     let parsed = config::load(path)?;
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
@@ -94,6 +98,10 @@ pub async fn run(path: &Path) -> Result<()> {
         tracing::warn!("{warning}");
     }
     let seed = seed::load(&parsed.config.node)?;
+    let (mut before, inherited) = before.unzip();
+    if let Some(before) = &mut before {
+        before.replace().await?;
+    }
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.is_unused()?;
     let mut known = hosts::Known::load(&parsed.config.node.state_dir);
@@ -102,7 +110,16 @@ pub async fn run(path: &Path) -> Result<()> {
     // What runs has a copy of its own.
     drop(parsed);
     match started {
-        Ok(started) => supervise(&mut wakers, net, started).await,
+        Ok(started) => {
+            let listening = Listening::new(inherited.unwrap_or_default());
+            let place = Place {
+                lock,
+                origin,
+                before,
+                listening,
+            };
+            supervise(&mut wakers, net, started, place).await
+        }
         Err(error) => {
             // A start that fails leaves nothing behind, and an earlier one's work alone.
             if fresh && let Err(left) = lock.detach() {
@@ -111,6 +128,14 @@ pub async fn run(path: &Path) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// This process among those that are the daemon one after the other.
+struct Place {
+    lock: Lock,
+    origin: Origin,
+    before: Option<Predecessor>,
+    listening: Listening,
 }
 
 /// What is there when the program is attached.
@@ -202,7 +227,7 @@ struct Kept {
 }
 
 /// Starts every part, and waits for a signal or for a part that ends.
-async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()> {
+async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place) -> Result<()> {
     let Started {
         mut reload,
         interfaces,
@@ -241,11 +266,20 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let (stop_proxy, proxy_stopped) = watch::channel(());
     // Counts the times that files of the proxy are to be read again.
     let (rereads, reread) = watch::channel(0);
+    let Place {
+        lock,
+        origin,
+        before,
+        listening,
+    } = place;
+    let (serving, serves) = oneshot::channel();
     let setup = proxy::Setup {
         seed,
         traffic,
         upstreams: upstreams.subscribe(),
         reread,
+        listening: listening.clone(),
+        serving,
         stopped: proxy_stopped,
     };
     let inputs = Inputs {
@@ -264,12 +298,14 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         overrides,
     };
 
+    // It outlives the others: requests under way come to their end.
+    let mut proxy = Parts::default();
+    proxy.spawn("proxy", proxy::run(setup));
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
     parts.spawn("overrides", kept.store.run(revisions, saved));
     parts.spawn("targets", follow(in_force_changes, path_changes, targets, hosts));
     parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
-    parts.spawn("proxy", proxy::run(setup));
     parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
@@ -282,14 +318,26 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     }
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
+    if let Some(mut before) = before {
+        // Without a proxy nobody waits for it.
+        let _ = serves.await;
+        before.relieve().await;
+    }
     memory::give_back();
 
     let end = loop {
         let mut retried = false;
         let (forced, asker) = tokio::select! {
             woken = wakers.next() => match woken {
-                Wake::Stop => break Ok(()),
+                Wake::Stop => break Ok(None),
                 Wake::Hangup => (true, None),
+                Wake::Upgrade => match origin.succeed(&listening.descriptors()).await {
+                    Ok(successor) => break Ok(Some(successor)),
+                    Err(error) => {
+                        tracing::error!(error = %format!("{error:#}"), "no upgrade; this daemon goes on");
+                        continue;
+                    }
+                },
                 Wake::File => (false, None),
             },
             Some(found) = addresses.recv() => {
@@ -316,6 +364,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
                 (false, None)
             }
             ended = parts.ended() => break Err(ended),
+            ended = proxy.ended() => break Err(ended),
         };
         reads.send_modify(|reads| reads.begun += 1);
         // What is merely tried again is nothing that the manager has asked for.
@@ -339,17 +388,31 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         asker.map(|asker| asker.send(taken));
         memory::give_back();
     };
-    if let Some(manager) = &manager {
+    if let Some(manager) = manager.as_ref().filter(|_| !matches!(end, Ok(Some(_)))) {
         manager.stopping();
     }
-    tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
     let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
+    let outcome = match end {
+        Ok(Some(mut successor)) => {
+            tracing::info!(pid = successor.pid(), "another daemon takes over");
+            drop((parts, lock));
+            if let (Some(manager), Some(pid)) = (&manager, successor.pid()) {
+                manager.succeeded(pid);
+            }
+            successor.take_over().await.context("the new daemon has not taken over")
+        }
+        Ok(None) => {
+            tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     // It bounds itself how long requests may take that are under way.
     drop(stop_proxy);
-    parts.end("proxy").await;
-    end
+    proxy.end("proxy").await;
+    outcome
 }
 
 /// Tells the others what came of the file, where that is news.
@@ -366,6 +429,7 @@ struct Wakers {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    upgrade: Signal,
     file: mpsc::Receiver<()>,
 }
 
@@ -374,6 +438,8 @@ enum Wake {
     Stop,
     /// SIGHUP.
     Hangup,
+    /// SIGUSR2.
+    Upgrade,
     /// The configuration may have changed.
     File,
 }
@@ -385,6 +451,7 @@ impl Wakers {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            upgrade: signal(SignalKind::user_defined2())?,
             file: files::watch(path)?,
         })
     }
@@ -392,6 +459,7 @@ impl Wakers {
     async fn next(&mut self) -> Wake {
         tokio::select! {
             _ = self.hangup.recv() => Wake::Hangup,
+            _ = self.upgrade.recv() => Wake::Upgrade,
             Some(()) = self.file.recv() => Wake::File,
             _ = self.terminate.recv() => Wake::Stop,
             _ = self.interrupt.recv() => Wake::Stop,

@@ -101,6 +101,11 @@ impl Manager {
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
+    /// Another process is the daemon from now on.
+    pub(super) fn succeeded(&self, pid: u32) {
+        self.say(&format!("MAINPID={pid}"));
+    }
+
     /// The daemon ends.
     pub(super) fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=Stopping; packets keep flowing");

@@ -274,3 +274,6 @@ fn shrinks(running: &Config, service: &Service) -> bool {
         both && service.table_size.slots() < old.table_size.slots()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,11 +149,11 @@ impl Service {
         addresses
     }
 
-    /// Do probes of its backends take the way that its packets take? What `nat` sends is what the node itself would send to
-    /// the backend's address.
+    /// Do probes of its backends take the way that its packets take? What `nat` and the proxy send is what the node itself
+    /// would send to the backend's address.
     #[must_use]
     pub fn probes_its_path(&self) -> bool {
-        self.health.via == Via::Service && self.mode != Mode::Nat
+        self.health.via == Via::Service && matches!(self.mode, Mode::Dsr | Mode::Tunnel)
     }
 
     /// The ports of this node that translated packets leave from; `None` where none do. A client that keeps its address

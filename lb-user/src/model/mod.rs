@@ -4,6 +4,7 @@ pub mod backend;
 mod chain;
 pub mod config;
 mod count;
+pub mod explanation;
 pub mod frame;
 pub mod health;
 pub mod hex;

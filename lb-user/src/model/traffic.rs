@@ -272,29 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_what_nobody_has_and_nothing_is_under_way_at() {
-        let toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10:80\"\n\
-                    mode = \"dsr\"\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n";
-        let mut config = crate::config::parse("test.toml", toml).unwrap().config;
-        config.services[0].mode = super::super::Mode::Proxy;
-        let traffic = Traffic::default();
-        let keys = [1, 2, 3].map(|last| member(last, Health::Up, Role::Primary).key);
-        let each = keys.each_ref().map(|key| traffic.backend(key));
-        each[1].active.store(1, Relaxed);
-        each[1].requests.store(7, Relaxed);
-        traffic.retain(&config);
-        assert_eq!(
-            keys.each_ref().map(|key| traffic.known(key).is_some()),
-            [true, true, false]
-        );
-        assert_eq!((traffic.active(&keys[1]), traffic.active(&keys[2])), (1, 0));
-        assert_eq!(traffic.backend(&keys[1]).requests.load(Relaxed), 7);
-        config.services[0].mode = super::super::Mode::Dsr;
-        traffic.retain(&config);
-        assert!(traffic.known(&keys[0]).is_none(), "it is none of the proxy any more");
-    }
-
-    #[test]
     fn a_duration_is_in_the_first_bucket_that_holds_it() {
         let histogram = Histogram::default();
         for microseconds in [0, 250, 251, 5_000_000, 5_000_001] {

@@ -124,18 +124,18 @@ impl Exchange<'_> {
             () => None,
         };
         if let Some(fault) = refused {
-            return self.fail(&fault, source.as_ref(), responder).await;
+            return Box::pin(self.fail(&fault, source.as_ref(), responder)).await;
         }
         if let Some(port) = http.redirect_to_https {
             let reply = Reply::redirect(self.request.host.of(self.head), port.get(), self.request.path.of(self.head));
-            return self.reply(&reply, source.as_ref(), responder).await;
+            return Box::pin(self.reply(&reply, source.as_ref(), responder)).await;
         }
         let site = Rc::clone(self.site);
         let (route, pool) = site.route(self.head, self.request);
         pool.count_request(self.record.begun);
         match self.attempts(route, pool, source, &mut responder).await {
             Ok(afterwards) => afterwards,
-            Err(Failed { fault, told: None }) => self.fail(&fault, source.as_ref(), responder).await,
+            Err(Failed { fault, told: None }) => Box::pin(self.fail(&fault, source.as_ref(), responder)).await,
             Err(Failed { fault, told: Some(_) }) => {
                 self.record.fault = Some(fault.to_string());
                 if let Responder::Http2(response) = responder {
@@ -146,7 +146,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tries one backend, and others where that is safe.
+    /// Tries one backend, and others where that is safe. What is rare has memory of its own here, so that the usual request
+    /// is small.
     async fn attempts(
         &mut self,
         route: Option<&Route>,
@@ -168,7 +169,7 @@ impl Exchange<'_> {
             let attached = match pool.try_attach(&ask)? {
                 Some(attached) => attached,
                 None => {
-                    let attached = pool.wait(&ask).await?;
+                    let attached = Box::pin(pool.wait(&ask)).await?;
                     self.record.waited = Some(ask.now.elapsed());
                     attached
                 }
@@ -176,7 +177,7 @@ impl Exchange<'_> {
             let member = attached.lease.member();
             self.record.backend = Some((member.name.clone(), member.address));
             self.record.answered = None;
-            let before = (self.record.received, self.record.sent);
+            let before = (self.record.asked, self.record.answer);
             let way = Way {
                 route,
                 pool,
@@ -206,11 +207,11 @@ impl Exchange<'_> {
                                 Err(failed) => Err(failed),
                             }
                         }
-                        Transport::Http2(place) => self.over_http2(way, place, source, responder).await,
+                        Transport::Http2(place) => Box::pin(self.over_http2(way, place, source, responder)).await,
                     }
                 }
             };
-            let (sent, received) = (self.record.received - before.0, self.record.sent - before.1);
+            let (sent, received) = (self.record.asked - before.0, self.record.answer - before.1);
             let said = |ending| Outcome {
                 ending,
                 sent,
@@ -319,6 +320,7 @@ impl Exchange<'_> {
         let outcome = outcome.await;
         drop(upload);
         self.record.received += received.get();
+        self.record.asked += received.get();
         outcome
     }
 
@@ -383,6 +385,7 @@ impl Exchange<'_> {
         let outcome = outcome.await;
         drop(upload);
         self.record.received += received.get();
+        self.record.asked += received.get();
         outcome
     }
 
@@ -429,6 +432,7 @@ impl Exchange<'_> {
             }
         };
         self.record.sent += sent.get();
+        self.record.answer += sent.get();
         done.map_err(told)?.map_err(|broken| {
             told(match broken {
                 Broken::Malformed(error) => Fault::ResponseBody(error),
@@ -449,6 +453,7 @@ impl Exchange<'_> {
         from_http2: bool,
     ) -> Answer {
         let now = self.record.begun.elapsed();
+        self.record.answer += head.len() as u64;
         self.record.answered = Some(now);
         self.record.status = response.status;
         way.pool.answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
@@ -510,7 +515,7 @@ impl Exchange<'_> {
     }
 
     /// The head for the backend.
-    fn request_text(&self, way: Way<'_>, upgrade: bool, chunked: bool, http2: bool) -> Vec<u8> {
+    fn request_text(&mut self, way: Way<'_>, upgrade: bool, chunked: bool, http2: bool) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.head.len() + 512);
         let outgoing = Outgoing {
             head: self.head,
@@ -525,6 +530,7 @@ impl Exchange<'_> {
             http2,
         };
         request::write(&outgoing, &mut text);
+        self.record.asked += text.len() as u64;
         text
     }
 

@@ -28,4 +28,5 @@ mod upload;
 mod upstream;
 mod worker;
 
+pub use sockets::{Inherited, Listening};
 pub use supervise::{Setup, run};

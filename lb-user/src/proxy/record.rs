@@ -19,6 +19,10 @@ pub struct Record {
     pub sent: u64,
     /// Bytes of its head.
     pub sent_head: u64,
+    /// Bytes sent to backends, heads and bodies.
+    pub asked: u64,
+    /// Bytes received from them, likewise.
+    pub answer: u64,
     /// Who answered, or was asked last.
     pub backend: Option<(Arc<str>, SocketAddr)>,
     /// How long it waited for a backend that had room, where it had to.
@@ -48,6 +52,8 @@ impl Record {
             received: 0,
             sent: 0,
             sent_head: 0,
+            asked: 0,
+            answer: 0,
             backend: None,
             waited: None,
             connect: None,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -11,35 +13,63 @@ use super::snapshot::Listener;
 /// Connections that wait to be taken, for each socket. The kernel's net.core.somaxconn bounds it.
 const BACKLOG: i32 = 4096;
 
-/// All that listen.
-#[derive(Debug)]
-pub struct Sockets {
-    threads: usize,
+/// Sockets of a daemon that was there before, by address.
+#[derive(Debug, Default)]
+pub struct Inherited(pub BTreeMap<SocketAddr, Vec<TcpListener>>);
+
+/// All that listen, for the proxy and for who hands them over to another daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Listening(Arc<Mutex<Sockets>>);
+
+impl Listening {
+    /// These, and then those that the configuration wants.
+    #[must_use]
+    pub fn new(inherited: Inherited) -> Self {
+        Self(Arc::new(Mutex::new(Sockets {
+            inherited: inherited.0,
+            ..Sockets::default()
+        })))
+    }
+
+    /// Descriptors of all that listen. They are good for as long as the proxy runs and the configuration stays.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<(SocketAddr, RawFd)> {
+        let sockets = self.lock();
+        let listeners = sockets.open.iter();
+        let all = listeners.flat_map(|(at, listener)| listener.sockets.iter().map(|socket| (*at, socket.as_raw_fd())));
+        all.collect()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Listening`].
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    /// Another daemon's, until they are found a use for.
+    inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
     open: BTreeMap<SocketAddr, Listener>,
     /// Addresses where nobody can listen, and why.
     faults: BTreeMap<SocketAddr, String>,
 }
 
 impl Sockets {
-    /// None yet, for so many threads.
-    #[must_use]
-    pub fn new(threads: usize) -> Self {
-        Self {
-            threads,
-            open: BTreeMap::new(),
-            faults: BTreeMap::new(),
-        }
-    }
-
-    /// Listens at these addresses and at no others. True when all of them work; others are worth another try.
-    pub fn follow(&mut self, wanted: &BTreeSet<SocketAddr>) -> bool {
+    /// Listens at these addresses and at no others, with a socket for each of so many threads. True when all of them work;
+    /// others are worth another try.
+    pub(super) fn follow(&mut self, wanted: &BTreeSet<SocketAddr>, threads: usize) -> bool {
+        let mut inherited = std::mem::take(&mut self.inherited);
         self.open.retain(|address, _| wanted.contains(address));
         self.faults.retain(|address, _| wanted.contains(address));
         for &address in wanted {
             if self.open.contains_key(&address) {
                 continue;
             }
-            let sockets: io::Result<Vec<TcpListener>> = (0..self.threads).map(|_| listen(address)).collect();
+            // Clients wait on those that are there. Of more than there are threads the rest is closed.
+            let mut known = inherited.remove(&address).unwrap_or_default().into_iter();
+            let socket = |_| known.next().map_or_else(|| listen(address), Ok);
+            let sockets: io::Result<Vec<TcpListener>> = (0..threads).map(socket).collect();
             match sockets {
                 Ok(sockets) => {
                     if self.faults.remove(&address).is_some() {
@@ -62,7 +92,7 @@ impl Sockets {
 
     /// Who listens at `address`.
     #[must_use]
-    pub fn at(&self, address: SocketAddr) -> Option<Listener> {
+    pub(super) fn at(&self, address: SocketAddr) -> Option<Listener> {
         self.open.get(&address).cloned()
     }
 }

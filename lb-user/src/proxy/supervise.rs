@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::hash::Seed;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,7 +17,7 @@ use super::files::Files;
 use super::log::Logs;
 use super::shared::Common;
 use super::snapshot::{Front, Snapshot};
-use super::sockets::Sockets;
+use super::sockets::Listening;
 use super::worker::Worker;
 use crate::model::traffic::{Traffic, Upstreams};
 use crate::model::{Config, Mode, Ports, Service};
@@ -39,6 +39,10 @@ pub struct Setup {
     pub upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Changes when the files that the configuration names are to be read again.
     pub reread: watch::Receiver<u64>,
+    /// Where it listens.
+    pub listening: Listening,
+    /// Told when it takes connections.
+    pub serving: oneshot::Sender<()>,
     /// The proxy ends with its sender.
     pub stopped: watch::Receiver<()>,
 }
@@ -50,6 +54,8 @@ pub async fn run(setup: Setup) {
         traffic,
         mut upstreams,
         mut reread,
+        listening,
+        serving,
         mut stopped,
     } = setup;
     let first = Arc::clone(&upstreams.borrow_and_update());
@@ -62,11 +68,10 @@ pub async fn run(setup: Setup) {
         }
     };
     let common = Arc::new(Common::new(seed, logs, traffic));
-    let mut sockets = Sockets::new(threads);
     let mut files = Files::default();
     files.read(&first.config, &common.traffic);
-    let mut whole = follow(&mut sockets, &first.config);
-    let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &sockets, &files)));
+    let mut whole = follow(&listening, &first.config, threads);
+    let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &listening, &files)));
     let (alive, mut ends) = mpsc::channel::<()>(1);
     for place in 0..threads {
         if let Err(error) = start(place, Arc::clone(&common), receiver.clone(), alive.clone()) {
@@ -74,6 +79,8 @@ pub async fn run(setup: Setup) {
         }
     }
     drop((alive, receiver));
+    // Whoever has gone away does not need it.
+    let _ = serving.send(());
     let mut retry = Instant::now() + RETRY;
     loop {
         tokio::select! {
@@ -89,15 +96,16 @@ pub async fn run(setup: Setup) {
         }
         let now = Arc::clone(&upstreams.borrow_and_update());
         files.read(&now.config, &common.traffic);
-        whole = follow(&mut sockets, &now.config);
+        whole = follow(&listening, &now.config, threads);
         retry = Instant::now() + RETRY;
         common.traffic.retain(&now.config);
         let services = &now.config.services;
         common.pools.retain(|name| services.iter().any(|service| *service.name == *name));
-        snapshots.send_replace(Arc::new(snapshot(now, &sockets, &files)));
+        snapshots.send_replace(Arc::new(snapshot(now, &listening, &files)));
     }
     // Threads finish what has begun; nobody new is taken.
     drop(snapshots);
+    listening.lock().follow(&BTreeSet::new(), threads);
     let _ = ends.recv().await;
     if let Some(common) = Arc::into_inner(common)
         && !common.logs.finish(LAST_LINES)
@@ -139,12 +147,13 @@ fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-fn follow(sockets: &mut Sockets, config: &Config) -> bool {
+fn follow(listening: &Listening, config: &Config, threads: usize) -> bool {
     let wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
-    sockets.follow(&wanted)
+    listening.lock().follow(&wanted, threads)
 }
 
-fn snapshot(upstreams: Arc<Upstreams>, sockets: &Sockets, files: &Files) -> Snapshot {
+fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files) -> Snapshot {
+    let sockets = listening.lock();
     let front = |service: &Service| {
         let of = files.of(&service.name)?;
         let front = Front {

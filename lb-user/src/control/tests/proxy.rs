@@ -89,6 +89,8 @@ async fn it_needs_entries_and_probes_and_nothing_else() {
     let node = Node::default();
     let facts = Facts::new(proxied(&two()));
     assert!(merge::hosts(&facts.config).is_empty(), "the kernel finds the way");
+    let through = Facts::new(proxied_with(&two(), |web| web.health.via = crate::model::Via::Service));
+    assert!(through.paths().is_empty(), "and so it does for probes");
     let mut reconciler = attached(Fake::default(), node.clone(), facts, SEED);
     assert!(reconciler.converge().await);
     assert!(node.has("192.0.2.10") && node.has("192.0.2.20") && !node.has("192.0.2.30"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Client, LINGER};
 use crate::proxy::choose::{Ending, Outcome};
@@ -17,6 +17,10 @@ use crate::proxy::reply::Reply;
 use crate::proxy::site::Site;
 use crate::proxy::tunnel;
 use crate::proxy::worker::Served;
+
+/// How long a service that ends waits for another request on a connection that idles: clients cannot know that it ends
+/// before they are told so, with an answer.
+const LAST: Duration = Duration::from_secs(1);
 
 /// What became of waiting for a request.
 enum Next {
@@ -100,12 +104,11 @@ impl Connection<'_> {
             let site = self.served.site();
             let timeouts = &site.proxy.http.timeouts;
             let limit = if self.first { timeouts.client_header } else { timeouts.idle };
-            // A thread that ends serves what has begun, and nothing else.
             let idle = async {
                 tokio::select! {
                     biased;
                     readable = self.duplex.readable() => readable.is_ok(),
-                    () = self.served.closing() => false,
+                    () = last(self.served) => false,
                 }
             };
             if !matches!(self.deadline.within(limit, idle).await, Ok(true)) {
@@ -189,6 +192,12 @@ impl Connection<'_> {
     fn reset(&self) {
         self.duplex.abandon();
     }
+}
+
+/// Waits until the service ends, and a little longer: a request that is on its way meanwhile is answered.
+async fn last(served: &Served) {
+    served.closing().await;
+    tokio::time::sleep(LAST).await;
 }
 
 /// Says that nothing more comes, and lets the client finish.

@@ -201,7 +201,7 @@ async fn serve_request(
     served.finish(&site, &client, &text, &head, &record, 1);
     if let Some(Source::Http2(body)) = source {
         // Some clients take an end of the stream before they have sent all for the end of the answer, too.
-        let _ = deadline.within(LINGER.0, drain(body)).await;
+        let _ = Box::pin(deadline.within(LINGER.0, drain(body))).await;
     }
 }
 

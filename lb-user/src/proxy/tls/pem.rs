@@ -36,7 +36,7 @@ pub(super) fn pair(files: &CertificateFiles, index: usize, provider: &CryptoProv
     let key = provider
         .key_provider
         .load_private_key(key)
-        .map_err(|error| of_key(Fault::UnfitKey(error.to_string())))?;
+        .map_err(|error| of_key(Fault::UnfitKey(words(error))))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
@@ -47,6 +47,14 @@ pub(super) fn pair(files: &CertificateFiles, index: usize, provider: &CryptoProv
         key: Arc::new(certified),
         bytes,
     })
+}
+
+/// The library's own, without its surprise.
+fn words(error: Error) -> String {
+    match error {
+        Error::General(words) => words,
+        error => error.to_string(),
+    }
 }
 
 fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {

@@ -210,7 +210,8 @@ impl Pool {
                 }
             }
         };
-        let made = tokio::time::timeout(rules.connect, making).await;
+        // It is rare, and takes much memory.
+        let made = tokio::time::timeout(rules.connect, Box::pin(making)).await;
         connection::count(&backend.traffic, matches!(made, Ok(Ok(_))));
         made.map_err(|_| Fault::ConnectSlow)?.map_err(Fault::Connect)
     }
