@@ -6,9 +6,13 @@
 
 pub mod config;
 pub mod csum;
+mod http;
+pub mod http_body;
+pub mod http_head;
 mod input;
 pub mod parse;
 pub mod ports;
+pub mod proxy_protocol;
 pub mod slot;
 
 // For lb-user's own `written.rs`, which `config` shares.
@@ -24,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "config",
         check: config::check,
@@ -34,12 +38,24 @@ pub const TARGETS: [Target; 5] = [
         check: csum::check,
     },
     Target {
+        name: "http_body",
+        check: http_body::check,
+    },
+    Target {
+        name: "http_head",
+        check: http_head::check,
+    },
+    Target {
         name: "parse",
         check: parse::check,
     },
     Target {
         name: "ports",
         check: ports::check,
+    },
+    Target {
+        name: "proxy_protocol",
+        check: proxy_protocol::check,
     },
     Target {
         name: "slot",

@@ -1,82 +1,15 @@
 //! The fuzz targets without libFuzzer: the corpus, and what is made of it by fixed chance, so that every run is the same.
 
+mod chance;
+
 use std::fs;
 use std::path::Path;
 
+use chance::{Chance, changed, corpus};
 use lb_fuzz::{TARGETS, Target};
 
 /// Inputs that each target gets besides its corpus.
 const MADE: usize = 4_000;
-
-/// Longest input, in bytes, that is made.
-const LONGEST: usize = 4_096;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
-    }
-
-    /// Below `end`, which is not 0.
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Often a byte that means something.
-    fn byte(&mut self) -> u8 {
-        const TELLING: [u8; 12] = [0, 1, 2, 6, 17, 43, 44, 60, 0x45, 0x60, 0xfe, 0xff];
-        match self.below(2) {
-            0 => TELLING[self.below(TELLING.len())],
-            _ => self.next() as u8,
-        }
-    }
-}
-
-/// The corpus of a target, by name.
-fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<_> = entries
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            (path.display().to_string(), fs::read(&path).unwrap())
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-/// Some bytes of `seed` replaced, taken out, doubled, put in, or the end cut off.
-fn changed(seed: &[u8], chance: &mut Chance) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..=chance.below(6) {
-        let at = chance.below(bytes.len() + 1);
-        let to = at + chance.below((bytes.len() - at).min(32) + 1);
-        match chance.below(6) {
-            0 => bytes.truncate(at),
-            1 => drop(bytes.drain(at..to)),
-            2 => {
-                let run = bytes[at..to].to_vec();
-                let place = chance.below(bytes.len() + 1);
-                bytes.splice(place..place, run);
-            }
-            3 => bytes.insert(at, chance.byte()),
-            _ => {
-                let byte = chance.byte();
-                if let Some(old) = bytes.get_mut(at) {
-                    *old = byte;
-                }
-            }
-        }
-    }
-    bytes.truncate(LONGEST);
-    bytes
-}
 
 /// Says which input it is when it fails: as text, which is what `printf '%b'` turns into a file again.
 struct Telling<'a>(&'a str, &'a [u8]);
@@ -96,7 +29,7 @@ fn run(target: &Target, name: &str, input: &[u8]) {
 
 fn replay(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
-    let corpus = corpus(target);
+    let corpus = corpus(target.name);
     assert!(!corpus.is_empty());
     for (path, input) in &corpus {
         run(target, path, input);
@@ -123,6 +56,16 @@ fn csum() {
 }
 
 #[test]
+fn http_body() {
+    replay("http_body");
+}
+
+#[test]
+fn http_head() {
+    replay("http_head");
+}
+
+#[test]
 fn parse() {
     replay("parse");
 }
@@ -130,6 +73,11 @@ fn parse() {
 #[test]
 fn ports() {
     replay("ports");
+}
+
+#[test]
+fn proxy_protocol() {
+    replay("proxy_protocol");
 }
 
 #[test]

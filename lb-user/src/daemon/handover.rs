@@ -96,7 +96,10 @@ impl Origin {
         unsafe {
             command.pre_exec(move || {
                 for &fd in &inherited {
-                    fcntl(std::os::fd::BorrowedFd::borrow_raw(fd), FcntlArg::F_SETFD(FdFlag::empty()))?;
+                    fcntl(
+                        std::os::fd::BorrowedFd::borrow_raw(fd),
+                        FcntlArg::F_SETFD(FdFlag::empty()),
+                    )?;
                 }
                 Ok(())
             });
@@ -180,7 +183,10 @@ impl Predecessor {
     /// When the other one does not let them go.
     pub(super) async fn replace(&mut self) -> Result<()> {
         self.line.say().await?;
-        self.line.hear().await.context("the daemon that is to be replaced keeps its place")
+        self.line
+            .hear()
+            .await
+            .context("the daemon that is to be replaced keeps its place")
     }
 
     /// This process serves.
@@ -196,6 +202,7 @@ fn inherit(fd: &str) -> Result<OwnedFd> {
     // SAFETY: who has started this process has left it this descriptor, and nobody else here knows of it. That it is one
     // is seen by the call below.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).with_context(|| format!("{VARIABLE}: descriptor {}", fd.as_raw_fd()))?;
+    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .with_context(|| format!("{VARIABLE}: descriptor {}", fd.as_raw_fd()))?;
     Ok(fd)
 }

@@ -50,8 +50,8 @@ use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
-use crate::proxy::{self, Listening};
 use crate::proxy::tls::Dates;
+use crate::proxy::{self, Listening};
 
 use doors::Doors;
 use handover::{Origin, Predecessor};

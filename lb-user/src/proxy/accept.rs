@@ -29,7 +29,7 @@ const WANT: Duration = Duration::from_millis(100);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Takes connections until it is aborted.
-pub async fn run(listener: Listener, place: usize, served: Rc<Served>) {
+pub(super) async fn run(listener: Listener, place: usize, served: Rc<Served>) {
     let own = listener.sockets.get(place).and_then(|socket| socket.try_clone().ok());
     let Some(Ok(listener)) = own.map(TcpListener::from_std) else {
         tracing::error!(address = %listener.address, "the proxy cannot listen with one of its threads");
@@ -67,7 +67,12 @@ pub async fn run(listener: Listener, place: usize, served: Rc<Served>) {
 /// A connection, to its end.
 async fn connection(tcp: TcpStream, address: SocketAddr, served: &Rc<Served>) {
     let site = served.site();
-    let Ok(begun) = timeout(site.proxy.http.timeouts.client_header, Box::pin(begin(tcp, address, &site))).await else {
+    let Ok(begun) = timeout(
+        site.proxy.http.timeouts.client_header,
+        Box::pin(begin(tcp, address, &site)),
+    )
+    .await
+    else {
         if site.tls.is_some() {
             site.traffic.handshake_errors.fetch_add(1, Relaxed);
         }

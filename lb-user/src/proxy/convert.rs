@@ -14,7 +14,7 @@ const ANY: Bounds = Bounds {
 };
 
 /// A request of a client, as text.
-pub fn request_text(parts: &request::Parts, out: &mut Vec<u8>) {
+pub(super) fn request_text(parts: &request::Parts, out: &mut Vec<u8>) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -55,7 +55,7 @@ pub fn request_text(parts: &request::Parts, out: &mut Vec<u8>) {
 }
 
 /// A response of a backend, as text.
-pub fn response_text(parts: &response::Parts, out: &mut Vec<u8>) {
+pub(super) fn response_text(parts: &response::Parts, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');
@@ -78,18 +78,14 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 ///
 /// # Errors
 /// When it cannot be said in HTTP/2.
-pub fn request(text: &[u8], scheme: &str) -> Result<Request<()>, HeadError> {
+pub(super) fn request(text: &[u8], scheme: &str) -> Result<Request<()>, HeadError> {
     let mut head = RequestHead::default();
     head.read(text, &ANY)?;
     let scheme = if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };
-    let path = match head.path.of(text) {
-        b"*" => b"*",
-        path => path,
-    };
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(head.host.of(text))
-        .path_and_query(path)
+        .path_and_query(head.path.of(text))
         .build()
         .map_err(|_| HeadError::Target)?;
     let method = Method::from_bytes(head.method.of(text)).map_err(|_| HeadError::RequestLine)?;
@@ -104,7 +100,7 @@ pub fn request(text: &[u8], scheme: &str) -> Result<Request<()>, HeadError> {
 ///
 /// # Errors
 /// When it cannot be said in HTTP/2.
-pub fn response(text: &[u8]) -> Result<Response<()>, HeadError> {
+pub(super) fn response(text: &[u8]) -> Result<Response<()>, HeadError> {
     let mut head = ResponseHead::default();
     head.read(text, &ANY, true)?;
     let mut response = Response::new(());

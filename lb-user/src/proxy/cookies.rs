@@ -4,7 +4,7 @@ use super::http1::{Fields, Known};
 
 /// The value of the first cookie of this name.
 #[must_use]
-pub fn cookie<'h>(head: &'h [u8], fields: &Fields, name: &[u8]) -> Option<&'h [u8]> {
+pub(super) fn cookie<'h>(head: &'h [u8], fields: &Fields, name: &[u8]) -> Option<&'h [u8]> {
     let lines = fields.all().iter().filter(|field| field.known == Known::Cookie);
     let mut pairs = lines.flat_map(|line| line.value.of(head).split(|&byte| byte == b';'));
     pairs.find_map(|pair| {

@@ -5,9 +5,9 @@ use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::Poll;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,7 +34,7 @@ use crate::model::proxy::{HashOn, Route};
 
 /// A request, of whatever version.
 #[derive(Debug)]
-pub struct Exchange<'x> {
+pub(super) struct Exchange<'x> {
     /// Whose it is.
     pub site: &'x Rc<Site>,
     /// Whom it comes from.
@@ -55,7 +55,7 @@ pub struct Exchange<'x> {
 
 /// Whom the answer goes to.
 #[derive(Debug)]
-pub enum Responder<'r> {
+pub(super) enum Responder<'r> {
     /// A connection of HTTP/1.
     Http1(&'r Duplex),
     /// A stream of HTTP/2.
@@ -64,7 +64,7 @@ pub enum Responder<'r> {
 
 /// What becomes of the client's connection.
 #[derive(Debug)]
-pub enum Afterwards {
+pub(super) enum Afterwards {
     /// It may carry another request.
     Keep,
     /// It ends, after what has been said on it.
@@ -118,9 +118,10 @@ impl Failed {
 
 impl Exchange<'_> {
     /// Answers the request. `source`: its body, unless there is none; what the backend did not want of it is left there.
-    pub async fn serve(mut self, source: &mut Option<Source<'_>>, mut responder: Responder<'_>) -> Afterwards {
+    pub(super) async fn serve(mut self, source: &mut Option<Source<'_>>, mut responder: Responder<'_>) -> Afterwards {
         let http = &self.site.proxy.http;
-        let too_much = matches!((self.request.framing, http.limits.body), (Framing::Length(is), Some(most)) if is > most);
+        let too_much =
+            matches!((self.request.framing, http.limits.body), (Framing::Length(is), Some(most)) if is > most);
         let refused = match () {
             () if self.request.method.of(self.head) == b"CONNECT" => Some(Fault::Method),
             () if too_much => Some(Fault::TooMuch),
@@ -130,7 +131,11 @@ impl Exchange<'_> {
             return Box::pin(self.fail(&fault, source.as_ref(), responder)).await;
         }
         if let Some(port) = http.redirect_to_https {
-            let reply = Reply::redirect(self.request.host.of(self.head), port.get(), self.request.path.of(self.head));
+            let reply = Reply::redirect(
+                self.request.host.of(self.head),
+                port.get(),
+                self.request.path.of(self.head),
+            );
             return Box::pin(self.reply(&reply, source.as_ref(), responder)).await;
         }
         let site = Rc::clone(self.site);
@@ -215,15 +220,15 @@ impl Exchange<'_> {
                 }
             };
             let (sent, received) = (self.record.asked - before.0, self.record.answer - before.1);
-            let said = |ending| Outcome {
-                ending,
-                sent,
-                received,
-            };
+            let said = |ending| Outcome { ending, sent, received };
             let failed = match outcome {
                 Ok(done) => {
                     pool.end(attached, &said(Ending::Answered(done.status)));
-                    return Ok(if done.stays { Afterwards::Keep } else { Afterwards::Close });
+                    return Ok(if done.stays {
+                        Afterwards::Keep
+                    } else {
+                        Afterwards::Close
+                    });
                 }
                 Err(failed) => failed,
             };
@@ -293,7 +298,9 @@ impl Exchange<'_> {
         let outcome = async {
             loop {
                 let read = connection::head(duplex, buffer, &mut head, &self.site.bounds, self.is_head());
-                upload.beside(deadline, timeouts.response, responder.unless_gone(read)).await?;
+                upload
+                    .beside(deadline, timeouts.response, responder.unless_gone(read))
+                    .await?;
                 if !head.is_interim() {
                     break;
                 }
@@ -304,6 +311,8 @@ impl Exchange<'_> {
             if head.status == 101 && !upgrade {
                 return Err(Fault::Response(HeadError::StatusLine).into());
             }
+            // Whoever is answered before the body was wanted has to know that it will not be read (RFC 9110 §10.1.1).
+            self.closing |= !upload.is_whole();
             let answer = self.answer(way, (&buffer.bytes()[..head.length], &head), responder, false);
             buffer.consume(head.length);
             let mut down = Source::Http1 {
@@ -312,7 +321,9 @@ impl Exchange<'_> {
                 body: Body::of(head.framing),
             };
             self.deliver(&answer, &mut down, responder, &mut upload).await?;
-            let Source::Http1 { buffer, .. } = down else { unreachable!("it was made so") };
+            let Source::Http1 { buffer, .. } = down else {
+                unreachable!("it was made so")
+            };
             Ok(Done {
                 status: head.status,
                 // What comes behind an answer is nobody's: the backend does not count as the proxy does.
@@ -321,7 +332,6 @@ impl Exchange<'_> {
             })
         };
         let outcome = outcome.await;
-        drop(upload);
         self.record.received += received.get();
         self.record.asked += received.get();
         outcome
@@ -343,9 +353,16 @@ impl Exchange<'_> {
             _ => Fault::NoAnswer(from_h2(error)),
         };
         let ready = poll_fn(|cx| place.requests.poll_ready(cx));
-        let ready = self.deadline.within(timeouts.connect, ready).await.map_err(|TooSlow| Fault::ConnectSlow)?;
+        let ready = self
+            .deadline
+            .within(timeouts.connect, ready)
+            .await
+            .map_err(|TooSlow| Fault::ConnectSlow)?;
         ready.map_err(|error| Fault::Connect(from_h2(error)))?;
-        let (answer, mut stream) = place.requests.send_request(request, source.is_none()).map_err(refused)?;
+        let (answer, mut stream) = place
+            .requests
+            .send_request(request, source.is_none())
+            .map_err(refused)?;
         let most = self.site.proxy.http.limits.body;
         let received = Cell::new(0);
         let (mut timer, mut waits) = (Deadline::default(), Deadline::default());
@@ -377,8 +394,10 @@ impl Exchange<'_> {
             if body.is_end_stream() {
                 head.framing = Framing::None;
             }
+            self.closing |= !upload.is_whole();
             let answer = self.answer(way, (&bytes, &head), responder, true);
-            self.deliver(&answer, &mut Source::Http2(body), responder, &mut upload).await?;
+            self.deliver(&answer, &mut Source::Http2(body), responder, &mut upload)
+                .await?;
             Ok(Done {
                 status: head.status,
                 reusable: true,
@@ -386,7 +405,6 @@ impl Exchange<'_> {
             })
         };
         let outcome = outcome.await;
-        drop(upload);
         self.record.received += received.get();
         self.record.asked += received.get();
         outcome
@@ -459,9 +477,11 @@ impl Exchange<'_> {
         self.record.answer += head.len() as u64;
         self.record.answered = Some(now);
         self.record.status = response.status;
-        way.pool.answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
+        way.pool
+            .answered(way.attached, now.saturating_sub(self.record.connected.unwrap_or(now)));
         if let Some(heartbeat) = response.fields.find(Known::XHeartbeat) {
-            way.pool.heartbeat(way.attached, heartbeat.value.of(head), Instant::now());
+            way.pool
+                .heartbeat(way.attached, heartbeat.value.of(head), Instant::now());
         }
         let (coding, body, delimited) = match (response.framing, self.request.is_1_1) {
             (Framing::None | Framing::Length(_), _) | (Framing::Chunked, true) => (Coding::Same, BodyForm::Same, true),
@@ -506,8 +526,18 @@ impl Exchange<'_> {
 
     /// The cookie that leads back to the backend, unless the client has it.
     fn sticky(&self, attached: &Attached) -> Option<String> {
-        let sticky = self.site.proxy.http.sticky_cookie.as_ref().filter(|_| !attached.lease.is_kept())?;
-        let mut cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax", sticky.name, attached.lease.token());
+        let sticky = self
+            .site
+            .proxy
+            .http
+            .sticky_cookie
+            .as_ref()
+            .filter(|_| !attached.lease.is_kept())?;
+        let mut cookie = format!(
+            "{}={}; Path=/; HttpOnly; SameSite=Lax",
+            sticky.name,
+            attached.lease.token()
+        );
         if self.client.tls.is_some() {
             cookie.push_str("; Secure");
         }
@@ -571,7 +601,10 @@ impl Exchange<'_> {
             self.site.traffic.invalid.fetch_add(1, Relaxed);
         }
         // Whatever comes behind such a body is not to be trusted.
-        self.closing |= matches!(fault, Fault::RequestBody(_) | Fault::TooMuch | Fault::ClientSlow | Fault::Method);
+        self.closing |= matches!(
+            fault,
+            Fault::RequestBody(_) | Fault::TooMuch | Fault::ClientSlow | Fault::Method
+        );
         let Some(status) = fault.status() else {
             self.record.status = Fault::GONE;
             if let Responder::Http2(respond) = responder {

@@ -7,7 +7,7 @@ use super::io::TooSlow;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub(super) enum Fault {
     /// What the client sent is not taken.
     #[error("the request is refused: {0}")]
     Request(#[from] HeadError),
@@ -58,7 +58,7 @@ pub enum Fault {
 impl Fault {
     /// What the client is answered, while nothing else has been said to it; `None`: there is nobody to hear it.
     #[must_use]
-    pub const fn status(&self) -> Option<u16> {
+    pub(super) const fn status(&self) -> Option<u16> {
         Some(match self {
             Self::Request(error) => error.status(),
             Self::RequestBody(_) => 400,
@@ -67,21 +67,19 @@ impl Fault {
             Self::Client(_) => return None,
             Self::Method => 405,
             Self::Nobody | Self::Full => 503,
-            Self::Connect(_)
-            | Self::NoAnswer(_)
-            | Self::Response(_)
-            | Self::ResponseBody(_)
-            | Self::Truncated(_) => 502,
+            Self::Connect(_) | Self::NoAnswer(_) | Self::Response(_) | Self::ResponseBody(_) | Self::Truncated(_) => {
+                502
+            }
             Self::BackendSlow | Self::ConnectSlow => 504,
         })
     }
 
     /// What the access log says of the client that is not answered: nginx's 499.
-    pub const GONE: u16 = 499;
+    pub(super) const GONE: u16 = 499;
 
     /// Is it the backend's?
     #[must_use]
-    pub const fn is_backends(&self) -> bool {
+    pub(super) const fn is_backends(&self) -> bool {
         matches!(
             self,
             Self::Connect(_)
@@ -96,7 +94,7 @@ impl Fault {
 
     /// Has the backend certainly not seen the request? Then even one that must not be repeated may go to another.
     #[must_use]
-    pub const fn is_before_request(&self) -> bool {
+    pub(super) const fn is_before_request(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::ConnectSlow)
     }
 }

@@ -16,7 +16,7 @@ use crate::model::traffic::{ServiceTraffic, Traffic};
 
 /// What was read, by service or pool.
 #[derive(Debug, Default)]
-pub struct Files {
+pub(super) struct Files {
     services: BTreeMap<Arc<str>, Read>,
     /// All of them are to be read again.
     forgotten: bool,
@@ -24,7 +24,7 @@ pub struct Files {
 
 /// Of one service or pool.
 #[derive(Debug)]
-pub struct Read {
+pub(super) struct Read {
     settings: Arc<Proxy>,
     digest: [u8; 32],
     /// TLS towards clients; `None`: plain.
@@ -37,12 +37,12 @@ pub struct Read {
 
 impl Files {
     /// The next [`Self::read`] looks at every file.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.forgotten = true;
     }
 
     /// Reads what is new. A service whose files were never good is not there.
-    pub fn read(&mut self, config: &Config, traffic: &Traffic) {
+    pub(super) fn read(&mut self, config: &Config, traffic: &Traffic) {
         let forgotten = std::mem::take(&mut self.forgotten);
         let mut before = std::mem::take(&mut self.services);
         for service in &config.services {
@@ -58,7 +58,11 @@ impl Files {
                         ..known
                     }),
                     Err(reason) => {
-                        let what = if known.is_some() { "what was read before stays" } else { "the service is not served" };
+                        let what = if known.is_some() {
+                            "what was read before stays"
+                        } else {
+                            "the service is not served"
+                        };
                         tracing::error!(service = %service.name, reason, "a file of the proxy cannot be used; {what}");
                         known
                     }
@@ -70,13 +74,13 @@ impl Files {
 
     /// Of this service or pool.
     #[must_use]
-    pub fn of(&self, name: &str) -> Option<&Read> {
+    pub(super) fn of(&self, name: &str) -> Option<&Read> {
         self.services.get(name)
     }
 
     /// TLS towards backends, where it is spoken.
     #[must_use]
-    pub fn clients(&self) -> BTreeMap<Arc<str>, Arc<ClientConfig>> {
+    pub(super) fn clients(&self) -> BTreeMap<Arc<str>, Arc<ClientConfig>> {
         let client = |(name, read): (&Arc<str>, &Read)| Some((Arc::clone(name), Arc::clone(read.client.as_ref()?)));
         self.services.iter().filter_map(client).collect()
     }
@@ -125,7 +129,10 @@ fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> R
 /// Of all files that are named.
 fn digest(proxy: &Proxy) -> Result<[u8; 32], String> {
     let tls = proxy.tls.iter().flat_map(|tls| {
-        let pairs = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
+        let pairs = tls
+            .certificates
+            .iter()
+            .flat_map(|files| [&files.certificate, &files.key]);
         pairs.chain(&tls.client_ca)
     });
     let upstream = proxy.upstream.tls.iter().filter_map(|tls| tls.ca.as_ref());

@@ -52,7 +52,10 @@ fn line(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
         return if bytes.len() < LINE { Ok(None) } else { Err(NoHeader) };
     };
     let text = bytes[..end].strip_suffix(b"\r").ok_or(NoHeader)?;
-    let text = std::str::from_utf8(text).map_err(|_| NoHeader)?;
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| !text.contains('\r'))
+        .ok_or(NoHeader)?;
     let words: Vec<&str> = text.split(' ').collect();
     let addresses = match words[..] {
         ["PROXY", "UNKNOWN", ..] => None,
@@ -92,19 +95,30 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, NoHeader> {
     let Some(block) = bytes.get(16..length) else {
         return Ok(None);
     };
-    let port = |at: usize| block.get(at..at + 2).map(|port| u16::from_be_bytes([port[0], port[1]])).ok_or(NoHeader);
+    let port = |at: usize| {
+        block
+            .get(at..at + 2)
+            .map(|port| u16::from_be_bytes([port[0], port[1]]))
+            .ok_or(NoHeader)
+    };
     let addresses = match family {
         _ if local => None,
         // TCP over IPv4 and IPv6.
         0x11 => {
             let ip = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(block.get(at..at + 4)?).ok()?));
             let (source, destination) = (ip(0).ok_or(NoHeader)?, ip(4).ok_or(NoHeader)?);
-            Some((SocketAddr::new(source, port(8)?), SocketAddr::new(destination, port(10)?)))
+            Some((
+                SocketAddr::new(source, port(8)?),
+                SocketAddr::new(destination, port(10)?),
+            ))
         }
         0x21 => {
             let ip = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(block.get(at..at + 16)?).ok()?));
             let (source, destination) = (ip(0).ok_or(NoHeader)?, ip(16).ok_or(NoHeader)?);
-            Some((SocketAddr::new(source, port(32)?), SocketAddr::new(destination, port(34)?)))
+            Some((
+                SocketAddr::new(source, port(32)?),
+                SocketAddr::new(destination, port(34)?),
+            ))
         }
         // Unspecified, and what no TCP connection can come from.
         0x00 | 0x12 | 0x22 | 0x31 | 0x32 => None,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::http1::{Body, ChunkedError};
+use super::http1::{Body, ChunkedError, may_trail};
 use super::io::{Buffer, Deadline, Duplex, TooSlow, buffer};
 
 /// Bytes of a body from which on more than a few are read at once.
@@ -19,7 +19,7 @@ const MANY: u64 = 4 * buffer::SIZE as u64;
 
 /// Where a body comes from.
 #[derive(Debug)]
-pub enum Source<'s> {
+pub(super) enum Source<'s> {
     /// A connection of HTTP/1.1, and what has been read of it.
     Http1 {
         /// To read.
@@ -35,7 +35,7 @@ pub enum Source<'s> {
 
 /// Where a body goes.
 #[derive(Debug)]
-pub enum Target<'t> {
+pub(super) enum Target<'t> {
     /// A connection of HTTP/1.1.
     Http1(&'t Duplex, Coding),
     /// A stream of HTTP/2.
@@ -44,7 +44,7 @@ pub enum Target<'t> {
 
 /// How a body is written in HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub(super) enum Coding {
     /// As it came from HTTP/1.1, chunks and all.
     Same,
     /// Its data, and nothing else.
@@ -55,7 +55,7 @@ pub enum Coding {
 
 /// Why it did not come to its end.
 #[derive(Debug)]
-pub enum Broken {
+pub(super) enum Broken {
     /// The source sends what is no body.
     Malformed(ChunkedError),
     /// The source ended or failed.
@@ -72,7 +72,7 @@ pub enum Broken {
 
 /// What a body may take.
 #[derive(Debug)]
-pub struct Terms<'d> {
+pub(super) struct Terms<'d> {
     /// The timer of this direction.
     pub deadline: &'d mut Deadline,
     /// Between two pieces of the source.
@@ -88,7 +88,7 @@ pub struct Terms<'d> {
 ///
 /// # Errors
 /// [`Broken`]: both sides are in the middle of something, and good for nothing more.
-pub async fn pump(
+pub(super) async fn pump(
     source: &mut Source<'_>,
     target: &mut Target<'_>,
     first: &[u8],
@@ -114,7 +114,9 @@ pub async fn pump(
                     let data = &buffer.bytes()[skip..skip + length];
                     let last = over && body.trailers().is_empty();
                     let written = target.send(std::mem::take(&mut before), data, last);
-                    within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                    within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                        .await?
+                        .map_err(Broken::Target)?;
                     if last && !data.is_empty() {
                         buffer.consume(skip + length);
                         return target.end_http1().await.map_err(Broken::Target);
@@ -143,7 +145,9 @@ pub async fn pump(
         Source::Http2(stream) => {
             if !before.is_empty() {
                 let written = target.send(std::mem::take(&mut before), &[], false);
-                within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                    .await?
+                    .map_err(Broken::Target)?;
             }
             loop {
                 let next = target.unless_gone(poll_fn(|cx| stream.poll_data(cx)));
@@ -156,7 +160,9 @@ pub async fn pump(
                     return Err(Broken::TooMuch);
                 }
                 let written = target.send(&[], &data, false);
-                within(terms.deadline, terms.write, written, Broken::TargetSlow).await?.map_err(Broken::Target)?;
+                within(terms.deadline, terms.write, written, Broken::TargetSlow)
+                    .await?
+                    .map_err(Broken::Target)?;
                 // The sender may send as much again, now that this has been taken.
                 let released = stream.flow_control().release_capacity(data.len());
                 released.map_err(|error| Broken::Source(from_h2(error)))?;
@@ -164,6 +170,10 @@ pub async fn pump(
             let trailers = poll_fn(|cx| stream.poll_trailers(cx));
             let trailers = within(terms.deadline, terms.read, trailers, Broken::SourceSlow).await?;
             let trailers = trailers.map_err(|error| Broken::Source(from_h2(error)))?;
+            let forbidden = |trailers: &HeaderMap| trailers.keys().any(|name| !may_trail(name.as_str().as_bytes()));
+            if trailers.as_ref().is_some_and(forbidden) {
+                return Err(Broken::Malformed(ChunkedError::Trailer));
+            }
             target.end_h2(trailers).await.map_err(Broken::Target)
         }
     }

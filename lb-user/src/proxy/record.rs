@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// See the module. Durations are from the request's start.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub(super) struct Record {
     /// When its first byte was there.
     pub begun: Instant,
     /// For whom it is.
@@ -44,7 +44,7 @@ pub struct Record {
 impl Record {
     /// One of which nothing more is known.
     #[must_use]
-    pub fn new(begun: Instant, ip: IpAddr) -> Self {
+    pub(super) fn new(begun: Instant, ip: IpAddr) -> Self {
         Self {
             begun,
             ip,

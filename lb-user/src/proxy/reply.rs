@@ -6,7 +6,7 @@ use super::site::Site;
 
 /// An answer: fields but for those of the connection, and a body.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     /// Its status.
     pub status: u16,
     /// Lines, each with its end, the length of the body among them.
@@ -18,7 +18,7 @@ pub struct Reply {
 impl Reply {
     /// Why a request has no other answer.
     #[must_use]
-    pub fn of(site: &Site, status: u16) -> Self {
+    pub(super) fn of(site: &Site, status: u16) -> Self {
         let mut fields = Vec::with_capacity(256);
         let body = match site.pages.get(&status) {
             Some(page) => page.to_vec(),
@@ -39,7 +39,7 @@ impl Reply {
 
     /// The way to the same at https.
     #[must_use]
-    pub fn redirect(host: &[u8], port: u16, path: &[u8]) -> Self {
+    pub(super) fn redirect(host: &[u8], port: u16, path: &[u8]) -> Self {
         let mut fields = b"content-length: 0\r\nlocation: https://".to_vec();
         let name = match host.iter().rposition(|&byte| byte == b':') {
             Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => &host[..colon],
@@ -65,7 +65,7 @@ impl Reply {
 
     /// The head, in HTTP/1.1.
     #[must_use]
-    pub fn head(&self, connection: &str) -> Vec<u8> {
+    pub(super) fn head(&self, connection: &str) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).into_bytes();
         head.extend_from_slice(&self.fields);
         head.extend_from_slice(connection.as_bytes());
@@ -90,7 +90,7 @@ fn page(status: u16) -> Vec<u8> {
 
 /// What a status is called (RFC 9110 §15).
 #[must_use]
-pub fn reason(status: u16) -> &'static str {
+pub(super) fn reason(status: u16) -> &'static str {
     let known = http::StatusCode::from_u16(status).ok();
     known.and_then(|status| status.canonical_reason()).unwrap_or("")
 }

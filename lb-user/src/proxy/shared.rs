@@ -12,7 +12,7 @@ use crate::model::traffic::Traffic;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Common {
+pub(super) struct Common {
     /// Of the fleet.
     pub seed: Seed,
     /// Access logs.
@@ -28,7 +28,7 @@ pub struct Common {
 impl Common {
     /// Without anything.
     #[must_use]
-    pub fn new(seed: Seed, logs: Logs, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(seed: Seed, logs: Logs, traffic: Arc<Traffic>) -> Self {
         Self {
             seed,
             logs,
@@ -40,7 +40,7 @@ impl Common {
 
     /// Tells those who wait for a place on a backend of this pool, on whatever thread.
     #[must_use]
-    pub fn free(&self, pool: &Arc<str>) -> Arc<Notify> {
+    pub(super) fn free(&self, pool: &Arc<str>) -> Arc<Notify> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(free.entry(Arc::clone(pool)).or_default())
     }

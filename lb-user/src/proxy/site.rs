@@ -19,7 +19,7 @@ use crate::model::traffic::ServiceTraffic;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Site {
+pub(super) struct Site {
     /// Of the service.
     pub name: Arc<str>,
     /// What the file says.
@@ -49,7 +49,7 @@ pub struct Site {
 impl Site {
     /// Puts together what the file says and who serves: the service's own backends, and those of its routes.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         name: Arc<str>,
         proxy: Arc<Proxy>,
         (pool, routes): (Rc<Pool>, Vec<(Route, Rc<Pool>)>),
@@ -66,7 +66,11 @@ impl Site {
         let mut response_rules = Rules::of(&http.headers, Direction::Response);
         if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts) {
             let mut line = format!("strict-transport-security: max-age={}", hsts.max_age.as_secs());
-            line.push_str(if hsts.include_subdomains { "; includeSubDomains" } else { "" });
+            line.push_str(if hsts.include_subdomains {
+                "; includeSubDomains"
+            } else {
+                ""
+            });
             line.push_str(if hsts.preload { "; preload\r\n" } else { "\r\n" });
             response_rules.own.extend_from_slice(line.as_bytes());
             response_rules.drops_known = Some(Known::StrictTransportSecurity);
@@ -92,17 +96,29 @@ impl Site {
 
     /// Where a request goes: by the first route that matches, or to the service's own backends.
     #[must_use]
-    pub fn route(&self, head: &[u8], request: &RequestHead) -> (Option<&Route>, &Rc<Pool>) {
+    pub(super) fn route(&self, head: &[u8], request: &RequestHead) -> (Option<&Route>, &Rc<Pool>) {
         let matching = self.routes.iter().find(|(route, _)| matches(route, head, request));
         matching.map_or((None, &self.pool), |(route, pool)| (Some(route), pool))
     }
 
     /// The name of a request: the one that a proxy has given it which is believed, or a new one.
     #[must_use]
-    pub fn request_id(&self, client: &Client, head: &[u8], request: &RequestHead, served: &Served) -> Option<Arc<str>> {
+    pub(super) fn request_id(
+        &self,
+        client: &Client,
+        head: &[u8],
+        request: &RequestHead,
+        served: &Served,
+    ) -> Option<Arc<str>> {
         let name = self.proxy.http.request_id.as_ref()?;
-        let given = if client.trusted { request.fields.value(head, name.as_str()) } else { None };
-        let given = given.and_then(|given| std::str::from_utf8(given).ok()).filter(|given| !given.is_empty());
+        let given = if client.trusted {
+            request.fields.value(head, name.as_str())
+        } else {
+            None
+        };
+        let given = given
+            .and_then(|given| std::str::from_utf8(given).ok())
+            .filter(|given| !given.is_empty());
         Some(given.map_or_else(
             || {
                 let (process, number) = served.number();
@@ -117,11 +133,20 @@ fn matches(route: &Route, head: &[u8], request: &RequestHead) -> bool {
     let host = || {
         let host = request.host.of(head);
         // A port has digits alone, and the colons of IPv6 stand in brackets.
-        let port = host.iter().rposition(|byte| !byte.is_ascii_digit()).filter(|&at| host[at] == b':');
+        let port = host
+            .iter()
+            .rposition(|byte| !byte.is_ascii_digit())
+            .filter(|&at| host[at] == b':');
         &host[..port.unwrap_or(host.len())]
     };
-    route.host.as_ref().is_none_or(|wanted| is_host(wanted.as_bytes(), host()))
-        && route.path_prefix.as_ref().is_none_or(|prefix| begins(request.path_alone(head), prefix.as_bytes()))
+    route
+        .host
+        .as_ref()
+        .is_none_or(|wanted| is_host(wanted.as_bytes(), host()))
+        && route
+            .path_prefix
+            .as_ref()
+            .is_none_or(|prefix| begins(request.path_alone(head), prefix.as_bytes()))
         && route.header.as_ref().is_none_or(|(name, value)| {
             let named = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(name.as_str().as_bytes());
             let mut fields = request.fields.all().iter().filter(named);
@@ -133,9 +158,7 @@ fn matches(route: &Route, head: &[u8], request: &RequestHead) -> bool {
 fn is_host(wanted: &[u8], host: &[u8]) -> bool {
     match wanted.strip_prefix(b"*") {
         None => wanted.eq_ignore_ascii_case(host),
-        Some(end) => {
-            host.len() > end.len() && host[host.len() - end.len()..].eq_ignore_ascii_case(end)
-        }
+        Some(end) => host.len() > end.len() && host[host.len() - end.len()..].eq_ignore_ascii_case(end),
     }
 }
 
@@ -147,7 +170,7 @@ fn begins(path: &[u8], prefix: &[u8]) -> bool {
 
 /// Rules for heads, all of one direction taken together.
 #[derive(Debug, Default)]
-pub struct Rules {
+pub(super) struct Rules {
     /// Fields that go no further.
     drop: Vec<HeaderName>,
     drops_known: Option<Known>,
@@ -192,14 +215,16 @@ impl Rules {
     /// Does a field of this name go no further?
     #[inline]
     #[must_use]
-    pub fn drops(&self, name: &[u8]) -> bool {
-        self.drop.iter().any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+    pub(super) fn drops(&self, name: &[u8]) -> bool {
+        self.drop
+            .iter()
+            .any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The same of a field that is known.
     #[inline]
     #[must_use]
-    pub fn drops_known(&self, known: Known) -> bool {
+    pub(super) fn drops_known(&self, known: Known) -> bool {
         self.drops_known == Some(known)
     }
 }

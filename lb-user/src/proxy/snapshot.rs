@@ -16,7 +16,7 @@ use crate::model::traffic::Upstreams;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// The configuration, and who may serve.
     pub upstreams: Arc<Upstreams>,
     /// Services with an address, by name.
@@ -27,7 +27,7 @@ pub struct Snapshot {
 
 /// A service, towards its clients.
 #[derive(Clone, Debug)]
-pub struct Front {
+pub(super) struct Front {
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// `None`: it is plain.
@@ -38,7 +38,7 @@ pub struct Front {
 
 /// Sockets that listen at one address, one for each thread: the kernel spreads connections over them (SO_REUSEPORT).
 #[derive(Clone, Debug)]
-pub struct Listener {
+pub(super) struct Listener {
     /// Where.
     pub address: SocketAddr,
     /// In the order of the threads.
@@ -48,7 +48,7 @@ pub struct Listener {
 impl Listener {
     /// Are these the same sockets?
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.sockets, &other.sockets)
     }
 }
@@ -56,16 +56,31 @@ impl Listener {
 impl Snapshot {
     /// How long requests under way may take when the proxy ends: as long as the most patient service says.
     #[must_use]
-    pub fn patience(&self) -> Duration {
-        let proxies = self.upstreams.config.services.iter().filter_map(|service| service.proxy.as_ref());
-        proxies.map(|proxy| proxy.http.timeouts.shutdown).max().unwrap_or_default()
+    pub(super) fn patience(&self) -> Duration {
+        let proxies = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .filter_map(|service| service.proxy.as_ref());
+        proxies
+            .map(|proxy| proxy.http.timeouts.shutdown)
+            .max()
+            .unwrap_or_default()
     }
 
     /// How backends of a service or pool are reached.
     #[must_use]
-    pub fn means(&self, name: &Arc<str>) -> Means {
-        let service = self.upstreams.config.services.iter().find(|service| service.name == *name);
-        let upstream = service.and_then(|service| service.proxy.as_ref()).map(|proxy| &proxy.upstream);
+    pub(super) fn means(&self, name: &Arc<str>) -> Means {
+        let service = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .find(|service| service.name == *name);
+        let upstream = service
+            .and_then(|service| service.proxy.as_ref())
+            .map(|proxy| &proxy.upstream);
         let name_of = |tls: &crate::model::proxy::UpstreamTls| tls.server_name.clone();
         Means {
             tls: upstream
@@ -78,13 +93,32 @@ impl Snapshot {
 
     /// A service as a thread with these pools serves it.
     #[must_use]
-    pub fn site(&self, name: &Arc<str>, pools: &BTreeMap<Arc<str>, Rc<Pool>>, common: &Common) -> Option<Rc<Site>> {
-        let service = self.upstreams.config.services.iter().find(|service| service.name == *name)?;
+    pub(super) fn site(
+        &self,
+        name: &Arc<str>,
+        pools: &BTreeMap<Arc<str>, Rc<Pool>>,
+        common: &Common,
+    ) -> Option<Rc<Site>> {
+        let service = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .find(|service| service.name == *name)?;
         let front = self.fronts.get(name)?;
         let proxy = service.proxy.as_ref()?;
-        let routes = proxy.routes.iter().filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
+        let routes = proxy
+            .routes
+            .iter()
+            .filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
         let routes = routes.collect();
         let pool = Rc::clone(pools.get(name)?);
-        Some(Rc::new(Site::new(Arc::clone(name), Arc::clone(proxy), (pool, routes), front, common)))
+        Some(Rc::new(Site::new(
+            Arc::clone(name),
+            Arc::clone(proxy),
+            (pool, routes),
+            front,
+            common,
+        )))
     }
 }

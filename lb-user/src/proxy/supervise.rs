@@ -100,7 +100,9 @@ pub async fn run(setup: Setup) {
         retry = Instant::now() + RETRY;
         common.traffic.retain(&now.config);
         let services = &now.config.services;
-        common.pools.retain(|name| services.iter().any(|service| *service.name == *name));
+        common
+            .pools
+            .retain(|name| services.iter().any(|service| *service.name == *name));
         snapshots.send_replace(Arc::new(snapshot(now, &listening, &files)));
     }
     // Threads finish what has begun; nobody new is taken.
@@ -117,7 +119,10 @@ pub async fn run(setup: Setup) {
 /// As the file says, else one for each CPU.
 fn threads(config: &Config) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    config.node.proxy_threads.map_or_else(cpus, |threads| threads.get().into())
+    config
+        .node
+        .proxy_threads
+        .map_or_else(cpus, |threads| threads.get().into())
 }
 
 fn start(
@@ -128,16 +133,21 @@ fn start(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let chance = super::choose::hash::bytes(common.seed, &[place as u8]) ^ u64::from(std::process::id());
-    std::thread::Builder::new().name(format!("proxy-{place}")).spawn(move || {
-        let _alive = alive;
-        LocalSet::new().block_on(&runtime, Worker::new(place, common, chance).run(snapshots));
-    })?;
+    std::thread::Builder::new()
+        .name(format!("proxy-{place}"))
+        .spawn(move || {
+            let _alive = alive;
+            LocalSet::new().block_on(&runtime, Worker::new(place, common, chance).run(snapshots));
+        })?;
     Ok(())
 }
 
 /// Services that have clients of HTTP.
 fn fronts(config: &Config) -> impl Iterator<Item = &Service> {
-    config.services.iter().filter(|service| service.mode == Mode::Proxy && !service.is_pool())
+    config
+        .services
+        .iter()
+        .filter(|service| service.mode == Mode::Proxy && !service.is_pool())
 }
 
 fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {

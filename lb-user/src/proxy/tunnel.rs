@@ -10,7 +10,11 @@ use tokio::time::Instant;
 use super::io::{Buffer, Deadline, Duplex, TooSlow};
 
 /// Passes on bytes between a client and a backend, each with what was read of it already. Bytes from and to the client.
-pub async fn run(client: (&Duplex, &mut Buffer), backend: (&Duplex, &mut Buffer), limit: Duration) -> (u64, u64) {
+pub(super) async fn run(
+    client: (&Duplex, &mut Buffer),
+    backend: (&Duplex, &mut Buffer),
+    limit: Duration,
+) -> (u64, u64) {
     let (counts, active) = ([Cell::new(0), Cell::new(0)], Cell::new(Instant::now()));
     let (from, to) = (client.0, backend.0);
     let there = pass(from, to, client.1, &counts[0], (&active, limit));

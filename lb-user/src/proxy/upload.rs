@@ -13,7 +13,7 @@ use super::pump::Broken;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Upload<'u, F> {
+pub(super) struct Upload<'u, F> {
     future: Pin<&'u mut F>,
     state: State,
 }
@@ -28,7 +28,7 @@ enum State {
 
 impl<'u, F: Future<Output = Result<(), Broken>>> Upload<'u, F> {
     /// Of this pump.
-    pub fn new(future: Pin<&'u mut F>) -> Self {
+    pub(super) fn new(future: Pin<&'u mut F>) -> Self {
         Self {
             future,
             state: State::Runs,
@@ -37,7 +37,7 @@ impl<'u, F: Future<Output = Result<(), Broken>>> Upload<'u, F> {
 
     /// Has the backend got all of it?
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.state == State::Whole
     }
 
@@ -67,7 +67,7 @@ impl<'u, F: Future<Output = Result<(), Broken>>> Upload<'u, F> {
     ///
     /// # Errors
     /// Those of the work, those of the client, and [`Fault::BackendSlow`].
-    pub async fn beside<T>(
+    pub(super) async fn beside<T>(
         &mut self,
         deadline: &mut Deadline,
         limit: Duration,
@@ -94,7 +94,7 @@ impl<'u, F: Future<Output = Result<(), Broken>>> Upload<'u, F> {
     ///
     /// # Errors
     /// Those of the client.
-    pub async fn alongside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Fault> {
+    pub(super) async fn alongside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Fault> {
         let mut work = std::pin::pin!(work);
         poll_fn(|cx| {
             self.poll(cx)?;

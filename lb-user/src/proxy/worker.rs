@@ -31,7 +31,7 @@ const TIDY: u32 = 25;
 
 /// A service as a thread serves it, whatever becomes of its settings meanwhile.
 #[derive(Debug)]
-pub struct Served {
+pub(super) struct Served {
     site: RefCell<Rc<Site>>,
     /// Its access log, where it has one.
     sink: RefCell<Option<Sink>>,
@@ -43,18 +43,18 @@ pub struct Served {
 impl Served {
     /// How it is served now.
     #[must_use]
-    pub fn site(&self) -> Rc<Site> {
+    pub(super) fn site(&self) -> Rc<Site> {
         Rc::clone(&self.site.borrow())
     }
 
     /// Does it come to its end? Requests under way are finished, and no new ones begun.
     #[must_use]
-    pub fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
     }
 
     /// Waits until it does.
-    pub async fn closing(&self) {
+    pub(super) async fn closing(&self) {
         loop {
             let mut told = std::pin::pin!(self.told.notified());
             told.as_mut().enable();
@@ -72,7 +72,7 @@ impl Served {
 
     /// A connection of a client, until this is dropped.
     #[must_use]
-    pub fn open(self: &Rc<Self>) -> Open {
+    pub(super) fn open(self: &Rc<Self>) -> Open {
         self.worker.connections.set(self.worker.connections.get() + 1);
         self.site.borrow().traffic.connections.fetch_add(1, Relaxed);
         Open(Rc::clone(self))
@@ -80,14 +80,14 @@ impl Served {
 
     /// Part of a request's name that no other request of this process has.
     #[must_use]
-    pub fn number(&self) -> (u64, u64) {
+    pub(super) fn number(&self) -> (u64, u64) {
         let number = self.worker.numbers.get();
         self.worker.numbers.set(number.wrapping_add(1));
         (self.worker.chance, number)
     }
 
     /// A request is over: counts and logs it. `version`: 0 for HTTP/1, 1 for HTTP/2.
-    pub fn finish(
+    pub(super) fn finish(
         &self,
         site: &Site,
         client: &Client,
@@ -105,7 +105,9 @@ impl Served {
         traffic.received.fetch_add(record.received + head.len() as u64, Relaxed);
         traffic.sent.fetch_add(record.sent + record.sent_head, Relaxed);
         let took = record.begun.elapsed();
-        traffic.latency.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        traffic
+            .latency
+            .observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         if let Some(sink) = &mut *self.sink.borrow_mut() {
             sink.write(&entry(site, client, (head, request), record, (took, version)));
         }
@@ -114,7 +116,7 @@ impl Served {
 
 /// A connection that counts.
 #[derive(Debug)]
-pub struct Open(Rc<Served>);
+pub(super) struct Open(Rc<Served>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -129,10 +131,10 @@ impl Drop for Open {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     place: usize,
     common: Arc<Common>,
-    services: RefCell<BTreeMap<Arc<str>, (Rc<Served>, Listening)>>,
+    services: RefCell<Services>,
     pools: RefCell<BTreeMap<Arc<str>, Rc<Pool>>>,
     connections: Cell<usize>,
     empty: Notify,
@@ -140,13 +142,16 @@ pub struct Worker {
     chance: u64,
 }
 
+/// By name, and who takes connections for each.
+type Services = BTreeMap<Arc<str>, (Rc<Served>, Listening)>;
+
 /// The tasks that take connections.
 type Listening = Vec<(Listener, JoinHandle<()>)>;
 
 impl Worker {
     /// The thread of this number.
     #[must_use]
-    pub fn new(place: usize, common: Arc<Common>, chance: u64) -> Rc<Self> {
+    pub(super) fn new(place: usize, common: Arc<Common>, chance: u64) -> Rc<Self> {
         Rc::new(Self {
             place,
             common,
@@ -160,7 +165,7 @@ impl Worker {
     }
 
     /// Serves until `snapshots` ends, and then until those that have begun are through, as long as they may take.
-    pub async fn run(self: Rc<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    pub(super) async fn run(self: Rc<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let mut flush = interval(FLUSH);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut flushed = 0u32;
@@ -245,7 +250,9 @@ impl Worker {
             let Some(site) = snapshot.site(name, &pools, &self.common) else {
                 continue;
             };
-            let (served, listening) = before.remove(name).unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
+            let (served, listening) = before
+                .remove(name)
+                .unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
             let before = served.site.replace(Rc::clone(&site));
             if before.proxy.http.access_log != site.proxy.http.access_log {
                 served.sink.replace(self.sink(&site));
@@ -275,8 +282,9 @@ impl Worker {
 
     /// Takes connections from these, and from none of those that are gone.
     fn listen(&self, served: &Rc<Served>, before: Listening, wanted: &[Listener]) -> Listening {
-        let (mut stays, gone): (Listening, Listening) =
-            before.into_iter().partition(|(listener, _)| wanted.iter().any(|wanted| wanted.is(listener)));
+        let (mut stays, gone): (Listening, Listening) = before
+            .into_iter()
+            .partition(|(listener, _)| wanted.iter().any(|wanted| wanted.is(listener)));
         gone.into_iter().for_each(|(_, task)| task.abort());
         for listener in wanted {
             if stays.iter().any(|(known, _)| known.is(listener)) {
@@ -323,7 +331,10 @@ fn entry<'a>(
         total,
         wait: record.waited,
         connect: record.connect,
-        first_byte: record.answered.zip(record.connected).map(|(head, from)| head.saturating_sub(from)),
+        first_byte: record
+            .answered
+            .zip(record.connected)
+            .map(|(head, from)| head.saturating_sub(from)),
         received: record.received + head.len() as u64,
         sent: record.sent + record.sent_head,
         tls: client.tls.as_ref().map(|tls| TlsFacts {

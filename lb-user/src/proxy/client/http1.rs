@@ -31,7 +31,7 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(stream: Stream, buffer: Buffer, client: Client, served: &Rc<Served>) {
+pub(crate) async fn serve(stream: Stream, buffer: Buffer, client: Client, served: &Rc<Served>) {
     let duplex = Duplex::new(stream);
     let mut connection = Connection {
         duplex: &duplex,
@@ -42,7 +42,11 @@ pub async fn serve(stream: Stream, buffer: Buffer, client: Client, served: &Rc<S
         first: true,
     };
     let linger = connection.run().await;
-    let Connection { mut deadline, mut buffer, .. } = connection;
+    let Connection {
+        mut deadline,
+        mut buffer,
+        ..
+    } = connection;
     if linger {
         // How it ends is nobody's concern any more.
         let _ = deadline.within(LINGER.0, drain(&duplex, &mut buffer)).await;
@@ -103,7 +107,11 @@ impl Connection<'_> {
             self.buffer.rest();
             let site = self.served.site();
             let timeouts = &site.proxy.http.timeouts;
-            let limit = if self.first { timeouts.client_header } else { timeouts.idle };
+            let limit = if self.first {
+                timeouts.client_header
+            } else {
+                timeouts.idle
+            };
             let idle = async {
                 tokio::select! {
                     biased;
@@ -119,10 +127,12 @@ impl Connection<'_> {
         let limit = site.proxy.http.timeouts.client_header;
         let Self { duplex, buffer, .. } = self;
         let read = async {
+            let mut skipped = false;
             loop {
                 // One empty line may stand before a request (RFC 9112 §2.2).
-                if let [b'\r', b'\n', ..] = buffer.bytes() {
+                if let ([b'\r', b'\n', ..], false) = (buffer.bytes(), skipped) {
                     buffer.consume(2);
+                    skipped = true;
                 }
                 if !buffer.is_empty() && buffer.bytes() != b"\r" {
                     match head.read(buffer.bytes(), &site.bounds) {
@@ -185,7 +195,8 @@ impl Connection<'_> {
         let head = reply.head("connection: close\r\n");
         let limit = site.proxy.http.timeouts.client_body;
         let written = self.deadline.within(limit, self.duplex.write(&head, &reply.body)).await;
-        self.served.finish(site, &self.client, b"", &RequestHead::default(), &record, 0);
+        self.served
+            .finish(site, &self.client, b"", &RequestHead::default(), &record, 0);
         matches!(written, Ok(Ok(())))
     }
 

@@ -36,7 +36,7 @@ const RESETS: usize = 50;
 const SENDING: usize = 128 * 1024;
 
 /// Serves a connection to its end.
-pub async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
+pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
     let site = served.site();
     let limits = &site.proxy.http.limits;
     let timeouts = &site.proxy.http.timeouts;
@@ -177,7 +177,7 @@ async fn serve_request(
         Err(error) => Some(error),
     };
     if let Some(fault) = fault {
-        refuse(&site, Fault::Request(fault), &mut respond, &client, &served);
+        refuse(&site, &Fault::Request(fault), &mut respond, &client, &served);
         return;
     }
     let ip = client.ip(&site, &text, &head);
@@ -219,7 +219,7 @@ async fn drain(mut body: RecvStream) {
 }
 
 /// Answers what was no request.
-fn refuse(site: &Rc<Site>, fault: Fault, respond: &mut SendResponse<Bytes>, client: &Client, served: &Served) {
+fn refuse(site: &Rc<Site>, fault: &Fault, respond: &mut SendResponse<Bytes>, client: &Client, served: &Served) {
     site.traffic.invalid.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut record = Record::new(Instant::now(), client.address.ip().to_canonical());
     record.fault = Some(fault.to_string());

@@ -1,7 +1,7 @@
 //! Clients: who they are, and the protocols that they speak.
 
-pub mod http1;
-pub mod http2;
+pub(super) mod http1;
+pub(super) mod http2;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 102
 
 /// A client's connection.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(super) struct Client {
     /// Where it comes from, by the PROXY protocol where that is spoken.
     pub address: SocketAddr,
     /// Where it came to.
@@ -30,7 +30,7 @@ pub struct Client {
 
 /// What a handshake came to.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub(super) struct Tls {
     /// As it is written in logs.
     pub version: &'static str,
     /// The suite's IANA name.
@@ -42,21 +42,26 @@ pub struct Tls {
 impl Client {
     /// `http` or `https`.
     #[must_use]
-    pub const fn scheme(&self) -> &'static str {
+    pub(super) const fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// For whom a request is: the client, or, where that is a proxy that is believed, the last one in `x-forwarded-for`
     /// that is none.
     #[must_use]
-    pub fn ip(&self, site: &Site, head: &[u8], request: &RequestHead) -> IpAddr {
+    pub(super) fn ip(&self, site: &Site, head: &[u8], request: &RequestHead) -> IpAddr {
         let own = self.address.ip().to_canonical();
         if !self.trusted {
             return own;
         }
         let trusted = &site.proxy.http.trusted_proxies;
         let mut last = own;
-        let lines = request.fields.all().iter().rev().filter(|field| field.known == Known::XForwardedFor);
+        let lines = request
+            .fields
+            .all()
+            .iter()
+            .rev()
+            .filter(|field| field.known == Known::XForwardedFor);
         for line in lines {
             let mut named: Vec<_> = fields::list(line.value.of(head)).collect();
             while let Some(name) = named.pop() {

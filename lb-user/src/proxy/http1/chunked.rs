@@ -1,14 +1,14 @@
 //! Chunked bodies (RFC 9112 §7.1), scanned as they pass: what is forwarded as it came has been understood.
 
-use super::fields::is_value;
 use super::Known;
+use super::fields::{imitates, is_value};
 use crate::model::proxy::is_token;
 
-/// Longest extension of a chunk, and longest line of trailers, in bytes. Nobody uses the first, and few the second.
-const LINE: usize = 4096;
+/// Longest extension of a chunk, in bytes. Nobody uses them.
+const EXTENSION: u64 = 256;
 
-/// Most lines of trailers.
-const TRAILERS: usize = 100;
+/// Most bytes of trailers in all, which are the one part of a body that is kept.
+const TRAILERS: usize = 8192;
 
 /// Why a body is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,13 +44,12 @@ pub enum Step {
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
     state: State,
-    /// Bytes left of the chunk, or seen of the line.
-    count: u64,
-    /// Digits seen of the size.
-    digits: u8,
+    /// Bytes left of the chunk.
+    left: u64,
+    /// Digits seen of its size, bytes of its extension, or bytes of the line of trailers.
+    seen: u64,
     /// Lines of trailers, for whom they matter: each with its end.
     trailers: Vec<u8>,
-    lines: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,9 +76,9 @@ impl Scanner {
         match self.state {
             State::End => return Ok(Step::End),
             State::Data if !bytes.is_empty() => {
-                let here = self.count.min(bytes.len() as u64);
-                self.count -= here;
-                if self.count == 0 {
+                let here = self.left.min(bytes.len() as u64);
+                self.left -= here;
+                if self.left == 0 {
                     self.state = State::DataCr;
                 }
                 return Ok(Step::Data(here as usize));
@@ -125,59 +124,54 @@ impl Scanner {
 
     fn framing(&mut self, byte: u8) -> Result<(), ChunkedError> {
         self.state = match (self.state, byte) {
-            (State::Size, b'\r' | b';') if self.digits == 0 => return Err(ChunkedError::Size),
+            (State::Size, b'\r' | b';') if self.seen == 0 => return Err(ChunkedError::Size),
             (State::Size, b'\r') => State::SizeLf,
             (State::Size, b';') => {
-                self.lines = 0;
+                self.seen = 0;
                 State::Extension
             }
-            (State::Size, b'\n') => return Err(ChunkedError::LineEnd),
+            (State::Size | State::Extension | State::Trailer, b'\n') => return Err(ChunkedError::LineEnd),
             (State::Size, digit) => {
                 let digit = (digit as char).to_digit(16).ok_or(ChunkedError::Size)?;
-                self.digits += 1;
-                if self.digits > 15 {
+                self.seen += 1;
+                if self.seen > 15 {
                     return Err(ChunkedError::Size);
                 }
-                self.count = self.count << 4 | u64::from(digit);
+                self.left = self.left << 4 | u64::from(digit);
                 State::Size
             }
             (State::Extension, b'\r') => State::SizeLf,
-            (State::Extension, b'\n') => return Err(ChunkedError::LineEnd),
             (State::Extension, byte) => {
-                self.lines += 1;
-                if self.lines > LINE || !is_value(&[byte]) {
+                self.seen += 1;
+                if self.seen > EXTENSION || !is_value(&[byte]) {
                     return Err(ChunkedError::Extension);
                 }
                 State::Extension
             }
             (State::SizeLf, b'\n') => {
-                self.digits = 0;
-                self.lines = 0;
-                if self.count == 0 { State::Trailer } else { State::Data }
+                self.seen = 0;
+                if self.left == 0 { State::Trailer } else { State::Data }
             }
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size,
             (State::SizeLf | State::DataCr | State::DataLf, _) => return Err(ChunkedError::LineEnd),
             (State::Trailer, b'\r') => State::TrailerLf,
-            (State::Trailer, b'\n') => return Err(ChunkedError::LineEnd),
             (State::Trailer, byte) => {
-                // `count` is 0 behind the last chunk, and counts the line now.
-                self.count += 1;
-                if self.count > LINE as u64 {
+                self.seen += 1;
+                if self.trailers.len() >= TRAILERS {
                     return Err(ChunkedError::Trailer);
                 }
                 self.trailers.push(byte);
                 State::Trailer
             }
-            (State::TrailerLf, b'\n') if self.count == 0 => State::End,
+            (State::TrailerLf, b'\n') if self.seen == 0 => State::End,
             (State::TrailerLf, b'\n') => {
-                let start = self.trailers.len() - self.count as usize;
-                self.lines += 1;
-                if self.lines > TRAILERS || !is_trailer(&self.trailers[start..]) {
+                let start = self.trailers.len() - self.seen as usize;
+                if !is_trailer(&self.trailers[start..]) {
                     return Err(ChunkedError::Trailer);
                 }
                 self.trailers.extend_from_slice(b"\r\n");
-                self.count = 0;
+                self.seen = 0;
                 State::Trailer
             }
             (State::TrailerLf, _) => return Err(ChunkedError::LineEnd),
@@ -187,17 +181,35 @@ impl Scanner {
     }
 }
 
-/// May this line stand behind a body? Not what says how long it is, whom it is for, or what the connection does.
+/// May this line stand behind a body?
 fn is_trailer(line: &[u8]) -> bool {
     let Some(colon) = memchr::memchr(b':', line) else {
         return false;
     };
     let (name, value) = (&line[..colon], &line[colon + 1..]);
+    is_token(name) && is_value(value) && may_trail(name)
+}
+
+/// May a field of this name stand behind a body (RFC 9110 §6.5.1)? Not one that says how long it is, whom it is for or whom
+/// it comes from, or what the connection does: whoever takes trailers for fields of the head would believe it.
+#[must_use]
+pub fn may_trail(name: &[u8]) -> bool {
     let known = Known::of(name);
     let forbidden = known.is_hop_by_hop()
         || matches!(
             known,
-            Known::ContentLength | Known::Host | Known::Expect | Known::Trailer | Known::Cookie | Known::SetCookie
+            Known::ContentLength
+                | Known::Cookie
+                | Known::Expect
+                | Known::Forwarded
+                | Known::Host
+                | Known::SetCookie
+                | Known::Trailer
+                | Known::XForwardedFor
+                | Known::XForwardedHost
+                | Known::XForwardedPort
+                | Known::XForwardedProto
+                | Known::XRealIp
         );
-    is_token(name) && is_value(value) && !forbidden
+    !forbidden && !name.eq_ignore_ascii_case(b"authorization") && !imitates(name)
 }

@@ -183,31 +183,24 @@ impl Fields {
         self.0.iter().find(named).map(|field| field.value.of(head))
     }
 
-    /// Reads the lines from `from` to the empty one, which ends `head`.
-    pub(super) fn read(&mut self, head: &[u8], from: usize, most: usize) -> Result<(), HeadError> {
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
         self.0.clear();
-        let mut at = from;
-        loop {
-            let line = line(head, at)?;
-            if line.is_empty() {
-                return Ok(());
-            }
-            let end = at + line.len();
-            if self.0.len() == most {
-                return Err(HeadError::TooLarge);
-            }
-            self.0.push(field(head, at, end)?);
-            at = end + 2;
+    }
+
+    /// Adds the line at `line`, of `most` at most.
+    #[inline]
+    pub(super) fn push(&mut self, head: &[u8], line: Span, most: usize) -> Result<(), HeadError> {
+        if self.0.len() == most {
+            return Err(HeadError::TooLarge);
         }
+        self.0.push(field(head, line)?);
+        Ok(())
     }
 
     /// Marks what `connection` names, and says what else it wants.
     pub(super) fn connection(&mut self, head: &[u8]) -> Result<Connection, HeadError> {
         let mut said = Connection::default();
-        let holders: usize = self.0.iter().filter(|field| field.known == Known::Connection).count();
-        if holders == 0 {
-            return Ok(said);
-        }
         for place in 0..self.0.len() {
             if self.0[place].known != Known::Connection {
                 continue;
@@ -226,12 +219,22 @@ impl Fields {
     }
 
     fn nominate(&mut self, head: &[u8], name: &[u8]) -> Result<(), HeadError> {
-        let known = Known::of(name);
-        match known {
+        match Known::of(name) {
             // Whoever names these wants the next one to see another message than this one.
-            Known::ContentLength | Known::Host | Known::Cookie | Known::Expect | Known::Connection => {
-                Err(HeadError::Nominated)
-            }
+            Known::Connection
+            | Known::ContentLength
+            | Known::Cookie
+            | Known::Expect
+            | Known::Forwarded
+            | Known::Host
+            | Known::SetCookie
+            | Known::XForwardedFor
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XForwardedProto
+            | Known::XRealIp => Err(HeadError::Nominated),
+            // Said by some, and true. But whoever writes the body says how it is written.
+            Known::TransferEncoding => Ok(()),
             _ => {
                 let named = self.0.iter_mut();
                 for field in named.filter(|field| field.name.of(head).eq_ignore_ascii_case(name)) {
@@ -281,57 +284,73 @@ pub struct Connection {
     pub upgrade: bool,
 }
 
-/// Where the head at the start of `bytes` ends: behind its empty line. Looks from `from` on, which is where the last look
-/// ended.
-///
-/// # Errors
-/// [`HeadError::LineEnd`] for an LF alone: it would end a line for some and not for others.
-#[inline]
-pub(super) fn end(bytes: &[u8], from: &mut usize) -> Result<Option<usize>, HeadError> {
-    while let Some(found) = memchr::memchr(b'\n', &bytes[*from..]) {
-        let at = *from + found;
-        if at == 0 || bytes[at - 1] != b'\r' {
+/// Goes through the lines of a head, each as soon as it is whole, and looks at each byte for a line's end once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lines {
+    /// Where the line begins.
+    start: usize,
+    /// Up to where there is no end of it.
+    searched: usize,
+}
+
+impl Lines {
+    /// The next line, without its end; `None` while it is not whole.
+    ///
+    /// # Errors
+    /// [`HeadError::LineEnd`] for an LF alone: it would end a line for some and not for others.
+    #[inline]
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<Span>, HeadError> {
+        let Some(found) = memchr::memchr(b'\n', &bytes[self.searched..]) else {
+            self.searched = bytes.len();
+            return Ok(None);
+        };
+        let end = self.searched + found;
+        if end == self.start || bytes[end - 1] != b'\r' {
             return Err(HeadError::LineEnd);
         }
-        *from = at + 1;
-        if at >= 3 && bytes[at - 2] == b'\n' {
-            return Ok(Some(at + 1));
-        }
-    }
-    *from = bytes.len();
-    Ok(None)
-}
-
-/// The line at `at`, without its end, which is there.
-#[inline]
-pub(super) fn line(head: &[u8], at: usize) -> Result<&[u8], HeadError> {
-    let rest = head.get(at..).ok_or(HeadError::LineEnd)?;
-    let length = memchr::memchr(b'\n', rest).ok_or(HeadError::LineEnd)?;
-    match rest[..length].split_last() {
-        Some((b'\r', line)) => Ok(line),
-        _ => Err(HeadError::LineEnd),
+        let line = Span::new(self.start, end - 1);
+        (self.start, self.searched) = (end + 1, end + 1);
+        Ok(Some(line))
     }
 }
 
-/// One field, between `start` and `end`, where its CR is.
+/// Which bytes may stand in a name.
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        token[byte] = is_token_byte(byte as u8);
+        byte += 1;
+    }
+    token
+};
+
+/// One field.
 #[inline]
-fn field(head: &[u8], start: usize, end: usize) -> Result<Field, HeadError> {
-    let line = &head[start..end];
-    if matches!(line[0], b' ' | b'\t') {
+fn field(head: &[u8], at: Span) -> Result<Field, HeadError> {
+    let line = at.of(head);
+    if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(HeadError::Folding);
     }
-    let colon = memchr::memchr(b':', line).ok_or(HeadError::FieldName)?;
-    let name = &line[..colon];
-    if name.is_empty() || !name.iter().all(|&byte| is_token_byte(byte)) {
-        return Err(HeadError::FieldName);
-    }
-    let value = &line[colon + 1..];
+    let colon = line.iter().position(|&byte| !TOKEN[usize::from(byte)]);
+    let colon = colon
+        .filter(|&colon| colon > 0 && line[colon] == b':')
+        .ok_or(HeadError::FieldName)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
     if !is_value(value) {
-        return Err(if value.contains(&b'\r') { HeadError::LineEnd } else { HeadError::FieldValue });
+        return Err(if value.contains(&b'\r') {
+            HeadError::LineEnd
+        } else {
+            HeadError::FieldValue
+        });
     }
     let before = value.iter().take_while(|byte| is_blank(**byte)).count();
     let after = value[before..].iter().rev().take_while(|byte| is_blank(**byte)).count();
     let known = Known::of(name);
+    if known == Known::Other && imitates(name) {
+        return Err(HeadError::FieldName);
+    }
+    let (start, end) = (at.start as usize, at.end as usize);
     Ok(Field {
         known,
         nominated: false,
@@ -339,6 +358,18 @@ fn field(head: &[u8], start: usize, end: usize) -> Result<Field, HeadError> {
         name: Span::new(start, start + colon),
         value: Span::new(start + colon + 1 + before, end - after),
     })
+}
+
+/// Is it one of [`Known`] for whoever takes `_` for `-`, as CGI and its kin do?
+pub(super) fn imitates(name: &[u8]) -> bool {
+    if !name.contains(&b'_') {
+        return false;
+    }
+    let dashed: Vec<u8> = name
+        .iter()
+        .map(|&byte| if byte == b'_' { b'-' } else { byte })
+        .collect();
+    Known::of(&dashed) != Known::Other
 }
 
 const fn is_blank(byte: u8) -> bool {
@@ -350,9 +381,9 @@ const fn is_blank(byte: u8) -> bool {
 #[must_use]
 pub fn is_value(bytes: &[u8]) -> bool {
     // Without an early end this is done for many bytes at once.
-    !bytes
-        .iter()
-        .fold(false, |bad, &byte| bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
+    !bytes.iter().fold(false, |bad, &byte| {
+        bad | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
+    })
 }
 
 /// The elements of a list (RFC 9110 §5.6.1), without blanks around them.

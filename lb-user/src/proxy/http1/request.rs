@@ -1,6 +1,8 @@
 //! Heads of requests (RFC 9112 §3).
 
-use super::fields::{self, Connection, Fields, Known, Span};
+use std::net::Ipv6Addr;
+
+use super::fields::{self, Connection, Fields, Known, Lines, Span};
 use super::{Bounds, Framing, HeadError};
 use crate::model::proxy::is_token;
 
@@ -27,14 +29,7 @@ pub struct RequestHead {
     pub framing: Framing,
     /// The client waits for 100 (Continue) before it sends the body.
     pub expects_continue: bool,
-    /// Where a search for the head's end goes on.
-    searched: usize,
-}
-
-impl Default for Framing {
-    fn default() -> Self {
-        Self::None
-    }
+    lines: Lines,
 }
 
 impl RequestHead {
@@ -43,34 +38,43 @@ impl RequestHead {
     /// # Errors
     /// When it can be nothing that is taken, as soon as that is seen.
     pub fn read(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<bool, HeadError> {
-        let end = match fields::end(bytes, &mut self.searched)? {
-            Some(end) if end <= bounds.bytes => end,
-            None if bytes.len() < bounds.bytes => return Ok(false),
-            // Which of both it is has to be known for the answer.
-            _ if memchr::memchr(b'\n', bytes).is_none_or(|line| line > bounds.target + 64) => {
-                return Err(HeadError::TargetTooLong);
+        // Whatever comes in the same piece behind what is looked at does not change the verdict.
+        let seen = &bytes[..bytes.len().min(bounds.bytes)];
+        while let Some(line) = self.lines.next(seen)? {
+            if line.start == 0 {
+                self.fields.clear();
+                self.request_line(line.of(seen), bounds)?;
+            } else if line.is_empty() {
+                self.lines = Lines::default();
+                self.length = line.end as usize + 2;
+                self.finish(&seen[..self.length])?;
+                return Ok(true);
+            } else {
+                self.fields.push(seen, line, bounds.fields)?;
             }
-            _ => return Err(HeadError::TooLarge),
-        };
-        self.searched = 0;
-        self.length = end;
-        self.parse(&bytes[..end], bounds)?;
-        Ok(true)
+        }
+        match seen.len() < bounds.bytes {
+            true => Ok(false),
+            // Which of both it is has to be known for the answer.
+            false if !seen.contains(&b'\n') => Err(HeadError::TargetTooLong),
+            false => Err(HeadError::TooLarge),
+        }
     }
 
-    fn parse(&mut self, head: &[u8], bounds: &Bounds) -> Result<(), HeadError> {
-        let line = fields::line(head, 0)?;
-        self.request_line(line, bounds)?;
-        self.fields.read(head, line.len() + 2, bounds.fields)?;
+    /// What the lines come to, now that all are there.
+    fn finish(&mut self, head: &[u8]) -> Result<(), HeadError> {
         self.host(head)?;
         self.connection = self.fields.connection(head)?;
         let framing = self.fields.framing(head, self.is_1_1)?;
         self.framing = framing.unwrap_or(Framing::None);
-        self.expects_continue = match self.fields.find(Known::Expect) {
-            None => false,
-            Some(field) if field.value.of(head).eq_ignore_ascii_case(b"100-continue") => self.is_1_1,
-            Some(_) => return Err(HeadError::Expectation),
-        };
+        self.expects_continue = false;
+        for field in self.fields.all().iter().filter(|field| field.known == Known::Expect) {
+            if !field.value.of(head).eq_ignore_ascii_case(b"100-continue") {
+                return Err(HeadError::Expectation);
+            }
+            // HTTP/1.0 has no such thing (RFC 9110 §10.1.1).
+            self.expects_continue = self.is_1_1;
+        }
         Ok(())
     }
 
@@ -140,7 +144,10 @@ impl RequestHead {
             _ => return Err(HeadError::Target),
         };
         let rest = &target[scheme..];
-        let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?'))
+            .unwrap_or(rest.len());
         let authority = &rest[..length];
         if !is_host(authority) || authority.is_empty() {
             return Err(HeadError::Target);
@@ -170,15 +177,22 @@ impl RequestHead {
         !self.connection.close && (self.is_1_1 || self.connection.keep_alive)
     }
 
-    /// Does the client want to go on in another protocol (RFC 9110 §7.8)? Not to HTTP/2, which is had otherwise.
+    /// Does the client want to go on in another protocol (RFC 9110 §7.8)? Not to HTTP/2, which is had otherwise: requests
+    /// in it would pass unseen.
     #[must_use]
     pub fn wants_upgrade(&self, head: &[u8]) -> bool {
-        let wanted = self.is_1_1 && self.connection.upgrade;
+        if !self.is_1_1 || !self.connection.upgrade {
+            return false;
+        }
+        let is_http = |protocol: &[u8]| starts_with(protocol, b"h2c") || starts_with(protocol, b"http");
+        let mut wanted = false;
+        for field in self.fields.all().iter().filter(|field| field.known == Known::Upgrade) {
+            wanted = true;
+            if fields::list(field.value.of(head)).any(is_http) {
+                return false;
+            }
+        }
         wanted
-            && self
-                .fields
-                .find(Known::Upgrade)
-                .is_some_and(|field| !fields::list(field.value.of(head)).any(|p| p.eq_ignore_ascii_case(b"h2c")))
     }
 }
 
@@ -188,36 +202,26 @@ fn starts_with(target: &[u8], scheme: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// Is this a host with or without a port (RFC 3986 §3.2.2), or nothing? User and password are not: nobody shall see them.
+/// Is this a host with or without a port (RFC 3986 §3.2.2)? User and password are not: nobody shall see them. Neither are
+/// escapes, which no name has.
 fn is_host(text: &[u8]) -> bool {
-    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    let (name, port) = match text {
-        [b'[', rest @ ..] => {
-            let Some(end) = memchr::memchr(b']', rest) else {
-                return false;
-            };
-            let inside = &rest[..end];
-            if inside.is_empty() || !inside.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
-                return false;
-            }
-            return match &rest[end + 1..] {
-                [] => true,
-                [b':', port @ ..] => is_port(port),
-                _ => false,
-            };
-        }
-        _ => match memchr::memchr(b':', text) {
-            Some(colon) => (&text[..colon], &text[colon + 1..]),
-            None => (text, &b""[..]),
-        },
+    let end = match text.first() {
+        Some(b'[') => memchr::memchr(b']', text).map_or(0, |end| end + 1),
+        _ => memchr::memchr(b':', text).unwrap_or(text.len()),
     };
-    // Unreserved, sub-delims and escapes.
+    let (name, port) = text.split_at(end);
+    let is_port = |port: &[u8]| port.is_empty() || fields::number(port).is_some_and(|port| port <= 65_535);
+    // Unreserved and sub-delims, but for the comma: what joins two lines shall not pass for one name.
     let of_name = |byte: &u8| {
         byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
-                b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
             )
     };
-    (!name.is_empty() || text.is_empty()) && name.iter().all(of_name) && is_port(port)
+    let is_name = match name {
+        [b'[', inside @ .., b']'] => str::from_utf8(inside).is_ok_and(|inside| inside.parse::<Ipv6Addr>().is_ok()),
+        _ => !name.is_empty() && name.iter().all(of_name),
+    };
+    is_name && (port.is_empty() || port[0] == b':' && is_port(&port[1..]))
 }

@@ -1,6 +1,6 @@
 //! Heads of responses (RFC 9112 §4).
 
-use super::fields::{self, Connection, Fields, Span};
+use super::fields::{self, Connection, Fields, Lines, Span};
 use super::{Bounds, Framing, HeadError};
 
 /// A response's head: where things stand in its bytes.
@@ -20,7 +20,7 @@ pub struct ResponseHead {
     pub connection: Connection,
     /// Of its body, as far as its fields say it.
     pub framing: Framing,
-    searched: usize,
+    lines: Lines,
 }
 
 impl ResponseHead {
@@ -30,17 +30,29 @@ impl ResponseHead {
     /// # Errors
     /// When it can be nothing that is taken, as soon as that is seen.
     pub fn read(&mut self, bytes: &[u8], bounds: &Bounds, to_head: bool) -> Result<bool, HeadError> {
-        let end = match fields::end(bytes, &mut self.searched)? {
-            Some(end) if end <= bounds.bytes => end,
-            None if bytes.len() < bounds.bytes => return Ok(false),
-            _ => return Err(HeadError::TooLarge),
-        };
-        self.searched = 0;
-        self.length = end;
-        let head = &bytes[..end];
-        let line = fields::line(head, 0)?;
-        self.status_line(line)?;
-        self.fields.read(head, line.len() + 2, bounds.fields)?;
+        let seen = &bytes[..bytes.len().min(bounds.bytes)];
+        while let Some(line) = self.lines.next(seen)? {
+            if line.start == 0 {
+                self.fields.clear();
+                self.status_line(line.of(seen))?;
+            } else if line.is_empty() {
+                self.lines = Lines::default();
+                self.length = line.end as usize + 2;
+                self.finish(&seen[..self.length], to_head)?;
+                return Ok(true);
+            } else {
+                self.fields.push(seen, line, bounds.fields)?;
+            }
+        }
+        if seen.len() < bounds.bytes {
+            Ok(false)
+        } else {
+            Err(HeadError::TooLarge)
+        }
+    }
+
+    /// What the lines come to, now that all are there.
+    fn finish(&mut self, head: &[u8], to_head: bool) -> Result<(), HeadError> {
         self.connection = self.fields.connection(head)?;
         let framing = self.fields.framing(head, self.is_1_1)?;
         let without = to_head || self.status < 200 || matches!(self.status, 204 | 304);
@@ -49,7 +61,7 @@ impl ResponseHead {
             Some(framing) => framing,
             None => Framing::Close,
         };
-        Ok(true)
+        Ok(())
     }
 
     fn status_line(&mut self, line: &[u8]) -> Result<(), HeadError> {

@@ -7,7 +7,7 @@ use crate::proxy::upstream::Pool;
 
 /// What a response is seen against.
 #[derive(Clone, Copy, Debug)]
-pub struct Front<'f> {
+pub(crate) struct Front<'f> {
     /// Whom it goes to.
     pub client: &'f Client,
     /// Whom the client named.
@@ -48,7 +48,9 @@ impl Front<'_> {
             let other = match place {
                 0 => None,
                 _ if name.eq_ignore_ascii_case(b"path") => self.path(what),
-                _ if name.eq_ignore_ascii_case(b"domain") && self.pool.names_backend(what.strip_prefix(b".").unwrap_or(what)) => {
+                _ if name.eq_ignore_ascii_case(b"domain")
+                    && self.pool.names_backend(what.strip_prefix(b".").unwrap_or(what)) =>
+                {
                     Some(without_port(self.host).to_vec())
                 }
                 _ => None,
@@ -91,7 +93,10 @@ fn authority(uri: &[u8]) -> Option<(&[u8], &[u8])> {
         .into_iter()
         .find(|scheme| uri.len() > scheme.len() && uri[..scheme.len()].eq_ignore_ascii_case(scheme))?;
     let rest = &uri[scheme.len()..];
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
     Some(rest.split_at(end))
 }
 

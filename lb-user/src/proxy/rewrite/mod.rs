@@ -1,9 +1,9 @@
 //! Heads on their way: what goes on as it is, what does not, and what is added. Lines that stay are copied in one piece.
 
-pub mod forwarded;
-pub mod location;
-pub mod request;
-pub mod response;
+pub(super) mod forwarded;
+pub(super) mod location;
+pub(super) mod request;
+pub(super) mod response;
 
 use super::http1::Field;
 

@@ -9,7 +9,7 @@ use crate::proxy::upstream::Backend;
 
 /// A request on its way to a backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'o> {
+pub(crate) struct Outgoing<'o> {
     /// Its bytes, and where things stand in them.
     pub head: &'o [u8],
     /// As above.
@@ -33,8 +33,10 @@ pub struct Outgoing<'o> {
 }
 
 /// Writes the head, in HTTP/1.1.
-pub fn write(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
-    let Outgoing { head, request, site, .. } = *outgoing;
+pub(crate) fn write(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
+    let Outgoing {
+        head, request, site, ..
+    } = *outgoing;
     let http = &site.proxy.http;
     out.extend_from_slice(request.method.of(head));
     out.push(b' ');
@@ -43,7 +45,15 @@ pub fn write(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
     let host = request.host.of(head);
     let named = http.preserve_host && !host.is_empty();
     if !site.request_rules.drops(b"host") {
-        line(out, "host", if named { host } else { outgoing.backend.authority.as_bytes() });
+        line(
+            out,
+            "host",
+            if named {
+                host
+            } else {
+                outgoing.backend.authority.as_bytes()
+            },
+        );
     }
     let id = http.request_id.as_ref().filter(|_| outgoing.id.is_some());
     copy(head, request.fields.all(), out, |field| {
@@ -82,7 +92,9 @@ pub fn write(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
 /// The path, whose beginning a route may replace.
 fn path(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
     let path = outgoing.request.path.of(outgoing.head);
-    let prefixes = outgoing.route.and_then(|route| Some((route.path_prefix.as_ref()?, route.replace_prefix.as_ref()?)));
+    let prefixes = outgoing
+        .route
+        .and_then(|route| Some((route.path_prefix.as_ref()?, route.replace_prefix.as_ref()?)));
     match prefixes {
         None if path.is_empty() => out.push(b'/'),
         None => out.extend_from_slice(path),

@@ -9,7 +9,7 @@ use crate::proxy::site::Site;
 
 /// A response on its way to a client.
 #[derive(Clone, Copy, Debug)]
-pub struct Incoming<'i> {
+pub(crate) struct Incoming<'i> {
     /// Its bytes, and where things stand in them.
     pub head: &'i [u8],
     /// As above.
@@ -28,7 +28,7 @@ pub struct Incoming<'i> {
 
 /// What `connection` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub(crate) enum Connection {
     /// Nothing: it stays, or there is no such thing.
     Unsaid,
     /// It ends.
@@ -41,7 +41,7 @@ pub enum Connection {
 
 /// How a body is written, by its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyForm {
+pub(crate) enum BodyForm {
     /// As it came.
     Same,
     /// In chunks that it did not come in.
@@ -51,8 +51,14 @@ pub enum BodyForm {
 }
 
 /// Writes the head, in HTTP/1.1.
-pub fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
-    let Incoming { head, response, site, front, .. } = *incoming;
+pub(crate) fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
+    let Incoming {
+        head,
+        response,
+        site,
+        front,
+        ..
+    } = *incoming;
     // It is memory, which takes everything.
     let _ = write!(out, "HTTP/1.1 {} ", response.status);
     out.extend_from_slice(response.reason.of(head));
@@ -73,7 +79,9 @@ pub fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
         }
         let hop = match field.known {
             Known::Upgrade => incoming.connection != Connection::Upgrade,
-            Known::TransferEncoding => incoming.body != BodyForm::Same,
+            // Without a body there is no length of one (RFC 9110 §8.6, RFC 9112 §6.1).
+            Known::ContentLength => matches!(response.status, 101 | 204),
+            Known::TransferEncoding => incoming.body != BodyForm::Same || matches!(response.status, 101 | 204 | 304),
             known => known.is_hop_by_hop(),
         };
         !hop && !field.nominated && !dropped

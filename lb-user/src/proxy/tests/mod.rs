@@ -1,1 +1,10 @@
+//! The proxy as a whole, from raw clients to scripted backends, on loopback and without root.
 
+mod backends;
+mod bodies;
+mod http2;
+mod manners;
+mod refusals;
+mod rig;
+mod smuggling;
+mod who;

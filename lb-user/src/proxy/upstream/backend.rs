@@ -16,7 +16,7 @@ const IDLE: usize = 512;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Backend {
+pub(crate) struct Backend {
     /// Where it listens.
     pub address: SocketAddr,
     /// The host that the file names.
@@ -81,7 +81,9 @@ impl Backend {
         let mut idle = self.idle.take();
         idle.retain_mut(|(since, connection)| since.elapsed() < idle_for && connection.is_reusable());
         self.idle.replace(idle);
-        self.shared.borrow_mut().retain(|connection| !connection.is_over(idle_for));
+        self.shared
+            .borrow_mut()
+            .retain(|connection| !connection.is_over(idle_for));
     }
 
     /// Serves nobody from now on; what it serves ends.

@@ -16,7 +16,7 @@ use crate::proxy::io::{Buffer, Deadline, Duplex, Stream};
 
 /// A connection, and what was read of it and not used.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// To read and write.
     pub duplex: Duplex,
     /// What has been read.
@@ -31,7 +31,7 @@ pub struct Connection {
 impl Connection {
     /// A new one to `backend`.
     #[must_use]
-    pub fn new(stream: Stream, backend: &Rc<Backend>) -> Self {
+    pub(crate) fn new(stream: Stream, backend: &Rc<Backend>) -> Self {
         Self {
             _open: Open::new(&stream, backend),
             duplex: Duplex::new(stream),
@@ -43,7 +43,7 @@ impl Connection {
 
     /// May it serve another request? Nothing may have come that nobody has asked for.
     #[must_use]
-    pub fn is_reusable(&mut self) -> bool {
+    pub(crate) fn is_reusable(&mut self) -> bool {
         self.buffer.is_empty() && self.duplex.get_mut().is_quiet()
     }
 }
@@ -52,7 +52,7 @@ impl Connection {
 ///
 /// # Errors
 /// Those of [`Fault`] that are the backend's.
-pub async fn head(
+pub(crate) async fn head(
     duplex: &Duplex,
     buffer: &mut Buffer,
     response: &mut ResponseHead,
@@ -60,7 +60,11 @@ pub async fn head(
     to_head: bool,
 ) -> Result<(), Fault> {
     loop {
-        if !buffer.is_empty() && response.read(buffer.bytes(), bounds, to_head).map_err(Fault::Response)? {
+        if !buffer.is_empty()
+            && response
+                .read(buffer.bytes(), bounds, to_head)
+                .map_err(Fault::Response)?
+        {
             return Ok(());
         }
         match duplex.read(buffer).await {
@@ -110,6 +114,10 @@ impl Drop for Open {
 
 /// Counts a connection that was tried.
 pub(super) fn count(traffic: &Arc<BackendTraffic>, made: bool) {
-    let counter = if made { &traffic.connects } else { &traffic.connect_errors };
+    let counter = if made {
+        &traffic.connects
+    } else {
+        &traffic.connect_errors
+    };
     counter.fetch_add(1, Relaxed);
 }

@@ -19,7 +19,7 @@ use crate::proxy::proxy_protocol;
 
 /// How backends of a pool are reached.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub(crate) struct Means {
     /// Over TLS, and whom their certificates are for; by default the backend's host or address.
     pub tls: Option<(Arc<ClientConfig>, Option<Arc<str>>)>,
     /// What each connection begins with.
@@ -30,7 +30,7 @@ pub struct Means {
 ///
 /// # Errors
 /// The network's, and those of TLS.
-pub async fn dial(backend: &Rc<Backend>, means: &Means, client: (SocketAddr, SocketAddr)) -> io::Result<Stream> {
+pub(crate) async fn dial(backend: &Rc<Backend>, means: &Means, client: (SocketAddr, SocketAddr)) -> io::Result<Stream> {
     let mut tcp = TcpStream::connect(backend.address).await?;
     tcp.set_nodelay(true)?;
     // A port of this node that is free can be given to the connection itself, which then meets itself (RFC 9293 §3.5).
@@ -39,7 +39,8 @@ pub async fn dial(backend: &Rc<Backend>, means: &Means, client: (SocketAddr, Soc
     }
     if let Some(version) = means.proxy_protocol {
         let (source, destination) = client;
-        tcp.write_all(&proxy_protocol::encode(version, source, destination)).await?;
+        tcp.write_all(&proxy_protocol::encode(version, source, destination))
+            .await?;
     }
     let Some((config, name)) = &means.tls else {
         return Ok(Stream::Plain(tcp));

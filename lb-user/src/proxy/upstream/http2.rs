@@ -39,7 +39,7 @@ struct State {
 
 /// A request's place on a connection.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// To send it.
     pub requests: SendRequest<Bytes>,
     /// The connection was there before.

@@ -1,10 +1,10 @@
 //! The backends of a service or pool, as one thread reaches them: who serves is chosen, connections are kept and made, and
 //! requests wait while every backend has as many as it may.
 
-pub mod backend;
-pub mod connection;
-pub mod dial;
-pub mod http2;
+pub(super) mod backend;
+pub(super) mod connection;
+pub(super) mod dial;
+pub(super) mod http2;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-pub use backend::Backend;
-pub use connection::Connection;
+pub(super) use backend::Backend;
+pub(super) use connection::Connection;
 
 use self::dial::Means;
 use super::choose::{self, Ask, Choice, Lease, Outcome, Settings};
@@ -30,7 +30,7 @@ use crate::model::{MemberKey, Service};
 
 /// What it takes to make or change a pool.
 #[derive(Debug)]
-pub struct Plan<'p> {
+pub(super) struct Plan<'p> {
     /// The service or pool.
     pub service: &'p Service,
     /// Its backends.
@@ -41,7 +41,7 @@ pub struct Plan<'p> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pool {
+pub(super) struct Pool {
     choose: RefCell<choose::Pool>,
     backends: RefCell<BTreeMap<SocketAddr, Rc<Backend>>>,
     rules: RefCell<Rules>,
@@ -62,7 +62,7 @@ struct Rules {
 
 /// A backend that a request may be sent to.
 #[derive(Debug)]
-pub struct Attached {
+pub(super) struct Attached {
     /// Its place there.
     pub lease: Lease,
     /// The backend.
@@ -71,7 +71,7 @@ pub struct Attached {
 
 /// How a request travels.
 #[derive(Debug)]
-pub enum Transport {
+pub(super) enum Transport {
     /// On a connection of its own.
     Http1(Box<Connection>),
     /// Beside others.
@@ -81,7 +81,7 @@ pub enum Transport {
 impl Transport {
     /// Was the connection there before?
     #[must_use]
-    pub const fn is_reused(&self) -> bool {
+    pub(super) const fn is_reused(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.reused,
             Self::Http2(place) => place.reused,
@@ -92,7 +92,7 @@ impl Transport {
 impl Pool {
     /// One whose backends come with the first [`Self::change`]. `chance` is different for each thread.
     #[must_use]
-    pub fn new(plan: &Plan<'_>, common: &Common, chance: u64) -> Self {
+    pub(super) fn new(plan: &Plan<'_>, common: &Common, chance: u64) -> Self {
         let name = &plan.service.name;
         let shared = common.pools.service(name);
         Self {
@@ -105,27 +105,34 @@ impl Pool {
     }
 
     /// From now on it is so. Whoever stays keeps its connections, unless they are made otherwise now.
-    pub fn change(&self, plan: &Plan<'_>, traffic: &Traffic) {
+    pub(super) fn change(&self, plan: &Plan<'_>, traffic: &Traffic) {
         let of = |key: &MemberKey| traffic.backend(key);
-        self.choose.borrow_mut().rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
+        self.choose
+            .borrow_mut()
+            .rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
         let rules = Rules::of(plan);
         let same_way = rules.speaks_as(&self.rules.borrow());
         self.rules.replace(rules);
         let mut backends = self.backends.borrow_mut();
         let mut before = std::mem::take(&mut *backends);
         for member in plan.members {
-            let known = before.remove(&member.address).filter(|known| same_way && known.host == member.host);
+            let known = before
+                .remove(&member.address)
+                .filter(|known| same_way && known.host == member.host);
             let backend = known.unwrap_or_else(|| Rc::new(Backend::new(member, traffic.backend(&member.key))));
             backend.cut(member.cut);
             backends.insert(member.address, backend);
         }
         // Those who are gone had nothing under way, or their drain is over.
         let gone = |address: &SocketAddr| !plan.members.iter().any(|member| member.address == *address);
-        before.iter().filter(|(address, _)| gone(address)).for_each(|(_, backend)| backend.cut(true));
+        before
+            .iter()
+            .filter(|(address, _)| gone(address))
+            .for_each(|(_, backend)| backend.cut(true));
     }
 
     /// Closes what idles for too long.
-    pub fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         let idle = self.rules.borrow().idle;
         for backend in self.backends.borrow().values() {
             backend.tidy(idle);
@@ -137,7 +144,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Fault::Nobody`].
-    pub fn try_attach(&self, ask: &Ask<'_>) -> Result<Option<Attached>, Fault> {
+    pub(super) fn try_attach(&self, ask: &Ask<'_>) -> Result<Option<Attached>, Fault> {
         match self.choose.borrow_mut().choose(ask) {
             Choice::Full => Ok(None),
             Choice::Nobody => Err(Fault::Nobody),
@@ -153,7 +160,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Fault::Nobody`] and [`Fault::Full`].
-    pub async fn wait(&self, ask: &Ask<'_>) -> Result<Attached, Fault> {
+    pub(super) async fn wait(&self, ask: &Ask<'_>) -> Result<Attached, Fault> {
         let queue = self.rules.borrow().queue;
         let waiting = &self.traffic.waiting;
         if waiting.fetch_add(1, Relaxed) >= queue.length {
@@ -167,7 +174,10 @@ impl Pool {
             let mut freed = std::pin::pin!(self.free.notified());
             // Whatever becomes free from here on is heard.
             freed.as_mut().enable();
-            let ask = Ask { now: Instant::now(), ..*ask };
+            let ask = Ask {
+                now: Instant::now(),
+                ..*ask
+            };
             if let Some(attached) = self.try_attach(&ask)? {
                 return Ok(attached);
             }
@@ -179,7 +189,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Fault::Connect`] and [`Fault::ConnectSlow`].
-    pub async fn connect(&self, to: &Attached, client: (SocketAddr, SocketAddr)) -> Result<Transport, Fault> {
+    pub(super) async fn connect(&self, to: &Attached, client: (SocketAddr, SocketAddr)) -> Result<Transport, Fault> {
         let backend = &to.backend;
         let rules = self.rules.borrow().clone();
         match rules.version {
@@ -217,14 +227,14 @@ impl Pool {
     }
 
     /// A connection has served its request to the end, and can serve another.
-    pub fn keep(&self, to: &Attached, connection: Connection) {
+    pub(super) fn keep(&self, to: &Attached, connection: Connection) {
         if self.rules.borrow().means.proxy_protocol.is_none() {
             to.backend.keep(connection);
         }
     }
 
     /// A request has come to its end.
-    pub fn end(&self, to: Attached, outcome: &Outcome) {
+    pub(super) fn end(&self, to: Attached, outcome: &Outcome) {
         self.choose.borrow_mut().end(to.lease, outcome, Instant::now());
         if self.rules.borrow().limited && self.traffic.waiting.load(Relaxed) > 0 {
             self.free.notify_one();
@@ -232,34 +242,38 @@ impl Pool {
     }
 
     /// A request has come that is none that is tried again.
-    pub fn count_request(&self, now: Instant) {
+    pub(super) fn count_request(&self, now: Instant) {
         self.choose.borrow().request(now);
     }
 
     /// May a request that failed there go to another, as far as the budget goes? It counts if so.
     #[must_use]
-    pub fn may_retry(&self, failed: &Attached, now: Instant) -> bool {
+    pub(super) fn may_retry(&self, failed: &Attached, now: Instant) -> bool {
         self.choose.borrow().retry(&failed.lease, now)
     }
 
     /// The response's head has come, so long after the request was sent.
-    pub fn answered(&self, by: &Attached, latency: Duration) {
+    pub(super) fn answered(&self, by: &Attached, latency: Duration) {
         self.choose.borrow().head(&by.lease, latency, Instant::now());
     }
 
     /// The backend has reported its idle slots.
-    pub fn heartbeat(&self, from: &Attached, value: &[u8], now: Instant) {
+    pub(super) fn heartbeat(&self, from: &Attached, value: &[u8], now: Instant) {
         self.choose.borrow().heartbeat(&from.lease, value, now);
     }
 
     /// Is this how its backends are named? In what they say of themselves.
     #[must_use]
-    pub fn names_backend(&self, authority: &[u8]) -> bool {
+    pub(super) fn names_backend(&self, authority: &[u8]) -> bool {
         let is = |backend: &Rc<Backend>| {
             let own = backend.authority.as_bytes();
             own.eq_ignore_ascii_case(authority)
-                || own.strip_suffix(b":80").is_some_and(|host| host.eq_ignore_ascii_case(authority))
-                || own.strip_suffix(b":443").is_some_and(|host| host.eq_ignore_ascii_case(authority))
+                || own
+                    .strip_suffix(b":80")
+                    .is_some_and(|host| host.eq_ignore_ascii_case(authority))
+                || own
+                    .strip_suffix(b":443")
+                    .is_some_and(|host| host.eq_ignore_ascii_case(authority))
                 || backend.address.to_string().as_bytes() == authority
         };
         self.backends.borrow().values().any(is)
@@ -282,8 +296,15 @@ impl Rules {
 
     /// Are connections of one good for the other?
     fn speaks_as(&self, other: &Self) -> bool {
-        let tls = |rules: &Self| rules.means.tls.as_ref().map(|(config, name)| (Arc::as_ptr(config), name.clone()));
-        (self.version, self.means.proxy_protocol) == (other.version, other.means.proxy_protocol) && tls(self) == tls(other)
+        let tls = |rules: &Self| {
+            rules
+                .means
+                .tls
+                .as_ref()
+                .map(|(config, name)| (Arc::as_ptr(config), name.clone()))
+        };
+        (self.version, self.means.proxy_protocol) == (other.version, other.means.proxy_protocol)
+            && tls(self) == tls(other)
     }
 }
 
