@@ -45,6 +45,23 @@ pub fn root_with(programs: &[&str]) -> Gate {
     }
 }
 
+/// As [`root_with`], and finds these modules of Debian's Python, too.
+///
+/// # Panics
+/// As [`gate`].
+pub fn root_with_python(programs: &[&str], modules: &[&str]) -> Gate {
+    let mut python = std::process::Command::new(crate::peers::PYTHON);
+    let imports = python.args(["-c", &format!("import {}", modules.join(", "))]).output();
+    match imports {
+        Ok(output) if output.status.success() => root_with(programs),
+        _ => gate(Some(&format!(
+            "needs {} for {}: see `cargo xtask setup --for test`",
+            modules.join(", "),
+            crate::peers::PYTHON
+        ))),
+    }
+}
+
 /// Lets a test run when it may make namespaces and load programs.
 ///
 /// # Panics

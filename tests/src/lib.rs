@@ -1,5 +1,6 @@
 //! What the tests that need root, namespaces or a kernel have in common.
 
+pub mod authority;
 pub mod backing;
 pub mod bench;
 pub mod bulk;
@@ -18,7 +19,9 @@ pub mod netns;
 pub mod node;
 pub mod open;
 pub mod packet;
+pub mod peers;
 pub mod pinned;
+pub mod proxied;
 pub mod release_1;
 pub mod rig;
 pub mod segment;

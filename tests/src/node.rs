@@ -252,8 +252,16 @@ impl Daemon {
     ///
     /// # Panics
     /// When that fails.
-    pub fn end(mut self, signal: Signal) -> Option<i32> {
+    pub fn end(self, signal: Signal) -> Option<i32> {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("a child").code()
     }
 }

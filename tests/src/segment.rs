@@ -206,6 +206,15 @@ impl Process {
         line
     }
 
+    /// Waits for the next bytes of its output, as many as there is room for.
+    ///
+    /// # Panics
+    /// When it ends before.
+    pub fn take_output_into(&mut self, bytes: &mut [u8]) {
+        let output = self.output.as_mut().expect("nobody has taken it");
+        std::io::Read::read_exact(output, bytes).expect("more output");
+    }
+
     /// What is left of its output.
     ///
     /// # Panics

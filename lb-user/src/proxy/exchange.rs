@@ -29,6 +29,7 @@ use super::rewrite::response::{self, BodyForm, Incoming};
 use super::site::Site;
 use super::upload::Upload;
 use super::upstream::{Attached, Connection, Pool, Transport, connection, http2};
+use super::worker::Served;
 use crate::model::proxy::{HashOn, Route};
 
 /// A request, of whatever version.
@@ -48,6 +49,8 @@ pub(super) struct Exchange<'x> {
     pub record: &'x mut Record,
     /// The connection shall not stay.
     pub closing: bool,
+    /// Its service, which may come to its end meanwhile: then no connection stays.
+    pub served: &'x Served,
 }
 
 /// Whom the answer goes to.
@@ -486,7 +489,7 @@ impl Exchange<'_> {
             (Framing::Close, true) if from_http2 => (Coding::Chunked, BodyForm::Chunked, true),
             (Framing::Close, _) => (Coding::Plain, BodyForm::Same, false),
         };
-        let stays = delimited && !self.closing && self.request.keeps_connection();
+        let stays = delimited && self.may_stay();
         let (connection, body, stays) = match responder {
             Responder::Http2(_) => (response::Connection::Unsaid, BodyForm::Plain, true),
             Responder::Http1(_) if response.status == 101 => (response::Connection::Upgrade, body, true),
@@ -613,6 +616,11 @@ impl Exchange<'_> {
         self.reply(&reply, source, responder).await
     }
 
+    /// May the connection have another request after this one, for all that is known by now?
+    fn may_stay(&self) -> bool {
+        !self.closing && !self.served.is_closing() && self.request.keeps_connection()
+    }
+
     /// Answers by itself.
     async fn reply(self, reply: &Reply, source: Option<&Source<'_>>, responder: Responder<'_>) -> Afterwards {
         self.record.status = reply.status;
@@ -621,7 +629,7 @@ impl Exchange<'_> {
         match responder {
             Responder::Http1(client) => {
                 let over = source.is_none_or(|source| matches!(source, Source::Http1 { body, .. } if body.is_over()));
-                let stays = over && !self.closing && self.request.keeps_connection();
+                let stays = over && self.may_stay();
                 let said = match (stays, self.request.is_1_1) {
                     (false, _) => "connection: close\r\n",
                     (true, false) => "connection: keep-alive\r\n",

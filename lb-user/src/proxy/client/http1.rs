@@ -168,7 +168,8 @@ impl Connection<'_> {
             request: &head,
             deadline: &mut self.deadline,
             record: &mut record,
-            closing: self.served.is_closing(),
+            closing: false,
+            served: self.served,
         };
         let mut source = (head.framing != Framing::None).then(|| Source::Http1 {
             duplex: self.duplex,

@@ -196,6 +196,7 @@ async fn serve_request(
         deadline: &mut deadline,
         record: &mut record,
         closing: false,
+        served: &served,
     };
     exchange.serve(&mut source, Responder::Http2(&mut respond)).await;
     served.finish(&site, &client, &text, &head, &record, 1);

@@ -139,6 +139,10 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     };
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = tls.alpn.iter().map(|version| protocol(*version)).collect();
+    if tls.alpn.contains(&HttpVersion::H1) {
+        // Who offers nothing else would be turned away (RFC 7301 §3.2), though it is spoken.
+        config.alpn_protocols.push(b"http/1.0".to_vec());
+    }
     // Who has said which suites come first means it.
     config.ignore_client_order = !tls.ciphers.is_empty();
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);

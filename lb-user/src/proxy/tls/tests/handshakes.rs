@@ -155,6 +155,9 @@ fn protocols_are_agreed_on() {
     assert_eq!(alpn(&tls, false), Ok(Some(b"http/1.1".to_vec())));
     tls.alpn = vec![HttpVersion::H1];
     assert_eq!(alpn(&tls, true), Err(rustls::Error::NoApplicationProtocol));
+    let old = changed(&place, |config| config.alpn_protocols = vec![b"http/1.0".to_vec()]);
+    let (_, session) = shake(&server(&tls).unwrap(), &old, "a.example").unwrap();
+    assert_eq!(session.alpn_protocol(), Some(&b"http/1.0"[..]));
     let both = changed(&place, |config| config.alpn_protocols.insert(0, b"http/1.1".to_vec()));
     tls.alpn = vec![HttpVersion::H2, HttpVersion::H1];
     let (_, server) = shake(&server(&tls).unwrap(), &both, "a.example").unwrap();
