@@ -19,9 +19,10 @@ pub use request::RequestHead;
 pub use response::ResponseHead;
 
 /// How long a body is, by its head (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// There is none.
+    #[default]
     None,
     /// So many bytes, not 0.
     Length(u64),

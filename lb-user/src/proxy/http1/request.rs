@@ -32,12 +32,6 @@ pub struct RequestHead {
     lines: Lines,
 }
 
-impl Default for Framing {
-    fn default() -> Self {
-        Self::None
-    }
-}
-
 impl RequestHead {
     /// Reads the head at the start of `bytes`; `false` as long as it is not whole. Until it is, `bytes` grow and stay.
     ///

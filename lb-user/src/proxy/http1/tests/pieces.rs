@@ -124,7 +124,7 @@ proptest! {
     fn of_responses(bytes in mutated(HEAD), chance in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let bytes = [b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat();
         let whole = response_in_pieces(&bytes, &[]);
-        prop_assert_eq!(response_in_pieces(&bytes, &cuts(bytes.len(), &chance)), whole.clone());
+        prop_assert_eq!(response_in_pieces(&bytes, &cuts(bytes.len(), &chance)), whole);
         let each: Vec<usize> = (0..bytes.len()).collect();
         prop_assert_eq!(response_in_pieces(&bytes, &each), whole);
     }
