@@ -304,7 +304,7 @@ impl Exchange<'_> {
                 if !head.is_interim() {
                     break;
                 }
-                let interim = responder.interim(&buffer.bytes()[..head.length], self.request.is_1_1, head.status);
+                let interim = responder.interim(&buffer.bytes()[..head.length], &head, self.request.is_1_1);
                 interim.await.map_err(Fault::Client)?;
                 buffer.consume(head.length);
             }
@@ -685,13 +685,21 @@ impl Responder<'_> {
     }
 
     /// Passes on a response before the last (RFC 9110 §15.2). HTTP/1.0 knows none.
-    async fn interim(&mut self, head: &[u8], is_1_1: bool, status: u16) -> io::Result<()> {
+    async fn interim(&mut self, head: &[u8], response: &ResponseHead, is_1_1: bool) -> io::Result<()> {
         match self {
             Self::Http1(client) if is_1_1 => {
                 let mut text = Vec::with_capacity(head.len());
-                let _ = write!(text, "HTTP/1.1 {status}");
-                // The line's end, and its fields.
-                text.extend_from_slice(&head[12..]);
+                let _ = write!(text, "HTTP/1.1 {} ", response.status);
+                text.extend_from_slice(response.reason.of(head));
+                text.extend_from_slice(b"\r\n");
+                for field in response.fields.all() {
+                    // It has no body, and says nothing of the connection to the client.
+                    let own = field.nominated || field.known.is_hop_by_hop() || field.known == Known::ContentLength;
+                    if !own {
+                        text.extend_from_slice(field.line.of(head));
+                    }
+                }
+                text.extend_from_slice(b"\r\n");
                 client.write(&text, &[]).await
             }
             Self::Http1(_) => Ok(()),
