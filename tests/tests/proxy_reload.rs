@@ -17,7 +17,8 @@ use lb_tests::peers::{nginx, output, python, python_server};
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::Status;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Reloads, one each second.
@@ -134,9 +135,15 @@ async fn a_reload_each_second_is_not_noticed() {
     println!("{requests:?} requests, websockets {}", result["rounds"]);
     // On a machine with much else to do, one a second is not much to ask for.
     assert!(requests.iter().all(|&count| count > u64::from(RELOADS)), "{result}");
-    assert!(result["generations"].as_u64().unwrap() >= u64::from(RELOADS), "{result}");
+    assert!(
+        result["generations"].as_u64().unwrap() >= u64::from(RELOADS),
+        "{result}"
+    );
     let rounds = result["rounds"].as_array().unwrap();
-    assert!(rounds.iter().all(|count| count.as_u64().unwrap() > u64::from(RELOADS)), "{result}");
+    assert!(
+        rounds.iter().all(|count| count.as_u64().unwrap() > u64::from(RELOADS)),
+        "{result}"
+    );
     let status = node.client().status().await.unwrap();
     assert!(status.refused_reload.is_none() && status.fault.is_none(), "{status:#?}");
 
@@ -151,7 +158,11 @@ async fn a_reload_each_second_is_not_noticed() {
         assert!(Instant::now() < deadline, "{} lines of {total} requests", lines());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(daemon.end(Signal::SIGTERM).is_some_and(|code| code == 0), "{}", node.log());
+    assert!(
+        daemon.end(Signal::SIGTERM).is_some_and(|code| code == 0),
+        "{}",
+        node.log()
+    );
 }
 
 /// What is under way is finished and told that it is the last, what is idle is closed, and what takes for ever is cut when
@@ -187,17 +198,28 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     let begun = Instant::now();
     daemon.signal(Signal::SIGTERM);
     // Idle connections are told at once, long before the others are through.
-    let said: Vec<_> = std::iter::repeat_with(|| idle.line()).take_while(|line| !line.is_empty()).collect();
-    assert!(said[0].starts_with("goaway 0 ") && said.last().unwrap() == "closed\n", "{said:?}");
+    let said: Vec<_> = std::iter::repeat_with(|| idle.line())
+        .take_while(|line| !line.is_empty())
+        .collect();
+    assert!(
+        said[0].starts_with("goaway 0 ") && said.last().unwrap() == "closed\n",
+        "{said:?}"
+    );
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
     let mut answer = String::new();
     finished.take_output().read_to_string(&mut answer).unwrap();
     assert!(finished.child.wait().unwrap().success(), "{answer}");
     assert!(answer.ends_with("\r\n\r\n/slow/3000\n"), "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(
+        answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"),
+        "{answer}"
+    );
     let mut said = String::new();
     finished2.take_output().read_to_string(&mut said).unwrap();
-    assert!(said.contains("goaway 0 ") && said.contains("response 200\nended\n"), "{said}");
+    assert!(
+        said.contains("goaway 0 ") && said.contains("response 200\nended\n"),
+        "{said}"
+    );
     assert!(said.ends_with("closed\n"), "{said}");
     // Nobody new is served meanwhile.
     let refused = lb_tests::peers::ended(client, site.curl(&["-m", "2"]).arg(url("/")));
@@ -205,7 +227,10 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     assert!(cut.child.try_wait().unwrap().is_none(), "its time is not over");
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     let took = begun.elapsed();
-    assert!((Duration::from_secs(8)..Duration::from_secs(14)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(8)..Duration::from_secs(14)).contains(&took),
+        "{took:?}"
+    );
     assert!(!cut.child.wait().unwrap().success());
 }
 
@@ -246,4 +271,106 @@ async fn a_log_that_is_renamed_is_begun_anew_at_sighup() {
     ask(20);
     until("access1.log", 20).await;
     assert_eq!(lines("access1.log.1"), 40);
+}
+
+/// The daemon that another one has started, which nobody else would end.
+struct Successor(Pid);
+
+impl Successor {
+    fn of(log: &str) -> Self {
+        let pid = log
+            .lines()
+            .find_map(|line| line.split_once("another daemon takes over pid=")?.1.trim().parse().ok());
+        Self(Pid::from_raw(pid.unwrap_or_else(|| panic!("no successor: {log}"))))
+    }
+
+    fn is_there(&self) -> bool {
+        // One that nobody has reaped yet has ended.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // One that has ended already is fine.
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Another daemon takes the sockets over while clients ask: no connection is refused, what is under way is finished by the
+/// old one, and a file that the new one would not run with changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_not_noticed() {
+    if gate::root_with_python(&["curl", "nginx"], &["websockets"]) == Gate::Skip {
+        return;
+    }
+    let site = Site::new().await;
+    let node = &site.segment.node;
+    let [ip, port] = [SLOW.ip().to_string(), SLOW.port().to_string()];
+    let mut slow = python_server(&site.segment.backends[1], "slow_server.py", &[&ip, &port]);
+    site.configure(0);
+    let daemon = node.start().await;
+    node.until("all serve", serves).await;
+    let until = async |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + DEADLINE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}: {}", node.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+
+    // A new daemon that refuses its file leaves the old one where it is.
+    node.configure("nonsense = true\n");
+    daemon.signal(Signal::SIGUSR2);
+    until("no upgrade", &|| node.log().contains("no upgrade; this daemon goes on")).await;
+    site.configure(0);
+
+    let client = &site.segment.client;
+    let stop = node.path("stop");
+    let ca = site.authority.file.display();
+    let ask = |options: &str| {
+        let curl = format!("curl -sS -m 20 --http1.1 --fail --fail-early --cacert {ca} {options}");
+        let all = format!("while [ ! -e {} ]; do {curl} || exit 1; done", stop.display());
+        Process::start(client, Command::new("sh").args(["-c", &all]).stderr(Stdio::piped()))
+    };
+    // One connection for each request, and one for twenty.
+    let close = ask(&format!("-H 'connection: close' 'https://{}/?[1-20]'", VIPS[0]));
+    let keep = ask(&format!("'https://{}/?[1-20]'", VIPS[0]));
+    let url = format!("https://{}/slow/4000", VIPS[0]);
+    let mut finished = Process::start(client, site.curl(&["--http1.1", &url]).stderr(Stdio::piped()));
+    assert_eq!(slow.line(), "/slow/4000\n");
+    daemon.signal(Signal::SIGUSR2);
+    until("a successor", &|| node.log().contains("another daemon takes over")).await;
+    let successor = Successor::of(&node.log());
+    let mut answer = String::new();
+    finished.take_output().read_to_string(&mut answer).unwrap();
+    assert!(
+        finished.child.wait().unwrap().success() && answer == "/slow/4000\n",
+        "{answer}\n{}",
+        node.log()
+    );
+    assert_eq!(daemon.wait(), Some(0), "{}", node.log());
+    node.until("all serve", serves).await;
+    let requests = || async {
+        node.client().status().await.unwrap().services[0]
+            .backends
+            .iter()
+            .filter_map(|b| b.proxy)
+            .map(|p| p.requests)
+            .sum::<u64>()
+    };
+    let before = requests().await;
+    while requests().await < before + 40 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fs::write(&stop, "").unwrap();
+    for mut loops in [close, keep] {
+        let status = loops.child.wait().unwrap();
+        let mut said = String::new();
+        loops.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(status.success(), "{said}\n{}", node.log());
+    }
+    kill(successor.0, Signal::SIGTERM).unwrap();
+    until("its end", &|| !successor.is_there()).await;
 }
