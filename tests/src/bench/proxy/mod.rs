@@ -171,7 +171,7 @@ fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &m
                 let open = client::open(subject.address(), idle).await?;
                 let after = proxy.process.private_memory()?;
                 client::ask_all(open).await?;
-                Ok(after)
+                anyhow::Ok(after)
             })?;
             let after = after.with_context(|| proxy.log())?;
             let bytes = after.saturating_sub(before) as f64 / idle as f64;

@@ -1,10 +1,8 @@
 //! Requests at a fixed rate, whether those before them have been answered or not: a proxy that stalls does not have the
 //! clock stopped for it.
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
 
 use super::client::{self, Connection};
 
@@ -23,28 +21,21 @@ const CONNECTIONS: usize = 50;
 /// How long each answer took, from when its request was due; sorted.
 pub(super) async fn run(address: IpAddr, rate: f64, seconds: u32) -> Result<Vec<Duration>> {
     let tls = client::tls()?;
-    let took = Rc::new(RefCell::new(Vec::new()));
-    let local = LocalSet::new();
-    let (mut senders, mut tasks) = (Vec::new(), Vec::new());
+    let (mut senders, mut answering) = (Vec::new(), JoinSet::new());
     for _ in 0..CONNECTIONS {
         let connection = Connection::open(address, Arc::clone(&tls)).await?;
         // As deep as it gets: who does not answer is asked all the same, for some seconds.
         let (sender, due) = mpsc::unbounded_channel();
         senders.push(sender);
-        tasks.push(local.spawn_local(answer(connection, due, Rc::clone(&took))));
+        answering.spawn(answer(connection, due));
     }
     let count = (rate * f64::from(seconds)) as usize;
-    local
-        .run_until(async {
-            send(&senders, count, Duration::from_secs_f64(1.0 / rate)).await?;
-            drop(senders);
-            for task in tasks {
-                task.await??;
-            }
-            anyhow::Ok(())
-        })
-        .await?;
-    let mut took = took.take();
+    send(&senders, count, Duration::from_secs_f64(1.0 / rate)).await?;
+    drop(senders);
+    let mut took = Vec::with_capacity(count);
+    while let Some(answered) = answering.join_next().await {
+        took.extend(answered??);
+    }
     ensure!(took.len() == count, "{} of {count} requests were answered", took.len());
     took.sort_unstable();
     Ok(took)
@@ -68,16 +59,14 @@ async fn send(senders: &[mpsc::UnboundedSender<Instant>], count: usize, apart: D
     Ok(())
 }
 
-async fn answer(
-    mut connection: Connection,
-    mut due: mpsc::UnboundedReceiver<Instant>,
-    took: Rc<RefCell<Vec<Duration>>>,
-) -> Result<()> {
+/// Asks whenever it is said to; how long each answer took.
+async fn answer(mut connection: Connection, mut due: mpsc::UnboundedReceiver<Instant>) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
     while let Some(due) = due.recv().await {
         connection.ask().await?;
-        took.borrow_mut().push(due.elapsed());
+        took.push(due.elapsed());
     }
-    Ok(())
+    Ok(took)
 }
 
 /// The smallest that so large a part of all are not above. Of none, zero.
