@@ -9,7 +9,7 @@
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
 use crate::id::{MemberId, MemberIndex};
-use crate::limits::SERVICE_BUCKETS;
+use crate::limits::{MEMBERS, SERVICE_BUCKETS};
 
 /// IP protocol numbers that services and the program speak of (IANA protocol numbers).
 pub mod protocol {
@@ -179,6 +179,8 @@ pub enum Mode {
     Source = 5,
     /// Put the packet into another one for the backend; it answers the client directly.
     Tunnel = 6,
+    /// Leave the packet to the kernel, and so to the proxy that listens on the node: no ring, no members.
+    Proxy = 7,
 }
 
 /// How a service chooses the backend of a flow.
@@ -219,7 +221,7 @@ impl Choice {
 /// | 8 to 12 | service: log2 of the ring's slots |
 /// | 16 to 39 | service: first block of the ring |
 /// | 17 to 32 | VIP: services are on blocks of ports with 1 to 16 free bits |
-/// | 40 to 62 | member base; of a backend, its member |
+/// | 40 to 62 | member base; of a backend, its member; of a service of the proxy, a number that no member has |
 /// | 63 | the bucket's last entry: more keys of this bucket are in the hash |
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -284,6 +286,12 @@ impl Decision {
         )
     }
 
+    /// Decision for the service of the proxy that traces know by this `number`: it takes the place of a member base, beyond
+    /// those that there are.
+    pub const fn proxy(number: u32) -> Self {
+        Self(Mode::Proxy as u64 | (MEMBERS.wrapping_add(number) as u64 & 0x7f_ffff) << 40)
+    }
+
     /// The entry without the bucket's mark.
     #[inline(always)]
     pub const fn unmarked(self) -> Self {
@@ -308,7 +316,7 @@ impl Decision {
         self.0 & flags == flags
     }
 
-    /// The mode; `None` for no entry, and for a mode that this version does not know.
+    /// The mode; `None` for no entry.
     #[inline(always)]
     pub const fn mode(self) -> Option<Mode> {
         match self.0 & 7 {
@@ -318,6 +326,7 @@ impl Decision {
             4 => Some(Mode::Backend),
             5 => Some(Mode::Source),
             6 => Some(Mode::Tunnel),
+            7 => Some(Mode::Proxy),
             _ => None,
         }
     }
@@ -337,6 +346,18 @@ impl Decision {
     #[inline(always)]
     pub const fn is_service(self) -> bool {
         !matches!(self.0 & 7, 0 | 1 | 4 | 5)
+    }
+
+    /// Is this a service whose packets are left to the proxy?
+    #[inline(always)]
+    pub const fn is_proxy(self) -> bool {
+        self.0 & 7 == Mode::Proxy as u64
+    }
+
+    /// Is this a service that has a ring and members, since the program chooses a backend?
+    #[inline(always)]
+    pub const fn is_balanced(self) -> bool {
+        self.is_service() && !self.is_proxy()
     }
 
     /// Is this a service whose backends answer the client themselves?
@@ -461,11 +482,38 @@ mod tests {
         assert_eq!(d.member(MemberIndex(3)), MemberId(67));
         assert_eq!((d.mode(), d.choice()), (Some(Mode::Tunnel), Choice::Least));
         assert!(!Decision(Decision::OVERFLOWED).exists());
+        let proxy = Decision::proxy(3);
+        assert_eq!((proxy.mode(), proxy.choice()), (Some(Mode::Proxy), Choice::Tuple));
+        assert_eq!((proxy.member_base(), proxy.ring_block()), (MEMBERS + 3, 0));
+        assert!(proxy.exists() && !proxy.overflowed() && !proxy.has(Decision::NAT_SOURCE));
         let vip = Decision::address(Decision::ECHO | Decision::OWNED | 1 << 60);
         assert_eq!(vip, Decision(0b101_001));
         let vip = vip.with_blocks(1).with_blocks(16);
         assert_eq!(vip.blocks(), 1 << 1 | 1 << 16);
         assert!(vip.is_vip() && vip.has(Decision::ECHO | Decision::OWNED) && !vip.overflowed());
+    }
+
+    #[test]
+    fn every_mode_is_of_its_kind() {
+        let kinds = |mode: Mode| {
+            let decision = Decision(mode as u64);
+            assert_eq!(decision.mode(), Some(mode));
+            (
+                decision.is_service(),
+                decision.is_balanced(),
+                decision.is_proxy(),
+                decision.is_direct(),
+                decision.is_vip(),
+            )
+        };
+        assert_eq!(kinds(Mode::Address), (false, false, false, false, true));
+        assert_eq!(kinds(Mode::Dsr), (true, true, false, true, false));
+        assert_eq!(kinds(Mode::Nat), (true, true, false, false, false));
+        assert_eq!(kinds(Mode::Backend), (false, false, false, false, false));
+        assert_eq!(kinds(Mode::Source), (false, false, false, false, false));
+        assert_eq!(kinds(Mode::Tunnel), (true, true, false, true, false));
+        assert_eq!(kinds(Mode::Proxy), (true, false, true, false, false));
+        assert_eq!(Decision::NONE.mode(), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The short way, for what nearly every packet is: untagged, whole, without options or extension headers, to a service on
-//! a port of its own, whose backend answers the client itself. Everything else that concerns a VIP is for [`crate::full`].
+//! a port of its own, whose backend answers the client itself, or that is the proxy's. Everything else that concerns a VIP
+//! is for [`crate::full`].
 //!
 //! All offsets are constants here, so the verifier and the processor have little to do.
 
@@ -93,7 +94,8 @@ fn plain<F: Tuple>(
     let service = flow.service(&Maps);
     if !service.is_direct() {
         if service.is_service() {
-            return Err(Stop::More);
+            let passes = service.is_proxy() && sound(&packet);
+            return Err(if passes { Stop::Pass } else { Stop::More });
         }
         return other(&flow);
     }

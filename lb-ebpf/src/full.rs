@@ -150,6 +150,7 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
     match seen.service.mode() {
         Some(Mode::Nat) => Ok(nat::send(packet)),
         Some(Mode::Dsr | Mode::Tunnel) => Ok(forward(packet)),
+        Some(Mode::Proxy) => Err(Stop::Pass),
         _ => {
             if nat::may_answer(seen.address) {
                 let answered = nat::answer(packet);

@@ -48,7 +48,7 @@ pub(crate) fn traced(packet: &Packet) -> Option<u32> {
     sample.index = 0;
     if seen.service.is_service() {
         sample.service = seen.service;
-        if seen.service.choice().is_hash() {
+        if seen.service.is_balanced() && seen.service.choice().is_hash() {
             let hash = seen.hash();
             sample.index = ring::index(seen.service.ring_log2(), hash);
             sample.slot = select::slot(&Maps, seen.service, hash).unwrap_or_default();

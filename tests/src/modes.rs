@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::addr::Mac;
-use lb_user::model::Protocol;
+use lb_user::model::{Config, Mode, Protocol};
 
 use crate::nat::{Flow, Node, TX};
 use crate::packet;
@@ -81,6 +81,17 @@ pub struct Way {
     pub flow: Flow,
     /// Its backend.
     pub backend: IpAddr,
+}
+
+/// `config` with these services served by the proxy.
+#[must_use]
+pub fn by_proxy(mut config: Config, names: &[&str]) -> Config {
+    let named = |service: &&mut lb_user::model::Service| names.contains(&&*service.name);
+    for service in config.services.iter_mut().filter(named) {
+        service.mode = Mode::Proxy;
+        service.proxy = Some(std::sync::Arc::default());
+    }
+    config
 }
 
 impl Way {

@@ -16,7 +16,7 @@ use lb_common::trace::Wanted;
 use lb_tests::gate::{self, Gate};
 use lb_tests::model::craft::{Random, Targets};
 use lb_tests::model::{After, Fate, Model};
-use lb_tests::modes::{services, ways};
+use lb_tests::modes::{by_proxy, services, ways};
 use lb_tests::nat::{DROP, PASS, TX};
 use lb_tests::rig::{Rig, SEED, config, rig_of};
 use lb_tests::toml::{self, Service, service};
@@ -25,7 +25,7 @@ use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::Protocol;
 use lb_user::plan::{ServiceKey, Table};
 
-/// Besides those of [`services`]: several backends, chosen in every way; no backend; a VIP that was there before.
+/// Besides those of [`services`]: several backends, chosen in every way; no backend; the proxy; a VIP that was there before.
 fn more() -> Vec<Service> {
     vec![
         service("many", "tunnel", &["192.0.2.40:80", "[2001:db8::40]:80"])
@@ -58,6 +58,18 @@ fn more() -> Vec<Service> {
             .backend("10.0.1.11:80")
             .backend("10.0.1.12:80"),
         service("empty", "dsr", &["192.0.2.40:85", "[2001:db8::40]:85"]),
+        service(
+            "proxied",
+            "dsr",
+            &["192.0.2.40:86", "[2001:db8::40]:86", "192.0.2.20:86"],
+        )
+        .backend("10.0.1.14:86"),
+        service(
+            "proxied-many",
+            "dsr",
+            &["192.0.2.40:9000-9099", "[2001:db8::40]:9000-9099"],
+        )
+        .backend("10.0.1.15:9000"),
         service("shared", "tunnel", &["192.0.2.20:80", "[2001:db8::20]:80"]).backend("10.0.1.13:80"),
     ]
 }
@@ -94,6 +106,11 @@ fn targets() -> Targets {
         "192.0.2.40:84",
         "192.0.2.40:85",
         "[2001:db8::40]:85",
+        "192.0.2.40:86",
+        "[2001:db8::40]:86",
+        "192.0.2.20:86",
+        "192.0.2.40:9050",
+        "[2001:db8::40]:9099",
         "192.0.2.20:80",
         "[2001:db8::20]:80",
         "192.0.2.20:22",
@@ -113,6 +130,7 @@ fn targets() -> Targets {
 async fn world(random: &mut Random) -> (Rig, Model) {
     let kernel = Kernel::private(SEED).unwrap();
     let config = config(&toml::file(services().into_iter().chain(more())));
+    let config = by_proxy(config, &["proxied", "proxied-many"]);
     let mut rig = rig_of(kernel, config, &["192.0.2.20", "2001:db8::20"]).await;
     let kernel = rig.dataplane_mut();
     let key = |vip: &str, protocol| ServiceKey::service(vip.parse().unwrap(), protocol);

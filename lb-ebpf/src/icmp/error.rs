@@ -2,8 +2,8 @@
 //! are about, which went to the client, or in `nat` to the backend.
 //!
 //! Turned around, what is quoted is a packet of the flow in the direction that the maps know. In `dsr` and `tunnel` the
-//! error goes to the flow's backend as it is. In `nat` it goes to the other side of the translation, and what it quotes is
-//! what that side has sent (RFC 5508 §4).
+//! error goes to the flow's backend as it is, and in `proxy` to the kernel. In `nat` it goes to the other side of the
+//! translation, and what it quotes is what that side has sent (RFC 5508 §4).
 
 use lb_common::addr::{Ipv4Be, Ipv6Be, PortBe};
 use lb_common::backend::MacFlags;
@@ -77,6 +77,8 @@ fn send(packet: &Packet, seen: &'static mut Seen) -> Step<Sent> {
             seen.mention();
             Err(Stop::More)
         }
+        // About a connection that ends in this node's kernel.
+        Some(Mode::Proxy) => Err(Stop::Pass),
         Some(Mode::Nat) => {
             let entry = NAT.get_ptr_mut(&seen.key).ok_or(Stop::Pass)?;
             transmit::depart(packet, to_backend(packet, seen, &quote, entry)?)

@@ -108,6 +108,7 @@ impl Server {
 
 fn status() -> model::Status {
     let backend = |name: &str, address: &str, health, next_hop, counters| model::BackendStatus {
+        proxied: None,
         nat: (name == "web1").then(|| model::NatStatus {
             source: Some("10.0.0.1".parse().unwrap()),
             ports: PortRange::DEFAULT,
@@ -130,7 +131,7 @@ fn status() -> model::Status {
         health,
         health_reason: "connected in 0.3 ms".to_owned(),
         probes: None,
-        next_hop,
+        next_hop: Some(next_hop),
         slots: 8192,
         moving_slots: 12,
         drained: false,
@@ -214,6 +215,7 @@ fn status() -> model::Status {
             tracked: model::FlowTable::default(),
         },
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
+        http: Vec::new(),
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
         fault: Some("cannot write the map SERVICES".to_owned()),
         started: SystemTime::UNIX_EPOCH,
@@ -248,6 +250,25 @@ fn explain(flow: FlowQuery) -> model::Explanation {
                 backend: "web1".into(),
                 address: "10.0.0.6:80".parse().unwrap(),
             }),
+        },
+        85 => model::Explanation::Proxied {
+            service: "shop".into(),
+            pools: vec![
+                model::Pool {
+                    name: "shop".into(),
+                    balance: Balance::Maglev,
+                    hash_on: Some(crate::model::proxy::HashOn::Cookie("user".into())),
+                    ready: vec!["web1".into()],
+                    backends: 2,
+                },
+                model::Pool {
+                    name: "api".into(),
+                    balance: Balance::PeakEwma,
+                    hash_on: None,
+                    ready: Vec::new(),
+                    backends: 0,
+                },
+            ],
         },
         81 => model::Explanation::Dropped {
             service: "web".into(),

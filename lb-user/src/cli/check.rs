@@ -9,20 +9,30 @@ use anyhow::Result;
 use crate::config::{self, Parsed, Subject, Warning};
 use crate::model::count;
 use crate::net::Net;
+use crate::proxy::tls::{self, Dates};
 
-/// Validates the file at `path`. An interface that this machine lacks is a warning only: files are checked on other
-/// machines too.
+/// Validates the file at `path`, and what it names for TLS. An interface that this machine lacks is a warning only: files
+/// are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
-    for warning in parsed.warnings.iter().chain(&missing_interfaces(&parsed).await) {
+    let judged = tls::judge(&parsed, tls::now(), Dates::Refused);
+    let missing = missing_interfaces(&parsed).await;
+    let of_tls = judged.as_ref().map_or(&[][..], Vec::as_slice);
+    for warning in parsed.warnings.iter().chain(&missing).chain(of_tls) {
         eprintln!("{}", warning.render(super::colors(&io::stderr())));
     }
+    judged?;
     let services = &parsed.config.services;
     let backends: usize = services.iter().map(|s| s.backends.len()).sum();
+    let pools = services.iter().filter(|service| service.is_pool()).count();
+    let among = match pools {
+        0 => String::new(),
+        pools => format!("{}, ", count(pools, "pool")),
+    };
     super::print(&format!(
-        "{}: ok: {}, {}\n",
+        "{}: ok: {}, {among}{}\n",
         path.display(),
-        count(services.len(), "service"),
+        count(services.len() - pools, "service"),
         count(backends, "backend")
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::args::{Backend, Weight};
 use super::status::{client, in_force, row_health};
 use crate::api::types::{AdminState, BackendPatch, Overridden};
+use crate::model::count;
 
 /// A backend as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +77,16 @@ pub(super) fn warn(done: &Overridden) {
 /// The backend for people.
 fn text(done: &Overridden) -> String {
     let backend = &done.backend;
+    let has = match backend.proxy {
+        Some(proxy) => count(proxy.active, "request"),
+        None => format!("{} slots", backend.slots),
+    };
     format!(
-        "{}/{}: {}, weight {}, {} slots; {}\n",
+        "{}/{}: {}, weight {}, {has}; {}\n",
         done.service,
         backend.name,
         in_force(&backend.state, backend.state_in_file),
         in_force(&backend.weight, backend.weight_in_file),
-        backend.slots,
         row_health(backend),
     )
 }

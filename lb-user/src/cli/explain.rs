@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use super::args::Explain as Args;
 use super::status::client;
-use crate::api::types::{Explanation, KnownFlow, Otherwise, Phase, Verdict};
+use crate::api::types::{Explanation, KnownFlow, Otherwise, Phase, Pool, Verdict};
+use crate::model::count;
 use crate::model::status::FlowQuery;
 
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
@@ -73,6 +74,12 @@ fn text(explanation: &Explanation) -> String {
                 });
             format!("{service}, by its first packet\n  the flow is not known: {by}{otherwise}\n")
         }
+        Verdict::Proxied { service, pools } => {
+            let pools: String = pools.iter().map(pool).collect();
+            format!(
+                "{service}, by the proxy\n  it chooses a backend for each request, as its routes and pools say\n{pools}"
+            )
+        }
         Verdict::Dropped { service, reason, slot } => {
             format!("dropped: {reason}\n  the flow belongs to {service}, slot {slot}\n")
         }
@@ -87,11 +94,66 @@ fn text(explanation: &Explanation) -> String {
     }
 }
 
+/// Whom a request may get that leads there.
+fn pool(pool: &Pool) -> String {
+    let Pool {
+        name,
+        balance,
+        hash_on,
+        ready,
+        backends,
+    } = pool;
+    let on = hash_on.as_ref().map_or_else(String::new, |on| format!(" on {on}"));
+    let whom = if ready.is_empty() {
+        format!("none of its {} is ready", count(*backends, "backend"))
+    } else {
+        format!("{} of {} ready: {}", ready.len(), backends, ready.join(", "))
+    };
+    format!("  {name}: {balance}{on}; {whom}\n")
+}
+
 fn words(phase: Phase) -> &'static str {
     match phase {
         Phase::Opening => "opening",
         Phase::Established => "established",
         Phase::HalfClosed => "half closed",
         Phase::Closed => "closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::types::{Flow, Protocol};
+
+    #[test]
+    fn the_proxy_says_whom_each_pool_may_choose() {
+        let pool = |name: &str, balance: &str, hash_on: Option<&str>, ready: &[&str]| Pool {
+            name: name.to_owned(),
+            balance: balance.to_owned(),
+            hash_on: hash_on.map(str::to_owned),
+            ready: ready.iter().map(|&name| name.to_owned()).collect(),
+            backends: 2,
+        };
+        let explanation = Explanation {
+            flow: Flow {
+                protocol: Protocol::Tcp,
+                source: "198.51.100.7:1".parse().unwrap(),
+                destination: "192.0.2.10:443".parse().unwrap(),
+            },
+            verdict: Verdict::Proxied {
+                service: "shop".to_owned(),
+                pools: vec![
+                    pool("shop", "maglev", Some("cookie:user"), &["web1", "web2"]),
+                    pool("api", "least-connections", None, &[]),
+                ],
+            },
+        };
+        assert_eq!(
+            text(&explanation),
+            "shop, by the proxy\n  it chooses a backend for each request, as its routes and pools say\n  \
+             shop: maglev on cookie:user; 2 of 2 ready: web1, web2\n  \
+             api: least-connections; none of its 2 backends is ready\n"
+        );
     }
 }

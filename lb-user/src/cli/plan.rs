@@ -9,6 +9,7 @@ use super::args::Plan as Args;
 use crate::api::Client;
 use crate::api::types::{BackendPlan, Change, Flows, FlowsPlan, KeyPlan, Plan, ServicePlan};
 use crate::config;
+use crate::model::Mode;
 
 /// The exit code that says that something would change.
 const CHANGES: u8 = 3;
@@ -107,6 +108,8 @@ impl Lines {
         let says = match (service.change, &service.vips_go_to) {
             (Change::Removed, Some(heir)) => format!("service {name}: its VIPs go to {heir}"),
             (Change::Added | Change::Removed, _) => format!("service {name}"),
+            // With the proxy there is none.
+            (Change::Changed | Change::Moved, _) if *slots == 0 => format!("service {name}"),
             (Change::Changed | Change::Moved, _) => match service.moved_slots {
                 0 => format!("service {name}: no slot moves"),
                 moved => format!("service {name}: {} of {slots} slots move", percent(moved, *slots)),
@@ -126,7 +129,15 @@ impl Lines {
 }
 
 fn key(KeyPlan { key, from, to }: &KeyPlan) -> String {
-    format!("{key}: {from} -> {to}")
+    let proxy = Mode::Proxy.label();
+    let means = match key.as_str() {
+        "mode" if to == proxy => {
+            "; from then on this node's proxy takes connections, and chooses a backend for each request"
+        }
+        "mode" if from == proxy => "; from then on the program sends packets to a backend, and the proxy takes none",
+        _ => "",
+    };
+    format!("{key}: {from} -> {to}{means}")
 }
 
 fn backend_text(backend: &BackendPlan, slots: u32) -> String {

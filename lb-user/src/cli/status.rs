@@ -12,7 +12,7 @@ use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
     AdminState, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
-    UnattachedInterface, UnresolvedBackend, XdpMode,
+    UnattachedInterface, UnresolvedBackend, VipStatus, XdpMode,
 };
 use crate::config;
 
@@ -120,64 +120,23 @@ fn text(status: &Status) -> String {
 }
 
 fn service_text(service: &ServiceStatus) -> String {
-    let protocol = match service.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
-    let vips: Vec<String> = service
-        .vips
-        .iter()
-        .map(|vip| format!("{}{}", vip.address, if vip.exclusive { "" } else { " (shared)" }))
-        .collect();
-    let mut text = format!(
-        "{}  {protocol} {}  {} {} over {} slots\n",
-        service.name,
-        vips.join(" "),
-        service.mode,
-        service.balance,
-        service.table_size
-    );
-    let head = [
-        "",
-        "BACKEND",
-        "ADDRESS",
-        "WEIGHT",
-        "SHARE",
-        "PACKETS",
-        "NEW FLOWS",
-        "KNOWN",
-        "PORTS",
-        "HEALTH",
-    ];
+    let mut text = format!("{}  {}\n", service.name, whose(service));
     if !service.healthy {
         let ServiceStatus { ready, quorum, .. } = service;
+        let what = if service.is_proxied() { "requests" } else { "flows" };
         let _ = writeln!(
             text,
-            "  NO QUORUM: {ready} backends can take new flows, it needs {quorum}"
+            "  NO QUORUM: {ready} backends can take new {what}, it needs {quorum}"
         );
     }
     let SlotStates { moving, settled, .. } = service.slot_states;
     if moving + settled > 0 {
         let _ = writeln!(text, "  {moving} slots are moving, {settled} are settled");
     }
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(service.backends.iter().map(|backend| row(backend, service)));
-    if service.backends.iter().all(|backend| backend.nat.is_none()) {
-        for row in &mut rows {
-            row.remove(PORTS);
-        }
-    }
-    let mut right = vec![3, 4, 5, 6, KNOWN];
-    if service.backends.iter().all(|backend| backend.known_flows == 0) {
-        right.pop();
-        for row in &mut rows {
-            row.remove(KNOWN);
-        }
-    }
     if service.backends.is_empty() && service.unresolved.is_empty() {
         text.push_str("  no backends\n");
     } else if !service.backends.is_empty() {
-        text.push_str(&columns(&rows, &right));
+        text.push_str(&table(service));
     }
     for UnresolvedBackend { name, reason, .. } in &service.unresolved {
         let _ = writeln!(text, "  NO ADDRESS for {name}: {reason}");
@@ -185,14 +144,66 @@ fn service_text(service: &ServiceStatus) -> String {
     text
 }
 
-/// The column of flows that are known.
-const KNOWN: usize = 7;
+/// Where a service is, and how it chooses.
+fn whose(service: &ServiceStatus) -> String {
+    let ServiceStatus { mode, balance, .. } = service;
+    if service.is_pool() {
+        return format!("pool  {balance}");
+    }
+    let protocol = match service.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let vip = |vip: &VipStatus| format!("{}{}", vip.address, if vip.exclusive { "" } else { " (shared)" });
+    let vips: Vec<String> = service.vips.iter().map(vip).collect();
+    let vips = vips.join(" ");
+    if service.is_proxied() {
+        return format!("{protocol} {vips}  {mode} {balance}");
+    }
+    format!("{protocol} {vips}  {mode} {balance} over {} slots", service.table_size)
+}
 
-/// The column of `nat` alone.
-const PORTS: usize = 8;
+/// The backends of a service, with the columns that say something.
+fn table(service: &ServiceStatus) -> String {
+    let backends = &service.backends;
+    let proxied = service.is_proxied();
+    let nat = backends.iter().any(|backend| backend.nat.is_some());
+    let known = backends.iter().any(|backend| backend.known_flows > 0);
+    let columns_of: [(&str, bool, bool); 15] = [
+        // Its head, whether it is there, whether it is one of numbers.
+        ("", true, false),
+        ("BACKEND", true, false),
+        ("ADDRESS", true, false),
+        ("WEIGHT", true, true),
+        ("SHARE", !proxied, true),
+        ("PACKETS", !proxied, true),
+        ("NEW FLOWS", !proxied, true),
+        ("KNOWN", !proxied && known, true),
+        ("PORTS", nat, false),
+        ("ACTIVE", proxied, true),
+        ("REQUESTS", proxied, true),
+        ("FAILED", proxied, true),
+        ("RECEIVED", proxied, true),
+        ("SENT", proxied, true),
+        ("HEALTH", true, false),
+    ];
+    let there = |row: &[String]| -> Vec<String> {
+        let shown = row.iter().zip(columns_of).filter(|(_, (_, there, _))| *there);
+        shown.map(|(cell, _)| cell.clone()).collect()
+    };
+    let mut rows = vec![there(&columns_of.map(|(head, ..)| head.to_owned()))];
+    rows.extend(backends.iter().map(|backend| there(&row(backend, service))));
+    let shown = columns_of.iter().filter(|(_, there, _)| *there);
+    let right: Vec<usize> = shown
+        .enumerate()
+        .filter(|(_, (.., right))| *right)
+        .map(|(i, _)| i)
+        .collect();
+    columns(&rows, &right)
+}
 
-#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
-fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
+/// A cell of every column.
+fn row(backend: &BackendStatus, service: &ServiceStatus) -> [String; 15] {
     let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
     // UDP has no packet that opens a flow; `nat` knows all the same.
     let new_flows = match service.protocol {
@@ -203,36 +214,8 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         let taken = nat.opening + nat.established + nat.half_closed + nat.closed;
         format!("{taken} of {}", u32::from(nat.last_port - nat.first_port) + 1)
     });
-    let in_file = backend.state_in_file;
-    let health = match backend.state {
-        AdminState::Active if in_file.is_none() => row_health(backend),
-        AdminState::Active => format!("{}; {}", in_force(&"active", in_file), row_health(backend)),
-        AdminState::Drain => format!("{}; {}", in_force(&"draining", in_file), row_health(backend)),
-        AdminState::Disabled => in_force(&"disabled", in_file),
-    };
-    let health = match (backend.role, backend.slots) {
-        (Role::Primary, _) => health,
-        (Role::Backup, 0) => format!("standby; {health}"),
-        (Role::Backup, _) => format!("backup in service; {health}"),
-    };
-    let health = match backend.slow_start_tenths {
-        Some(tenths) => format!("{health}; slow start, {tenths}0% of its weight"),
-        None => health,
-    };
-    let health = if backend.leaving {
-        format!("leaving: {health}")
-    } else {
-        health
-    };
-    let health = match backend.certificate_not_after {
-        Some(not_after) => format!("{health}; {}", certificate(not_after, SystemTime::now())),
-        None => health,
-    };
-    let health = match backend.cut_flows {
-        0 => health,
-        cut => format!("{health}; {cut} flows were cut"),
-    };
-    vec![
+    let proxy = backend.proxy.unwrap_or_default();
+    [
         String::new(),
         backend.name.clone(),
         backend.address.to_string(),
@@ -242,8 +225,67 @@ fn row(backend: &BackendStatus, service: &ServiceStatus) -> Vec<String> {
         new_flows,
         backend.known_flows.to_string(),
         ports,
-        health,
+        proxy.active.to_string(),
+        proxy.requests.to_string(),
+        proxy.failures.to_string(),
+        bytes(proxy.received),
+        bytes(proxy.sent),
+        condition(backend),
     ]
+}
+
+/// A number of bytes, in at most eight characters.
+fn bytes(number: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut left = number as f64;
+    let mut unit = "B";
+    for larger in units {
+        if left < 999.5 {
+            break;
+        }
+        left /= 1000.0;
+        unit = larger;
+    }
+    match unit {
+        "B" => format!("{number} B"),
+        _ if left < 99.95 => format!("{left:.1} {unit}"),
+        _ => format!("{left:.0} {unit}"),
+    }
+}
+
+/// All that is to be said of a backend's state.
+#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
+fn condition(backend: &BackendStatus) -> String {
+    let in_file = backend.state_in_file;
+    let mut said = match backend.state {
+        AdminState::Active if in_file.is_none() => row_health(backend),
+        AdminState::Active => format!("{}; {}", in_force(&"active", in_file), row_health(backend)),
+        AdminState::Drain => format!("{}; {}", in_force(&"draining", in_file), row_health(backend)),
+        AdminState::Disabled => in_force(&"disabled", in_file),
+    };
+    match backend.role {
+        Role::Primary => {}
+        Role::Backup if backend.serves() => said = format!("backup in service; {said}"),
+        Role::Backup => said = format!("standby; {said}"),
+    }
+    if let Some(tenths) = backend.slow_start_tenths {
+        said += &format!("; slow start, {tenths}0% of its weight");
+    }
+    if backend.leaving {
+        said = format!("leaving: {said}");
+    }
+    if backend.proxy.is_some_and(|proxy| proxy.ejected) {
+        said += "; set aside for what it did to requests";
+    }
+    if let Some(not_after) = backend.certificate_not_after {
+        said += &format!("; {}", certificate(not_after, SystemTime::now()));
+    }
+    match (backend.cut_flows, backend.proxy) {
+        (0, _) => {}
+        (cut, None) => said += &format!("; {cut} flows were cut"),
+        (cut, Some(_)) => said += &format!("; {cut} requests were cut"),
+    }
+    said
 }
 
 /// A value, and what the file says where that differs.
@@ -270,7 +312,7 @@ fn certificate(not_after: u64, now: SystemTime) -> String {
 /// What probes and next hop say of a backend.
 pub(super) fn row_health(backend: &BackendStatus) -> String {
     match backend.health {
-        Health::Up if backend.next_hop.is_none() => {
+        Health::Up if backend.is_unreachable() => {
             let reason = backend.next_hop_reason.as_deref();
             format!("up, but {}", reason.unwrap_or("its next hop is not known"))
         }
@@ -283,7 +325,7 @@ pub(super) fn row_health(backend: &BackendStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::{FlowTables, InterfaceStatus, NextHop, VipStatus};
+    use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus};
     use std::collections::BTreeMap;
 
     #[test]
@@ -303,8 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn people_see_what_matters() {
-        let backend = |name: &str, health, reason: &str, reached: bool| BackendStatus {
+    fn bytes_are_short() {
+        let texts = [0, 999, 1000, 99_940, 99_960, 999_600, 123_456_789_012, u64::MAX].map(bytes);
+        assert_eq!(
+            texts,
+            [
+                "0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "1.0 MB", "123 GB", "18.4 EB"
+            ]
+        );
+    }
+
+    fn backend(name: &str, health: Health, reason: &str, reached: bool) -> BackendStatus {
+        BackendStatus {
             name: name.to_owned(),
             address: "10.0.0.6:80".parse().unwrap(),
             weight: 1,
@@ -334,7 +386,91 @@ mod tests {
             known_flows: 0,
             cut_flows: 0,
             nat: None,
+            proxy: None,
+        }
+    }
+
+    fn service(name: &str, mode: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
+        ServiceStatus {
+            name: name.to_owned(),
+            vips: Vec::new(),
+            protocol: Protocol::Tcp,
+            mode: mode.to_owned(),
+            balance: "maglev".to_owned(),
+            table_size: 16384,
+            slot_states: SlotStates {
+                stable: 0,
+                moving: 0,
+                settled: 0,
+            },
+            healthy: true,
+            ready: 2,
+            quorum: 1,
+            backends,
+            unresolved: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn services_of_the_proxy_show_requests() {
+        let proxied = |name: &str, proxy: ProxyStatus| BackendStatus {
+            slots: 0,
+            next_hop: None,
+            proxy: Some(proxy),
+            ..backend(name, Health::Up, "200 in 1 ms", true)
         };
+        let busy = ProxyStatus {
+            serves: true,
+            ejected: false,
+            active: 3,
+            connections: 8,
+            requests: 12_345,
+            failures: 2,
+            received: 7_654_321,
+            sent: 4_200,
+        };
+        let aside = ProxyStatus {
+            ejected: true,
+            ..ProxyStatus::default()
+        };
+        let standby = BackendStatus {
+            role: Role::Backup,
+            ..proxied("web3", ProxyStatus::default())
+        };
+        let mut shop = service(
+            "shop",
+            "proxy",
+            vec![proxied("web1", busy), proxied("web2", aside), standby],
+        );
+        shop.vips = vec![VipStatus {
+            address: "192.0.2.10:443".parse().unwrap(),
+            exclusive: true,
+        }];
+        let drained = BackendStatus {
+            state: AdminState::Drain,
+            cut_flows: 4,
+            ..proxied("web4", ProxyStatus::default())
+        };
+        let mut pool = service("api", "proxy", vec![drained]);
+        pool.balance = "peak-ewma".to_owned();
+        (pool.healthy, pool.ready) = (false, 0);
+        let expected = "\
+shop  tcp 192.0.2.10:443  proxy maglev
+  BACKEND  ADDRESS      WEIGHT  ACTIVE  REQUESTS  FAILED  RECEIVED    SENT  HEALTH
+  web1     10.0.0.6:80       1       3     12345       2    7.7 MB  4.2 kB  up: 200 in 1 ms
+  web2     10.0.0.6:80       1       0         0       0       0 B     0 B  up: 200 in 1 ms; set aside for what it did to requests
+  web3     10.0.0.6:80       1       0         0       0       0 B     0 B  standby; up: 200 in 1 ms
+
+api  pool  peak-ewma
+  NO QUORUM: 0 backends can take new requests, it needs 1
+  BACKEND  ADDRESS      WEIGHT  ACTIVE  REQUESTS  FAILED  RECEIVED  SENT  HEALTH
+  web4     10.0.0.6:80       1       0         0       0       0 B   0 B  draining; up: 200 in 1 ms; 4 requests were cut
+";
+        assert_eq!(format!("{}\n{}", service_text(&shop), service_text(&pool)), expected);
+    }
+
+    #[test]
+    fn people_see_what_matters() {
         let status = Status {
             node: "lb1".to_owned(),
             version: "0.1.0".to_owned(),

@@ -100,7 +100,8 @@ pub enum Subject {
     CertificateKey(String, usize),
     /// `client-ca` in `[service.tls]`, by the service's name.
     ClientCa(String),
-    /// `ca` of `tls` in `[service.upstream]` or `[pool.upstream]`, by the name of the service or pool.
+    /// `ca` of `tls` in `[service.upstream]` or `[pool.upstream]`, by the name of the service or pool; left to its default,
+    /// `tls`.
     UpstreamCa(String),
     /// A file of `error-pages` in `[service.http]`, by the service's name and the status.
     ErrorPage(String, u16),

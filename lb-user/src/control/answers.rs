@@ -8,6 +8,7 @@ use super::reconciler::Reconciler;
 use super::report;
 use crate::dataplane::Dataplane;
 use crate::model::chain;
+use crate::model::http_status;
 use crate::model::status::{Explanation, FlowQuery, FlowTables, Status};
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -19,6 +20,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             usage: &self.sweep.usage,
             known: &self.known,
             drains: &self.drains,
+            traffic: &self.traffic,
+            now: self.now(),
             counted: self.counted,
         }
     }
@@ -45,6 +48,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             services: Vec::new(),
             drops: Vec::new(),
             flows: FlowTables::default(),
+            http: http_status::of(&self.traffic, &self.facts.config),
             reloads: said.reloads,
             fault: Some(chain(&error)),
             overrides_fault: said.overrides_fault,
@@ -57,6 +61,13 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// What becomes of a flow.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
         let service = self.facts.config.service_at(flow.protocol, flow.destination);
+        if explain::is_proxied(self.dataplane.tables(), flow) {
+            let name = service.map(|s| Arc::clone(&s.name));
+            return Explanation::Proxied {
+                service: name.unwrap_or_else(|| flow.destination.to_string().into()),
+                pools: service.map(|s| self.facts.pools(s)).unwrap_or_default(),
+            };
+        }
         let service = service.map(|s| Arc::clone(&s.name));
         explain(
             self.dataplane.tables(),

@@ -7,7 +7,8 @@
 //! anybody, the node is still asking, and it waits a little longer: a ring that changes with every answer costs a busy node
 //! more than the wait. And as long as there is nobody who can serve, nothing is gained by an end.
 //!
-//! A service that the maps hold, from an earlier run or under another configuration, does not wait.
+//! A service that the maps hold, from an earlier run or under another configuration, does not wait. Nor does one of the
+//! proxy, which has no ring.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Begins {
     ) -> BTreeSet<Arc<str>> {
         let mut before = std::mem::take(&mut self.new);
         let mut waiting = BTreeSet::new();
-        for service in &config.services {
+        for service in config.balanced() {
             let identity = (Arc::clone(&service.name), service.vips.clone(), service.protocol);
             let until = match before.remove(&identity) {
                 Some(until) => until,

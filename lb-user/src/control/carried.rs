@@ -28,11 +28,17 @@ impl Carried {
         Arc::ptr_eq(&self.config, config)
     }
 
-    /// The services that have a place, each with its members' ids.
+    /// The services that have a place, each with its members' ids. Those of the proxy need none.
     pub(super) fn placed(&self) -> impl Iterator<Item = (Decision, &Service, &BTreeMap<SocketAddr, MemberId>)> {
         let Placement { decisions, members, .. } = &self.placement;
-        let services = self.config.services.iter().zip(decisions).zip(members);
+        let services = self.config.balanced().zip(decisions).zip(members);
         services.filter_map(|((service, decision), ids)| Some(((*decision)?, service, ids)))
+    }
+
+    /// The services of the proxy that have a VIP, each with what traces know it by.
+    pub(super) fn proxied(&self) -> impl Iterator<Item = (Decision, &Service)> {
+        let all = (0..).map(Decision::proxy).zip(self.config.proxied());
+        all.filter(|(_, service)| !service.is_pool())
     }
 
     /// The services that have a place.
@@ -42,7 +48,7 @@ impl Carried {
 
     /// Ids of a service's members.
     pub(super) fn ids(&self, service: &str) -> Option<&BTreeMap<SocketAddr, MemberId>> {
-        let number = self.config.services.iter().position(|s| *s.name == *service)?;
+        let number = self.config.balanced().position(|s| *s.name == *service)?;
         self.placement.members.get(number)
     }
 
@@ -71,8 +77,8 @@ impl Carried {
 
     /// Whose id this is: service, backend and mode.
     pub(super) fn name(&self, id: MemberId) -> Option<(Arc<str>, Arc<str>, Mode)> {
-        let services = self.placement.members.iter().zip(&self.config.services);
-        services.into_iter().find_map(|(ids, service)| {
+        let mut services = self.placement.members.iter().zip(self.config.balanced());
+        services.find_map(|(ids, service)| {
             let (address, _) = ids.iter().find(|&(_, &other)| other == id)?;
             let backend = service.backends.iter().find(|b| b.address == *address)?;
             Some((Arc::clone(&service.name), Arc::clone(&backend.name), service.mode))

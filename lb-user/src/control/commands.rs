@@ -13,8 +13,10 @@ use super::names;
 use super::overrides::{Override, Overrides};
 use super::paths::Paths;
 use super::reconciler::Reconciler;
+use super::upstreams;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, OneBackend, Overridden, Pulse};
+use crate::model::traffic::Upstreams;
 use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
 
 /// What others follow.
@@ -22,6 +24,8 @@ use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chai
 pub struct Outputs {
     /// The ways to the backends that are probed through their service.
     pub paths: watch::Sender<Paths>,
+    /// Who may serve of the proxy's services.
+    pub upstreams: watch::Sender<Arc<Upstreams>>,
     /// The configuration in force: the file with the overrides above it.
     pub in_force: watch::Sender<Arc<Config>>,
     /// The newest overrides, to be kept.
@@ -63,10 +67,21 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             *known = paths;
             changed
         });
+        let now = self.facts.upstreams();
+        outputs.upstreams.send_if_modified(|known| {
+            let changed = !upstreams::same(known, &now);
+            if changed {
+                *known = Arc::new(now);
+            }
+            changed
+        });
         let config = &self.facts.config;
         outputs.in_force.send_if_modified(|known| {
             let changed = !Arc::ptr_eq(known, config);
             known.clone_from(config);
+            if changed {
+                self.traffic.retain(config);
+            }
             changed
         });
         outputs.overrides.send_if_modified(|known| {

@@ -3,10 +3,14 @@
 //! It is known as long as the manager runs; after a restart it counts from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::model::{AdminState, Config, MemberKey};
+
+/// By then every thread of the proxy has heard that a backend drains: what is under way after that is all that there will be.
+pub(super) const HEARD: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +54,11 @@ impl Drains {
         self.since.get(member).copied()
     }
 
+    /// Has the proxy heard that a backend drains?
+    pub(super) fn is_heard(&self, member: &MemberKey, now: Instant) -> bool {
+        self.since(member).is_some_and(|since| since + HEARD <= now)
+    }
+
     /// Those whose drain is over: they are cut off from their flows.
     pub(super) fn over(&self) -> &BTreeSet<MemberKey> {
         &self.over
@@ -73,8 +82,6 @@ impl Drains {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn config(state: &str, timeout: &str) -> Config {

@@ -30,6 +30,11 @@ pub(super) struct Known<'a> {
     pub(super) entry: &'a dyn Fn(Table, &NatKey) -> Option<Entry>,
 }
 
+/// Is it the proxy that decides about this flow? Then [`explain`] has nothing to say.
+pub(super) fn is_proxied(tables: &dyn Tables, query: &FlowQuery) -> bool {
+    flow(query).service(tables).is_proxy()
+}
+
 /// See the module. `name` is what to call the service that the flow belongs to.
 pub(super) fn explain(
     tables: &dyn Tables,
@@ -42,7 +47,7 @@ pub(super) fn explain(
     let protocol = query.protocol.number();
     let flow = flow(query);
     let decision = flow.service(tables);
-    if !decision.is_service() {
+    if !decision.is_balanced() {
         return undeclared(tables, query.destination.ip());
     }
     let hash = flow.hash(decision.choice(), seed);

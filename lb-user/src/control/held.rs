@@ -10,8 +10,8 @@ pub(super) fn keys(config: &Config) -> Keys {
     Keys::of(config.services.iter().map(|s| (&s.vips[..], s.protocol)))
 }
 
-/// The decision that the maps hold for a service, at one of its keys.
+/// The decision that the maps hold for a service that has a ring, at one of its keys.
 pub(super) fn held(installed: &Snapshot, keys: &Keys, service: &Service) -> Option<Decision> {
     let mut keys = keys.service(&service.vips, service.protocol);
-    keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_service()))
+    keys.find_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_balanced()))
 }

@@ -13,7 +13,9 @@ use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Probes, Service,
     Undeclared, Verdict,
 };
-use crate::plan::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
+use crate::plan::{
+    Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, choice,
+};
 
 /// Everything that is known.
 #[derive(Clone, Debug)]
@@ -81,22 +83,20 @@ impl Facts {
         let Some(&interface) = self.interfaces.keys().next() else {
             return;
         };
-        let known = hosts(&before.config);
+        for &host in hosts(&self.config).difference(&hosts(&before.config)) {
+            // Any will do, where nothing is written.
+            let hop = NextHop {
+                mac: Mac::default(),
+                local: Mac::default(),
+                interface,
+                router: None,
+                source: Some(host),
+                mtu: 1500,
+            };
+            self.route(host, NextHopState::Resolved(hop));
+        }
         let new: Vec<MemberKey> = self.probed.difference(&before.probed).cloned().collect();
         for member in new {
-            let host = member.backend.ip();
-            if !known.contains(&host) {
-                // Any will do, where nothing is written.
-                let hop = NextHop {
-                    mac: Mac::default(),
-                    local: Mac::default(),
-                    interface,
-                    router: None,
-                    source: Some(host),
-                    mtu: 1500,
-                };
-                self.route(host, NextHopState::Resolved(hop));
-            }
             self.judge(Verdict {
                 member,
                 health: Health::Up,
@@ -237,12 +237,13 @@ impl Facts {
             backend.state == AdminState::Active
                 && self.health(service, backend) == Health::Up
                 && self.weight(service, backend) > 0
-                && matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_)))
+                && (service.is_proxied() || matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_))))
         };
         service.backends.iter().filter(ready)
     }
 
-    /// How a backend is reached; `None` while the resolver has not said anything.
+    /// How a backend is reached; `None` while the resolver has not said anything, as of those of the proxy, which the kernel
+    /// finds by itself.
     #[must_use]
     pub fn next_hop(&self, service: &Service, backend: &Backend) -> Option<NextHopState> {
         let state = self.next_hops.get(&backend.address.ip())?;
@@ -273,6 +274,9 @@ impl Facts {
             .backends
             .iter()
             .filter(|backend| backend.state == AdminState::Active && backend.weight > 0);
+        if service.is_proxied() {
+            return able.all(|backend| self.health(service, backend) != Health::Unknown);
+        }
         able.all(
             |backend| match (self.next_hop(service, backend), self.health(service, backend)) {
                 (Some(NextHopState::Unresolved(_)), _) | (_, Health::Down) => true,
@@ -297,7 +301,7 @@ impl Facts {
 
     /// What the data plane shall do; `owned` tells which VIPs Fulcrum puts on the node.
     #[must_use]
-    pub fn desired(&self, owned: &BTreeSet<IpAddr>) -> Desired {
+    pub fn desired<'s>(&'s self, owned: &BTreeSet<IpAddr>) -> Desired {
         let address = |(ip, undeclared): (IpAddr, Option<Undeclared>)| {
             let owned = owned.contains(&ip);
             let policy = DesiredAddress {
@@ -307,11 +311,16 @@ impl Facts {
             };
             (ip, policy)
         };
-        let service = |service: &Service| DesiredService {
+        let proxied = |service: &Service| DesiredProxy {
             vips: service.vips.clone(),
             protocol: service.protocol,
-            mode: service.mode,
-            balance: service.balance,
+        };
+        let service = |(service, mode): (&Service, Forwarding)| DesiredService {
+            vips: service.vips.clone(),
+            protocol: service.protocol,
+            mode,
+            // The file has no others in these modes.
+            choice: choice(service.balance).unwrap_or_default(),
             track: service.track,
             nat: service.nat.clone(),
             tunnel: service.tunnel,
@@ -319,15 +328,26 @@ impl Facts {
             table_size: service.table_size,
             members: self.members(service),
         };
+        let forwarded = |service: &'s Service| Some((service, Forwarding::of(service.mode)?));
         Desired {
             addresses: self.vips().into_iter().map(address).collect(),
-            services: self.config.services.iter().map(service).collect(),
+            services: self.config.balanced().filter_map(forwarded).map(service).collect(),
+            proxied: self.config.proxied().map(proxied).collect(),
             sources: BTreeSet::new(),
             clients: false,
         }
     }
 
     fn members(&self, service: &Service) -> Vec<DesiredMember> {
+        let weighed = self.weighed(service).into_iter();
+        weighed
+            .map(|(backend, health, weight)| self.member(service, backend, health, weight))
+            .collect()
+    }
+
+    /// The backends of a service with what their probes say, and their shares of what is new: none while they drain, less
+    /// than their own while they start slowly.
+    pub(super) fn weighed<'s>(&self, service: &'s Service) -> Vec<(&'s Backend, Health, u16)> {
         let known = |backend| (backend, self.verdict(service, backend));
         let known: Vec<_> = service.backends.iter().map(known).collect();
         let weight = |&(backend, verdict): &(&Backend, Option<&Verdict>)| {
@@ -342,7 +362,7 @@ impl Facts {
         weighed
             .map(|((backend, verdict), weight)| {
                 let health = verdict.map_or(Health::Unknown, |verdict| verdict.health);
-                self.member(service, backend, health, weight)
+                (backend, health, weight)
             })
             .collect()
     }
@@ -378,12 +398,11 @@ pub fn probed(config: &Config) -> impl Iterator<Item = (&Service, &Backend)> {
         .filter(|(_, backend)| backend.state != AdminState::Disabled)
 }
 
-/// Every backend's host: whose next hops are wanted.
+/// Every backend's host whose next hop is wanted: the proxy's connections are the kernel's to route.
 #[must_use]
 pub fn hosts(config: &Config) -> BTreeSet<IpAddr> {
     config
-        .services
-        .iter()
+        .balanced()
         .flat_map(|s| &s.backends)
         .map(|b| b.address.ip())
         .collect()

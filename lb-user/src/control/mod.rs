@@ -30,6 +30,7 @@ mod slow_start;
 mod sweep;
 mod trace;
 mod upkeep;
+mod upstreams;
 mod windows;
 
 pub use addresses::{Addresses, NodeAddresses};

@@ -153,6 +153,10 @@ impl Overrides {
 
     /// Is there a slot for everybody with a weight? `config` sees to it as far as files go.
     fn room(&self, service: &Service) -> Result<(), Crowded> {
+        if service.is_proxied() {
+            // It has no ring.
+            return Ok(());
+        }
         let weight = |backend: &Backend| {
             self.of(&MemberKey::of(service, backend))
                 .weight

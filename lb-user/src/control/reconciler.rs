@@ -31,6 +31,7 @@ use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Pulse, Reloads};
+use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
 use crate::plan::{Desired, DesiredAddress, Forget, Full, MapOp, Memory, Placement, Snapshot, diff, place};
 
@@ -113,6 +114,8 @@ pub struct Reconciler<D, A> {
     pub(super) slow_starts: SlowStarts,
     pub(super) quorums: Quorums,
     pub(super) trace: Option<Trace>,
+    /// What the proxy's backends have done.
+    pub(super) traffic: Arc<Traffic>,
     /// What somebody else has changed.
     pub(super) repaired: Repaired,
     /// The last plan was carried out to its end: what is installed contradicts itself nowhere.
@@ -154,6 +157,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             slow_starts: SlowStarts::default(),
             quorums: Quorums::default(),
             trace: None,
+            traffic: Arc::default(),
             repaired: Repaired::default(),
             whole: false,
             adopted: false,
@@ -178,6 +182,11 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Reads back more or less often than every [`RESYNC`].
     pub fn resync_every(&mut self, period: Duration) {
         self.resync = period;
+    }
+
+    /// Counts what backends of the proxy do where the proxy does.
+    pub fn set_traffic(&mut self, traffic: Arc<Traffic>) {
+        self.traffic = traffic;
     }
 
     /// The data plane.
@@ -298,8 +307,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// One round of what is in force now; when it failed, the time of the next one.
     async fn attempt(&mut self, outputs: &Outputs, backoff: &mut Duration) -> Option<Instant> {
+        self.take_in();
         self.publish(outputs);
-        if self.converge().await {
+        if self.write().await {
             *backoff = BACKOFF.0;
             return None;
         }
@@ -325,6 +335,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// One round; false when it failed, which is logged and kept as the node's fault.
     pub async fn converge(&mut self) -> bool {
+        self.take_in();
+        self.write().await
+    }
+
+    /// What follows from time and from what is known: whose drain is over, who begins, who has which share.
+    fn take_in(&mut self) {
         if !self.settled && self.facts.settled() {
             self.settled = true;
             let Pulse { backends, down, .. } = self.pulse();
@@ -335,6 +351,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.begins
             .end(self.facts.heard(), |service| self.facts.serves(service), now);
         self.weigh();
+    }
+
+    /// The round itself.
+    async fn write(&mut self) -> bool {
         match self.round().await {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -377,7 +397,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let keys = keys(&self.facts.file);
         let bases = installed.bases();
         for service in &Arc::clone(&self.facts.file).services {
-            let Some(decision) = held(installed, &keys, service) else {
+            // What nat has left where the proxy takes over serves nobody any more.
+            let Some(decision) = held(installed, &keys, service).filter(|_| !service.is_proxied()) else {
                 continue;
             };
             for member in installed.members_between(decision.member_base(), &bases).values() {

@@ -1,6 +1,7 @@
 //! The node's state, for those who ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use lb_common::backend::{MacFlags, Member};
@@ -15,10 +16,12 @@ use super::held;
 use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::http_status;
 use crate::model::status::{
-    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, Reached, Reloads, Repairs, ServiceStatus,
-    SlotStates, Status, VipStatus,
+    BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
+    ServiceStatus, SlotStates, Status, VipStatus,
 };
+use crate::model::traffic::{Traffic, serving};
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
 use crate::plan::{Keys, ServiceKey};
 
@@ -30,6 +33,8 @@ pub(super) struct View<'a, D> {
     pub(super) usage: &'a NatUsage,
     pub(super) known: &'a Known,
     pub(super) drains: &'a Drains,
+    pub(super) traffic: &'a Traffic,
+    pub(super) now: Instant,
     /// When flows of all kinds were last counted, with the configuration in force in the maps.
     pub(super) counted: Option<Instant>,
 }
@@ -37,7 +42,12 @@ pub(super) struct View<'a, D> {
 impl<D: Dataplane> View<'_, D> {
     /// The state of every service.
     pub(super) fn status(&self, said: Said) -> Result<Status, ApplyError> {
-        let Self { facts, dataplane, .. } = *self;
+        let Self {
+            facts,
+            dataplane,
+            traffic,
+            ..
+        } = *self;
         let keys = held::keys(&self.facts.config);
         let services = facts.config.services.iter();
         let services = services.map(|service| self.service(service, &keys));
@@ -47,6 +57,7 @@ impl<D: Dataplane> View<'_, D> {
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
             flows: self.known.tables(dataplane)?,
+            http: http_status::of(traffic, &facts.config),
             reloads: said.reloads,
             fault: said.fault,
             overrides_fault: said.overrides_fault,
@@ -74,15 +85,23 @@ impl<D: Dataplane> View<'_, D> {
             usage,
             known,
             drains,
+            traffic,
+            now,
             counted,
         } = *self;
         let target = &carried.placement.target;
         let decision = keys
             .service(&service.vips, service.protocol)
-            .find_map(|key| target.entries.get(&key));
+            .find_map(|key| target.entries.get(&key).filter(|d| d.is_balanced()));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
         let (shares, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
         let ids = carried.ids(&service.name);
+        let pool = if service.is_proxied() {
+            facts.pool(service)
+        } else {
+            Vec::new()
+        };
+        let serve: HashSet<SocketAddr> = serving(&pool).iter().map(|m| m.address).collect();
         let in_file = facts.file.services.iter().find(|s| s.name == service.name);
         let in_file = in_file.map_or(&[][..], |s| &s.backends);
         let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
@@ -95,7 +114,21 @@ impl<D: Dataplane> View<'_, D> {
             let translated = id.and_then(|id| usage.flows.get(&id)).map_or(0, NatFlows::open);
             let alive = id.and_then(|id| target.members.get(&id)).is_some_and(is_alive);
             let none = share == Share::default() && known_flows == 0 && translated == 0;
+            let proxied = service.is_proxied().then(|| {
+                let serves = serve.contains(&backend.address);
+                let counted = traffic.known(&member);
+                counted.map_or_else(
+                    || ProxiedStatus {
+                        serves,
+                        ..ProxiedStatus::default()
+                    },
+                    |counted| ProxiedStatus::of(&counted, serves),
+                )
+            });
             let drained = match backend.state {
+                AdminState::Drain | AdminState::Disabled if let Some(proxied) = proxied => {
+                    proxied.active == 0 && (backend.state == AdminState::Disabled || drains.is_heard(&member, now))
+                }
                 AdminState::Active => false,
                 AdminState::Drain if drains.over().contains(&member) => !alive,
                 AdminState::Drain => none && drains.since(&member).is_some_and(|since| counted >= Some(since)),
@@ -123,14 +156,7 @@ impl<D: Dataplane> View<'_, D> {
                 probes: verdict
                     .map(|v| v.probes.counts())
                     .filter(|&p| p != ProbeCounts::default()),
-                next_hop: match facts.next_hop(service, backend) {
-                    Some(NextHopState::Resolved(hop)) => Ok(Reached {
-                        mac: hop.mac,
-                        interface: facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
-                    }),
-                    Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
-                    None => Err("not looked up yet".to_owned()),
-                },
+                next_hop: (!service.is_proxied()).then(|| self.reached(service, backend)),
                 slots: share.current,
                 moving_slots: share.previous,
                 drained,
@@ -139,6 +165,7 @@ impl<D: Dataplane> View<'_, D> {
                 known_flows,
                 cut_flows: drains.cut_of(&member),
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
+                proxied,
             })
         };
         let vip = |&address: &Vip| VipStatus {
@@ -166,6 +193,19 @@ impl<D: Dataplane> View<'_, D> {
                 .collect::<Result<_, _>>()?,
             named: service.named.clone(),
         })
+    }
+}
+
+impl<D> View<'_, D> {
+    fn reached(&self, service: &Service, backend: &Backend) -> Result<Reached, String> {
+        match self.facts.next_hop(service, backend) {
+            Some(NextHopState::Resolved(hop)) => Ok(Reached {
+                mac: hop.mac,
+                interface: self.facts.interfaces.get(&hop.interface).cloned().unwrap_or_default(),
+            }),
+            Some(NextHopState::Pending(reason) | NextHopState::Unresolved(reason)) => Err(reason),
+            None => Err("not looked up yet".to_owned()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod interfaces;
 mod modes;
 mod nat;
 mod preview;
+mod proxy;
 mod shares;
 mod trace;
 
@@ -431,6 +432,7 @@ impl Running {
         };
         let outputs = Outputs {
             paths: watch::channel(Paths::new()).0,
+            upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
             overrides: watch::channel(Revision::default()).0,
         };
@@ -589,6 +591,8 @@ async fn dsr_does_not_go_through_a_router() {
     assert!(
         backend
             .next_hop
+            .as_ref()
+            .unwrap()
             .as_ref()
             .unwrap_err()
             .contains("behind router 10.0.0.254")

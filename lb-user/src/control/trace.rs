@@ -125,12 +125,18 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let (mut member_base, mut members) = (0, 0);
         if let Some(name) = &filter.service {
             let mut placed = self.carried.placed();
-            let (decision, _, ids) = placed
+            let mut proxied = self.carried.proxied();
+            (member_base, members) = placed
                 .find(|(_, service, _)| *service.name == **name)
+                .map(|(decision, _, ids)| {
+                    let base = decision.member_base();
+                    (base, ids.values().max().map_or(base, |id| id.0) + 1 - base)
+                })
+                .or_else(|| {
+                    let (decision, _) = proxied.find(|(_, service)| *service.name == **name)?;
+                    Some((decision.member_base(), 1))
+                })
                 .ok_or_else(|| TraceRefused::Unknown(name.clone()))?;
-            member_base = decision.member_base();
-            let last = ids.values().max().map_or(member_base, |id| id.0);
-            members = last + 1 - member_base;
         }
         Ok(Wanted {
             sources: filter.source.map_or(Sources::ALL, Sources::from),
@@ -154,6 +160,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let members = service.backends.iter().filter_map(|b| Some((*ids.get(&b.address)?, b)));
             backends.extend(members.map(|(id, backend)| (id, (&service.name, &backend.name))));
         }
+        let proxied = self.carried.proxied();
+        services.extend(proxied.map(|(decision, service)| (decision.member_base(), &service.name)));
         let interfaces = &self.facts.interfaces;
         let name = |&Shown { at, sample }: &Shown| {
             let member = backends.get(&sample.member).filter(|_| sample.member != MemberId::NONE);

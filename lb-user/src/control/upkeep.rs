@@ -9,7 +9,7 @@ use super::reconciler::Reconciler;
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::NatFlows;
-use crate::model::{Backend, MemberKey, Service, chain};
+use crate::model::{AdminState, Backend, MemberKey, Service, chain};
 use crate::plan::Snapshot;
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -45,14 +45,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
     }
 
-    /// Flows of a backend that are known, in whatever mode.
+    /// Flows of a backend that are known, in whatever mode; with the proxy, requests under way.
     pub(super) fn flows_of(&self, member: &MemberKey) -> u64 {
+        let active = self.traffic.active(member);
         let ids = self.carried.ids(&member.service);
         let Some(&id) = ids.and_then(|ids| ids.get(&member.backend)) else {
-            return 0;
+            return u64::from(active);
         };
         let nat = self.sweep.usage.flows.get(&id).map_or(0, NatFlows::open);
-        u64::from(self.known.of(id)) + u64::from(nat)
+        u64::from(self.known.of(id)) + u64::from(nat) + u64::from(active)
     }
 
     /// Ends the flows that are over, and counts the others; closes windows that are over. True when a round is to follow.
@@ -123,6 +124,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let needed = self.carried.needed(&service.name);
             for backend in leaving {
                 let member = MemberKey::of(service, backend);
+                let drains = backend.state == AdminState::Drain;
+                if service.is_proxied() && drains && !self.drains.is_heard(&member, self.now()) {
+                    continue;
+                }
                 if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
                     tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
                     left.insert(member);

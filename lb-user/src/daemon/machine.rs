@@ -1,5 +1,5 @@
-//! What a file promises of `nat` and only this machine can confirm: ports that the kernel leaves alone, and addresses
-//! that somebody owns.
+//! What a file promises and only this machine can confirm: for `nat` ports that the kernel leaves alone, and addresses
+//! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used.
 //!
 //! Seen first, then judged, at the start and at every reload; what a reload is refused for is looked at again until it
 //! is taken or the file is another. That an address stays is not looked after: also a VIP
@@ -10,9 +10,10 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
-use crate::config::{ConfigError, Parsed, Subject};
+use crate::config::{ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, NatSource, PortRange, Ports, Service, chain};
 use crate::net::{Net, ReservedPorts, ports};
+use crate::proxy::tls::{self, Dates};
 
 /// Lowest port of a range that a hint names: those below are for servers.
 const LOWEST: u16 = 1024;
@@ -37,15 +38,25 @@ impl Facts {
     }
 }
 
-/// Refuses a file that promises what this machine does not keep.
+/// Refuses a file that promises what this machine does not keep; what it does not keep for long is warned of.
 ///
 /// # Errors
-/// The refusal, or why the machine cannot be asked. A file without `nat` asks nothing.
-pub(super) async fn confirm(net: &Net, parsed: &Parsed) -> Result<()> {
+/// The refusal, or why the machine cannot be asked. A file without `nat` and TLS asks nothing.
+pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<Vec<Warning>> {
     if translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
-    Ok(())
+    let speaks = |service: &Service| {
+        let proxy = service.proxy.as_ref();
+        proxy.is_some_and(|proxy| proxy.tls.is_some() || proxy.upstream.tls.is_some())
+    };
+    if !parsed.config.services.iter().any(speaks) {
+        return Ok(Vec::new());
+    }
+    let (parsed, now) = (parsed.clone(), tls::now());
+    // Thousands of certificates take a while to be read.
+    let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
+    Ok(judged.context("cannot look at certificates")??)
 }
 
 /// Services that take ports of the node, with these ports.

@@ -46,8 +46,11 @@ use crate::control::{
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
 use crate::model::status::Reloads;
+use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
+use crate::proxy;
+use crate::proxy::tls::Dates;
 
 use doors::Doors;
 use notify::{Manager, Reads};
@@ -87,7 +90,9 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    machine::confirm(&net, &parsed).await?;
+    for warning in machine::confirm(&net, &parsed, Dates::Warned).await? {
+        tracing::warn!("{warning}");
+    }
     let seed = seed::load(&parsed.config.node)?;
     let lock = Lock::take(&parsed.config.node.pin_dir)?;
     let fresh = lock.is_unused()?;
@@ -113,6 +118,8 @@ struct Started {
     reload: Reload,
     interfaces: Vec<Interface>,
     reconciler: Reconciler<Kernel, NodeAddresses>,
+    /// What the proxy hashes with, and what it counts.
+    proxy: (Seed, Arc<Traffic>),
     kept: Kept,
     doors: Doors,
 }
@@ -137,6 +144,8 @@ async fn start(
     let (overrides, fault) = store.load();
     facts.restore(overrides.clone());
     let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
+    let traffic = Arc::new(Traffic::default());
+    reconciler.set_traffic(Arc::clone(&traffic));
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
@@ -146,6 +155,7 @@ async fn start(
         reload,
         interfaces,
         reconciler,
+        proxy: (seed, traffic),
         kept: Kept {
             store,
             overrides,
@@ -197,6 +207,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
         mut reload,
         interfaces,
         reconciler,
+        proxy: (seed, traffic),
         kept,
         doors,
     } = started;
@@ -212,6 +223,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
     let (paths, path_changes) = watch::channel(reconciler.facts().paths());
     let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow(), &[]));
+    let upstreams = watch::Sender::new(Arc::new(reconciler.facts().upstreams()));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
         number: 0,
@@ -226,6 +238,16 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     let (next_hops, next_hop_queue) = mpsc::channel(NEWS);
     let (handle, requests, mut files) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
+    let (stop_proxy, proxy_stopped) = watch::channel(());
+    // Counts the times that files of the proxy are to be read again.
+    let (rereads, reread) = watch::channel(0);
+    let setup = proxy::Setup {
+        seed,
+        traffic,
+        upstreams: upstreams.subscribe(),
+        reread,
+        stopped: proxy_stopped,
+    };
     let inputs = Inputs {
         config: config_changes,
         reloads: results,
@@ -237,6 +259,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     };
     let outputs = Outputs {
         paths,
+        upstreams,
         in_force,
         overrides,
     };
@@ -246,6 +269,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     parts.spawn("overrides", kept.store.run(revisions, saved));
     parts.spawn("targets", follow(in_force_changes, path_changes, targets, hosts));
     parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
+    parts.spawn("proxy", proxy::run(setup));
     parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
@@ -304,6 +328,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
                 // The reconciler alone, so that it knows who the resolver and the prober speak of; it tells them.
                 configs.send_replace(config);
                 host_names.send_replace(reload.host_names());
+                rereads.send_modify(|times| *times += 1);
                 changed
             })
         });
@@ -321,6 +346,9 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started) -> Result<()
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
     let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
+    // It bounds itself how long requests may take that are under way.
+    drop(stop_proxy);
+    parts.end("proxy").await;
     end
 }
 

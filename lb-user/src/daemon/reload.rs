@@ -9,11 +9,12 @@ use std::time::SystemTime;
 use super::hosts::Known;
 use super::machine;
 use crate::config::hosts::{Hosts, names, resolve};
-use crate::config::{self, ConfigError, Parsed};
+use crate::config::{self, ConfigError, Parsed, Warning};
 use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
 use crate::model::{Balance, Config, Mode, Service};
 use crate::net::Net;
+use crate::proxy::tls::Dates;
 
 /// A configuration to run.
 pub(super) struct Taken {
@@ -181,7 +182,11 @@ impl Reload {
         for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
-        self.allow(&self.path.display().to_string(), parsed).await
+        let (config, warnings) = self.allow(&self.path.display().to_string(), parsed).await?;
+        for warning in warnings.iter().filter(|_| !again) {
+            tracing::warn!("{warning}");
+        }
+        Ok(config)
     }
 
     /// Judges another text as [`Self::read`] would, and changes nothing; `origin` is what errors call it.
@@ -190,7 +195,7 @@ impl Reload {
     /// Why a reload would refuse it.
     pub(super) async fn judge(&self, origin: &str, text: &str) -> Result<Arc<Config>, ReloadRefused> {
         let parsed = config::parse(origin, text).map_err(|error| refused(&error))?;
-        let config = self.allow(origin, parsed).await.map_err(|refusal| match refusal {
+        let (config, _) = self.allow(origin, parsed).await.map_err(|refusal| match refusal {
             Refusal::OfFile(reason) | Refusal::OfMachine(reason) => reason,
         })?;
         let mut known = self.known.clone();
@@ -198,8 +203,8 @@ impl Reload {
         Ok(resolve(&config, known.hosts(), &self.resolved))
     }
 
-    /// Judges what a file says beside what runs.
-    async fn allow(&self, origin: &str, parsed: Parsed) -> Result<Arc<Config>, Refusal> {
+    /// Judges what a file says beside what runs. What this machine has to say to it besides may be warned of.
+    async fn allow(&self, origin: &str, parsed: Parsed) -> Result<(Arc<Config>, Vec<Warning>), Refusal> {
         let (old, new) = (&self.running, &parsed.config);
         let fixed = [
             ("[node] name", old.node.name != new.node.name),
@@ -239,9 +244,9 @@ impl Reload {
             );
             return Err(ReloadRefused::Fixed(reason).into());
         }
-        let confirmed = machine::confirm(&self.net, &parsed).await;
-        confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
-        Ok(Arc::new(parsed.config))
+        let confirmed = machine::confirm(&self.net, &parsed, Dates::Refused).await;
+        let warnings = confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
+        Ok((Arc::new(parsed.config), warnings))
     }
 }
 

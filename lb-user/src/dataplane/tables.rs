@@ -301,7 +301,7 @@ impl Layout {
     pub(super) fn snapshot(&self, known: &Snapshot) -> Result<Snapshot, ApplyError> {
         let entries = self.services.entries()?;
         let mut rings = BTreeMap::new();
-        for decision in entries.values().filter(|d| d.is_service()) {
+        for decision in entries.values().filter(|d| d.is_balanced()) {
             let (block, log2) = (decision.ring_block(), decision.ring_log2());
             rings.entry(block).or_insert_with(|| Ring {
                 log2,

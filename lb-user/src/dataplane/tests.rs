@@ -7,14 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use lb_common::addr::{Mac, PortBe};
 use lb_common::hash::Seed;
 use lb_common::select::{self, Chosen};
-use lb_common::service::{self, KeyV4, protocol};
+use lb_common::service::{self, Choice, KeyV4, protocol};
 use proptest::prelude::*;
 
 use super::fake::Fake;
 use super::*;
-use crate::model::{Balance, Mode, Nat, NextHop, PortRange, Ports, Protocol, RingSize, Role, Tunnel, Vip};
+use crate::model::{Nat, NextHop, PortRange, Ports, Protocol, RingSize, Role, Tunnel, Vip};
 use crate::plan::{
-    Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop, Keys, Memory, ServiceKey, diff, place,
+    Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, Memory, ServiceKey,
+    diff, place,
 };
 
 /// Which services a key may lead to: before a change, and while it is made, those before and after.
@@ -28,7 +29,7 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
     }
     let snapshot = fake.installed().unwrap();
     for (key, decision) in &snapshot.entries {
-        if !decision.is_service() {
+        if !decision.is_balanced() {
             continue;
         }
         for hash in 0..u64::from(snapshot.rings[&decision.ring_block()].slots.len() as u32) {
@@ -87,17 +88,21 @@ fn ports_at(place: u16, many: bool) -> Ports {
     }
 }
 
-/// Backends, log2 of slots, rules, and whether it has many ports.
-type Drawn = (Backends, u8, (Mode, Balance, bool), bool);
+/// Backends, log2 of slots, rules (no mode for the proxy's), and whether it has many ports.
+type Drawn = (Backends, u8, (Option<Forwarding>, Choice, bool), bool);
 
 /// Ports, in both families, spread over services that have backends of their own: from one state to the next, ports
 /// move between services, services come and go, and so do backends.
 fn desired() -> impl Strategy<Value = (Owners, Desired)> {
     let backends = proptest::collection::btree_map(0u8..20, (0u16..4, any::<bool>()), 0..20);
-    let mode = prop_oneof![Just(Mode::Dsr), Just(Mode::Nat), Just(Mode::Tunnel)];
-    let balance =
-        prop_oneof![3 => Just(Balance::Maglev), 1 => Just(Balance::SourceHash), 1 => Just(Balance::RoundRobin)];
-    let rules = (mode, balance, any::<bool>());
+    let mode = prop_oneof![
+        Just(Some(Forwarding::Dsr)),
+        Just(Some(Forwarding::Nat)),
+        Just(Some(Forwarding::Tunnel)),
+        Just(None),
+    ];
+    let choice = prop_oneof![3 => Just(Choice::Tuple), 1 => Just(Choice::Source), 1 => Just(Choice::Turn)];
+    let rules = (mode, choice, any::<bool>());
     let services = proptest::collection::vec((backends, 6u8..9, rules, any::<bool>()), 4);
     let ports = proptest::collection::btree_map(1u16..9, 0u8..4, 0..8);
     (services, ports).prop_map(|(services, ports)| {
@@ -110,8 +115,8 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             echo: true,
             drop_undeclared: true,
         };
-        let service = |(number, (backends, log2, (mode, balance, track), many)): (u8, Drawn)| DesiredService {
-            vips: ports
+        let vips_of = |number: u8, many: bool| -> Vec<Vip> {
+            ports
                 .iter()
                 .filter(|&(_, &owner)| owner == number)
                 .flat_map(|(&place, _)| {
@@ -120,10 +125,13 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
                         ports: ports_at(place, many),
                     })
                 })
-                .collect(),
+                .collect()
+        };
+        let service = |number, backends: Backends, log2: u8, mode, choice, track, many| DesiredService {
+            vips: vips_of(number, many),
             protocol: Protocol::Tcp,
             mode,
-            balance,
+            choice,
             track,
             nat: Nat::default(),
             tunnel: Tunnel::default(),
@@ -134,24 +142,33 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
                 .map(|(last, (weight, alive))| member(number, last, weight, alive))
                 .collect(),
         };
-        let services: Vec<(u8, DesiredService)> = (0..)
-            .zip(services)
-            .map(|(number, drawn)| (number, service((number, drawn))))
-            .filter(|(_, service)| !service.vips.is_empty())
-            .collect();
-        let keys = Keys::of(services.iter().map(|(_, s)| (&s.vips[..], s.protocol)));
+        let mut proxied = Vec::new();
+        let mut balanced: Vec<(u8, DesiredService)> = Vec::new();
+        for (number, drawn) in (0..).zip(services) {
+            let (backends, log2, (mode, choice, track), many): Drawn = drawn;
+            match mode {
+                Some(mode) => balanced.push((number, service(number, backends, log2, mode, choice, track, many))),
+                None => proxied.push(DesiredProxy {
+                    vips: vips_of(number, many),
+                    protocol: Protocol::Tcp,
+                }),
+            }
+        }
+        balanced.retain(|(_, service)| !service.vips.is_empty());
+        let desired = Desired {
+            addresses: vips.map(|vip| (vip, policy)).into(),
+            services: balanced.iter().map(|(_, service)| service.clone()).collect(),
+            proxied,
+            sources: BTreeSet::new(),
+            clients: false,
+        };
+        let keys = desired.keys();
         let owned = |(number, s): &(u8, DesiredService)| {
             let number = *number;
             let keys = keys.service(&s.vips, s.protocol);
             keys.map(move |key| (key, BTreeSet::from([number]))).collect::<Vec<_>>()
         };
-        let owners = services.iter().flat_map(owned).collect();
-        let desired = Desired {
-            addresses: vips.map(|vip| (vip, policy)).into(),
-            services: services.into_iter().map(|(_, service)| service).collect(),
-            sources: BTreeSet::new(),
-            clients: false,
-        };
+        let owners = balanced.iter().flat_map(owned).collect();
         (owners, desired)
     })
 }

@@ -13,7 +13,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::families::{FAMILIES, Family, Kind, Source, Value};
+use crate::model::http_status::Durations;
 use crate::model::status::Status;
+use crate::model::traffic::Histogram;
 
 /// Bytes of text per backend, and for everything else, roughly: keeps a large text from being copied as it grows.
 const BYTES: (usize, usize) = (1_000, 16 << 10);
@@ -72,6 +74,7 @@ impl Scrape {
                     Kind::Counter => MetricType::Counter,
                     Kind::Gauge => MetricType::Gauge,
                     Kind::Info => MetricType::Info,
+                    Kind::Histogram => MetricType::Histogram,
                 };
                 encoder.encode_descriptor(family.stem(), family.help, unit.as_ref(), kind)?
             }
@@ -79,11 +82,12 @@ impl Scrape {
                 let kind = match family.kind {
                     Kind::Counter => MetricType::Counter,
                     Kind::Gauge | Kind::Info => MetricType::Gauge,
+                    Kind::Histogram => MetricType::Histogram,
                 };
                 encoder.encode_descriptor(family.name, family.help, None, kind)?
             }
         };
-        let mut put = |labels: &[&str], value| self.sample(family, &mut metric, labels, value);
+        let mut put = |labels: &[&str], value: Value<'_>| self.sample(family, &mut metric, labels, value);
         match family.source {
             Source::Node(value) => put(&[], value(&self.status)),
             Source::Service(value) => {
@@ -101,7 +105,13 @@ impl Scrape {
         }
     }
 
-    fn sample(&self, family: &Family, metric: &mut MetricEncoder<'_>, labels: &[&str], value: Value) -> fmt::Result {
+    fn sample(
+        &self,
+        family: &Family,
+        metric: &mut MetricEncoder<'_>,
+        labels: &[&str],
+        value: Value<'_>,
+    ) -> fmt::Result {
         debug_assert_eq!(labels.len(), family.labels.len(), "{}", family.name);
         let mut pairs = [("", ""); MAX_LABELS];
         for (pair, label) in pairs
@@ -124,13 +134,29 @@ impl Scrape {
 }
 
 /// The end of a sample; `total` puts that behind its name.
-fn number(metric: &mut MetricEncoder<'_>, total: bool, value: Value) -> fmt::Result {
+fn number(metric: &mut MetricEncoder<'_>, total: bool, value: Value<'_>) -> fmt::Result {
     match (total, value) {
         (true, Value::Whole(value)) => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
         (true, Value::Real(value)) => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
         (false, Value::Whole(value)) => metric.encode_gauge(&value),
         (false, Value::Real(value)) => metric.encode_gauge(&value),
+        (_, Value::Durations(durations)) => histogram(metric, durations),
     }
+}
+
+/// In seconds.
+fn histogram(metric: &mut MetricEncoder<'_>, durations: &Durations) -> fmt::Result {
+    let bounds = Histogram::BOUNDS.iter().map(|&bound| seconds(bound));
+    let bounds = bounds.chain([f64::INFINITY]);
+    let mut buckets = [(0.0, 0); Histogram::BOUNDS.len() + 1];
+    for (bucket, of) in buckets.iter_mut().zip(bounds.zip(durations.buckets)) {
+        *bucket = of;
+    }
+    metric.encode_histogram::<NoLabelSet>(seconds(durations.sum), durations.count(), &buckets, None)
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 /// Most labels of a family.
@@ -151,7 +177,7 @@ impl Family {
     fn stem(&self) -> &'static str {
         let suffix = match self.kind {
             Kind::Counter => "_total",
-            Kind::Gauge => "",
+            Kind::Gauge | Kind::Histogram => "",
             Kind::Info => "_info",
         };
         let stem = self.name.strip_suffix(suffix).unwrap_or(self.name);

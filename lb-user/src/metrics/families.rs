@@ -1,13 +1,16 @@
-//! Every family: name, labels, meaning, and where its numbers come from. docs/metrics.md is made of this list.
+//! Every family of a node: name, labels, meaning, and where its numbers come from. docs/metrics.md is made of this list.
+
+mod http;
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::model::http_status::Durations;
 use crate::model::status::{BackendStatus, FlowTable, ServiceStatus, SlotStates, Status};
 use crate::model::{AdminState, Health};
 
 /// A family.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Family {
     /// Of its samples. Ends in the unit, then in what the kind wants: `_total` or `_info`.
     pub name: &'static str,
@@ -31,35 +34,54 @@ pub enum Kind {
     Gauge,
     /// Always 1: the labels say it.
     Info,
+    /// Durations by upper bound.
+    Histogram,
 }
 
 /// A sample's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum Value<'a> {
     Whole(u64),
     Real(f64),
+    /// Of a histogram, in seconds.
+    Durations(&'a Durations),
 }
 
 /// Where the samples of a family come from.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     /// One, without labels.
-    Node(fn(&Status) -> Value),
+    Node(fn(&Status) -> Value<'_>),
     /// One per service, with the label `service`.
-    Service(fn(&ServiceStatus) -> Value),
+    Service(fn(&ServiceStatus) -> Value<'_>),
     /// At most one per backend, with the labels `service` and `backend`.
-    Backend(fn(&BackendStatus) -> Option<Value>),
+    Backend(fn(&BackendStatus) -> Option<Value<'_>>),
     /// Any number, with labels of its own.
     Own(fn(&Status, &mut Put<'_>) -> fmt::Result),
 }
 
 /// Takes the values of a sample's labels, and its value.
-pub(super) type Put<'a> = dyn FnMut(&[&str], Value) -> fmt::Result + 'a;
+pub(super) type Put<'a> = dyn FnMut(&[&str], Value<'_>) -> fmt::Result + 'a;
 
 const BACKEND: &[&str] = &["service", "backend"];
 
 /// All families, in the order of the text.
-pub const FAMILIES: &[Family] = &[
+pub const FAMILIES: &[Family] = &{
+    let mut all = [NODE[0]; NODE.len() + http::FAMILIES.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < NODE.len() {
+            NODE[i]
+        } else {
+            http::FAMILIES[i - NODE.len()]
+        };
+        i += 1;
+    }
+    all
+};
+
+/// Those of the node, and of what the program does.
+const NODE: &[Family] = &[
     Family {
         name: "fulcrum_build_info",
         kind: Kind::Info,
@@ -366,8 +388,8 @@ pub const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         unit: None,
         labels: BACKEND,
-        help: "Whether it is known how the backend is reached on the wire (1)",
-        source: Source::Backend(|backend| Some(truth(backend.next_hop.is_ok()))),
+        help: "Whether it is known how the backend is reached on the wire (1); missing with the proxy, where the kernel knows",
+        source: Source::Backend(|backend| Some(truth(backend.next_hop.as_ref()?.is_ok()))),
     },
     Family {
         name: "fulcrum_backend_probe_duration_seconds",
@@ -453,10 +475,10 @@ fn serves(backend: &BackendStatus) -> bool {
     backend.state == AdminState::Active && backend.health == Health::Up
 }
 
-fn truth(it_is: bool) -> Value {
+fn truth(it_is: bool) -> Value<'static> {
     Value::Whole(it_is.into())
 }
 
-fn seconds(time: SystemTime) -> Value {
+fn seconds(time: SystemTime) -> Value<'static> {
     Value::Real(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
 }

@@ -1,7 +1,9 @@
 //! The text as others read it.
 
+mod counted;
 mod documented;
 mod golden;
+mod http;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,6 +24,7 @@ fn at(millis: u64) -> SystemTime {
 
 fn backend(name: &str) -> BackendStatus {
     BackendStatus {
+        proxied: None,
         nat: Some(NatStatus {
             source: None,
             ports: PortRange::DEFAULT,
@@ -50,10 +53,10 @@ fn backend(name: &str) -> BackendStatus {
             last: Some(Duration::from_micros(310)),
             certificate_not_after: Some(1_800_000_000),
         }),
-        next_hop: Ok(Reached {
+        next_hop: Some(Ok(Reached {
             mac: Mac([2, 0, 0, 0, 0, 0x0a]),
             interface: "eth0".to_owned(),
-        }),
+        })),
         slots: 16384,
         moving_slots: 0,
         drained: false,
@@ -111,6 +114,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
             },
             tracked: FlowTable::default(),
         },
+        http: Vec::new(),
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,
@@ -130,7 +134,7 @@ fn unknown(name: &str) -> BackendStatus {
         health: Health::Unknown,
         probes: None,
         nat: None,
-        next_hop: Err("no answer to ARP".to_owned()),
+        next_hop: Some(Err("no answer to ARP".to_owned())),
         counters: Counters::default(),
         ..backend(name)
     }

@@ -22,6 +22,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// The services whose backends the program chooses, in file order.
+    pub fn balanced(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| !service.is_proxied())
+    }
+
+    /// The services of the proxy, and the pools that its routes lead to, in file order.
+    pub fn proxied(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| service.is_proxied())
+    }
+
     /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.
     #[must_use]
     pub fn service_at(&self, protocol: Protocol, destination: SocketAddr) -> Option<&Service> {
@@ -115,6 +125,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Does this node's proxy have it, so that the program has nothing to choose?
+    #[must_use]
+    pub fn is_proxied(&self) -> bool {
+        self.mode == Mode::Proxy
+    }
+
     /// Is it a `[[pool]]`, which has no address?
     #[must_use]
     pub fn is_pool(&self) -> bool {

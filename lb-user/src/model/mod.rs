@@ -7,6 +7,7 @@ mod count;
 pub mod frame;
 pub mod health;
 pub mod hex;
+pub mod http_status;
 pub mod interface;
 pub mod next_hop;
 pub mod prefix;

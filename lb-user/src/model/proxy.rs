@@ -1,5 +1,6 @@
 //! What a service of `mode = "proxy"` does with HTTP, after validation.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
@@ -238,6 +239,17 @@ pub enum HashOn {
     Header(HeaderName),
     /// The value of a cookie.
     Cookie(Arc<str>),
+}
+
+impl fmt::Display for HashOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+            Self::Path => f.write_str("path"),
+            Self::Header(name) => write!(f, "header:{}", name.as_str()),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
 }
 
 /// A cookie that names a backend. It is signed by the seed, so every node with the same seed knows its own.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use lb_common::addr::Mac;
@@ -12,6 +13,9 @@ use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::{Counters, DropReason};
 
+use super::http_status::ServiceHttp;
+use super::proxy::HashOn;
+use super::traffic::BackendTraffic;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
 
 /// The whole node at one moment.
@@ -27,6 +31,8 @@ pub struct Status {
     pub drops: Vec<(DropReason, u64)>,
     /// What is known of flows in [`Mode::Dsr`] and [`Mode::Tunnel`].
     pub flows: FlowTables,
+    /// What the proxy has done, by service and pool, in file order.
+    pub http: Vec<ServiceHttp>,
     /// What came of reading the file again.
     pub reloads: Reloads,
     /// The last failure to write the maps or to put addresses on the node; `None` after a success.
@@ -188,7 +194,7 @@ impl AttachMode {
 pub struct ServiceStatus {
     /// Its name.
     pub name: Arc<str>,
-    /// Its VIPs.
+    /// Its VIPs; none of a pool.
     pub vips: Vec<VipStatus>,
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -196,7 +202,7 @@ pub struct ServiceStatus {
     pub mode: Mode,
     /// How a backend is chosen.
     pub balance: Balance,
-    /// Slots of the ring.
+    /// Slots of the ring; there is none in [`Mode::Proxy`].
     pub table_size: u32,
     /// Of these, by what is remembered of their flows.
     pub slots: SlotStates,
@@ -265,8 +271,8 @@ pub struct BackendStatus {
     pub health_reason: String,
     /// What its probes have come to; `None` when none has ended.
     pub probes: Option<ProbeCounts>,
-    /// How it is reached; if it is not, why, for people.
-    pub next_hop: Result<Reached, String>,
+    /// How it is reached; if it is not, why, for people. `None` in [`Mode::Proxy`], where the kernel finds the way.
+    pub next_hop: Option<Result<Reached, String>>,
     /// Slots of the ring that it serves.
     pub slots: u32,
     /// Slots of the ring that it has had, and whose older flows are still its own: also those that have been silent since.
@@ -283,6 +289,46 @@ pub struct BackendStatus {
     pub cut_flows: u64,
     /// In [`Mode::Nat`].
     pub nat: Option<NatStatus>,
+    /// In [`Mode::Proxy`].
+    pub proxied: Option<ProxiedStatus>,
+}
+
+/// What the proxy does with a backend, at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProxiedStatus {
+    /// It is among those who get what is new.
+    pub serves: bool,
+    /// It is set aside for what it did to requests.
+    pub ejected: bool,
+    /// Requests under way, upgraded connections too.
+    pub active: u32,
+    /// Connections to it, idle ones too.
+    pub connections: u32,
+    /// Requests sent to it, repeated ones too; since the daemon started, as all that follow.
+    pub requests: u64,
+    /// Of these, those that it did not answer, or not to the end.
+    pub failures: u64,
+    /// Bytes received from it.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+}
+
+impl ProxiedStatus {
+    /// As counted.
+    #[must_use]
+    pub fn of(traffic: &BackendTraffic, serves: bool) -> Self {
+        Self {
+            serves,
+            ejected: traffic.ejected.load(Relaxed) != 0,
+            active: traffic.active.load(Relaxed),
+            connections: traffic.connections.load(Relaxed),
+            requests: traffic.requests.load(Relaxed),
+            failures: traffic.failures.load(Relaxed),
+            received: traffic.received.load(Relaxed),
+            sent: traffic.sent.load(Relaxed),
+        }
+    }
 }
 
 /// What `nat` uses towards a backend.
@@ -421,6 +467,13 @@ pub enum Explanation {
         /// `nat`: the flow is known, and goes where it went before, whatever the ring says.
         known: Option<KnownFlow>,
     },
+    /// Left to the kernel, and so to this node's proxy, which chooses a backend for each request.
+    Proxied {
+        /// The service that the flow belongs to.
+        service: Arc<str>,
+        /// Its own backends, and the pools that its routes lead to, in their order.
+        pools: Vec<Pool>,
+    },
     /// The flow is not known, and its first packet decides when it comes: by turn, or by load.
     Undecided {
         /// The service that the flow belongs to.
@@ -430,6 +483,21 @@ pub enum Explanation {
         /// Where any other packet of it goes, by its hash; `None` when there is no such packet, or nobody.
         otherwise: Option<Otherwise>,
     },
+}
+
+/// A service or a pool of the proxy, from which a backend is chosen for each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it chooses.
+    pub balance: Balance,
+    /// What is hashed, where a hash chooses.
+    pub hash_on: Option<HashOn>,
+    /// The names of its backends that may be chosen now.
+    pub ready: Vec<Arc<str>>,
+    /// How many it has.
+    pub backends: usize,
 }
 
 /// A backend.

@@ -1,7 +1,7 @@
 //! What the proxy tells others of its traffic, and what it is told of backends: shared between its threads, the
 //! reconciler, status and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +38,27 @@ pub struct PoolMember {
     pub cut: bool,
 }
 
+/// Those of a pool who get what is new: primaries that are up, else backups that are; where nobody is up, those of whom
+/// nothing is known yet, in the same order.
+#[must_use]
+pub fn serving(members: &[PoolMember]) -> Vec<&PoolMember> {
+    let ranks = [
+        (Health::Up, Role::Primary),
+        (Health::Up, Role::Backup),
+        (Health::Unknown, Role::Primary),
+        (Health::Unknown, Role::Backup),
+    ];
+    let of = |(health, role)| -> Vec<&PoolMember> {
+        let takes = |m: &&PoolMember| !m.cut && m.weight > 0 && m.health == health && m.role == role;
+        members.iter().filter(takes).collect()
+    };
+    ranks
+        .into_iter()
+        .map(of)
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
 /// What each backend of the proxy has done. Threads of the proxy write, anybody reads.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -54,6 +75,19 @@ impl Traffic {
         Arc::clone(backends.entry(key.clone()).or_default())
     }
 
+    /// The counters of a backend, if anybody has entered it.
+    #[must_use]
+    pub fn known(&self, key: &MemberKey) -> Option<Arc<BackendTraffic>> {
+        let backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.get(key).cloned()
+    }
+
+    /// Requests under way at a backend.
+    #[must_use]
+    pub fn active(&self, key: &MemberKey) -> u32 {
+        self.known(key).map_or(0, |traffic| traffic.active.load(Relaxed))
+    }
+
     /// The counters of a service, the same for everybody.
     #[must_use]
     pub fn service(&self, name: &Arc<str>) -> Arc<ServiceTraffic> {
@@ -63,15 +97,15 @@ impl Traffic {
 
     /// Forgets who is not in `config` and serves nothing any more.
     pub fn retain(&self, config: &Config) {
-        let known = |key: &MemberKey| {
-            let service = config.services.iter().find(|service| service.name == key.service);
-            service.is_some_and(|service| service.backends.iter().any(|b| MemberKey::of(service, b) == *key))
-        };
+        let members = config
+            .proxied()
+            .flat_map(|s| s.backends.iter().map(move |b| MemberKey::of(s, b)));
+        let known: BTreeSet<MemberKey> = members.collect();
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        backends.retain(|key, traffic| known(key) || traffic.active.load(Relaxed) > 0);
+        backends.retain(|key, traffic| known.contains(key) || traffic.active.load(Relaxed) > 0);
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.retain(|name, traffic| {
-            config.services.iter().any(|service| service.name == *name) || traffic.connections.load(Relaxed) > 0
+            config.proxied().any(|service| service.name == *name) || traffic.connections.load(Relaxed) > 0
         });
     }
 }
@@ -139,8 +173,35 @@ pub struct ServiceTraffic {
     pub received: AtomicU64,
     /// Bytes sent to clients.
     pub sent: AtomicU64,
+    /// Lines of its access log that were lost: the disk was too slow, or took none.
+    pub log_lost: AtomicU64,
+    /// Until when its certificates are valid, in seconds since 1970, by the name that each is for first.
+    certificates: Mutex<BTreeMap<Arc<str>, u64>>,
     /// From a request's head to its response's end.
     pub latency: Histogram,
+}
+
+impl ServiceTraffic {
+    /// It shows these certificates: of each, the name that it is for first, and until when it is valid, in seconds since 1970.
+    pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (Arc<str>, u64)>) {
+        let mut by_name = BTreeMap::new();
+        for (name, not_after) in certificates {
+            // One of several for the same name, as of RSA beside ECDSA: the one that ends first.
+            let kept = by_name.entry(name).or_insert(not_after);
+            *kept = not_after.min(*kept);
+        }
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = by_name;
+    }
+
+    /// Until when its certificates are valid, by name.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(Arc<str>, u64)> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates
+            .iter()
+            .map(|(name, &not_after)| (Arc::clone(name), not_after))
+            .collect()
+    }
 }
 
 /// Durations by upper bound.
@@ -169,6 +230,69 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn member(last: u8, health: Health, role: Role) -> PoolMember {
+        let address = ([10, 0, 0, last], 80).into();
+        PoolMember {
+            key: MemberKey {
+                service: "web".into(),
+                backend: address,
+            },
+            name: format!("web{last}").into(),
+            address,
+            host: None,
+            weight: 1,
+            role,
+            health,
+            cut: false,
+        }
+    }
+
+    #[test]
+    fn those_serve_who_are_up_then_backups_then_who_is_not_known() {
+        let mut pool = [
+            member(1, Health::Up, Role::Primary),
+            member(2, Health::Up, Role::Primary),
+            member(3, Health::Up, Role::Backup),
+            member(4, Health::Unknown, Role::Primary),
+            member(5, Health::Down, Role::Primary),
+            member(6, Health::Unknown, Role::Backup),
+        ];
+        let mut serve = |change: &dyn Fn(&mut [PoolMember])| -> Vec<u8> {
+            change(&mut pool);
+            let serving = serving(&pool);
+            serving.iter().map(|m| m.name.as_bytes()[3] - b'0').collect()
+        };
+        assert_eq!(serve(&|_| {}), [1, 2]);
+        assert_eq!(serve(&|pool| pool[0].weight = 0), [2]);
+        assert_eq!(serve(&|pool| pool[1].cut = true), [3]);
+        assert_eq!(serve(&|pool| pool[2].health = Health::Down), [4]);
+        assert_eq!(serve(&|pool| pool[3].health = Health::Down), [6]);
+        assert_eq!(serve(&|pool| pool[5].cut = true), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_what_nobody_has_and_nothing_is_under_way_at() {
+        let toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10:80\"\n\
+                    mode = \"dsr\"\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n";
+        let mut config = crate::config::parse("test.toml", toml).unwrap().config;
+        config.services[0].mode = super::super::Mode::Proxy;
+        let traffic = Traffic::default();
+        let keys = [1, 2, 3].map(|last| member(last, Health::Up, Role::Primary).key);
+        let each = keys.each_ref().map(|key| traffic.backend(key));
+        each[1].active.store(1, Relaxed);
+        each[1].requests.store(7, Relaxed);
+        traffic.retain(&config);
+        assert_eq!(
+            keys.each_ref().map(|key| traffic.known(key).is_some()),
+            [true, true, false]
+        );
+        assert_eq!((traffic.active(&keys[1]), traffic.active(&keys[2])), (1, 0));
+        assert_eq!(traffic.backend(&keys[1]).requests.load(Relaxed), 7);
+        config.services[0].mode = super::super::Mode::Dsr;
+        traffic.retain(&config);
+        assert!(traffic.known(&keys[0]).is_none(), "it is none of the proxy any more");
+    }
 
     #[test]
     fn a_duration_is_in_the_first_bucket_that_holds_it() {

@@ -6,9 +6,9 @@ use lb_common::addr::{Ipv6Be, Mac, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::nat;
 
-use super::desired::{Alive, DesiredMember, DesiredService, Hop};
+use super::desired::{Alive, DesiredMember, DesiredService, Forwarding, Hop};
 use super::outer::outer;
-use crate::model::{Mode, NatSource, NextHop};
+use crate::model::{NatSource, NextHop};
 
 /// Does health let this member serve?
 pub(super) fn is_alive(member: &Member) -> bool {
@@ -56,7 +56,7 @@ pub(super) fn contents(service: &DesiredService, wanted: &DesiredMember, install
     // It is there in every mode, so that `nat` may come and go by one word.
     let source = source(&service.nat.source, wanted, hop, installed);
     // In `nat` a way without a source is none.
-    let hop = hop.filter(|_| source.is_some() || service.mode != Mode::Nat);
+    let hop = hop.filter(|_| source.is_some() || service.mode != Forwarding::Nat);
     let mut flags = 0;
     if alive {
         flags |= MacFlags::ALIVE;
@@ -84,7 +84,7 @@ pub(super) fn contents(service: &DesiredService, wanted: &DesiredMember, install
         weight: wanted.weight,
         ..Member::default()
     };
-    if service.mode == Mode::Tunnel {
+    if service.mode == Forwarding::Tunnel {
         let (source, outer) = outer(&service.tunnel, wanted.address.ip(), hop.mtu);
         return Member { source, ..member }.with_outer(outer);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lb_common::service::{self, Choice, Decision};
 
 use super::entries::Table;
+use super::keys::Keys;
 use crate::model::{Balance, Mode, Nat, NextHop, Protocol, RingSize, Role, Tunnel, Vip};
 
 /// What the data plane shall do. VIP, protocol and a single port are unique over all services, and ranges do not overlap;
@@ -15,12 +16,23 @@ use crate::model::{Balance, Mode, Nat, NextHop, Protocol, RingSize, Role, Tunnel
 pub struct Desired {
     /// Every VIP.
     pub addresses: BTreeMap<IpAddr, DesiredAddress>,
-    /// The services on them.
+    /// The services on them whose backends the program chooses.
     pub services: Vec<DesiredService>,
+    /// The services on them that the proxy has: their packets are left to the kernel.
+    pub proxied: Vec<DesiredProxy>,
     /// Addresses that living flows of `nat` have as source, whatever the services say by now.
     pub sources: BTreeSet<IpAddr>,
     /// There are living flows of `nat` that keep the client's address.
     pub clients: bool,
+}
+
+impl Desired {
+    /// The keys of all services.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let balanced = self.services.iter().map(|s| (&s.vips[..], s.protocol));
+        Keys::of(balanced.chain(self.proxied.iter().map(|p| (&p.vips[..], p.protocol))))
+    }
 }
 
 /// A VIP.
@@ -34,6 +46,59 @@ pub struct DesiredAddress {
     pub drop_undeclared: bool,
 }
 
+/// A service of the proxy. It needs nothing but that its packets pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredProxy {
+    /// Its VIPs; none, when routes alone lead to it.
+    pub vips: Vec<Vip>,
+    /// Of every VIP.
+    pub protocol: Protocol,
+}
+
+/// How packets of a service reach its backends: a [`Mode`] that is not the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// [`Mode::Dsr`]
+    Dsr,
+    /// [`Mode::Nat`]
+    Nat,
+    /// [`Mode::Tunnel`]
+    Tunnel,
+}
+
+impl Forwarding {
+    /// `None` for [`Mode::Proxy`].
+    #[must_use]
+    pub const fn of(mode: Mode) -> Option<Self> {
+        match mode {
+            Mode::Dsr => Some(Self::Dsr),
+            Mode::Nat => Some(Self::Nat),
+            Mode::Tunnel => Some(Self::Tunnel),
+            Mode::Proxy => None,
+        }
+    }
+
+    const fn mode(self) -> service::Mode {
+        match self {
+            Self::Dsr => service::Mode::Dsr,
+            Self::Nat => service::Mode::Nat,
+            Self::Tunnel => service::Mode::Tunnel,
+        }
+    }
+}
+
+/// How the program chooses where the file says `balance`; `None` for what the proxy alone can do.
+#[must_use]
+pub const fn choice(balance: Balance) -> Option<Choice> {
+    match balance {
+        Balance::Maglev => Some(Choice::Tuple),
+        Balance::SourceHash => Some(Choice::Source),
+        Balance::RoundRobin => Some(Choice::Turn),
+        Balance::LeastConnections => Some(Choice::Least),
+        Balance::ByRequests | Balance::ByTraffic | Balance::ByBusyness | Balance::Heartbeat | Balance::PeakEwma => None,
+    }
+}
+
 /// A service.
 #[derive(Clone, Debug)]
 pub struct DesiredService {
@@ -42,14 +107,14 @@ pub struct DesiredService {
     /// Of every VIP.
     pub protocol: Protocol,
     /// How packets reach the backends.
-    pub mode: Mode,
+    pub mode: Forwarding,
     /// How a backend is chosen.
-    pub balance: Balance,
+    pub choice: Choice,
     /// Do flows keep their backend when backends change?
     pub track: bool,
-    /// What backends see as the client, in [`Mode::Nat`].
+    /// What backends see as the client, in [`Forwarding::Nat`].
     pub nat: Nat,
-    /// What packets travel in, in [`Mode::Tunnel`].
+    /// What packets travel in, in [`Forwarding::Tunnel`].
     pub tunnel: Tunnel,
     /// How long a flow may be silent, where flows are kept.
     pub idle_timeout: Duration,
@@ -60,22 +125,9 @@ pub struct DesiredService {
 }
 
 impl DesiredService {
-    pub(super) const fn choice(&self) -> Choice {
-        match self.balance {
-            Balance::Maglev => Choice::Tuple,
-            Balance::SourceHash => Choice::Source,
-            Balance::RoundRobin => Choice::Turn,
-            Balance::LeastConnections => Choice::Least,
-            // The proxy's own.
-            Balance::ByRequests | Balance::ByTraffic | Balance::ByBusyness | Balance::Heartbeat | Balance::PeakEwma => {
-                Choice::Tuple
-            }
-        }
-    }
-
     /// Where a service that lies there chooses its backends.
     pub(super) const fn decision(&self, ring_block: u32, ring_log2: u8, member_base: u32) -> Decision {
-        Decision::service(mode(self.mode), self.choice(), ring_block, ring_log2, member_base)
+        Decision::service(self.mode.mode(), self.choice, ring_block, ring_log2, member_base)
     }
 
     /// Do its slots remember whom they had, so that flows keep their backend?
@@ -124,13 +176,4 @@ pub enum Hop {
     Unknown,
     /// Nobody knows yet: what is installed stays.
     AsInstalled,
-}
-
-const fn mode(mode: Mode) -> service::Mode {
-    match mode {
-        Mode::Dsr => service::Mode::Dsr,
-        Mode::Nat => service::Mode::Nat,
-        Mode::Tunnel => service::Mode::Tunnel,
-        Mode::Proxy => service::Mode::Address,
-    }
 }

@@ -168,7 +168,7 @@ fn rises(installed: &Snapshot, target: &Snapshot) -> bool {
     if risen.peek().is_none() {
         return false;
     }
-    let services = installed.entries.values().filter(|d| d.is_service());
+    let services = installed.entries.values().filter(|d| d.is_balanced());
     let services: BTreeMap<u32, Decision> = services.map(|d| (d.member_base(), *d)).collect();
     let theirs: BTreeMap<u32, Decision> = risen
         .filter_map(|MemberId(id)| services.range(..id).next_back())

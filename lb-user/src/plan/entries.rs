@@ -145,11 +145,11 @@ pub struct Belongs {
     pub slot: Slot,
 }
 
-/// Finds service and slot of a flow.
+/// Finds service and slot of a flow; `None` where no slot is asked.
 #[must_use]
 pub fn locate(tables: &dyn Tables, seed: Seed, flow: Flow) -> Option<Belongs> {
     let service = flow.service(tables);
-    if !service.is_service() {
+    if !service.is_balanced() {
         return None;
     }
     let hash = flow.hash(service.choice(), seed);

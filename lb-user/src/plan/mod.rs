@@ -19,7 +19,9 @@ mod regions;
 mod snapshot;
 mod space;
 
-pub use desired::{Alive, Desired, DesiredAddress, DesiredMember, DesiredService, Hop};
+pub use desired::{
+    Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, choice,
+};
 pub use diff::{MapOp, diff};
 pub use entries::{Forget, Table};
 pub use keys::Keys;

@@ -52,12 +52,15 @@ pub fn course(installed: &Snapshot, plans: &[Placement], key: ServiceKey) -> Cou
         let Some(new) = service(target) else {
             return Course::Cut;
         };
-        let translates = |decision: Decision| decision.mode() == Some(Mode::Nat);
-        course = course.max(match (translates(old), translates(new)) {
-            (true, true) => Course::Kept,
-            (false, false) if old == new || continues(before, target, old, new) => Course::Kept,
-            (false, false) => Course::Reassigned,
-            (true, false) | (false, true) => Course::Cut,
+        // Where a flow's state is: in the translation, in the node's own kernel, or with the backend.
+        let ends = |decision: Decision| decision.mode().filter(|mode| matches!(mode, Mode::Nat | Mode::Proxy));
+        course = course.max(match (ends(old), ends(new)) {
+            (None, None) if old == new || continues(before, target, old, new) => Course::Kept,
+            (None, None) => Course::Reassigned,
+            (old, new) if old == new => Course::Kept,
+            // What `nat` does not know is the kernel's, and with it the proxy's.
+            (Some(Mode::Proxy), Some(Mode::Nat)) => Course::Kept,
+            (Some(_), _) | (_, Some(_)) => Course::Cut,
         });
         (before, old) = (target, new);
     }

@@ -9,13 +9,13 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::{self, Decision, feature};
 
 use super::contents::socket_address;
-use super::desired::{Desired, DesiredAddress, DesiredService};
+use super::desired::{Desired, DesiredAddress, DesiredService, Forwarding};
 use super::entries::Table;
 use super::keys::Keys;
 use super::memory::Memory;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
 use super::space::{Full, Space};
-use crate::model::{Mode, RingSize, Vip};
+use crate::model::{RingSize, Vip};
 
 /// The answer of [`place`].
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,7 @@ pub struct Placement {
 pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Placement {
     let mut space = Space::of(installed);
     let mut placement = Placement::default();
-    let all = Keys::of(desired.services.iter().map(|s| (&s.vips[..], s.protocol)));
+    let all = desired.keys();
     let holders = Holders::of(installed, desired, &all);
     for (number, wanted) in desired.services.iter().enumerate() {
         let known = holders.known(installed, wanted, number);
@@ -90,7 +90,13 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
-    for vip in desired.services.iter().flat_map(|service| &service.vips) {
+    for (number, proxied) in (0..).zip(&desired.proxied) {
+        let keys = all.service(&proxied.vips, proxied.protocol);
+        let decision = Decision::proxy(number);
+        placement.target.entries.extend(keys.map(|key| (key, decision)));
+    }
+    let balanced = desired.services.iter().flat_map(|service| &service.vips);
+    for vip in balanced.chain(desired.proxied.iter().flat_map(|proxied| &proxied.vips)) {
         announce(vip, &mut placement.target);
     }
     for (wanted, ids) in desired.services.iter().zip(&placement.members) {
@@ -159,9 +165,9 @@ fn keys(service: &DesiredService, all: &Keys) -> impl Iterator<Item = ServiceKey
     all.service(&service.vips, service.protocol)
 }
 
-/// The service that is installed at a key, which may be a backend's instead.
+/// The service with a ring that is installed at a key, which may be a backend's or the proxy's instead.
 fn installed_at(installed: &Snapshot, key: ServiceKey) -> Option<Decision> {
-    installed.entries.get(&key).copied().filter(|d| d.is_service())
+    installed.entries.get(&key).copied().filter(|d| d.is_balanced())
 }
 
 /// As much of a service as its installed region holds, where there is no room for another: the ring as large as it is,
@@ -202,7 +208,7 @@ fn smaller(installed: &Snapshot, known: Known, wanted: &DesiredService) -> Optio
 pub(super) fn remembered<'a>(installed: &'a Snapshot, known: Known, wanted: &DesiredService) -> Option<&'a Ring> {
     let stays = wanted.remembers()
         && Table::of(known.decision) == Some(Table::Flows)
-        && known.decision.choice() == wanted.choice();
+        && known.decision.choice() == wanted.choice;
     installed.rings.get(&known.decision.ring_block()).filter(|_| stays)
 }
 
@@ -240,7 +246,7 @@ pub(super) struct Known {
     pub(super) own: bool,
 }
 
-/// Which services will hold the keys that lead to each installed region.
+/// Which services will hold the keys that lead to each installed region, those of the proxy behind the others.
 struct Holders<'a> {
     all: &'a Keys,
     /// By member base; keys that go lead nowhere.
@@ -250,8 +256,11 @@ struct Holders<'a> {
 impl<'a> Holders<'a> {
     fn of(installed: &Snapshot, desired: &Desired, all: &'a Keys) -> Self {
         let mut services: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
-        for (number, service) in desired.services.iter().enumerate() {
-            for decision in keys(service, all).filter_map(|key| installed_at(installed, key)) {
+        let balanced = desired.services.iter().map(|s| (&s.vips, s.protocol));
+        let proxied = desired.proxied.iter().map(|p| (&p.vips, p.protocol));
+        for (number, (vips, protocol)) in balanced.chain(proxied).enumerate() {
+            let keys = all.service(vips, protocol);
+            for decision in keys.filter_map(|key| installed_at(installed, key)) {
                 services.entry(decision.member_base()).or_default().insert(number);
             }
         }
@@ -285,12 +294,12 @@ impl<'a> Holders<'a> {
 
 /// May the members of an installed service become those of `mode` where they are? `nat` and `tunnel` read the same fields
 /// in different ways.
-fn in_place_of(installed: Decision, mode: Mode) -> bool {
+fn in_place_of(installed: Decision, mode: Forwarding) -> bool {
     match (installed.mode(), mode) {
-        (Some(service::Mode::Tunnel), Mode::Tunnel) => true,
-        (Some(service::Mode::Tunnel), Mode::Dsr | Mode::Nat | Mode::Proxy)
-        | (Some(service::Mode::Nat), Mode::Tunnel) => false,
-        (_, Mode::Dsr | Mode::Nat | Mode::Tunnel | Mode::Proxy) => true,
+        (Some(service::Mode::Tunnel), Forwarding::Tunnel) => true,
+        (Some(service::Mode::Tunnel), Forwarding::Dsr | Forwarding::Nat)
+        | (Some(service::Mode::Nat), Forwarding::Tunnel) => false,
+        (_, Forwarding::Dsr | Forwarding::Nat | Forwarding::Tunnel) => true,
     }
 }
 

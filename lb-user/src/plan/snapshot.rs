@@ -124,10 +124,10 @@ impl Ring {
 }
 
 impl Snapshot {
-    /// Where the members of each service begin.
+    /// Where the members of each service that has some begin.
     #[must_use]
     pub fn bases(&self) -> BTreeSet<u32> {
-        let services = self.entries.values().filter(|d| d.is_service());
+        let services = self.entries.values().filter(|d| d.is_balanced());
         services.map(|d| d.member_base()).collect()
     }
 

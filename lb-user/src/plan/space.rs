@@ -7,17 +7,17 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 use lb_common::ring::{Slot, State};
-use lb_common::service::{self, Decision};
+use lb_common::service::{self, Choice, Decision};
 use lb_common::slot;
 
 use super::contents::{contents, forget_mode, is_alive, serves, socket_address};
-use super::desired::{DesiredMember, DesiredService};
+use super::desired::{DesiredMember, DesiredService, Forwarding};
 use super::memory::Memory;
 use super::place::{Known, remembered};
 use super::regions::Regions;
 use super::snapshot::{Ring, Snapshot};
 use crate::balance::{Candidate, Order};
-use crate::model::{Balance, Mode, RingSize, Role, Vip};
+use crate::model::{RingSize, Role, Vip};
 
 /// A map has no room for what is desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ impl Space {
             members: Regions::new(MEMBERS),
             rings: Regions::new(RING_BLOCKS),
         };
-        let services = installed.entries.values().filter(|d| d.is_service());
+        let services = installed.entries.values().filter(|d| d.is_balanced());
         for decision in services {
             space.rings.take(decision.ring_block(), blocks(decision.ring_log2()));
             space.members.take(decision.member_base(), MEMBERS_PER_SERVICE);
@@ -125,9 +125,9 @@ impl Space {
                 index: index(members[&m.address].0),
             })
             .collect();
-        let order = match wanted.balance {
-            Balance::RoundRobin => Order::Smooth,
-            _ => Order::Maglev,
+        let order = match wanted.choice {
+            Choice::Turn => Order::Smooth,
+            Choice::Tuple | Choice::Source | Choice::Least => Order::Maglev,
         };
         let whom = memory.rings.ring(&candidates, wanted.table_size, order);
         let moves = known.is_some_and(|known| known.decision.ring_block() != block);
@@ -171,7 +171,7 @@ impl Space {
             installed.members_between(k.decision.member_base(), &self.bases)
         });
         let tunnelled = known.is_some_and(|k| k.decision.mode() == Some(service::Mode::Tunnel));
-        if tunnelled != (wanted.mode == Mode::Tunnel) {
+        if tunnelled != (wanted.mode == Forwarding::Tunnel) {
             old.values_mut().for_each(forget_mode);
         }
         let index_by_address: HashMap<SocketAddr, u16> = old.iter().map(|(&i, m)| (socket_address(m), i)).collect();

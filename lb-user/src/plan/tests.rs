@@ -1,5 +1,6 @@
 //! Ids stay, regions stay, order holds. What the operations do to real layouts is tested in `dataplane`.
 
+mod proxied;
 mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +11,10 @@ use lb_common::backend::{MacFlags, Member};
 use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::ring::Slot;
-use lb_common::service::{Decision, PortBlock, feature};
+use lb_common::service::{Choice, Decision, PortBlock, feature};
 
 use super::*;
-use crate::model::{Balance, Mode, Nat, NatSource, NextHop, Protocol, RingSize, Role, Tunnel};
+use crate::model::{Nat, NatSource, NextHop, Protocol, RingSize, Role, Tunnel};
 
 fn member(last: u8) -> DesiredMember {
     DesiredMember {
@@ -36,8 +37,8 @@ fn service(vip: &str, members: &[u8]) -> DesiredService {
     DesiredService {
         vips: vec![vip.parse().unwrap()],
         protocol: Protocol::Tcp,
-        mode: Mode::Dsr,
-        balance: Balance::Maglev,
+        mode: Forwarding::Dsr,
+        choice: Choice::Tuple,
         track: true,
         nat: Nat::default(),
         tunnel: Tunnel::default(),
@@ -61,6 +62,7 @@ fn desired(services: Vec<DesiredService>) -> Desired {
     Desired {
         addresses,
         services,
+        proxied: Vec::new(),
         sources: BTreeSet::new(),
         clients: false,
     }
@@ -252,7 +254,7 @@ fn what_does_not_fit_stays_as_it_is_and_gets_its_turn() {
         .remove(&ServiceKey::service("192.0.2.16:80".parse().unwrap(), Protocol::Tcp));
     let half = |i| DesiredService {
         // Where flows are to stay, rings do not become smaller.
-        mode: Mode::Nat,
+        mode: Forwarding::Nat,
         ..big(i, 19)
     };
     let half = desired((1..=30).map(half).collect());
@@ -278,7 +280,7 @@ fn a_vip_says_who_owns_it() {
 
 fn nat(vip: &str, members: &[u8]) -> DesiredService {
     DesiredService {
-        mode: Mode::Nat,
+        mode: Forwarding::Nat,
         ..service(vip, members)
     }
 }
@@ -359,7 +361,7 @@ fn a_backend_without_a_source_does_not_serve_in_nat() {
 #[test]
 fn many_ports_have_keys_of_their_blocks() {
     let range = DesiredService {
-        mode: Mode::Nat,
+        mode: Forwarding::Nat,
         ..service("192.0.2.1:1023-1026", &[1, 2])
     };
     let want = desired(vec![
@@ -414,7 +416,7 @@ fn many_ports_have_keys_of_their_blocks() {
 
 fn tunnel(members: &[u8]) -> DesiredService {
     DesiredService {
-        mode: Mode::Tunnel,
+        mode: Forwarding::Tunnel,
         ..service("192.0.2.1:80", members)
     }
 }

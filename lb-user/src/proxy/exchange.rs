@@ -164,9 +164,15 @@ impl Exchange<'_> {
                 exclude: &tried,
                 now: Instant::now(),
             };
-            let attached = pool.attach(&ask).await?;
+            let attached = match pool.try_attach(&ask)? {
+                Some(attached) => attached,
+                None => {
+                    let attached = pool.wait(&ask).await?;
+                    self.record.waited = Some(ask.now.elapsed());
+                    attached
+                }
+            };
             let member = attached.lease.member();
-            self.record.waited = Some(self.record.begun.elapsed());
             self.record.backend = Some((member.name.clone(), member.address));
             self.record.answered = None;
             let before = (self.record.received, self.record.sent);
@@ -176,13 +182,16 @@ impl Exchange<'_> {
                 attached: &attached,
             };
             let mut reused = false;
+            let from = self.record.begun.elapsed();
             let outcome = match pool.connect(&attached, (self.client.address, self.client.local)).await {
                 Err(fault) => Err(fault.into()),
                 Ok(transport) => {
-                    self.record.connected = Some(self.record.begun.elapsed());
+                    let now = self.record.begun.elapsed();
+                    self.record.connected = Some(now);
+                    reused = transport.is_reused();
+                    self.record.connect = (!reused).then(|| now.saturating_sub(from));
                     match transport {
                         Transport::Http1(mut connection) => {
-                            reused = connection.reused;
                             match self.over_http1(way, &mut connection, source, responder).await {
                                 Ok(Done { status: 101, .. }) => {
                                     return Ok(Afterwards::Tunnel(connection, Box::new(attached), Rc::clone(pool)));
@@ -476,6 +485,7 @@ impl Exchange<'_> {
         };
         let mut text = Vec::with_capacity(head.len() + 256);
         response::write(&incoming, &mut text);
+        self.record.sent_head = text.len() as u64;
         Answer {
             text,
             status: response.status,

@@ -53,9 +53,6 @@ pub enum Fault {
     /// The backend took too long.
     #[error("the backend was too slow")]
     BackendSlow,
-    /// The backend was taken out of service meanwhile.
-    #[error("the backend was taken out of service")]
-    Cut,
 }
 
 impl Fault {
@@ -69,7 +66,7 @@ impl Fault {
             Self::ClientSlow => 408,
             Self::Client(_) => return None,
             Self::Method => 405,
-            Self::Nobody | Self::Full | Self::Cut => 503,
+            Self::Nobody | Self::Full => 503,
             Self::Connect(_)
             | Self::NoAnswer(_)
             | Self::Response(_)

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use super::tls;
 use crate::model::Config;
 use crate::model::proxy::{HttpVersion, Proxy};
+use crate::model::traffic::{ServiceTraffic, Traffic};
 
 /// What was read, by service or pool.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl Files {
     }
 
     /// Reads what is new. A service whose files were never good is not there.
-    pub fn read(&mut self, config: &Config) {
+    pub fn read(&mut self, config: &Config, traffic: &Traffic) {
         let forgotten = std::mem::take(&mut self.forgotten);
         let mut before = std::mem::take(&mut self.services);
         for service in &config.services {
@@ -50,7 +51,7 @@ impl Files {
             let is_same = |known: &Read| !forgotten && Arc::ptr_eq(&known.settings, proxy);
             let read = match known {
                 Some(known) if is_same(&known) => Some(known),
-                known => match read(proxy, known.as_ref()) {
+                known => match read(proxy, known.as_ref(), &traffic.service(&service.name)) {
                     Ok(Some(read)) => Some(read),
                     Ok(None) => known.map(|known| Read {
                         settings: Arc::clone(proxy),
@@ -82,7 +83,7 @@ impl Files {
 }
 
 /// `None` where nothing is other than it is `known`.
-fn read(proxy: &Arc<Proxy>, known: Option<&Read>) -> Result<Option<Read>, String> {
+fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> Result<Option<Read>, String> {
     let digest = digest(proxy)?;
     let same = |known: &&Read| known.digest == digest;
     let known = known.filter(same);
@@ -94,7 +95,14 @@ fn read(proxy: &Arc<Proxy>, known: Option<&Read>) -> Result<Option<Read>, String
     }
     let server = match (server_stays, &proxy.tls) {
         (Some(known), _) => known.server.clone(),
-        (None, Some(tls)) => Some(tls::server(tls).map_err(|error| error.to_string())?.config),
+        (None, Some(tls)) => {
+            let loaded = tls::server(tls).map_err(|error| error.to_string())?;
+            let first = |certificate: &tls::Certificate| {
+                Some((Arc::from(certificate.names.first()?.as_str()), certificate.not_after))
+            };
+            traffic.set_certificates(loaded.certificates.iter().filter_map(first));
+            Some(loaded.config)
+        }
         (None, None) => None,
     };
     let http2 = proxy.upstream.version == HttpVersion::H2;

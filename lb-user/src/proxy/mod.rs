@@ -9,6 +9,7 @@ mod fault;
 mod files;
 pub mod http1;
 pub mod io;
+pub mod log;
 pub mod proxy_protocol;
 mod pump;
 mod record;

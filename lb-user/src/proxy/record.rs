@@ -17,11 +17,15 @@ pub struct Record {
     pub received: u64,
     /// Bytes of the response's body.
     pub sent: u64,
+    /// Bytes of its head.
+    pub sent_head: u64,
     /// Who answered, or was asked last.
     pub backend: Option<(Arc<str>, SocketAddr)>,
-    /// Until it had a backend.
+    /// How long it waited for a backend that had room, where it had to.
     pub waited: Option<Duration>,
-    /// Until there was a connection to it.
+    /// How long a new connection to the backend took.
+    pub connect: Option<Duration>,
+    /// Until it could be sent.
     pub connected: Option<Duration>,
     /// Until the head of the response was there.
     pub answered: Option<Duration>,
@@ -43,8 +47,10 @@ impl Record {
             status: 0,
             received: 0,
             sent: 0,
+            sent_head: 0,
             backend: None,
             waited: None,
+            connect: None,
             connected: None,
             answered: None,
             retries: 0,

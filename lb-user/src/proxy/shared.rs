@@ -7,6 +7,7 @@ use lb_common::hash::Seed;
 use tokio::sync::Notify;
 
 use super::choose::Registry;
+use super::log::Logs;
 use crate::model::traffic::Traffic;
 
 /// See the module.
@@ -14,6 +15,8 @@ use crate::model::traffic::Traffic;
 pub struct Common {
     /// Of the fleet.
     pub seed: Seed,
+    /// Access logs.
+    pub logs: Logs,
     /// Counters.
     pub traffic: Arc<Traffic>,
     /// What pools of one name share.
@@ -25,9 +28,10 @@ pub struct Common {
 impl Common {
     /// Without anything.
     #[must_use]
-    pub fn new(seed: Seed, traffic: Arc<Traffic>) -> Self {
+    pub fn new(seed: Seed, logs: Logs, traffic: Arc<Traffic>) -> Self {
         Self {
             seed,
+            logs,
             traffic,
             pools: Registry::new(seed, std::time::Instant::now()),
             free: Mutex::default(),

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::files::Files;
+use super::log::Logs;
 use super::shared::Common;
 use super::snapshot::{Front, Snapshot};
 use super::sockets::Sockets;
@@ -23,6 +24,9 @@ use crate::model::{Config, Mode, Ports, Service};
 
 /// Bounds how long an address is not listened at that somebody else has held.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long the disk may take for the last lines of access logs.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// What the proxy works with.
 #[derive(Debug)]
@@ -50,10 +54,17 @@ pub async fn run(setup: Setup) {
     } = setup;
     let first = Arc::clone(&upstreams.borrow_and_update());
     let threads = threads(&first.config);
-    let common = Arc::new(Common::new(seed, traffic));
+    let logs = match Logs::start() {
+        Ok(logs) => logs,
+        Err(error) => {
+            tracing::error!(%error, "the proxy does not start: no thread for its logs");
+            return;
+        }
+    };
+    let common = Arc::new(Common::new(seed, logs, traffic));
     let mut sockets = Sockets::new(threads);
     let mut files = Files::default();
-    files.read(&first.config);
+    files.read(&first.config, &common.traffic);
     let mut whole = follow(&mut sockets, &first.config);
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &sockets, &files)));
     let (alive, mut ends) = mpsc::channel::<()>(1);
@@ -67,14 +78,17 @@ pub async fn run(setup: Setup) {
     loop {
         tokio::select! {
             Ok(()) = upstreams.changed() => {}
-            Ok(()) = reread.changed() => files.forget(),
+            Ok(()) = reread.changed() => {
+                files.forget();
+                common.logs.reopen();
+            }
             () = sleep_until(retry), if !whole => {}
             // All of them have ended, which none should.
             _ = ends.recv() => return,
             _ = stopped.changed() => break,
         }
         let now = Arc::clone(&upstreams.borrow_and_update());
-        files.read(&now.config);
+        files.read(&now.config, &common.traffic);
         whole = follow(&mut sockets, &now.config);
         retry = Instant::now() + RETRY;
         common.traffic.retain(&now.config);
@@ -85,6 +99,11 @@ pub async fn run(setup: Setup) {
     // Threads finish what has begun; nobody new is taken.
     drop(snapshots);
     let _ = ends.recv().await;
+    if let Some(common) = Arc::into_inner(common)
+        && !common.logs.finish(LAST_LINES)
+    {
+        tracing::warn!("lines of access logs are lost: the disk is too slow");
+    }
 }
 
 /// As the file says, else one for each CPU.

@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -13,20 +14,27 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::accept;
 use super::client::Client;
-use super::http1::RequestHead;
+use super::fault::Fault;
+use super::http1::{Known, RequestHead};
+use super::log::{Entry, Request, Sink, TlsFacts, Version};
 use super::record::Record;
 use super::shared::Common;
 use super::site::Site;
 use super::snapshot::{Listener, Snapshot};
 use super::upstream::{Plan, Pool};
 
-/// How often connections are looked through that idle.
-const TIDY: Duration = Duration::from_secs(1);
+/// How often lines of logs are handed on that have not been yet.
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// How often connections are looked through that idle, in times of [`FLUSH`]: each costs a call.
+const TIDY: u32 = 25;
 
 /// A service as a thread serves it, whatever becomes of its settings meanwhile.
 #[derive(Debug)]
 pub struct Served {
     site: RefCell<Rc<Site>>,
+    /// Its access log, where it has one.
+    sink: RefCell<Option<Sink>>,
     worker: Rc<Worker>,
     closing: Cell<bool>,
     told: Notify,
@@ -95,10 +103,12 @@ impl Served {
             responses.fetch_add(1, Relaxed);
         }
         traffic.received.fetch_add(record.received + head.len() as u64, Relaxed);
-        traffic.sent.fetch_add(record.sent, Relaxed);
+        traffic.sent.fetch_add(record.sent + record.sent_head, Relaxed);
         let took = record.begun.elapsed();
         traffic.latency.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        let _ = (client, request);
+        if let Some(sink) = &mut *self.sink.borrow_mut() {
+            sink.write(&entry(site, client, (head, request), record, (took, version)));
+        }
     }
 }
 
@@ -151,8 +161,9 @@ impl Worker {
 
     /// Serves until `snapshots` ends, and then until those that have begun are through, as long as they may take.
     pub async fn run(self: Rc<Self>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-        let mut tidy = interval(TIDY);
-        tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut flush = interval(FLUSH);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut flushed = 0u32;
         let mut patience = Duration::ZERO;
         snapshots.mark_changed();
         loop {
@@ -165,7 +176,13 @@ impl Worker {
                     self.take(&snapshot);
                     patience = snapshot.patience();
                 }
-                _ = tidy.tick() => self.pools.borrow().values().for_each(|pool| pool.tidy()),
+                _ = flush.tick() => {
+                    self.flush();
+                    flushed = flushed.wrapping_add(1);
+                    if flushed.is_multiple_of(TIDY) {
+                        self.pools.borrow().values().for_each(|pool| pool.tidy());
+                    }
+                }
             }
         }
         for (_, (served, listening)) in std::mem::take(&mut *self.services.borrow_mut()) {
@@ -173,6 +190,14 @@ impl Worker {
         }
         // What is not through by then is cut off.
         let _ = timeout(patience, self.drained()).await;
+    }
+
+    fn flush(&self) {
+        for (served, _) in self.services.borrow().values() {
+            if let Some(sink) = &mut *served.sink.borrow_mut() {
+                sink.flush();
+            }
+        }
     }
 
     async fn drained(&self) {
@@ -221,7 +246,10 @@ impl Worker {
                 continue;
             };
             let (served, listening) = before.remove(name).unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
-            served.site.replace(site);
+            let before = served.site.replace(Rc::clone(&site));
+            if before.proxy.http.access_log != site.proxy.http.access_log {
+                served.sink.replace(self.sink(&site));
+            }
             let listening = self.listen(&served, listening, &front.listeners);
             services.insert(Arc::clone(name), (served, listening));
         }
@@ -232,11 +260,17 @@ impl Worker {
 
     fn serve(self: &Rc<Self>, site: Rc<Site>) -> Rc<Served> {
         Rc::new(Served {
+            sink: RefCell::new(self.sink(&site)),
             site: RefCell::new(site),
             worker: Rc::clone(self),
             closing: Cell::new(false),
             told: Notify::new(),
         })
+    }
+
+    fn sink(&self, site: &Site) -> Option<Sink> {
+        let log = site.proxy.http.access_log.clone()?;
+        Some(self.common.logs.sink(Arc::new(log), Arc::clone(&site.traffic)))
     }
 
     /// Takes connections from these, and from none of those that are gone.
@@ -252,6 +286,53 @@ impl Worker {
             stays.push((listener.clone(), tokio::task::spawn_local(accepting)));
         }
         stays
+    }
+}
+
+/// What a log knows of a request.
+fn entry<'a>(
+    site: &'a Site,
+    client: &'a Client,
+    (head, request): (&'a [u8], &'a RequestHead),
+    record: &'a Record,
+    (total, version): (Duration, usize),
+) -> Entry<'a> {
+    #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
+    let now = SystemTime::now();
+    let value = |known| request.fields.find(known).map(|field| field.value.of(head));
+    let some = |text: &'a [u8]| (!text.is_empty()).then_some(text);
+    Entry {
+        client: SocketAddr::new(record.ip, client.address.port()),
+        time: now.checked_sub(total).unwrap_or(now),
+        request: (!head.is_empty()).then(|| Request {
+            method: request.method.of(head),
+            target: request.target.of(head),
+            version: match (version, request.is_1_1) {
+                (1, _) => Version::H2,
+                (_, true) => Version::H1_1,
+                (_, false) => Version::H1_0,
+            },
+        }),
+        status: (record.status != Fault::GONE).then_some(record.status),
+        body: record.sent,
+        referer: value(Known::Referer),
+        user_agent: value(Known::UserAgent),
+        host: some(request.host.of(head)),
+        service: &site.name,
+        backend: record.backend.as_ref().map(|(name, address)| (&**name, *address)),
+        total,
+        wait: record.waited,
+        connect: record.connect,
+        first_byte: record.answered.zip(record.connected).map(|(head, from)| head.saturating_sub(from)),
+        received: record.received + head.len() as u64,
+        sent: record.sent + record.sent_head,
+        tls: client.tls.as_ref().map(|tls| TlsFacts {
+            version: tls.version,
+            cipher: tls.cipher,
+            server_name: tls.server_name.as_deref(),
+        }),
+        request_id: record.id.as_deref().map(str::as_bytes),
+        retries: record.retries.into(),
     }
 }
 

@@ -187,6 +187,8 @@ impl Model {
         let service = self.service(packet.destination, destination, packet.protocol);
         let said = |service| packet.segment(frame).map(|segment| (service, segment));
         match service.map(said).transpose() {
+            // The kernel judges what is its own.
+            _ if service.is_some_and(Decision::is_proxy) => Fate::Pass,
             Err(reason) => Fate::Drop(reason),
             Ok(Some((service, segment))) if service.mode() == Some(Mode::Nat) => {
                 self.translate(frame, &packet, service, &key, segment, after)
@@ -451,6 +453,7 @@ impl Model {
         let key = key(quote.destination, quote.source, to, from, quote.protocol);
         let service = self.service(quote.source, from, quote.protocol);
         match service {
+            Some(service) if service.is_proxy() => Fate::Pass,
             Some(service) if service.mode() == Some(Mode::Nat) => {
                 let Some(known) = self.translated.get(&key).copied() else {
                     assert!(after.flow(&key).is_none());

@@ -82,7 +82,8 @@ async fn status() {
             "established": 20,
             "half_closed": 3,
             "closed": 4
-          }
+          },
+          "proxy": null
         },
         {
           "name": "web2",
@@ -110,7 +111,8 @@ async fn status() {
           "leaving": true,
           "known_flows": 9,
           "cut_flows": 2,
-          "nat": null
+          "nat": null,
+          "proxy": null
         }
       ],
       "unresolved": [
@@ -161,6 +163,32 @@ async fn status() {
     assert_eq!(body, expected.replace("VERSION", env!("CARGO_PKG_VERSION")));
 }
 
+/// What the proxy does with a backend; the rest is as for the others.
+#[test]
+fn proxied() {
+    let mut backend = super::status().services[0].backends[0].clone();
+    (backend.next_hop, backend.nat) = (None, None);
+    backend.proxied = Some(model::ProxiedStatus {
+        serves: true,
+        ejected: false,
+        active: 3,
+        connections: 8,
+        requests: 12_345,
+        failures: 2,
+        received: 1 << 60,
+        sent: 4_200,
+    });
+    let backend = crate::api::types::BackendStatus::from(backend);
+    assert!(backend.serves() && !backend.is_unreachable());
+    assert_eq!(backend.flows(), 9 + 3);
+    let json = serde_json::to_value(&backend).unwrap();
+    assert!(json["next_hop"].is_null() && json["next_hop_reason"].is_null() && json["nat"].is_null());
+    assert_eq!(
+        json["proxy"].to_string(),
+        r#"{"active":3,"connections":8,"ejected":false,"failures":2,"received":1152921504606846976,"requests":12345,"sent":4200,"serves":true}"#
+    );
+}
+
 #[tokio::test]
 async fn explain() {
     let fates = [
@@ -190,6 +218,29 @@ async fn explain() {
     "backend": "web1",
     "address": "10.0.0.6:80"
   }"#,
+        ),
+        (
+            85,
+            r#"  "verdict": "proxied",
+  "service": "shop",
+  "pools": [
+    {
+      "name": "shop",
+      "balance": "maglev",
+      "hash_on": "cookie:user",
+      "ready": [
+        "web1"
+      ],
+      "backends": 2
+    },
+    {
+      "name": "api",
+      "balance": "peak-ewma",
+      "hash_on": null,
+      "ready": [],
+      "backends": 0
+    }
+  ]"#,
         ),
         (
             81,
@@ -294,7 +345,8 @@ async fn patch() {
       "established": 20,
       "half_closed": 3,
       "closed": 4
-    }
+    },
+    "proxy": null
   },
   "fault": null,
   "overrides_fault": null

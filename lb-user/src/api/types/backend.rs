@@ -47,9 +47,9 @@ pub struct BackendStatus {
     pub health_reason: String,
     /// Until when the certificate is valid that it showed a probe last, in seconds since 1970; `null` when it showed none.
     pub certificate_not_after: Option<u64>,
-    /// How it is reached; `null` when that is not known.
+    /// How it is reached; `null` when that is not known, and in `proxy`, where the kernel finds the way.
     pub next_hop: Option<NextHop>,
-    /// Why `next_hop` is `null`, for people; `null` when it is not.
+    /// Why it is not known how it is reached, for people; `null` when it is, and in `proxy`.
     pub next_hop_reason: Option<String>,
     /// Slots of the ring that it serves.
     pub slots: u32,
@@ -78,6 +78,30 @@ pub struct BackendStatus {
     pub cut_flows: u64,
     /// What `nat` uses towards it; `null` in other modes.
     pub nat: Option<NatStatus>,
+    /// What the proxy does with it; `null` in other modes.
+    #[serde(default)]
+    pub proxy: Option<ProxyStatus>,
+}
+
+/// What the proxy does with a backend. Counted at the moment of the answer, and since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyStatus {
+    /// It is among those who get what is new.
+    pub serves: bool,
+    /// It is set aside for what it did to requests, though its probes pass.
+    pub ejected: bool,
+    /// Requests under way, upgraded connections too.
+    pub active: u32,
+    /// Connections to it, idle ones too.
+    pub connections: u32,
+    /// Requests sent to it, repeated ones too.
+    pub requests: u64,
+    /// Of these, those that it did not answer, or not to the end.
+    pub failures: u64,
+    /// Bytes received from it.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
 }
 
 /// What `nat` uses towards a backend.
@@ -154,19 +178,33 @@ impl From<model::NamedBackend> for UnresolvedBackend {
 }
 
 impl BackendStatus {
-    /// Flows of it that are known and not over, in whatever mode.
+    /// Does it get what is new: has it slots, or does the proxy choose it?
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.slots > 0 || self.proxy.is_some_and(|proxy| proxy.serves)
+    }
+
+    /// Is a way to it needed and not known?
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.next_hop.is_none() && self.proxy.is_none()
+    }
+
+    /// Flows of it that are known and not over, in whatever mode; with the proxy, requests under way.
     #[must_use]
     pub fn flows(&self) -> u64 {
         let open = |nat: &NatStatus| u64::from(nat.opening) + u64::from(nat.established) + u64::from(nat.half_closed);
-        u64::from(self.known_flows) + self.nat.as_ref().map_or(0, open)
+        let active = self.proxy.map_or(0, |proxy| u64::from(proxy.active));
+        u64::from(self.known_flows) + self.nat.as_ref().map_or(0, open) + active
     }
 }
 
 impl From<from::BackendStatus> for BackendStatus {
     fn from(backend: from::BackendStatus) -> Self {
         let (next_hop, next_hop_reason) = match backend.next_hop {
-            Ok(hop) => (Some(hop.into()), None),
-            Err(reason) => (None, Some(reason)),
+            Some(Ok(hop)) => (Some(hop.into()), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => (None, None),
         };
         Self {
             name: backend.name.as_ref().to_owned(),
@@ -195,6 +233,7 @@ impl From<from::BackendStatus> for BackendStatus {
             known_flows: backend.known_flows,
             cut_flows: backend.cut_flows,
             nat: backend.nat.map(Into::into),
+            proxy: backend.proxied.map(Into::into),
         }
     }
 }
@@ -209,6 +248,21 @@ impl From<from::NatStatus> for NatStatus {
             established: nat.flows.established,
             half_closed: nat.flows.half_closed,
             closed: nat.flows.closed,
+        }
+    }
+}
+
+impl From<from::ProxiedStatus> for ProxyStatus {
+    fn from(proxied: from::ProxiedStatus) -> Self {
+        Self {
+            serves: proxied.serves,
+            ejected: proxied.ejected,
+            active: proxied.active,
+            connections: proxied.connections,
+            requests: proxied.requests,
+            failures: proxied.failures,
+            received: proxied.received,
+            sent: proxied.sent,
         }
     }
 }

@@ -58,6 +58,13 @@ pub enum Verdict {
         /// and in other modes.
         known: Option<KnownFlow>,
     },
+    /// Left to the kernel, and so to this node's proxy, which chooses a backend for each request.
+    Proxied {
+        /// The service that the flow belongs to.
+        service: String,
+        /// Its own backends, and the pools that its routes lead to, in the order in which routes name them.
+        pools: Vec<Pool>,
+    },
     /// Not known yet: its first packet decides when it comes.
     Undecided {
         /// The service that the flow belongs to.
@@ -86,6 +93,21 @@ pub enum Verdict {
         /// That address.
         address: IpAddr,
     },
+}
+
+/// A service or a pool of the proxy, from which a backend is chosen for each request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// How it chooses; as in the file, an open set.
+    pub balance: String,
+    /// What is hashed, as `hash-on` in the file has it; `null` where no hash chooses.
+    pub hash_on: Option<String>,
+    /// The names of its backends that may be chosen now.
+    pub ready: Vec<String>,
+    /// How many backends it has.
+    pub backends: usize,
 }
 
 /// A backend.
@@ -152,6 +174,18 @@ impl From<from::FlowQuery> for Flow {
     }
 }
 
+impl From<from::Pool> for Pool {
+    fn from(pool: from::Pool) -> Self {
+        Self {
+            name: pool.name.as_ref().to_owned(),
+            balance: pool.balance.label().to_owned(),
+            hash_on: pool.hash_on.map(|on| on.to_string()),
+            ready: pool.ready.iter().map(|name| name.as_ref().to_owned()).collect(),
+            backends: pool.backends,
+        }
+    }
+}
+
 impl From<from::Explanation> for Verdict {
     fn from(explanation: from::Explanation) -> Self {
         match explanation {
@@ -187,6 +221,10 @@ impl From<from::Explanation> for Verdict {
                     source: flow.source,
                     phase: flow.phase.into(),
                 }),
+            },
+            from::Explanation::Proxied { service, pools } => Self::Proxied {
+                service: service.as_ref().to_owned(),
+                pools: pools.into_iter().map(Into::into).collect(),
             },
             from::Explanation::Undecided { service, by, otherwise } => Self::Undecided {
                 service: service.as_ref().to_owned(),

@@ -8,9 +8,9 @@ mod problem;
 mod status;
 mod trace;
 
-pub use backend::{AdminState, BackendStatus, Health, NextHop, Role, UnresolvedBackend};
+pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
-pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Verdict};
+pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{

@@ -72,7 +72,7 @@ pub enum XdpMode {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// Its VIPs.
+    /// Its VIPs; none of a pool, which routes of services lead to.
     pub vips: Vec<VipStatus>,
     /// Of every VIP.
     pub protocol: Protocol,
@@ -80,7 +80,7 @@ pub struct ServiceStatus {
     pub mode: String,
     /// How a backend is chosen; as in the file, an open set.
     pub balance: String,
-    /// Slots of the ring.
+    /// Slots of the ring; with `proxy` there is none, and this says nothing.
     pub table_size: u32,
     /// Of these, by what they remember of their flows.
     pub slot_states: SlotStates,
@@ -166,6 +166,20 @@ mod text {
         D: Deserializer<'de>,
     {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl ServiceStatus {
+    /// Does this node's proxy have it?
+    #[must_use]
+    pub fn is_proxied(&self) -> bool {
+        self.mode == model::Mode::Proxy.label()
+    }
+
+    /// Is it a pool, which has no address?
+    #[must_use]
+    pub fn is_pool(&self) -> bool {
+        self.vips.is_empty()
     }
 }
 

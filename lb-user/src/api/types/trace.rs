@@ -132,7 +132,7 @@ impl From<Traced> for TracedPacket {
             Some(port) => SocketAddr::new(ip, port).to_string(),
             None => ip.to_string(),
         };
-        let chooses = sample.service.is_service() && sample.service.choice().is_hash();
+        let chooses = sample.service.is_balanced() && sample.service.choice().is_hash();
         Self {
             time_us: at.duration_since(UNIX_EPOCH).map_or(0, |past| past.as_micros() as u64),
             interface: traced.interface,

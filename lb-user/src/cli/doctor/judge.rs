@@ -63,7 +63,8 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
         findings.extend(interface(config, facts, name, seen.as_ref()));
     }
     for service in &config.services {
-        findings.extend(listeners(service, facts));
+        // The daemon itself listens where the proxy serves.
+        findings.extend(listeners(service, facts).filter(|_| !service.is_proxied()));
         findings.extend(service.named.iter().map(|backend| {
             Finding::new(
                 Level::Warning,
@@ -321,7 +322,7 @@ fn running(status: &Status, now: u64, told: &HashSet<&str>) -> Vec<Finding> {
 
 fn served(service: &ServiceStatus, now: u64, told: &HashSet<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let serving = service.backends.iter().filter(|backend| backend.slots > 0).count();
+    let serving = service.backends.iter().filter(|backend| backend.serves()).count();
     if serving == 0 {
         findings.push(Finding::new(
             Level::Failure,
@@ -363,7 +364,7 @@ fn certified(service: &str, backend: &BackendStatus, now: u64) -> Option<Finding
 
 fn reached(service: &str, backend: &BackendStatus, told: &HashSet<&str>) -> Option<Finding> {
     let subject = format!("{service}/{}", backend.name);
-    if backend.next_hop.is_none() {
+    if backend.is_unreachable() {
         let reason = backend.next_hop_reason.as_deref().unwrap_or("not known yet");
         // One that is down loses nothing by it.
         let level = if backend.slots > 0 {

@@ -32,10 +32,11 @@ pub(super) struct Asked {
     pub(super) service: Arc<str>,
     pub(super) backend: Arc<str>,
     pub(super) address: SocketAddr,
-    pub(super) mode: Mode,
+    /// Packets for it travel inside others.
+    pub(super) tunnelled: bool,
     /// At its own address.
     pub(super) direct: Outcome,
-    /// On the way of the service's packets, by VIP; nothing in `nat`.
+    /// On the way of the service's packets, by VIP; nothing where connections are the node's own, in `nat` and `proxy`.
     pub(super) vips: Vec<(SocketAddr, Outcome)>,
 }
 
@@ -88,7 +89,11 @@ async fn one(service: &Service, backend: &Backend, net: &Net, means: &Means, vip
     // This first: it makes the kernel look for the neighbour.
     let direct = see(&target, means).await;
     let mut seen = Vec::new();
-    if service.mode != Mode::Nat {
+    let keeps_vip = match service.mode {
+        Mode::Dsr | Mode::Tunnel => true,
+        Mode::Nat | Mode::Proxy => false,
+    };
+    if keeps_vip {
         let next_hop = match net.next_hop(backend.address.ip()).await {
             Ok(NextHopState::Resolved(NextHop {
                 router: Some(router), ..
@@ -111,7 +116,7 @@ async fn one(service: &Service, backend: &Backend, net: &Net, means: &Means, vip
         service: Arc::clone(&service.name),
         backend: Arc::clone(&backend.name),
         address: backend.address,
-        mode: service.mode,
+        tunnelled: service.mode == Mode::Tunnel,
         direct,
         vips: seen,
     }

@@ -10,11 +10,11 @@ use crate::api::types::{BackendStatus, Status};
 /// Per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rates {
-    /// Packets that were forwarded to backends.
+    /// Packets that were forwarded to backends; none with the proxy.
     pub(super) packets: f64,
-    /// Their bits.
+    /// Their bits. With the proxy: those of requests and responses.
     pub(super) bits: f64,
-    /// TCP: attempts of clients to open a connection. Always 0 for UDP outside of `nat`.
+    /// TCP: attempts of clients to open a connection. Always 0 for UDP outside of `nat`. With the proxy: requests.
     pub(super) flows: f64,
 }
 
@@ -52,10 +52,11 @@ impl Between {
         let before: HashMap<Key, &BackendStatus> = backends(old).collect();
         for (key, backend) in backends(new) {
             let Some(old) = before.get(&key) else { continue };
+            let ((old_bytes, old_flows), (bytes, flows)) = (counted(old), counted(backend));
             let rates = Rates {
                 packets: rate(old.packets, backend.packets),
-                bits: rate(old.bytes, backend.bytes) * 8.0,
-                flows: rate(old.new_flows, backend.new_flows),
+                bits: rate(old_bytes, bytes) * 8.0,
+                flows: rate(old_flows, flows),
             };
             between.total += rates;
             between.backends.insert(key, rates);
@@ -71,6 +72,14 @@ impl Between {
     pub(super) fn of(&self, service: &str, backend: SocketAddr) -> Rates {
         let key = (service.to_owned(), backend);
         self.backends.get(&key).copied().unwrap_or_default()
+    }
+}
+
+/// Bytes, and flows or requests.
+fn counted(backend: &BackendStatus) -> (u64, u64) {
+    match backend.proxy {
+        Some(proxy) => (proxy.received.saturating_add(proxy.sent), proxy.requests),
+        None => (backend.bytes, backend.new_flows),
     }
 }
 

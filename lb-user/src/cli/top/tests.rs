@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::rates::{Between, Rates, short};
 use super::state::{Mode, Sort, Target, Top, Wish};
 use super::view;
-use crate::api::types::{AdminState, Role, Status, UnresolvedBackend};
+use crate::api::types::{AdminState, ProxyStatus, Role, Status, UnresolvedBackend};
 
 /// A node with two services, after `seconds` of traffic.
 fn status(seconds: u64) -> Status {
@@ -126,6 +126,52 @@ fn what_is_wrong_stands_above_the_table() {
     assert!(!text.contains("no answer") && !text.contains("fault"), "{text}");
     let text = picture(&Top::default(), 80, 24);
     assert!(text.contains("asking /run/fulcrum/fulcrum.sock"), "{text}");
+}
+
+/// Requests and their bytes stand where packets have no say.
+#[test]
+fn services_of_the_proxy_have_requests() {
+    let proxied = |requests: u64| {
+        let mut status = status(1);
+        let [web, mail] = &mut status.services[..] else {
+            panic!()
+        };
+        mail.vips.clear();
+        for service in [web, mail] {
+            service.mode = "proxy".to_owned();
+            for backend in &mut service.backends {
+                (backend.next_hop, backend.slots, backend.known_flows) = (None, 0, 0);
+                (backend.packets, backend.bytes, backend.new_flows) = (0, 0, 0);
+                backend.proxy = Some(ProxyStatus {
+                    serves: true,
+                    active: 42,
+                    requests,
+                    received: requests * 900,
+                    sent: requests * 100,
+                    ..ProxyStatus::default()
+                });
+            }
+        }
+        let aside = status.services[1].backends[0].proxy.as_mut().unwrap();
+        aside.ejected = true;
+        status
+    };
+    let mut top = Top::default();
+    top.answered(Ok(proxied(0)), Duration::from_secs(1));
+    top.answered(Ok(proxied(1000)), Duration::from_secs(3));
+    let text = picture(&top, 130, 20);
+    let line = |name: &str| {
+        let line = text.lines().find(|line| line.contains(name));
+        line.unwrap().split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(
+        line("web1")[..7],
+        ["web1", "up", "-", "0", "4.0M", "500", "42"],
+        "{text}"
+    );
+    assert_eq!(line("mail")[..3], ["mail", "2", "backends"], "{text}");
+    assert!(line("mail").contains(&"pool"), "{text}");
+    assert!(text.contains("set aside") && !text.contains("unreachable"), "{text}");
 }
 
 #[test]

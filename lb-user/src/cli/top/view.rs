@@ -8,7 +8,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Sparkline, Table, TableSta
 
 use super::rates::{Rates, short};
 use super::state::{Mode, Row, Top};
-use crate::api::types::{AdminState, BackendStatus, Health, Role, Status, XdpMode};
+use crate::api::types::{AdminState, BackendStatus, Health, Role, ServiceStatus, Status, XdpMode};
 
 /// From here on there is room for addresses and for why a backend is up or down.
 const WIDE: u16 = 110;
@@ -132,18 +132,21 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
                 down => format!("{down} of {} DOWN", service.backends.len()),
             };
             let addresses = service.vips.iter().map(|vip| vip.address.to_string());
-            let addresses = addresses.collect::<Vec<_>>().join(" ");
+            let addresses = if service.is_pool() {
+                "pool".to_owned()
+            } else {
+                addresses.collect::<Vec<_>>().join(" ")
+            };
             let more = wide.then(|| [addresses, format!("{} {}", service.mode, service.balance)]);
             let cells = cells(&service.name, health, String::new(), *rates, *flows, more);
             Cells::new(cells).style(HEAD)
         }
         Row::Backend(service, backend, rates) => {
-            let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
+            let share = share(service, backend);
             let (health, style) = health(backend);
             let name = format!("  {}", backend.name);
             let reason = backend.next_hop_reason.as_ref().unwrap_or(&backend.health_reason);
             let more = wide.then(|| [backend.address.to_string(), reason.clone()]);
-            let share = format!("{share:.1}%");
             let cells = cells(&name, health, share, *rates, backend.flows(), more);
             Cells::new(cells).style(if top.lost.is_some() { QUIET } else { style })
         }
@@ -153,6 +156,15 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::default().with_selected(top.at(&rows));
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// Of a ring; the proxy has none.
+fn share(service: &ServiceStatus, backend: &BackendStatus) -> String {
+    if backend.proxy.is_some() {
+        return "-".to_owned();
+    }
+    let share = f64::from(backend.slots) * 100.0 / f64::from(service.table_size.max(1));
+    format!("{share:.1}%")
 }
 
 /// The cells of a row; `more` where there is room for it.
@@ -192,10 +204,11 @@ fn health(backend: &BackendStatus) -> (String, Style) {
         (AdminState::Drain, _) if backend.leaving => "leaving",
         (AdminState::Drain, _) => "draining",
         (AdminState::Active, Health::Unknown) => "unknown",
-        (AdminState::Active, Health::Up) if backend.next_hop.is_none() => "unreachable",
-        (AdminState::Active, Health::Up) if backend.role == Role::Backup && backend.slots == 0 => {
+        (AdminState::Active, Health::Up) if backend.is_unreachable() => "unreachable",
+        (AdminState::Active, Health::Up) if backend.role == Role::Backup && !backend.serves() => {
             return ("standby".to_owned(), QUIET);
         }
+        (AdminState::Active, Health::Up) if backend.proxy.is_some_and(|proxy| proxy.ejected) => "set aside",
         (AdminState::Active, Health::Up) => match backend.slow_start_tenths {
             Some(tenths) => return (format!("up, {tenths}0%"), Style::new().fg(Color::Yellow)),
             None => return ("up".to_owned(), Style::new()),

@@ -68,6 +68,7 @@ impl Reader {
                 None => fault.hint(format!("or write {}", names.tls.name)),
                 Some(_) => fault,
             })?;
+            self.places.insert(Subject::UpstreamCa(owner.to_owned()), value.span());
             return Ok(said.then_some(plain));
         }
         let table = value.table(names.tls)?;
@@ -78,9 +79,8 @@ impl Reader {
             let message = "`ca` says whom to believe, but nothing is verified";
             return Err(contradiction(ca, message, verify, "here").hint("remove `ca`, or verify = false"));
         }
-        if let Some(ca) = &ca {
-            self.places.insert(Subject::UpstreamCa(owner.to_owned()), ca.span());
-        }
+        let place = ca.as_ref().unwrap_or(value).span();
+        self.places.insert(Subject::UpstreamCa(owner.to_owned()), place);
         Ok(Some(UpstreamTls {
             verify: checked,
             server_name: match table.get("server-name") {

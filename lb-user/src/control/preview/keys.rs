@@ -1,6 +1,7 @@
 //! In which keys two services or backends differ. Pure. Each takes its type apart, so that no key is forgotten.
 
 mod probe;
+mod proxy;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -104,7 +105,7 @@ fn texts(service: &Service) -> Texts {
         drain_timeout,
         track,
         undeclared,
-        proxy: _,
+        proxy: said,
         health:
             HealthCheck {
                 kind,
@@ -145,6 +146,7 @@ fn texts(service: &Service) -> Texts {
         let named: Vec<_> = named.iter().map(|backend| &*backend.name).collect();
         texts.push(("without an address", named.join(", ").into()));
     }
+    texts.extend(proxy::texts(said.as_deref()));
     texts.extend(probe::texts(kind));
     texts.extend([
         ("health.via", via.label().into()),

@@ -8,7 +8,8 @@ use super::backend::{Backends, Fate, Flowing, by_address};
 use super::{Side, keys};
 use crate::control::held::{held, keys as all_keys};
 use crate::model::preview::{Change, ServicePreview};
-use crate::model::{AdminState, Backend, Balance, Config, Mode, Service, Vip};
+use crate::model::traffic::PoolMember;
+use crate::model::{AdminState, Backend, Balance, Config, Health, Mode, Service, Vip};
 use crate::plan::outlook::{Course, Held, Shares, course, shares};
 use crate::plan::{Keys, Placement};
 
@@ -87,8 +88,9 @@ impl<'a> Sides<'a> {
             (Some(old), None) => self.heir(old).map(|heir| Arc::clone(&heir.name)),
             _ => None,
         };
-        // What an heir takes over is said there.
-        let slots = if heir.is_some() {
+        // What an heir takes over is said there; and the proxy has no slots to compare with.
+        let proxied = [old, new].into_iter().flatten().any(Service::is_proxied);
+        let slots = if heir.is_some() || proxied {
             Shares::default()
         } else {
             shares(before, after)
@@ -141,7 +143,12 @@ impl<'a> Sides<'a> {
     }
 
     /// What becomes of flows that this service has, as far as its backends stay.
-    fn course(&self, old: &Service) -> Course {
+    fn course(&self, old: &Service, heir: Option<&Service>) -> Course {
+        if old.is_pool() {
+            // Routes lead to it, and packets to them.
+            let stays = heir.is_some_and(Service::is_proxied);
+            return if stays { Course::Kept } else { Course::Cut };
+        }
         let keys = self.old_keys.service(&old.vips, old.protocol);
         let open = |key: &_| self.after.maps.entries.contains_key(key);
         let courses = keys.filter(open).map(|key| course(self.before.maps, self.plans, key));
@@ -152,6 +159,11 @@ impl<'a> Sides<'a> {
     /// What becomes of the flows of this service, backend by backend.
     fn fate(&self, old: &'a Service, flowing: Flowing<'a>) -> Fate<'a> {
         let side = |side: Side<'a>, keys: &Keys, service: &'a Service| {
+            if service.is_proxied() {
+                let pool = side.facts.pool(service);
+                let serves = |member: &&PoolMember| !member.cut && member.health != Health::Down;
+                return pool.iter().filter(serves).map(|member| member.address).collect();
+            }
             let decision = held(side.maps, keys, service);
             decision.map_or_else(HashSet::new, |decision| {
                 Held {
@@ -163,7 +175,7 @@ impl<'a> Sides<'a> {
         };
         let heir = named(&self.after.facts.config, &old.name).or_else(|| self.heir(old));
         Fate {
-            course: self.course(old),
+            course: self.course(old, heir),
             alive_before: side(self.before, &self.old_keys, old),
             alive_after: heir.map_or_else(HashSet::new, |heir| side(self.after, &self.new_keys, heir)),
             drained: draining(Some(old)),
@@ -178,7 +190,7 @@ impl<'a> Sides<'a> {
 /// Do flows follow the ring at once?
 fn forgets(service: &Service) -> bool {
     let by_hash = matches!(service.balance, Balance::Maglev | Balance::SourceHash);
-    by_hash && !service.track && service.mode != Mode::Nat
+    by_hash && !service.track && matches!(service.mode, Mode::Dsr | Mode::Tunnel)
 }
 
 fn named<'c>(config: &'c Config, name: &str) -> Option<&'c Service> {

@@ -46,6 +46,7 @@ impl Running {
         };
         let outputs = Outputs {
             paths: watch::channel(Paths::new()).0,
+            upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force,
             overrides,
         };

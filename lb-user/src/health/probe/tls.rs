@@ -5,8 +5,6 @@
 
 use std::io;
 
-use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
-use der::{Decode as _, SliceReader, Tagged as _};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -16,6 +14,7 @@ use super::link::{Stream, connect};
 use super::trust::Protocol;
 use super::{Answer, Call, Phase};
 use crate::model::TlsCheck;
+use crate::net::tls::validity;
 
 /// Why TLS failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,8 +80,8 @@ pub(super) async fn handshake(
         .await?;
     let stream = shaken.map_err(|error| failure(error, &name, call))?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    if let Some(time) = leaf.and_then(|leaf| not_after(leaf)) {
-        call.probes.certificate(Some(time));
+    if let Some(validity) = leaf.and_then(|leaf| validity(leaf)) {
+        call.probes.certificate(Some(validity.not_after));
     }
     Ok(stream)
 }
@@ -116,31 +115,4 @@ fn failure(error: io::Error, name: &ServerName<'_>, call: Call<'_>) -> super::Fa
         other => Failure::Other(other.to_string()),
     };
     failure.into()
-}
-
-/// Until when a certificate is valid, in seconds since 1970 (RFC 5280 §4.1).
-///
-/// TLS libraries check this and keep it to themselves; the fields before it are passed over.
-fn not_after(certificate: &[u8]) -> Option<u64> {
-    let mut fields = SliceReader::new(contents(contents(certificate)?)?).ok()?;
-    let mut field = || AnyRef::decode(&mut fields).ok();
-    if field()?.tag().is_context_specific() {
-        // That was the version, which certificates of version 1 do not have.
-        let _serial = field()?;
-    }
-    let (_signature, _issuer, validity) = (field()?, field()?, field()?);
-    let mut times = SliceReader::new(validity.value()).ok()?;
-    let _not_before = AnyRef::decode(&mut times).ok()?;
-    let time = AnyRef::decode(&mut times).ok()?;
-    let time = match time.tag() {
-        der::Tag::UtcTime => UtcTime::try_from(time).ok()?.to_unix_duration(),
-        _ => GeneralizedTime::try_from(time).ok()?.to_unix_duration(),
-    };
-    Some(time.as_secs())
-}
-
-/// What is in the sequence that `bytes` begin with.
-fn contents(bytes: &[u8]) -> Option<&[u8]> {
-    let sequence = AnyRef::decode(&mut SliceReader::new(bytes).ok()?).ok()?;
-    (sequence.tag() == der::Tag::Sequence).then(|| sequence.value())
 }

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::model::TlsCheck;
+use crate::net::tls;
 
 /// How long what was read of authorities is believed: a file that changes is read again after this.
 const TRUST_FOR: Duration = Duration::from_secs(60);
@@ -85,94 +82,13 @@ fn fresh(read: &HashMap<Key, Read>, key: &Key) -> Option<Arc<ClientConfig>> {
 }
 
 fn client(protocol: Protocol, verify: bool, ca: Option<&Path>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let builder = if verify {
-        builder.with_root_certificates(roots(ca)?)
-    } else {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-    };
-    let mut config = builder.with_no_client_auth();
+    let mut config = tls::client(verify, ca).map_err(|error| match ca {
+        Some(path) => format!("{}: {error}", path.display()),
+        None => error.to_string(),
+    })?;
     config.resumption = Resumption::disabled();
     if protocol == Protocol::Http {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
     }
     Ok(config)
-}
-
-/// The authorities of a PEM file, or of the system. What cannot be read among many is passed over.
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let failed = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
-                let certificate = certificate.map_err(|error| failed(&error))?;
-                store.add(certificate).map_err(|error| failed(&error))?;
-            }
-            if store.is_empty() {
-                return Err(format!("{}: no certificate in it", path.display()));
-            }
-        }
-        None => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if store.is_empty() {
-                return Err("this machine has no certificates of authorities; name a file with `ca`".to_owned());
-            }
-        }
-    }
-    Ok(store)
-}
-
-/// Believes every certificate; that the backend has its key is still checked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

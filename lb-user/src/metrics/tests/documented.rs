@@ -24,7 +24,7 @@ scrape_configs:
 
 Labels hold names of the file, or one of a few words; the number of series follows from the file, never from traffic.
 Numbers of packets are counted by the XDP program: they go on while the daemon restarts, and a backend's begin anew when
-it leaves the file and comes back. Probes and reloads are counted by the daemon, from its start.
+it leaves the file and comes back. Probes, reloads, and what the proxy does are counted by the daemon, from its start.
 
 `/readyz` says in words what most alerts want to know; see [the API](api.md).
 
@@ -39,6 +39,7 @@ fn made() -> String {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
             Kind::Info => "info",
+            Kind::Histogram => "histogram",
         };
         let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(

@@ -1,5 +1,7 @@
 //! Whether the files that a configuration names for TLS are good, told at their places in it.
 
+use std::time::SystemTime;
+
 use super::server::DAY;
 use super::{Part, Unusable, client, server};
 use crate::config::{ConfigError, Parsed, Subject, Warning};
@@ -45,7 +47,11 @@ pub fn judge(parsed: &Parsed, now: u64, dates: Dates) -> Result<Vec<Warning>, Co
                     continue;
                 };
                 if days < SOON {
-                    let message = format!("{}: the certificate ends {}", certificate.file.display(), super::ahead(days));
+                    let message = format!(
+                        "{}: the certificate ends {}",
+                        certificate.file.display(),
+                        super::ahead(days)
+                    );
                     let subject = subject(&service.name, Part::Certificate(index));
                     warnings.push(parsed.warning_at(&subject, message, "renew it"));
                 }
@@ -56,6 +62,14 @@ pub fn judge(parsed: &Parsed, now: u64, dates: Dates) -> Result<Vec<Warning>, Co
         }
     }
     Ok(warnings)
+}
+
+/// Seconds since 1970.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn subject(service: &str, part: Part) -> Subject {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::net::tls::{Distrust, Unread};
 
 pub use client::client;
-pub use judge::{Dates, judge};
+pub use judge::{Dates, judge, now};
 pub use server::{Certificate, Loaded, server};
 
 /// Why TLS cannot be spoken as a file says.
@@ -127,7 +127,9 @@ impl Fault {
                  -inform der` makes PEM of DER"
             }
             Self::SeveralKeys(_) => "leave that of the first certificate",
-            Self::Encrypted => "nobody is there to give the passphrase: `openssl pkey -in FILE -out OTHER` takes it off",
+            Self::Encrypted => {
+                "nobody is there to give the passphrase: `openssl pkey -in FILE -out OTHER` takes it off"
+            }
             Self::OtherKey => "the certificate itself comes first in its file, then its chain",
             Self::UnfitCertificate(_) => "have another one made, of version 3 (RFC 5280)",
             Self::UnfitKey(_) => "keys are of RSA with 2048 bits or more, of ECDSA on P-256 or P-384, or of Ed25519",

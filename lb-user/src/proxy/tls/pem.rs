@@ -29,7 +29,10 @@ pub(super) fn pair(files: &CertificateFiles, index: usize, provider: &CryptoProv
     if files.key != files.certificate {
         bytes.push(read(&files.key).map_err(|unread| of_key(unread.into()))?);
     }
-    let key = bytes.last().map_or(Err(Fault::NoKey), |bytes| self::key(bytes)).map_err(of_key)?;
+    let key = bytes
+        .last()
+        .map_or(Err(Fault::NoKey), |bytes| self::key(bytes))
+        .map_err(of_key)?;
     let key = provider
         .key_provider
         .load_private_key(key)
@@ -73,7 +76,8 @@ fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
 /// In the form of PKCS #8 (RFC 5958 §3), or in that of old (RFC 1421 §4.6.1.1)?
 fn is_encrypted(pem: &[u8]) -> bool {
     const MARKS: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
-    pem.split(|byte| *byte == b'\n').any(|line| MARKS.contains(&line.trim_ascii()))
+    pem.split(|byte| *byte == b'\n')
+        .any(|line| MARKS.contains(&line.trim_ascii()))
 }
 
 /// The names of the hosts that a certificate is for, in lower case.

@@ -81,7 +81,11 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     for (index, files) in tls.certificates.iter().enumerate() {
         let pair = pem::pair(files, index, &provider)?;
         let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
-        let leaf = pair.key.cert.first().ok_or_else(|| of_certificate(Fault::NoCertificate))?;
+        let leaf = pair
+            .key
+            .cert
+            .first()
+            .ok_or_else(|| of_certificate(Fault::NoCertificate))?;
         let unfit = || of_certificate(Fault::UnfitCertificate("it does not say when it is valid".to_owned()));
         let Validity { not_before, not_after } = validity(leaf).ok_or_else(unfit)?;
         let names = pem::names(leaf, &files.certificate, index)?;
@@ -103,7 +107,11 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     let nobody = || Unusable::new(Part::Certificate(0), PathBuf::new().as_path(), Fault::NoCertificate);
     let resolver = resolver.ok_or_else(nobody)?;
     let failed = |error: &dyn std::error::Error| {
-        let file = tls.certificates.first().map(|files| files.certificate.clone()).unwrap_or_default();
+        let file = tls
+            .certificates
+            .first()
+            .map(|files| files.certificate.clone())
+            .unwrap_or_default();
         Unusable::new(Part::Certificate(0), &file, Fault::UnfitCertificate(error.to_string()))
     };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

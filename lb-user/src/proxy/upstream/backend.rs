@@ -91,10 +91,4 @@ impl Backend {
             self.open.borrow().iter().copied().for_each(Open::end);
         }
     }
-
-    /// Was it taken out of service?
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.cut.get()
-    }
 }

@@ -42,6 +42,8 @@ struct State {
 pub struct Place {
     /// To send it.
     pub requests: SendRequest<Bytes>,
+    /// The connection was there before.
+    pub reused: bool,
     state: Rc<State>,
 }
 
@@ -94,6 +96,7 @@ impl Connection {
         self.state.active.set(self.state.active.get() + 1);
         Some(Place {
             requests: self.requests.clone(),
+            reused: true,
             state: Rc::clone(&self.state),
         })
     }

@@ -78,6 +78,17 @@ pub enum Transport {
     Http2(http2::Place),
 }
 
+impl Transport {
+    /// Was the connection there before?
+    #[must_use]
+    pub const fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.reused,
+            Self::Http2(place) => place.reused,
+        }
+    }
+}
+
 impl Pool {
     /// One whose backends come with the first [`Self::change`]. `chance` is different for each thread.
     #[must_use]
@@ -122,19 +133,11 @@ impl Pool {
         self.choose.borrow_mut().tick(Instant::now());
     }
 
-    /// A backend for a request, which waits for one as long as it may.
+    /// A backend for a request; `None` where all have as many as they may.
     ///
     /// # Errors
-    /// [`Fault::Nobody`] and [`Fault::Full`].
-    pub async fn attach(&self, ask: &Ask<'_>) -> Result<Attached, Fault> {
-        match self.try_attach(ask)? {
-            Some(attached) => Ok(attached),
-            None => self.wait(ask).await,
-        }
-    }
-
-    /// `None` where all are full.
-    fn try_attach(&self, ask: &Ask<'_>) -> Result<Option<Attached>, Fault> {
+    /// [`Fault::Nobody`].
+    pub fn try_attach(&self, ask: &Ask<'_>) -> Result<Option<Attached>, Fault> {
         match self.choose.borrow_mut().choose(ask) {
             Choice::Full => Ok(None),
             Choice::Nobody => Err(Fault::Nobody),
@@ -146,7 +149,11 @@ impl Pool {
         }
     }
 
-    async fn wait(&self, ask: &Ask<'_>) -> Result<Attached, Fault> {
+    /// The same for a request that waits for one, as long as it may.
+    ///
+    /// # Errors
+    /// [`Fault::Nobody`] and [`Fault::Full`].
+    pub async fn wait(&self, ask: &Ask<'_>) -> Result<Attached, Fault> {
         let queue = self.rules.borrow().queue;
         let waiting = &self.traffic.waiting;
         if waiting.fetch_add(1, Relaxed) >= queue.length {
@@ -194,7 +201,8 @@ impl Pool {
                 HttpVersion::H1 => Ok(Transport::Http1(Box::new(Connection::new(stream, backend)))),
                 HttpVersion::H2 => {
                     let connection = http2::Connection::begin(stream, backend).await?;
-                    let place = connection.place().ok_or(std::io::ErrorKind::ConnectionReset)?;
+                    let mut place = connection.place().ok_or(std::io::ErrorKind::ConnectionReset)?;
+                    place.reused = false;
                     if rules.means.proxy_protocol.is_none() {
                         backend.shared.borrow_mut().push(connection);
                     }
@@ -241,12 +249,6 @@ impl Pool {
     /// The backend has reported its idle slots.
     pub fn heartbeat(&self, from: &Attached, value: &[u8], now: Instant) {
         self.choose.borrow().heartbeat(&from.lease, value, now);
-    }
-
-    /// HTTP/2 towards backends?
-    #[must_use]
-    pub fn version(&self) -> HttpVersion {
-        self.rules.borrow().version
     }
 
     /// Is this how its backends are named? In what they say of themselves.

@@ -21,10 +21,10 @@ pub(super) fn all(config: &Config, status: Option<&Status>, asked: &[Asked], lat
         };
         let backend = status.and_then(|status| backend(status, asked));
         // Who is out of service on purpose is no finding, and who is not reached is one already.
-        if backend.is_some_and(|backend| backend.state != AdminState::Active || backend.next_hop.is_none()) {
+        if backend.is_some_and(|backend| backend.state != AdminState::Active || backend.is_unreachable()) {
             continue;
         }
-        let level = if backend.is_none_or(|backend| backend.slots > 0) {
+        let level = if backend.is_none_or(BackendStatus::serves) {
             Level::Failure
         } else {
             Level::Warning
@@ -104,7 +104,7 @@ fn verdict(asked: &Asked, check: &HealthCheck) -> Option<Verdict> {
         ),
         (Outcome::HandedOn, _) => (
             format!("it does not hold {ip}: it hands on what comes for it"),
-            holding(asked.mode, ip),
+            holding(asked.tunnelled, ip),
         ),
         (Outcome::Silent, Outcome::Silent) => dead(own),
         (
@@ -121,13 +121,12 @@ fn verdict(asked: &Asked, check: &HealthCheck) -> Option<Verdict> {
                 Outcome::Unknown | Outcome::NotAsked(_) => "may be there",
                 _ => "answers",
             };
-            let cause = match asked.mode {
-                Mode::Tunnel => format!("it {at_own} at {own}, and no answer comes from {vip} through the tunnel"),
-                Mode::Dsr | Mode::Nat | Mode::Proxy => {
-                    format!("it {at_own} at {own}, and no answer comes from {vip}: is {ip} missing on it?")
-                }
+            let cause = if asked.tunnelled {
+                format!("it {at_own} at {own}, and no answer comes from {vip} through the tunnel")
+            } else {
+                format!("it {at_own} at {own}, and no answer comes from {vip}: is {ip} missing on it?")
             };
-            (cause, holding(asked.mode, ip))
+            (cause, holding(asked.tunnelled, ip))
         }
         (Outcome::Wrong(same), Outcome::Wrong(own)) if same == own => return None,
         (Outcome::Wrong(how), _) => (
@@ -163,15 +162,15 @@ fn dead(own: SocketAddr) -> Verdict {
 }
 
 /// How a backend comes to take packets for a VIP.
-fn holding(mode: Mode, vip: IpAddr) -> String {
+fn holding(tunnelled: bool, vip: IpAddr) -> String {
     let prefix = host_prefix(vip);
     let add = format!("ip addr add {vip}/{prefix} dev lo");
-    match mode {
-        Mode::Tunnel => format!("on it: fulcrum decap -i IFACE, or a tunnel device; and {add}"),
-        Mode::Dsr | Mode::Nat if vip.is_ipv4() => {
-            format!("on it: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2; {add}")
-        }
-        Mode::Dsr | Mode::Nat | Mode::Proxy => format!("on it: {add}"),
+    if tunnelled {
+        format!("on it: fulcrum decap -i IFACE, or a tunnel device; and {add}")
+    } else if vip.is_ipv4() {
+        format!("on it: sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2; {add}")
+    } else {
+        format!("on it: {add}")
     }
 }
 

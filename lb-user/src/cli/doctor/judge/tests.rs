@@ -3,6 +3,7 @@ use lb_common::addr::Mac;
 use super::super::listener::Listener;
 use super::super::paths::{Asked, Outcome};
 use super::*;
+use crate::api::types::ProxyStatus;
 use crate::model::Protocol;
 use crate::net::Link;
 
@@ -271,7 +272,7 @@ fn a_lost_vip_is_worse_while_its_backend_serves() {
             service: "web".into(),
             backend: "web1".into(),
             address: "10.0.0.6:80".parse().unwrap(),
-            mode: Mode::Tunnel,
+            tunnelled: true,
             direct: Outcome::Answers,
             vips: vec![("192.0.2.10:80".parse().unwrap(), Outcome::Silent)],
         }];
@@ -313,4 +314,47 @@ fn answers_that_go_elsewhere_are_found() {
     assert_eq!(of(&facts), ["web/web1"]);
     web1(&mut facts).reply_packets = 2;
     assert_eq!(of(&facts), [""; 0]);
+}
+
+/// The proxy's backends need no way on the wire, and the daemon itself listens where it serves.
+#[test]
+fn a_service_of_the_proxy_needs_nothing_but_backends_that_answer() {
+    let mut config = config();
+    config.services[0].mode = crate::model::Mode::Proxy;
+    let mut seen = facts();
+    seen.listeners = vec![Listener {
+        protocol: Protocol::Tcp,
+        address: "192.0.2.10:80".parse().unwrap(),
+    }];
+    let service = &mut seen.daemon.as_mut().unwrap().services[0];
+    service.mode = "proxy".to_owned();
+    for backend in &mut service.backends {
+        (backend.next_hop, backend.slots) = (None, 0);
+        backend.proxy = Some(ProxyStatus {
+            serves: true,
+            ..ProxyStatus::default()
+        });
+    }
+    let findings = all(&config, &seen);
+    let of_service = |f: &&Finding| f.subject.starts_with("web");
+    let about: Vec<_> = findings
+        .iter()
+        .filter(of_service)
+        .map(|f| (f.level, f.cause.as_str()))
+        .collect();
+    assert_eq!(about, [(Level::Fine, "2 of 2 backends serve")]);
+    seen.asked = vec![Asked {
+        service: "web".into(),
+        backend: "web1".into(),
+        address: "10.0.0.6:80".parse().unwrap(),
+        tunnelled: false,
+        direct: Outcome::Refused,
+        vips: Vec::new(),
+    }];
+    let findings = all(&config, &seen);
+    let refused = findings.iter().find(|f| f.subject == "web/web1").unwrap();
+    assert_eq!(
+        (refused.level, &*refused.cause),
+        (Level::Failure, "nobody listens on 10.0.0.6:80")
+    );
 }

@@ -34,11 +34,7 @@ fn asked(service: &str, direct: Outcome, vips: &[(&str, Outcome)]) -> Asked {
         service: service.into(),
         backend: "web1".into(),
         address: "10.0.0.6:80".parse().unwrap(),
-        mode: match service {
-            "dsr" => Mode::Dsr,
-            "tunnel" => Mode::Tunnel,
-            _ => Mode::Nat,
-        },
+        tunnelled: service == "tunnel",
         direct,
         vips: vips
             .iter()
