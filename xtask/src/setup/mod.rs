@@ -221,7 +221,9 @@ impl Missing {
                 SHLIBDEPS_PACKAGE => "dpkg-shlibdeps, for cargo xtask dist",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
                 package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
-                package if BENCH_PROGRAMS.iter().any(|(_, of)| *of == package) => "for cargo xtask bench proxy and its test",
+                package if BENCH_PROGRAMS.iter().any(|(_, of)| *of == package) => {
+                    "for cargo xtask bench proxy and its test"
+                }
                 _ => "for the tests",
             };
             items.push(format!(
@@ -405,6 +407,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = Missing::find(folder.path(), Some(Purpose::Bench)).unwrap();
         assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
-        assert!(missing.packages.iter().all(|package| BENCH_PROGRAMS.iter().any(|(_, p)| p == package)));
+        assert!(
+            missing
+                .packages
+                .iter()
+                .all(|package| BENCH_PROGRAMS.iter().any(|(_, p)| p == package))
+        );
     }
 }

@@ -87,8 +87,14 @@ mod tests {
             wanted(&filters).map(|cases| cases.iter().map(|case| case.name).collect::<Vec<_>>())
         };
         assert_eq!(names(&[]).unwrap().len(), ALL.len());
-        assert_eq!(names(&["HTTP/2", "idle"]).unwrap(), ["TLS, HTTP/2", "TLS, idle connections"]);
+        assert_eq!(
+            names(&["HTTP/2", "idle"]).unwrap(),
+            ["TLS, HTTP/2", "TLS, idle connections"]
+        );
         let error = names(&["HTTP/3"]).unwrap_err().to_string();
-        assert!(error.contains("HTTP/3") && error.contains("TLS, full handshakes"), "{error}");
+        assert!(
+            error.contains("HTTP/3") && error.contains("TLS, full handshakes"),
+            "{error}"
+        );
     }
 }

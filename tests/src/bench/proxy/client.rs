@@ -39,7 +39,9 @@ impl Connection {
     pub(super) async fn open(address: IpAddr, tls: Arc<ClientConfig>) -> Result<Self> {
         let tcp = TcpStream::connect(SocketAddr::new(address, 443)).await?;
         tcp.set_nodelay(true)?;
-        let stream = TlsConnector::from(tls).connect(ServerName::try_from(NAME)?, tcp).await?;
+        let stream = TlsConnector::from(tls)
+            .connect(ServerName::try_from(NAME)?, tcp)
+            .await?;
         let version = stream.get_ref().1.protocol_version();
         ensure!(version == Some(ProtocolVersion::TLSv1_3), "it speaks {version:?}");
         let mut connection = Self(stream);
@@ -55,7 +57,10 @@ impl Connection {
         let mut length = 0;
         loop {
             let more = self.0.read(&mut seen[length..]).await?;
-            ensure!(more > 0, "the connection was closed, or a response is longer than {HEAD} bytes");
+            ensure!(
+                more > 0,
+                "the connection was closed, or a response is longer than {HEAD} bytes"
+            );
             length += more;
             let Some(total) = total(&seen[..length])? else { continue };
             if length >= total {
@@ -125,7 +130,10 @@ mod tests {
         assert_eq!(total(b"HTTP/1.1 200 OK\r\nContent-").unwrap(), None);
         let head = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 100\r\n\r\n";
         assert_eq!(total(head).unwrap(), Some(head.len() + 100));
-        for bad in ["HTTP/1.1 503 Sorry\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nserver: x\r\n\r\n"] {
+        for bad in [
+            "HTTP/1.1 503 Sorry\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nserver: x\r\n\r\n",
+        ] {
             assert!(total(bad.as_bytes()).is_err(), "{bad}");
         }
     }

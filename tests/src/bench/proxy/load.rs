@@ -80,7 +80,10 @@ pub(super) fn run(world: &World, load: Load, address: IpAddr, seconds: u32) -> R
         Target::Url { scheme, path } => command.arg(format!("{scheme}://{address}{path}")),
         Target::Connect => command.args(["-connect", &format!("{address}:443")]),
     };
-    let output = world.confine_client(&mut command).output().with_context(|| load.program)?;
+    let output = world
+        .confine_client(&mut command)
+        .output()
+        .with_context(|| load.program)?;
     let said = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{} failed:\n{said}{complaint}", load.program);
@@ -91,11 +94,14 @@ pub(super) fn run(world: &World, load: Load, address: IpAddr, seconds: u32) -> R
 
 /// The number before `label` on the first line that has both.
 fn number(text: &str, label: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.split_once(label)?.0.split_whitespace().last()?.parse().ok())
+    text.lines()
+        .find_map(|line| line.split_once(label)?.0.split_whitespace().last()?.parse().ok())
 }
 
 fn wrk(said: &str) -> Result<u64> {
-    let bad = said.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
+    let bad = said
+        .lines()
+        .find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
     ensure!(bad.is_none(), "not every request was answered");
     number(said, " requests in ").context("no count of requests")
 }
@@ -106,7 +112,10 @@ fn h2load(said: &str) -> Result<u64> {
     let failed = number(said, " failed").context("no count of failures")?;
     let wrong = number(said, " errored").context("no count of errors")?;
     // What is under way when the time is over may be counted as answered and not yet as done.
-    ensure!(failed == 0 && wrong == 0 && good >= done, "not every request was answered");
+    ensure!(
+        failed == 0 && wrong == 0 && good >= done,
+        "not every request was answered"
+    );
     ensure!(said.contains("Application protocol: h2"), "it has not spoken HTTP/2");
     Ok(done)
 }
@@ -124,7 +133,10 @@ mod tests {
         let good = "Running 1s test @ https://10.9.0.1/small\n  1 threads and 50 connections\n  \
                     21345 requests in 1.00s, 6.17MB read\nRequests/sec:  21300.00\n";
         assert_eq!(wrk(good).unwrap(), 21_345);
-        for bad in ["  Non-2xx or 3xx responses: 7\n", "  Socket errors: connect 0, read 1, write 0, timeout 0\n"] {
+        for bad in [
+            "  Non-2xx or 3xx responses: 7\n",
+            "  Socket errors: connect 0, read 1, write 0, timeout 0\n",
+        ] {
             assert!(wrk(&(good.to_owned() + bad)).is_err(), "{bad}");
         }
     }
@@ -135,7 +147,11 @@ mod tests {
                     requests: 19995 total, 20095 started, 19995 done, 19995 succeeded, 0 failed, 0 errored, 0 timeout\n\
                     status codes: 19995 2xx, 0 3xx, 0 4xx, 0 5xx\n";
         assert_eq!(h2load(text).unwrap(), 19_995);
-        for (before, after) in [("0 failed", "3 failed"), ("19995 2xx", "19990 2xx"), (": h2", ": http/1.1")] {
+        for (before, after) in [
+            ("0 failed", "3 failed"),
+            ("19995 2xx", "19990 2xx"),
+            (": h2", ": http/1.1"),
+        ] {
             assert!(h2load(&text.replace(before, after)).is_err(), "{after}");
         }
     }

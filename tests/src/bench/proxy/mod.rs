@@ -24,6 +24,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub use report::Report;
 
 use case::{Case, Kind};
+use process::Core;
 use report::Figure;
 use subject::{Running, Subject};
 use world::World;
@@ -86,9 +87,17 @@ impl Options {
 /// What this machine lacks for the bench, and how to get it.
 #[must_use]
 pub fn missing() -> Option<String> {
+    if let Err(few) = Core::two() {
+        return Some(few.to_string());
+    }
     let absent = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
     let names: Vec<&str> = absent.map(|&(_, package)| package).collect();
-    (!names.is_empty()).then(|| format!("the bench needs {}: see `cargo xtask setup --for bench`", names.join(", ")))
+    (!names.is_empty()).then(|| {
+        format!(
+            "the bench needs {}: see `cargo xtask setup --for bench`",
+            names.join(", ")
+        )
+    })
 }
 
 fn find(program: &str) -> Option<std::path::PathBuf> {
@@ -102,14 +111,20 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
 /// # Errors
 /// When something is missing, or a request is not answered as it should be.
 pub async fn run(options: &Options) -> Result<Report> {
-    ensure!(options.rounds > 0 && options.seconds > 0 && options.idle > 0, "there is nothing to measure");
+    ensure!(
+        options.rounds > 0 && options.seconds > 0 && options.idle > 0,
+        "there is nothing to measure"
+    );
     if let Some(missing) = missing() {
         anyhow::bail!(missing);
     }
     let cases = case::wanted(&options.filters)?;
     let descriptors = raise_descriptors()?;
     let connections = descriptors.saturating_sub(SPARE) / 2;
-    ensure!(connections > 100, "{descriptors} open files are too few: see `ulimit -Hn`");
+    ensure!(
+        connections > 100,
+        "{descriptors} open files are too few: see `ulimit -Hn`"
+    );
     let mut report = Report::default();
     let world = World::new(connections).await?;
     for case in cases {
@@ -132,7 +147,10 @@ pub async fn run(options: &Options) -> Result<Report> {
 }
 
 fn start_all(world: &World) -> Result<Vec<Running>> {
-    Subject::ALL.iter().map(|&subject| Running::start(world, subject)).collect()
+    Subject::ALL
+        .iter()
+        .map(|&subject| Running::start(world, subject))
+        .collect()
 }
 
 /// The processor time of a request: all subjects in turn, again and again. The first turn is not counted: it opens
@@ -165,7 +183,9 @@ fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &m
     for _ in 0..options.rounds.min(3) {
         for subject in Subject::ALL {
             let proxy = Running::start(world, subject)?;
-            world.as_client(client::idle(subject.address(), options.idle.min(100)))?.with_context(|| proxy.log())?;
+            world
+                .as_client(client::idle(subject.address(), options.idle.min(100)))?
+                .with_context(|| proxy.log())?;
             let before = proxy.process.private_memory()?;
             let after = world.as_client(async {
                 let open = client::open(subject.address(), idle).await?;
@@ -175,7 +195,14 @@ fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &m
             })?;
             let after = after.with_context(|| proxy.log())?;
             let bytes = after.saturating_sub(before) as f64 / idle as f64;
-            report.add(case.name, subject, Figure { unit: case.unit, value: bytes });
+            report.add(
+                case.name,
+                subject,
+                Figure {
+                    unit: case.unit,
+                    value: bytes,
+                },
+            );
         }
     }
     Ok(())
@@ -199,7 +226,11 @@ fn latency(options: &Options, world: &World, running: &[Running], case: &Case, r
             }
             for (label, part) in [("p50", 0.5), ("p99", 0.99)] {
                 let value = pace::percentile(&took, part).as_secs_f64() * 1e6;
-                report.add(&format!("{}: {label}", case.name), proxy.subject, Figure { unit: case.unit, value });
+                report.add(
+                    &format!("{}: {label}", case.name),
+                    proxy.subject,
+                    Figure { unit: case.unit, value },
+                );
             }
         }
     }

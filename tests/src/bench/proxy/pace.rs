@@ -43,7 +43,10 @@ pub(super) async fn run(address: IpAddr, rate: f64, seconds: u32) -> Result<Vec<
 
 /// Says to the connections in turn that a request is due. The runtime's own timers go by milliseconds, which is too coarse.
 async fn send(senders: &[mpsc::UnboundedSender<Instant>], count: usize, apart: Duration) -> Result<()> {
-    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    let timer = TimerFd::new(
+        ClockId::CLOCK_MONOTONIC,
+        TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+    )?;
     let ready = AsyncFd::with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE)?;
     let began = Instant::now();
     for (index, sender) in senders.iter().cycle().take(count).enumerate() {
@@ -96,7 +99,11 @@ mod tests {
         let elapsed = began.elapsed();
         let times: Vec<Instant> = std::iter::from_fn(|| due.try_recv().ok()).collect();
         assert_eq!(times.len(), 20);
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_micros(500)));
+        assert!(
+            times
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] == Duration::from_micros(500))
+        );
         assert!(elapsed >= Duration::from_micros(19 * 500), "{elapsed:?}");
     }
 }

@@ -24,7 +24,9 @@ impl Core {
         let mut cores = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
         let mut next = || {
             let mut set = CpuSet::new();
-            let cpu = cores.next().context("the bench needs two processors: one for the proxy, one for all others")?;
+            let cpu = cores
+                .next()
+                .context("the bench needs two processors: one for the proxy, one for all others")?;
             set.set(cpu)?;
             anyhow::Ok(Self(set))
         };
@@ -61,7 +63,9 @@ impl Process {
     pub(super) fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
         Ok(Self { child, log })
     }
 

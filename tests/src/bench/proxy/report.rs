@@ -45,7 +45,10 @@ impl Report {
     }
 
     fn values(&self, case: &str, subject: Subject) -> Vec<f64> {
-        let samples = self.samples.iter().filter(|(name, of, _)| name == case && *of == subject);
+        let samples = self
+            .samples
+            .iter()
+            .filter(|(name, of, _)| name == case && *of == subject);
         samples.map(|(_, _, figure)| figure.value).collect()
     }
 
@@ -110,7 +113,13 @@ impl fmt::Display for Report {
         for row in &rows {
             let case = if row.case == before { "" } else { &row.case };
             before = &row.case;
-            let Row { subject, unit, min, median, .. } = row;
+            let Row {
+                subject,
+                unit,
+                min,
+                median,
+                ..
+            } = row;
             write!(f, "{case:width$}  {subject:7}  {min:8.1} {median:8.1}")?;
             match row.ratio() {
                 Some(ratio) => writeln!(f, "  {ratio:5.2}  {unit}")?,
@@ -140,7 +149,10 @@ mod tests {
         }
         report.setting("a case", "connections", 50.0);
         let rows = report.rows();
-        let seen: Vec<_> = rows.iter().map(|row| (&*row.subject, row.min, row.median, row.ratio())).collect();
+        let seen: Vec<_> = rows
+            .iter()
+            .map(|row| (&*row.subject, row.min, row.median, row.ratio()))
+            .collect();
         assert_eq!(
             seen,
             [

@@ -90,7 +90,11 @@ impl Running {
         loop {
             match world.as_client(client::idle(self.subject.address(), 1))? {
                 Ok(()) => return Ok(()),
-                Err(error) => ensure!(Instant::now() < deadline, "it does not serve: {error:?}\n{}", self.log()),
+                Err(error) => ensure!(
+                    Instant::now() < deadline,
+                    "it does not serve: {error:?}\n{}",
+                    self.log()
+                ),
             }
             self.process.expect_alive().context(self.subject.name())?;
             std::thread::sleep(Duration::from_millis(5));
@@ -110,7 +114,10 @@ fn fulcrum(world: &World) -> String {
     let mut text = node.head("eth0").replacen("[admin]", "proxy-threads = 1\n[admin]", 1);
     for (name, port) in [("tls", 443), ("plain", 80)] {
         let log = node.path(&format!("{name}-access.log")).display().to_string();
-        let _ = write!(text, "[[service]]\nname = \"{name}\"\naddress = \"{address}:{port}\"\nmode = \"proxy\"\n");
+        let _ = write!(
+            text,
+            "[[service]]\nname = \"{name}\"\naddress = \"{address}:{port}\"\nmode = \"proxy\"\n"
+        );
         if port == 443 {
             let _ = writeln!(text, "[service.tls]\ncertificates = [\"{certificate}\"]");
         }
@@ -243,6 +250,11 @@ pub(super) fn nginx(node: &Node, name: &str, text: &str) -> Result<Command> {
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
     let mut command = Command::new(find("nginx").context("no nginx")?);
-    command.arg("-p").arg(&folder).arg("-c").arg(file).args(["-e", "stderr"]);
+    command
+        .arg("-p")
+        .arg(&folder)
+        .arg("-c")
+        .arg(file)
+        .args(["-e", "stderr"]);
     Ok(command)
 }
