@@ -32,6 +32,9 @@ use super::upstream::{Attached, Connection, Pool, Transport, connection, http2};
 use super::worker::Served;
 use crate::model::proxy::{HashOn, Route};
 
+/// Responses before the last, at most: each may take as long as the last may.
+const INTERIMS: usize = 16;
+
 /// A request, of whatever version.
 #[derive(Debug)]
 pub(super) struct Exchange<'x> {
@@ -296,6 +299,7 @@ impl Exchange<'_> {
         let mut upload = Upload::new(upload);
         let mut head = ResponseHead::default();
         let outcome = async {
+            let mut interims = 0..INTERIMS;
             loop {
                 let read = connection::head(duplex, buffer, &mut head, &self.site.bounds, self.is_head());
                 upload
@@ -304,6 +308,7 @@ impl Exchange<'_> {
                 if !head.is_interim() {
                     break;
                 }
+                interims.next().ok_or(Fault::Response(HeadError::TooLarge))?;
                 let interim = responder.interim(&buffer.bytes()[..head.length], &head, self.request.is_1_1);
                 interim.await.map_err(Fault::Client)?;
                 buffer.consume(head.length);
