@@ -98,8 +98,9 @@ fn is_refused(code: i32) -> bool {
     const CONNECT: i32 = 35;
     const HTTP2: i32 = 16;
     const SEND: i32 = 55;
+    const CERTIFICATE: i32 = 98;
     const RECEIVE: i32 = 56;
-    [CONNECT, HTTP2, SEND, RECEIVE].contains(&code)
+    [CONNECT, HTTP2, SEND, RECEIVE, CERTIFICATE].contains(&code)
 }
 
 #[tokio::test(flavor = "multi_thread")]

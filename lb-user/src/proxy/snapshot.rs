@@ -57,12 +57,14 @@ impl Snapshot {
     /// How long requests under way may take when the proxy ends: as long as the most patient service says.
     #[must_use]
     pub(super) fn patience(&self) -> Duration {
-        let proxies = self
+        // What a pool would say by default is nothing that anybody has said.
+        let services = self
             .upstreams
             .config
             .services
             .iter()
-            .filter_map(|service| service.proxy.as_ref());
+            .filter(|service| !service.is_pool());
+        let proxies = services.filter_map(|service| service.proxy.as_ref());
         proxies
             .map(|proxy| proxy.http.timeouts.shutdown)
             .max()

@@ -193,6 +193,8 @@ impl Worker {
         for (_, (served, listening)) in std::mem::take(&mut *self.services.borrow_mut()) {
             end(&served, listening);
         }
+        // With it goes the last hold on what listens: the kernel takes nobody more for whom nobody is there.
+        drop(snapshots);
         // What is not through by then is cut off.
         let _ = timeout(patience, self.drained()).await;
     }

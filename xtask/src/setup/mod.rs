@@ -13,16 +13,30 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 9] = [
+const TEST_PROGRAMS: [(&str, &str); 13] = [
+    ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
     ("mariadb", "mariadb-client-core"),
     ("mariadb-install-db", "mariadb-server-core"),
     ("mariadbd", "mariadb-server-core"),
     ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("slowhttptest", "slowhttptest"),
     ("systemd-analyze", "systemd"),
+    ("testssl", "testssl.sh"),
     ("tshark", "tshark"),
+];
+
+/// More of it: modules of Debian's Python, and programs that are in nobody's PATH but root's.
+const TEST_PACKAGES: [&str; 6] = [
+    "apache2-bin",
+    "nginx",
+    "python3-grpcio",
+    "python3-h2",
+    "python3-httpx",
+    "python3-websockets",
 ];
 
 /// What `cargo xtask vm` runs here and in VMs.
@@ -181,6 +195,8 @@ impl Missing {
                 .iter()
                 .filter(|(program, _)| exec::find(program).is_none());
             missing.packages.extend(absent.map(|(_, package)| package));
+            let absent = TEST_PACKAGES.iter().filter(|package| !apt::is_installed(package));
+            missing.packages.extend(absent);
         }
         if wanted(Purpose::Test) || wanted(Purpose::Bench) {
             let is_there = |program| exec::find(program).is_some() || Path::new(SERVERS).join(program).is_file();
@@ -394,12 +410,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = Missing::find(folder.path(), Some(Purpose::Test)).unwrap();
         assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
-        assert!(
-            missing
-                .packages
-                .iter()
-                .all(|package| TEST_PROGRAMS.iter().chain(&BENCH_PROGRAMS).any(|(_, p)| p == package))
-        );
+        assert!(missing.packages.iter().all(|package| TEST_PACKAGES.contains(package)
+            || TEST_PROGRAMS.iter().chain(&BENCH_PROGRAMS).any(|(_, p)| p == package)));
     }
 
     #[test]
