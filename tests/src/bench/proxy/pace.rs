@@ -47,7 +47,8 @@ async fn send(senders: &[mpsc::UnboundedSender<Instant>], count: usize, apart: D
         ClockId::CLOCK_MONOTONIC,
         TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
     )?;
-    let ready = AsyncFd::register_with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE)?;
+    // SAFETY: the timer outlives this, and its descriptor is closed with it.
+    let ready = unsafe { AsyncFd::register_with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE) }?;
     let began = Instant::now();
     for (index, sender) in senders.iter().cycle().take(count).enumerate() {
         let due = began + apart * index as u32;
