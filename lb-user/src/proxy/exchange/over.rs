@@ -49,7 +49,17 @@ impl Exchange<'_> {
             };
             let coding = if chunked { Coding::Chunked } else { Coding::Same };
             match source {
-                Some(source) => pump(source, &mut Target::Http1(duplex, coding), &text, terms, &received).await,
+                // Few requests have a body, and those that have none shall be small.
+                Some(source) => {
+                    Box::pin(pump(
+                        source,
+                        &mut Target::Http1(duplex, coding),
+                        &text,
+                        terms,
+                        &received,
+                    ))
+                    .await
+                }
                 None => {
                     let written = terms.deadline.within(terms.write, duplex.write(&text, &[])).await;
                     written.map_err(|TooSlow| Broken::TargetSlow)?.map_err(Broken::Target)
