@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
+use tokio::io::AsyncWrite as _;
 
 use super::{Client, LINGER};
 use crate::proxy::convert;
@@ -86,7 +87,13 @@ pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
         task.poll(cx, timeouts.idle, &start)
     })
     .await;
-    let _ = poll_fn(|cx| task.io.poll_send(cx)).await;
+    // The last words, for a client that takes them. How it ends is nobody's concern any more.
+    let Task {
+        mut io, mut deadline, ..
+    } = task;
+    let _ = deadline
+        .within(LINGER.0, poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)))
+        .await;
 }
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
