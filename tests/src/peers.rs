@@ -26,7 +26,10 @@ pub fn until_open(host: &Namespace, address: SocketAddr, server: &mut Process) {
             Ok(_) => return,
             Err(error) => {
                 let ended = server.child.try_wait().expect("a child");
-                assert!(ended.is_none() && Instant::now() < deadline, "{address}: {error}, {ended:?}");
+                assert!(
+                    ended.is_none() && Instant::now() < deadline,
+                    "{address}: {error}, {ended:?}"
+                );
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
@@ -92,7 +95,11 @@ pub fn output(host: &Namespace, command: &mut Command) -> String {
     let ended = ended(host, command);
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
     let errors = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{command:?}: {}\n{said}\n{errors}", ended.status);
+    assert!(
+        ended.status.success(),
+        "{command:?}: {}\n{said}\n{errors}",
+        ended.status
+    );
     said
 }
 

@@ -48,10 +48,19 @@ fn apache(host: &Namespace, folder: &Path) -> Process {
         "lbmethod_byrequests",
         "lbmethod_bytraffic",
     ] {
-        writeln!(text, "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so").unwrap();
+        writeln!(
+            text,
+            "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so"
+        )
+        .unwrap();
     }
     for (_, method, port) in METHODS {
-        writeln!(text, "Listen {}\n<VirtualHost *:{port}>\n<Proxy balancer://{method}>", at_apache(port)).unwrap();
+        writeln!(
+            text,
+            "Listen {}\n<VirtualHost *:{port}>\n<Proxy balancer://{method}>",
+            at_apache(port)
+        )
+        .unwrap();
         for (number, weight) in (1..).zip(WEIGHTS) {
             writeln!(text, "BalancerMember http://{} loadfactor={weight}", backend(number)).unwrap();
         }
@@ -92,7 +101,15 @@ fn list(server: SocketAddr) -> String {
 fn spread(lab: &Proxied, server: SocketAddr, more: &[&str]) -> [usize; 3] {
     let file = lab.segment.node.path("list");
     fs::write(&file, list(server)).unwrap();
-    let mut curl = lab.curl(&["-m", "300", "--fail", "--fail-early", "-w", "%header{x-served-by}\n", "-K"]);
+    let mut curl = lab.curl(&[
+        "-m",
+        "300",
+        "--fail",
+        "--fail-early",
+        "-w",
+        "%header{x-served-by}\n",
+        "-K",
+    ]);
     let said = output(&lab.segment.client, curl.arg(&file).args(more));
     let mut spread: BTreeMap<&str, usize> = BTreeMap::new();
     said.lines().for_each(|name| *spread.entry(name).or_default() += 1);
@@ -107,14 +124,22 @@ async fn the_same_weights_and_requests_give_the_same_spread() {
     }
     let lab = Proxied::new(4).await;
     let _servers: Vec<_> = (1..4)
-        .map(|number| lab.segment.serve(usize::from(number) - 1, &[backend(number).to_string()]))
+        .map(|number| {
+            lab.segment
+                .serve(usize::from(number) - 1, &[backend(number).to_string()])
+        })
         .collect();
     let _apache = apache(&lab.segment.backends[3], &lab.segment.node.path("apache"));
     let services = METHODS.map(|(method, _, port)| {
-        let new = service(method, "proxy", &[vip(port)]).with(format_args!("balance = \"{method}\"")).unprobed();
+        let new = service(method, "proxy", &[vip(port)])
+            .with(format_args!("balance = \"{method}\""))
+            .unprobed();
         let each = (1..).zip(WEIGHTS);
         each.fold(new, |service, (number, weight)| {
-            service.backend_with(backend(number), format_args!("name = \"web{number}\"\nweight = {weight}"))
+            service.backend_with(
+                backend(number),
+                format_args!("name = \"web{number}\"\nweight = {weight}"),
+            )
         })
         .to_string()
     });

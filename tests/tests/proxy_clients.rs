@@ -37,7 +37,10 @@ const STYLE: &str = "p { color: rgb(1, 2, 3) }";
 /// A service at a port of the VIPs, whose paths lead to the other servers.
 fn web(name: &str, port: u16, http: &str) -> Service {
     let vips = VIPS.map(|ip| SocketAddr::new(ip, port));
-    service(name, "proxy", &vips).unprobed().table("http", http).backend(FILES)
+    service(name, "proxy", &vips)
+        .unprobed()
+        .table("http", http)
+        .backend(FILES)
 }
 
 fn routes(service: &Service) -> String {
@@ -134,7 +137,10 @@ async fn curl_in_every_version() {
         let said = lab.ask(&[options, &["-w", WRITE, "-o", "/dev/null", url, "-o", "/dev/null", url]].concat());
         let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split(' ').collect()).collect();
         for (line, connections) in lines.iter().zip(connections) {
-            assert!(version.split('|').any(|version| version == line[0]), "{options:?}: {said}");
+            assert!(
+                version.split('|').any(|version| version == line[0]),
+                "{options:?}: {said}"
+            );
             assert_eq!(line[1..], [connections, "200"], "{url} {options:?}: {said}");
         }
         assert_eq!(lines.len(), 2);
@@ -148,7 +154,13 @@ async fn curl_in_every_version() {
     let large = format!("{tls}1m");
     for version in ["--http1.1", "--http2"] {
         let said = lab.ask(&[version, "-I", "-w", WRITE, &large, &large]);
-        assert_eq!(said.to_lowercase().matches(&format!("content-length: {MIB}\r\n")).count(), 2, "{said}");
+        assert_eq!(
+            said.to_lowercase()
+                .matches(&format!("content-length: {MIB}\r\n"))
+                .count(),
+            2,
+            "{said}"
+        );
         assert!(said.lines().any(|line| line.ends_with(" 0 200")), "{said}");
     }
 
@@ -167,26 +179,51 @@ async fn curl_in_every_version() {
     ] {
         let large = format!("{url}1m");
         let part = lab.ask(&[options, &["-r", "1000-1099", "-o", &to, "-w", "%{http_code}", &large]].concat());
-        assert_eq!((&*part, fs::read(&got).unwrap()), ("206", whole[1000..1100].to_vec()), "{options:?}");
+        assert_eq!(
+            (&*part, fs::read(&got).unwrap()),
+            ("206", whole[1000..1100].to_vec()),
+            "{options:?}"
+        );
         let _ = lab.ask(&[options, &["--fail", "-o", &to, &large]].concat());
         assert!(fs::read(&got).unwrap() == whole, "{url} {options:?}");
         let up = format!("{url}mirror/up");
         let said = lab.ask(&[options, &["-T", &file, &up]].concat());
         let heard: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
-        assert_eq!((&heard["length"], &heard["method"]), (&MIB.into(), &"PUT".into()), "{heard}");
+        assert_eq!(
+            (&heard["length"], &heard["method"]),
+            (&MIB.into(), &"PUT".into()),
+            "{heard}"
+        );
     }
     // Of a length that nobody knows.
-    let chunked = ["-H", "Transfer-Encoding: chunked", "-T", &file, &format!("{tls}mirror/up"), "--http1.1"];
+    let chunked = [
+        "-H",
+        "Transfer-Encoding: chunked",
+        "-T",
+        &file,
+        &format!("{tls}mirror/up"),
+        "--http1.1",
+    ];
     let heard: Value = serde_json::from_str(&lab.ask(&chunked)).unwrap();
     assert_eq!(heard["length"], MIB, "{heard}");
     assert_eq!(heard["headers"]["content-length"], Value::Null, "{heard}");
 
     // Who asks whether it may go on is told so, before it has sent anything.
-    let mut curl = lab.curl(&["-v", "--http1.1", "-H", "Expect: 100-continue", "--expect100-timeout", "20"]);
+    let mut curl = lab.curl(&[
+        "-v",
+        "--http1.1",
+        "-H",
+        "Expect: 100-continue",
+        "--expect100-timeout",
+        "20",
+    ]);
     curl.args(["-T", &file, &format!("{tls}mirror/up")]);
     let ended = lb_tests::peers::ended(&lab.segment.client, &mut curl);
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(ended.status.success() && said.contains("< HTTP/1.1 100 Continue"), "{said}");
+    assert!(
+        ended.status.success() && said.contains("< HTTP/1.1 100 Continue"),
+        "{said}"
+    );
     let heard: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(heard["length"], MIB, "{heard}");
 
@@ -198,7 +235,10 @@ async fn curl_in_every_version() {
     assert!([52, 56].contains(&lab.fails(&[&told])));
     let another = |options: &[&str]| {
         let mut curl = lab.curl(options);
-        output(&lab.segment.backends[0], curl.args(["-w", "%{http_code}", "-o", "/dev/null", &told]))
+        output(
+            &lab.segment.backends[0],
+            curl.args(["-w", "%{http_code}", "-o", "/dev/null", &told]),
+        )
     };
     assert_eq!([another(&[]), another(&["--haproxy-protocol"])], ["200", "400"]);
 }
@@ -220,8 +260,14 @@ async fn many_streams_and_other_languages() {
         let expected = "requests: 2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout";
         assert_eq!(requests, expected, "{said}");
     }
-    output(client, &mut python("httpx_stream.py", &[&format!("https://{tls}/mirror"), &ca]));
-    output(client, &mut python("websocket_talk.py", &[&format!("wss://{tls}/echo"), &ca]));
+    output(
+        client,
+        &mut python("httpx_stream.py", &[&format!("https://{tls}/mirror"), &ca]),
+    );
+    output(
+        client,
+        &mut python("websocket_talk.py", &[&format!("wss://{tls}/echo"), &ca]),
+    );
     output(client, &mut python("grpc_client.py", &[&tls, &ca]));
 }
 
@@ -235,7 +281,12 @@ async fn a_browser_loads_a_page() {
     let node = &lab.segment.node;
     let mut browser = Command::new("chromium-headless-shell");
     browser
-        .args(["--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--virtual-time-budget=10000"])
+        .args([
+            "--no-sandbox",
+            "--disable-gpu",
+            "--ignore-certificate-errors",
+            "--virtual-time-budget=10000",
+        ])
         .arg(format!("--user-data-dir={}", node.path("browser").display()))
         .env("HOME", node.path(""))
         .args(["--dump-dom", &format!("https://{}/page.html", vip(443))]);

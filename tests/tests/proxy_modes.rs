@@ -203,13 +203,13 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
         requests.iter().sum::<u64>() == 80 && requests.iter().all(|count| (36..=44).contains(count))
     };
     let status = node.until("eighty requests are counted", counted).await;
-    assert!(
-        status.services[0].is_proxied() && status.fault.is_none(),
-        "{status:#?}"
-    );
+    assert!(status.services[0].is_proxied() && status.fault.is_none(), "{status:#?}");
     let shown = node.command(&["status", "--socket", &node.path("socket").to_string_lossy()]);
     let shown = output(&node.namespace, &mut { shown });
-    assert!(shown.contains("  REQUESTS  ") && shown.contains("\n  web1  "), "{shown}");
+    assert!(
+        shown.contains("  REQUESTS  ") && shown.contains("\n  web1  "),
+        "{shown}"
+    );
     let metrics = || {
         let mut curl = Command::new("curl");
         output(&node.namespace, curl.args(["-sS", "http://127.0.0.1:9465/metrics"]))
@@ -237,14 +237,25 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
 
     // A drain waits for the request under way, which ends well, and nothing new comes.
     let begun = shop.begin();
-    let busy = |s: &Status| ["web1", "web2"].iter().any(|name| of(s, name).proxy.unwrap().active == 1);
+    let busy = |s: &Status| {
+        ["web1", "web2"]
+            .iter()
+            .any(|name| of(s, name).proxy.unwrap().active == 1)
+    };
     let status = node.until("it is seen", busy).await;
     let drained = ["web1", "web2"]
         .into_iter()
         .find(|name| of(&status, name).proxy.unwrap().active == 1)
         .unwrap();
     let socket = node.path("socket").display().to_string();
-    let mut drain = node.command(&["drain", &format!("web/{drained}"), "--wait", "--json", "--socket", &socket]);
+    let mut drain = node.command(&[
+        "drain",
+        &format!("web/{drained}"),
+        "--wait",
+        "--json",
+        "--socket",
+        &socket,
+    ]);
     let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     node.until("it drains", |s| !of(s, drained).proxy.unwrap().serves).await;
     let other = if drained == "web1" { [0, 40] } else { [40, 0] };
@@ -254,7 +265,11 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
     let waited = drain.wait_with_output().unwrap();
     assert!(waited.status.success(), "{waited:?}");
     let end: serde_json::Value = serde_json::from_slice(&waited.stdout).unwrap();
-    assert_eq!((&end["outcome"], &end["flows_left"]), (&"drained".into(), &0.into()), "{end}");
+    assert_eq!(
+        (&end["outcome"], &end["flows_left"]),
+        (&"drained".into(), &0.into()),
+        "{end}"
+    );
     let enable = node.command(&["enable", &format!("web/{drained}"), "--socket", &socket]);
     output(&node.namespace, &mut { enable });
     node.until("both serve again", serve("proxy")).await;
@@ -264,7 +279,10 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
         let mut curl = shop.curl();
         // Without a buffer, so that it is known how far it has come.
         curl.args([http, "-N"]).args(more);
-        Process::start(&shop.segment.client, curl.arg("https://shop.example/?[1-400]").stderr(Stdio::piped()))
+        Process::start(
+            &shop.segment.client,
+            curl.arg("https://shop.example/?[1-400]").stderr(Stdio::piped()),
+        )
     };
     let mut clients = [
         answers("--http1.1", &["-H", "Connection: close"]),
@@ -285,10 +303,20 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
         client.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(good, 380, "{rest}{said}\n{}", node.log());
     }
-    node.until("its probes say so", |s| of(s, "web1").health == Health::Down).await;
+    node.until("its probes say so", |s| of(s, "web1").health == Health::Down)
+        .await;
     let seen = metrics();
-    assert!(sum(&seen, "fulcrum_http_backend_retries_total{service=\"web\",backend=\"web1\"") > 0, "{seen}");
-    assert_eq!(sum(&seen, "fulcrum_http_responses_total{service=\"web\",class=\"5xx\"}"), 0);
+    assert!(
+        sum(
+            &seen,
+            "fulcrum_http_backend_retries_total{service=\"web\",backend=\"web1\""
+        ) > 0,
+        "{seen}"
+    );
+    assert_eq!(
+        sum(&seen, "fulcrum_http_responses_total{service=\"web\",class=\"5xx\"}"),
+        0
+    );
 
     // And back. What the proxy has under way is the kernel's, and stays with it.
     let _first = shop.serve(1);

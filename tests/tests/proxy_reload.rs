@@ -134,9 +134,15 @@ async fn a_reload_each_second_is_not_noticed() {
     println!("{requests:?} requests, websockets {}", result["rounds"]);
     // On a machine with much else to do, one a second is not much to ask for.
     assert!(requests.iter().all(|&count| count > u64::from(RELOADS)), "{result}");
-    assert!(result["generations"].as_u64().unwrap() >= u64::from(RELOADS), "{result}");
+    assert!(
+        result["generations"].as_u64().unwrap() >= u64::from(RELOADS),
+        "{result}"
+    );
     let rounds = result["rounds"].as_array().unwrap();
-    assert!(rounds.iter().all(|count| count.as_u64().unwrap() > u64::from(RELOADS)), "{result}");
+    assert!(
+        rounds.iter().all(|count| count.as_u64().unwrap() > u64::from(RELOADS)),
+        "{result}"
+    );
     let status = node.client().status().await.unwrap();
     assert!(status.refused_reload.is_none() && status.fault.is_none(), "{status:#?}");
 
@@ -151,7 +157,11 @@ async fn a_reload_each_second_is_not_noticed() {
         assert!(Instant::now() < deadline, "{} lines of {total} requests", lines());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(daemon.end(Signal::SIGTERM).is_some_and(|code| code == 0), "{}", node.log());
+    assert!(
+        daemon.end(Signal::SIGTERM).is_some_and(|code| code == 0),
+        "{}",
+        node.log()
+    );
 }
 
 /// What is under way is finished and told that it is the last, what is idle is closed, and what takes for ever is cut when
@@ -187,17 +197,28 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     let begun = Instant::now();
     daemon.signal(Signal::SIGTERM);
     // Idle connections are told at once, long before the others are through.
-    let said: Vec<_> = std::iter::repeat_with(|| idle.line()).take_while(|line| !line.is_empty()).collect();
-    assert!(said[0].starts_with("goaway 0 ") && said.last().unwrap() == "closed\n", "{said:?}");
+    let said: Vec<_> = std::iter::repeat_with(|| idle.line())
+        .take_while(|line| !line.is_empty())
+        .collect();
+    assert!(
+        said[0].starts_with("goaway 0 ") && said.last().unwrap() == "closed\n",
+        "{said:?}"
+    );
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
     let mut answer = String::new();
     finished.take_output().read_to_string(&mut answer).unwrap();
     assert!(finished.child.wait().unwrap().success(), "{answer}");
     assert!(answer.ends_with("\r\n\r\n/slow/3000\n"), "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(
+        answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"),
+        "{answer}"
+    );
     let mut said = String::new();
     finished2.take_output().read_to_string(&mut said).unwrap();
-    assert!(said.contains("goaway 0 ") && said.contains("response 200\nended\n"), "{said}");
+    assert!(
+        said.contains("goaway 0 ") && said.contains("response 200\nended\n"),
+        "{said}"
+    );
     assert!(said.ends_with("closed\n"), "{said}");
     // Nobody new is served meanwhile.
     let refused = lb_tests::peers::ended(client, site.curl(&["-m", "2"]).arg(url("/")));
@@ -205,7 +226,10 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     assert!(cut.child.try_wait().unwrap().is_none(), "its time is not over");
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     let took = begun.elapsed();
-    assert!((Duration::from_secs(8)..Duration::from_secs(14)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(8)..Duration::from_secs(14)).contains(&took),
+        "{took:?}"
+    );
     assert!(!cut.child.wait().unwrap().success());
 }
 

@@ -36,7 +36,10 @@ fn s_client(lab: &Proxied, port: u16, arguments: &[&str]) -> Output {
         .args(["s_client", "-ign_eof", "-connect", &vip(port).to_string(), "-CAfile"])
         .arg(&lab.authority.file)
         .args(arguments);
-    let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let client = client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut client = client.spawn().unwrap();
     // Who is refused has gone before it reads this.
     let _ = client.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n");
@@ -71,7 +74,9 @@ async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
         ("wildcard.pem", "*.shop.example"),
     ];
     let files = files.map(|(file, name)| format!("\"{}\"", lab.authority.issue(file, &[name]).display()));
-    let _daemon = lab.start(web("names", 443, &format!("certificates = [{}]", files.join(", ")))).await;
+    let _daemon = lab
+        .start(web("names", 443, &format!("certificates = [{}]", files.join(", "))))
+        .await;
     for (asked, expected) in [
         (&["-servername", "shop.example"][..], "shop.example"),
         (&["-servername", "SHOP.example"], "shop.example"),
@@ -108,7 +113,10 @@ async fn clients_show_certificates_where_they_have_to() {
     let folder = lab.segment.node.path("");
     let members = Authority::new(&folder, "members");
     let strangers = Authority::new(&folder, "strangers");
-    let [member, stranger] = [members.issue("alice.pem", &["alice"]), strangers.issue("bob.pem", &["bob"])];
+    let [member, stranger] = [
+        members.issue("alice.pem", &["alice"]),
+        strangers.issue("bob.pem", &["bob"]),
+    ];
     let [member, stranger] = [member.display().to_string(), stranger.display().to_string()];
     let tls = format!("{}\nclient-ca = \"{}\"", lab.certificates(), members.file.display());
     let required = web("required", 443, &tls);
@@ -131,7 +139,10 @@ async fn clients_show_certificates_where_they_have_to() {
         }
     }
     let said = text(&s_client(&lab, 443, &["-cert", &member]));
-    assert!(said.contains("Acceptable client certificate CA names\nCN = members\n"), "{said}");
+    assert!(
+        said.contains("Acceptable client certificate CA names\nCN = members\n"),
+        "{said}"
+    );
     assert!(said.contains("hello"), "{said}");
     let said = text(&s_client(&lab, 443, &[]));
     assert!(!said.contains("hello") && said.contains("alert"), "{said}");
@@ -176,7 +187,10 @@ async fn sessions_are_resumed_and_old_versions_refused() {
         let ended = s_client(&lab, port, &[&[version], &old[..]].concat());
         let said = text(&ended);
         assert_eq!(said.contains("hello"), served, "{port} {version}: {said}");
-        assert!(served || said.contains(":SSL alert number "), "{port} {version}: {said}");
+        assert!(
+            served || said.contains(":SSL alert number "),
+            "{port} {version}: {said}"
+        );
     }
 
     // The tickets of one daemon are nothing to the next: a full handshake, and no error.

@@ -58,7 +58,12 @@ impl Snapshot {
     #[must_use]
     pub(super) fn patience(&self) -> Duration {
         // What a pool would say by default is nothing that anybody has said.
-        let services = self.upstreams.config.services.iter().filter(|service| !service.is_pool());
+        let services = self
+            .upstreams
+            .config
+            .services
+            .iter()
+            .filter(|service| !service.is_pool());
         let proxies = services.filter_map(|service| service.proxy.as_ref());
         proxies
             .map(|proxy| proxy.http.timeouts.shutdown)
