@@ -88,7 +88,7 @@ pub(crate) fn compare_with_hyper(bytes: &[u8], head: &RequestHead, data: &[u8]) 
             .headers
             .get_all(name)
             .iter()
-            .map(|value| value.as_bytes())
+            .map(hyper::header::HeaderValue::as_bytes)
             .collect();
         assert_eq!(theirs, values(&head.fields, bytes, name), "{text}: {name}");
     }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chance::{Chance, changed, corpus};
-use lb_user::proxy::http1::{Body, Bounds, RequestHead};
+use lb_user::proxy::http1::{Body, Bounds, Field, Known, RequestHead};
 
 /// Messages that are made of the corpus, and tried where the proxy takes them.
 const MADE: usize = 200_000;
@@ -161,7 +161,14 @@ fn compare(nginx: &Nginx, bytes: &[u8]) -> Option<bool> {
             "{text}: {host}"
         );
     }
-    if head.keeps_connection() {
+    // nginx looks for the word wherever it stands, and ends a connection that need not end.
+    let close = |field: &&Field| {
+        String::from_utf8_lossy(field.value.of(bytes))
+            .to_ascii_lowercase()
+            .contains("close")
+    };
+    let closes = head.fields.find(Known::Connection).filter(close).is_some();
+    if head.keeps_connection() && !closes {
         let second = answers
             .get(1)
             .map(|(status, said)| (*status, said.trim_end().to_owned()));

@@ -17,7 +17,8 @@ use lb_tests::peers::{nginx, output, python, python_server};
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::Status;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Reloads, one each second.
@@ -270,4 +271,106 @@ async fn a_log_that_is_renamed_is_begun_anew_at_sighup() {
     ask(20);
     until("access1.log", 20).await;
     assert_eq!(lines("access1.log.1"), 40);
+}
+
+/// The daemon that another one has started, which nobody else would end.
+struct Successor(Pid);
+
+impl Successor {
+    fn of(log: &str) -> Self {
+        let pid = log
+            .lines()
+            .find_map(|line| line.split_once("another daemon takes over pid=")?.1.trim().parse().ok());
+        Self(Pid::from_raw(pid.unwrap_or_else(|| panic!("no successor: {log}"))))
+    }
+
+    fn is_there(&self) -> bool {
+        // One that nobody has reaped yet has ended.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // One that has ended already is fine.
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Another daemon takes the sockets over while clients ask: no connection is refused, what is under way is finished by the
+/// old one, and a file that the new one would not run with changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_not_noticed() {
+    if gate::root_with_python(&["curl", "nginx"], &["websockets"]) == Gate::Skip {
+        return;
+    }
+    let site = Site::new().await;
+    let node = &site.segment.node;
+    let [ip, port] = [SLOW.ip().to_string(), SLOW.port().to_string()];
+    let mut slow = python_server(&site.segment.backends[1], "slow_server.py", &[&ip, &port]);
+    site.configure(0);
+    let daemon = node.start().await;
+    node.until("all serve", serves).await;
+    let until = async |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + DEADLINE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}: {}", node.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+
+    // A new daemon that refuses its file leaves the old one where it is.
+    node.configure("nonsense = true\n");
+    daemon.signal(Signal::SIGUSR2);
+    until("no upgrade", &|| node.log().contains("no upgrade; this daemon goes on")).await;
+    site.configure(0);
+
+    let client = &site.segment.client;
+    let stop = node.path("stop");
+    let ca = site.authority.file.display();
+    let ask = |options: &str| {
+        let curl = format!("curl -sS -m 20 --http1.1 --fail --fail-early --cacert {ca} {options}");
+        let all = format!("while [ ! -e {} ]; do {curl} || exit 1; done", stop.display());
+        Process::start(client, Command::new("sh").args(["-c", &all]).stderr(Stdio::piped()))
+    };
+    // One connection for each request, and one for twenty.
+    let close = ask(&format!("-H 'connection: close' 'https://{}/?[1-20]'", VIPS[0]));
+    let keep = ask(&format!("'https://{}/?[1-20]'", VIPS[0]));
+    let url = format!("https://{}/slow/4000", VIPS[0]);
+    let mut finished = Process::start(client, site.curl(&["--http1.1", &url]).stderr(Stdio::piped()));
+    assert_eq!(slow.line(), "/slow/4000\n");
+    daemon.signal(Signal::SIGUSR2);
+    until("a successor", &|| node.log().contains("another daemon takes over")).await;
+    let successor = Successor::of(&node.log());
+    let mut answer = String::new();
+    finished.take_output().read_to_string(&mut answer).unwrap();
+    assert!(
+        finished.child.wait().unwrap().success() && answer == "/slow/4000\n",
+        "{answer}\n{}",
+        node.log()
+    );
+    assert_eq!(daemon.wait(), Some(0), "{}", node.log());
+    node.until("all serve", serves).await;
+    let requests = || async {
+        node.client().status().await.unwrap().services[0]
+            .backends
+            .iter()
+            .filter_map(|b| b.proxy)
+            .map(|p| p.requests)
+            .sum::<u64>()
+    };
+    let before = requests().await;
+    while requests().await < before + 40 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fs::write(&stop, "").unwrap();
+    for mut loops in [close, keep] {
+        let status = loops.child.wait().unwrap();
+        let mut said = String::new();
+        loops.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(status.success(), "{said}\n{}", node.log());
+    }
+    kill(successor.0, Signal::SIGTERM).unwrap();
+    until("its end", &|| !successor.is_there()).await;
 }

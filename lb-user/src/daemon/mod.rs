@@ -20,9 +20,11 @@ mod machine;
 mod memory;
 mod notify;
 mod overrides;
+mod parts;
 mod privilege;
 mod reload;
 mod seed;
+mod wakers;
 mod whole;
 
 use std::collections::{BTreeSet, HashMap};
@@ -31,12 +33,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use lb_common::hash::Seed;
 use lb_common::limits::MEMBERS;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
@@ -57,8 +57,10 @@ use doors::Doors;
 use handover::{Origin, Predecessor};
 use notify::{Manager, Reads};
 use overrides::Store;
+use parts::Parts;
 pub use privilege::missing as missing_privileges;
 use reload::{Reload, Taken};
+use wakers::{Wake, Wakers};
 
 /// Questions to the reconciler under way. When they are so many, askers wait.
 const QUEUE: usize = 1024;
@@ -299,6 +301,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     };
 
     // It outlives the others: requests under way come to their end.
+    memory::room_for(proxy::threads(&config));
     let mut proxy = Parts::default();
     proxy.spawn("proxy", proxy::run(setup));
     let mut parts = Parts::default();
@@ -424,49 +427,6 @@ fn publish(reload: &Reload, results: &watch::Sender<Reloads>) {
     });
 }
 
-/// What the daemon reacts to from outside.
-struct Wakers {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    upgrade: Signal,
-    file: mpsc::Receiver<()>,
-}
-
-enum Wake {
-    /// SIGTERM or SIGINT.
-    Stop,
-    /// SIGHUP.
-    Hangup,
-    /// SIGUSR2.
-    Upgrade,
-    /// The configuration may have changed.
-    File,
-}
-
-impl Wakers {
-    /// From here on, signals and changes of the file at `path` wait to be seen.
-    fn new(path: &Path) -> Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-            file: files::watch(path)?,
-        })
-    }
-
-    async fn next(&mut self) -> Wake {
-        tokio::select! {
-            _ = self.hangup.recv() => Wake::Hangup,
-            _ = self.upgrade.recv() => Wake::Upgrade,
-            Some(()) = self.file.recv() => Wake::File,
-            _ = self.terminate.recv() => Wake::Stop,
-            _ = self.interrupt.recv() => Wake::Stop,
-        }
-    }
-}
-
 /// Keeps `targets` and `hosts` those of the configuration in force.
 async fn follow(
     mut in_force: watch::Receiver<Arc<Config>>,
@@ -506,37 +466,4 @@ fn targets(config: &Config, paths: &Paths, before: &[Arc<Target>]) -> Vec<Arc<Ta
         }
     };
     merge::probed(config).enumerate().map(target).collect()
-}
-
-/// The running parts, by name.
-#[derive(Default)]
-struct Parts {
-    tasks: JoinSet<&'static str>,
-}
-
-impl Parts {
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(async move {
-            part.await;
-            name
-        });
-    }
-
-    /// Waits for a part to end, which none should.
-    async fn ended(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok(name)) => anyhow!("the part `{name}` ended"),
-            Some(Err(error)) => anyhow!(error).context("a part failed"),
-            None => anyhow!("every part has ended"),
-        }
-    }
-
-    /// Waits until the named part has ended.
-    async fn end(&mut self, name: &'static str) {
-        while let Some(ended) = self.tasks.join_next().await {
-            if ended.is_ok_and(|ended| ended == name) {
-                return;
-            }
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::hash::Seed;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
@@ -60,6 +61,7 @@ pub async fn run(setup: Setup) {
     } = setup;
     let first = Arc::clone(&upstreams.borrow_and_update());
     let threads = threads(&first.config);
+    take_descriptors();
     let logs = match Logs::start() {
         Ok(logs) => logs,
         Err(error) => {
@@ -116,8 +118,18 @@ pub async fn run(setup: Setup) {
     }
 }
 
-/// As the file says, else one for each CPU.
-fn threads(config: &Config) -> usize {
+/// As many descriptors as this process may have: each connection takes two.
+fn take_descriptors() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the proxy may run out of descriptors");
+    }
+}
+
+/// Threads of the proxy: as many as the file says, else one for each CPU.
+#[must_use]
+pub fn threads(config: &Config) -> usize {
     let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     config
         .node

@@ -96,6 +96,8 @@ fn path(outgoing: &Outgoing<'_>, out: &mut Vec<u8>) {
         .route
         .and_then(|route| Some((route.path_prefix.as_ref()?, route.replace_prefix.as_ref()?)));
     match prefixes {
+        // `OPTIONS http://host` is about the server as a whole (RFC 9112 §3.2.4).
+        None if path.is_empty() && outgoing.request.method.of(outgoing.head) == b"OPTIONS" => out.push(b'*'),
         None if path.is_empty() => out.push(b'/'),
         None => out.extend_from_slice(path),
         Some((prefix, other)) => {

@@ -233,6 +233,26 @@ async fn an_answer_that_breaks_off_is_reset() {
 }
 
 #[tokio::test]
+async fn a_request_that_breaks_off_is_whole_for_nobody() {
+    let backend = Backend::answering(OK).await;
+    let rig = Rig::with(H2C, &[&backend]).await;
+    let mut requests = connect(rig.address).await;
+    let (response, mut body) = requests.send_request(request("POST", "/"), false).unwrap();
+    body.send_data(Bytes::from_static(b"half"), false).unwrap();
+    body.send_reset(h2::Reason::CANCEL);
+    assert!(soon(response).await.is_err());
+    // The same connection serves others, and none on the backend's connection that was in the middle of something.
+    assert_eq!(get(&requests, request("GET", "/after")).await.unwrap().0, 200);
+    let whole: Vec<_> = backend
+        .seen()
+        .into_iter()
+        .filter(|seen| !seen.head.starts_with("LEFT "))
+        .collect();
+    assert_eq!(whole.len(), 1);
+    assert_eq!(whole[0].line(), "GET /after HTTP/1.1");
+}
+
+#[tokio::test]
 async fn resets_one_after_the_other_end_the_connection() {
     let backend = Backend::scripted(|_, mut peer, _| async move {
         peer.all().await;

@@ -1,6 +1,6 @@
 //! What the proxy changes and adds: rules, routes, addresses in answers, cookies, pages, redirects.
 
-use super::rig::{Backend, OK, Rig};
+use super::rig::{Backend, OK, Rig, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: www.example:8080\r\n\r\n";
 
@@ -199,10 +199,28 @@ async fn error_pages_are_those_of_the_file() {
     let backend = Backend::once("nonsense\r\n\r\n").await;
     let text = format!("[service.http]\nretry = false\neject = false\nerror-pages = {{ \"502\" = {page:?} }}\n");
     let rig = Rig::with(&text, &[&backend]).await;
-    let answers = rig
-        .ask([GET, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"].concat()[..GET.len()].to_owned())
-        .await;
+    let answers = rig.ask(GET).await;
     assert_eq!((answers[0].status(), &answers[0].body[..]), (502, &b"<p>sorry</p>"[..]));
+}
+
+#[tokio::test]
+async fn nobody_up_is_said_and_when_to_come_again() {
+    let backend = Backend::answering(OK).await;
+    let rig = Rig::with("[service.http]\nretry-after = \"7s\"\n", &[&backend]).await;
+    assert_eq!(rig.ask(GET).await[0].status(), 200);
+    rig.take_all_down();
+    soon(async {
+        while rig.ask(GET).await[0].status() == 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let answers = rig.ask(GET.repeat(2)).await;
+    for answer in &answers {
+        assert_eq!((answer.status(), answer.value("retry-after")), (503, Some("7")));
+        assert!(answer.body.starts_with(b"<!DOCTYPE html>"));
+    }
+    assert_eq!(answers.len(), 2, "the connection is not to blame");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(super) struct Rig {
     pub(super) traffic: Arc<Traffic>,
     _port: Socket,
     _stop: watch::Sender<()>,
-    _upstreams: watch::Sender<Arc<Upstreams>>,
+    upstreams: watch::Sender<Arc<Upstreams>>,
     _reread: watch::Sender<u64>,
 }
 
@@ -123,9 +123,21 @@ impl Rig {
             traffic,
             _port: port,
             _stop: stop,
-            _upstreams: upstreams,
+            upstreams,
             _reread: reread,
         }
+    }
+
+    /// No backend is up any more.
+    pub(super) fn take_all_down(&self) {
+        self.upstreams.send_modify(|upstreams| {
+            let mut down = Upstreams::clone(upstreams);
+            down.pools
+                .values_mut()
+                .flatten()
+                .for_each(|member| member.health = Health::Down);
+            *upstreams = Arc::new(down);
+        });
     }
 
     /// A new client.
