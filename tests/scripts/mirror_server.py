@@ -65,7 +65,14 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
 
 
-server = http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Mirror)
-server.daemon_threads = True
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def handle_error(self, *_):
+        """Whoever went away in the middle is nobody's fault."""
+
+
+server = Server((sys.argv[1], int(sys.argv[2])), Mirror)
 print("ready")
 server.serve_forever()

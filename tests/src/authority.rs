@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The authority.
 pub struct Authority {
@@ -35,16 +36,18 @@ impl Authority {
         }
     }
 
-    /// A certificate for these names, from a year ago or so for some years, with its key in one file of the folder. One
-    /// that is there is replaced as a whole, as certbot and its like do.
+    /// A certificate for these names, from yesterday for three months, with its key in one file of the folder. One that is
+    /// there is replaced as a whole, as certbot and its like do.
     ///
     /// # Panics
     /// When it cannot be made.
     pub fn issue(&self, file: &str, names: &[&str]) -> PathBuf {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
-        params.not_before = date_time_ymd(2025, 1, 1);
-        params.not_after = date_time_ymd(2040, 1, 1);
+        #[expect(clippy::disallowed_methods, reason = "certificates have dates of the wall clock")]
+        let now = SystemTime::now();
+        params.not_before = (now - DAY).into();
+        params.not_after = (now + 90 * DAY).into();
         // The name of a user, where it is for one.
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, &names[0]);

@@ -62,7 +62,7 @@ async fn start(lab: &Proxied) -> (Vec<Process>, lb_tests::node::Daemon) {
     let node = &lab.segment.node;
     let files = node.path("files");
     fs::create_dir(&files).unwrap();
-    let megabyte: Vec<u8> = (0..MIB).map(|n| (n * n >> 7) as u8).collect();
+    let megabyte: Vec<u8> = (0..MIB).map(|n| ((n * n) >> 7) as u8).collect();
     for (name, content) in [
         ("1m", &megabyte[..]),
         ("index.html", b"hello\n"),

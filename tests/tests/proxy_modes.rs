@@ -117,8 +117,8 @@ impl Download {
         self.0.child.try_wait().unwrap().is_none()
     }
 
-    /// The other side ends it.
-    fn is_reset(mut self) {
+    /// The other side ends it, at once.
+    fn breaks(mut self) {
         self.0.take_output().read_to_end(&mut Vec::new()).unwrap();
         let mut said = String::new();
         self.0.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -191,7 +191,7 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
     node.until("both serve by proxy", serve("proxy")).await;
     // By turn, within each thread of the proxy.
     assert!(shop.spread(40).iter().all(|count| (18..=22).contains(count)));
-    under_way.is_reset();
+    under_way.breaks();
 
     // Forty requests with as many handshakes, and forty more on one connection of HTTP/2.
     let mut curl = shop.curl();

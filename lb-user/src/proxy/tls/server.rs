@@ -143,8 +143,8 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
         // Who offers nothing else would be turned away (RFC 7301 §3.2), though it is spoken.
         config.alpn_protocols.push(b"http/1.0".to_vec());
     }
-    // Who has said which suites come first means it.
-    config.ignore_client_order = !tls.ciphers.is_empty();
+    // Who has said which suites come first means it, and without a word the strongest do.
+    config.ignore_client_order = true;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
     Ok(Loaded {
