@@ -23,6 +23,13 @@ enum Target {
     Connect,
 }
 
+impl Load {
+    /// Is it one of requests, which proxies log?
+    pub(super) const fn is_logged(self) -> bool {
+        matches!(self.target, Target::Url { .. })
+    }
+}
+
 /// 50 connections, one request after the other on each; 100 bytes.
 pub(super) const TLS_HTTP1: Load = Load {
     program: "wrk",

@@ -163,15 +163,21 @@ fn requests(
     load: load::Load,
     report: &mut Report,
 ) -> Result<()> {
+    let before = running.iter().map(|proxy| proxy.requests_logged(world));
+    let mut expected = before.collect::<Result<Vec<u64>>>()?;
     for round in 0..=options.rounds {
-        for proxy in running {
+        for (proxy, expected) in running.iter().zip(&mut expected) {
             let before = proxy.process.processor_time()?;
             let done = load::run(world, load, proxy.subject.address(), options.seconds).with_context(|| proxy.log())?;
             let spent = proxy.process.processor_time()?.saturating_sub(before);
+            *expected += if load.is_logged() { done } else { 0 };
             if round > 0 {
                 report.add(case.name, proxy.subject, Figure::micros(case.unit, spent, done));
             }
         }
+    }
+    for (proxy, expected) in running.iter().zip(expected) {
+        proxy.expect_logged(world, expected)?;
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 //! a name for the request. Timeouts are the same, too. What is not said is each one's default.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,16 @@ impl Subject {
             Self::Nginx => 3,
         };
         IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 0, last))
+    }
+
+    /// Where it logs requests.
+    const fn logs(self) -> &'static [&'static str] {
+        match self {
+            Self::Fulcrum => &["tls-access.log", "plain-access.log"],
+            // Its standard output, which it writes to without anybody between.
+            Self::HaProxy => &["haproxy.log"],
+            Self::Nginx => &["nginx-access.log"],
+        }
     }
 }
 
@@ -98,6 +110,32 @@ impl Running {
             }
             self.process.expect_alive().context(self.subject.name())?;
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lines of its access log.
+    pub(super) fn requests_logged(&self, world: &World) -> Result<u64> {
+        let mut lines = 0;
+        for name in self.subject.logs() {
+            lines += count_lines(&world.node.path(name))?;
+        }
+        Ok(lines)
+    }
+
+    /// Waits until there are so many lines: not every proxy writes each of them at once.
+    pub(super) fn expect_logged(&self, world: &World, expected: u64) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lines = self.requests_logged(world)?;
+            if lines >= expected {
+                return Ok(());
+            }
+            let subject = self.subject.name();
+            ensure!(
+                Instant::now() < deadline,
+                "{subject} has logged {lines} of {expected} requests"
+            );
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -213,6 +251,22 @@ fn as_proxy(world: &World) -> String {
     }}"#
         ),
     )
+}
+
+/// Of a file; none of one that is not there yet.
+fn count_lines(path: &Path) -> Result<u64> {
+    let mut file = match File::open(path) {
+        Err(absent) if absent.kind() == ErrorKind::NotFound => return Ok(0),
+        opened => opened?,
+    };
+    let (mut lines, mut block) = (0, vec![0; 1 << 20]);
+    loop {
+        let length = file.read(&mut block)?;
+        if length == 0 {
+            return Ok(lines);
+        }
+        lines += block[..length].iter().filter(|&&byte| byte == b'\n').count() as u64;
+    }
 }
 
 /// What backends are: files, and no log.
