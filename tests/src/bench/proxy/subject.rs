@@ -90,7 +90,7 @@ impl Running {
                 command
             }
         };
-        let log = node.path(&format!("{}.log", subject.name()));
+        let log = world.log(&format!("{}.log", subject.name()));
         let process = Process::start(world.proxies.confine(&mut command), log)?;
         let mut running = Self { subject, process };
         running.wait(world)?;
@@ -117,7 +117,7 @@ impl Running {
     pub(super) fn requests_logged(&self, world: &World) -> Result<u64> {
         let mut lines = 0;
         for name in self.subject.logs() {
-            lines += count_lines(&world.node.path(name))?;
+            lines += count_lines(&world.log(name))?;
         }
         Ok(lines)
     }
@@ -151,7 +151,7 @@ fn fulcrum(world: &World) -> String {
     let certificate = world.certificate().display().to_string();
     let mut text = node.head("eth0").replacen("[admin]", "proxy-threads = 1\n[admin]", 1);
     for (name, port) in [("tls", 443), ("plain", 80)] {
-        let log = node.path(&format!("{name}-access.log")).display().to_string();
+        let log = world.log(&format!("{name}-access.log")).display().to_string();
         let _ = write!(
             text,
             "[[service]]\nname = \"{name}\"\naddress = \"{address}:{port}\"\nmode = \"proxy\"\n"
@@ -218,7 +218,7 @@ fn as_proxy(world: &World) -> String {
     let node = &world.node;
     let address = Subject::Nginx.address();
     let certificate = world.certificate().display().to_string();
-    let log = node.path("nginx-access.log").display().to_string();
+    let log = world.log("nginx-access.log").display().to_string();
     let servers: String = PORTS.map(|port| format!("server {BACKEND}:{port}; ")).concat();
     nginx_file(
         node,

@@ -33,6 +33,10 @@ pub(super) const PORTS: [u16; 2] = [8001, 8002];
 /// The files that backends serve, and how long they are.
 const FILES: [(&str, usize); 2] = [("small", 100), ("large", 1_000_000)];
 
+/// The folder of all logs. The daemon watches the one that its configuration and certificates are in, and each line that
+/// anybody writes there would cost all of them dearly.
+const LOGS: &str = "logs";
+
 /// What a client needs that opens many connections, one after the other.
 const CLIENT_SYSCTLS: [(&str, &str); 3] = [
     ("ipv4/ip_local_port_range", "1024 65535"),
@@ -62,12 +66,13 @@ impl World {
         // Proxies are clients, too.
         wire::sysctl(&node.namespace, CLIENT_SYSCTLS[0].0, CLIENT_SYSCTLS[0].1)?;
         certificate(&node)?;
+        fs::create_dir(node.path(LOGS))?;
         for (name, length) in FILES {
             fs::write(node.path(name), vec![b'x'; length])?;
         }
         let mut command = subject::nginx(&node, "backends", &subject::backends(&node, connections))?;
         let command = others.confine(node.outside.confine(&mut command));
-        let backends = Process::start(command, node.path("backends.log"))?;
+        let backends = Process::start(command, node.path(LOGS).join("backends.log"))?;
         Ok(Self {
             _backends: backends,
             node,
@@ -90,6 +95,11 @@ impl World {
             anyhow::Ok(runtime.block_on(work))
         };
         self.node.outside.run_inside(run)?
+    }
+
+    /// Where something is logged.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.node.path(LOGS).join(name)
     }
 
     /// The certificate with its chain and, in the same file, its key.
