@@ -75,9 +75,7 @@ pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
         ended: false,
     };
     let mut closing = std::pin::pin!(served.closing());
-    let start = |request: http::Request<RecvStream>, respond| -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(serve_request(request, respond, Rc::clone(&client), Rc::clone(served)))
-    };
+    let start = |request, respond| serve_request(request, respond, Rc::clone(&client), Rc::clone(served));
     poll_fn(|cx| {
         if !task.going && closing.as_mut().poll(cx).is_ready() {
             task.going = true;
@@ -96,13 +94,11 @@ pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
         .await;
 }
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
-
-struct Task {
+struct Task<F> {
     connection: h2::server::Connection<Coalesced, Bytes>,
     io: Coalesced,
     deadline: Deadline,
-    requests: FuturesUnordered<Running>,
+    requests: FuturesUnordered<F>,
     idle_since: tokio::time::Instant,
     /// The client has been told to go.
     going: bool,
@@ -110,12 +106,12 @@ struct Task {
     ended: bool,
 }
 
-impl Task {
+impl<F: Future<Output = ()>> Task<F> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         idle: Duration,
-        start: &dyn Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> Running,
+        start: impl Fn(http::Request<RecvStream>, SendResponse<Bytes>) -> F,
     ) -> Poll<()> {
         loop {
             let mut moved = false;

@@ -146,6 +146,8 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     // Who has said which suites come first means it, and without a word the strongest do.
     config.ignore_client_order = true;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    // Each ticket costs as much as a record. Clients that open several connections resume one session with each.
+    config.send_tls13_tickets = 1;
     config.ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
     Ok(Loaded {
         config: Arc::new(config),
