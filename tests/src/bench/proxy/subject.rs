@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::process::Process;
-use super::world::{BACKEND, PORTS, World};
+use super::world::{BACKEND, PORTS, SITE, World};
 use super::{client, find};
 use crate::node::Node;
 
@@ -279,7 +279,7 @@ pub(super) fn backends(node: &Node, connections: u64) -> String {
         &format!(
             "access_log off; sendfile on; tcp_nopush on; open_file_cache max=10;\n    \
              server {{ {listens}root {}; keepalive_timeout 300s; keepalive_requests 1000000; }}",
-            node.path(".").display()
+            node.path(SITE).display()
         ),
     )
 }

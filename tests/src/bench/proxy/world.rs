@@ -33,6 +33,9 @@ pub(super) const PORTS: [u16; 2] = [8001, 8002];
 /// The files that backends serve, and how long they are.
 const FILES: [(&str, usize); 2] = [("small", 100), ("large", 1_000_000)];
 
+/// The folder of what backends serve.
+pub(super) const SITE: &str = "site";
+
 /// The folder of all logs. The daemon watches the one that its configuration and certificates are in, and each line that
 /// anybody writes there would cost all of them dearly.
 const LOGS: &str = "logs";
@@ -66,9 +69,11 @@ impl World {
         // Proxies are clients, too.
         wire::sysctl(&node.namespace, CLIENT_SYSCTLS[0].0, CLIENT_SYSCTLS[0].1)?;
         certificate(&node)?;
-        fs::create_dir(node.path(LOGS))?;
+        for folder in [LOGS, SITE] {
+            fs::create_dir(node.path(folder))?;
+        }
         for (name, length) in FILES {
-            fs::write(node.path(name), vec![b'x'; length])?;
+            fs::write(node.path(SITE).join(name), vec![b'x'; length])?;
         }
         let mut command = subject::nginx(&node, "backends", &subject::backends(&node, connections))?;
         let command = others.confine(node.outside.confine(&mut command));
