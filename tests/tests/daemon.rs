@@ -371,9 +371,9 @@ async fn check_names_place_and_reason() {
         ("empty", Vec::new(), &["[node]"]),
         ("noise", noise, &["UTF-8"]),
         (
-            "later mode",
-            good.replace("\"dsr\"", "\"proxy\"").into(),
-            &[":7:", "proxy", "dsr"],
+            "no such mode",
+            good.replace("\"dsr\"", "\"gre\"").into(),
+            &[":7:", "gre", "dsr"],
         ),
         (
             "no syntax",
