@@ -1,8 +1,8 @@
 //! The bench works: packets come to the ends that they should, and rows come out. What they cost is not looked at.
 
-use lb_tests::bench::control;
 use lb_tests::bench::setting::Setting;
 use lb_tests::bench::{Options, reference, run};
+use lb_tests::bench::{control, proxy};
 use lb_tests::gate::{self, Gate};
 use lb_tests::packet::{self, ACK, checksum};
 use lb_tests::rig::{CLIENT, NODE};
@@ -46,6 +46,37 @@ async fn the_manager_is_measured_in_every_mode_that_a_router_reaches() {
         assert_eq!(compared.count(), 6, "{rows:?}");
         assert_eq!(report.json().lines().count(), rows.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_is_measured_beside_others() {
+    if gate::gate(proxy::missing().as_deref()) == Gate::Skip || gate::root() == Gate::Skip {
+        return;
+    }
+    const CASES: [&str; 2] = ["TLS, HTTP/1.1 with keep-alive", "TLS, idle connections"];
+    let filters = CASES.map(str::to_owned).to_vec();
+    // An error where a request is not answered as it should be: see `lb_tests::bench::proxy`.
+    let report = proxy::run(&proxy::Options::quick(filters)).await;
+    let report = report.unwrap_or_else(|e| panic!("{e:?}"));
+    let rows = report.rows();
+    for (case, unit) in CASES.into_iter().zip(["us/request", "bytes/connection"]) {
+        let of_case = rows.iter().filter(|row| row.case == case && row.unit == unit);
+        let seen: Vec<_> = of_case.map(|row| (&*row.subject, row.reference)).collect();
+        let expected = [
+            ("fulcrum", Some("haproxy")),
+            ("haproxy", None),
+            ("nginx", Some("haproxy")),
+        ];
+        assert_eq!(seen, expected, "{rows:?}");
+    }
+    let measured = |row: &&lb_tests::bench::Row| row.subject != "client";
+    assert!(
+        rows.iter()
+            .filter(measured)
+            .all(|row| row.min > 0.0 && row.min <= row.median),
+        "{rows:?}"
+    );
+    assert_eq!(report.json().lines().count(), rows.len());
 }
 
 /// It is compared with, so it has to do its work.

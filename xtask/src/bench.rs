@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::bpf::{self, OBJECTS, digest};
 use crate::workspace::{self, cargo};
-use crate::{exec, privilege};
+use crate::{exec, privilege, setup};
 
 /// Measure, beside a reference in the same run
 #[derive(Debug, clap::Args)]
@@ -30,13 +30,23 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
         args: Vec<OsString>,
     },
+    /// What the L7 proxy costs, beside HAProxy and nginx
+    Proxy {
+        /// Options such as --json, --quick or --case: see --help behind `--`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        args: Vec<OsString>,
+    },
 }
 
 /// Runs the verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Dataplane { args } => dataplane(args),
-        What::Control { args } => control(args),
+        What::Control { args } => daemon("bench_control", args),
+        What::Proxy { args } => {
+            setup::expect_for_bench()?;
+            daemon("bench_proxy", args)
+        }
     }
 }
 
@@ -60,10 +70,11 @@ fn dataplane(args: &[OsString]) -> Result<()> {
     Err(exec::replace(root.command(&bench).args(args)))
 }
 
-fn control(args: &[OsString]) -> Result<()> {
+/// Runs a bench of the daemon, in a release build of both.
+fn daemon(bench: &str, args: &[OsString]) -> Result<()> {
     let root = root()?;
     let fulcrum = workspace::build_fulcrum(true)?;
-    let bench = build("bench_control")?;
+    let bench = build(bench)?;
     let variables = [("FULCRUM_BIN", fulcrum.as_os_str())];
     Err(exec::replace(root.command_with(&variables, &bench).args(args)))
 }

@@ -1,4 +1,5 @@
-//! What `cargo xtask bench` measures. [`control`] is the manager at scale; the rest of this module is the program:
+//! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy; the rest of this module is
+//! the program:
 //!
 //! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
 //! how it is measured and how to read it.
@@ -14,6 +15,7 @@ pub mod control;
 mod facts;
 mod measure;
 mod object;
+pub mod proxy;
 mod report;
 mod row;
 pub mod setting;

@@ -7,7 +7,7 @@ mod apt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{dist, exec, fuzz, workspace};
@@ -27,6 +27,18 @@ const TEST_PROGRAMS: [(&str, &str); 9] = [
 
 /// What `cargo xtask vm` runs here and in VMs.
 const VM_PACKAGES: [&str; 4] = ["qemu-system-x86", "busybox-static", "ethtool", "ipvsadm"];
+
+/// What `cargo xtask bench proxy` compares with and asks by, as [`TEST_PROGRAMS`]; a test runs it, too.
+const BENCH_PROGRAMS: [(&str, &str); 5] = [
+    ("h2load", "nghttp2-client"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
+    ("wrk", "wrk"),
+];
+
+/// Where servers are, which are not in everybody's PATH.
+const SERVERS: &str = "/usr/sbin";
 
 /// What bpf-linker is built against.
 const LINKER_PACKAGES: [&str; 4] = ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev"];
@@ -65,6 +77,8 @@ enum Purpose {
     Lint,
     /// Running tests on other kernels, in VMs
     Vm,
+    /// Measuring the proxy beside others
+    Bench,
     /// Fuzzing; only when it is asked for
     Fuzz,
     /// Building packages; only when it is asked for
@@ -79,6 +93,7 @@ impl Purpose {
             Self::Ebpf => "--for ebpf",
             Self::Lint => "--for lint",
             Self::Vm => "--for vm",
+            Self::Bench => "--for bench",
             Self::Fuzz => "--for fuzz",
             Self::Dist => "--for dist",
         }
@@ -107,6 +122,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bail!("installed without an error, but still missing:\n{}", still.join("\n"));
     }
     println!("Nothing is missing any more.");
+    Ok(())
+}
+
+/// An error when something is missing for the bench of the proxy, with all of it and the way out.
+pub(crate) fn expect_for_bench() -> Result<()> {
+    let missing = Missing::find(&workspace::root(), Some(Purpose::Bench))?.items();
+    ensure!(
+        missing.is_empty(),
+        "missing on this machine:\n{}\nto get what is missing, run: cargo xtask setup --yes {}",
+        missing.join("\n"),
+        Purpose::Bench.flag()
+    );
     Ok(())
 }
 
@@ -154,6 +181,12 @@ impl Missing {
                 .iter()
                 .filter(|(program, _)| exec::find(program).is_none());
             missing.packages.extend(absent.map(|(_, package)| package));
+        }
+        if wanted(Purpose::Test) || wanted(Purpose::Bench) {
+            let is_there = |program| exec::find(program).is_some() || Path::new(SERVERS).join(program).is_file();
+            let absent = BENCH_PROGRAMS.iter().filter(|(program, _)| !is_there(program));
+            missing.packages.extend(absent.map(|(_, package)| package));
+            missing.packages.sort_unstable();
             missing.packages.dedup();
         }
         if wanted(Purpose::Vm) {
@@ -188,6 +221,9 @@ impl Missing {
                 SHLIBDEPS_PACKAGE => "dpkg-shlibdeps, for cargo xtask dist",
                 package if LINKER_PACKAGES.contains(&package) => "to build bpf-linker",
                 package if VM_PACKAGES.contains(&package) => "for cargo xtask vm",
+                package if BENCH_PROGRAMS.iter().any(|(_, of)| *of == package) => {
+                    "for cargo xtask bench proxy and its test"
+                }
                 _ => "for the tests",
             };
             items.push(format!(
@@ -362,7 +398,20 @@ mod tests {
             missing
                 .packages
                 .iter()
-                .all(|package| TEST_PROGRAMS.iter().any(|(_, p)| p == package))
+                .all(|package| TEST_PROGRAMS.iter().chain(&BENCH_PROGRAMS).any(|(_, p)| p == package))
+        );
+    }
+
+    #[test]
+    fn the_bench_needs_packages_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Missing::find(folder.path(), Some(Purpose::Bench)).unwrap();
+        assert!(!missing.toolchain && missing.components.is_empty() && !missing.bpf_linker);
+        assert!(
+            missing
+                .packages
+                .iter()
+                .all(|package| BENCH_PROGRAMS.iter().any(|(_, p)| p == package))
         );
     }
 }

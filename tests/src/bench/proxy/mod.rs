@@ -1,0 +1,252 @@
+//! `cargo xtask bench proxy`: what the proxy costs beside HAProxy and nginx, which do the same for the same clients and
+//! backends in the same run. docs/bench.md tells how it is measured and how to read it.
+//!
+//! [`case`] lists what is measured; [`world`] builds a machine with backends; [`subject`] says how the three proxies are
+//! configured, and starts them; [`process`] looks at a process from outside; [`load`] runs clients of others, [`client`]
+//! and [`pace`] are clients of our own; [`report`] prints.
+//!
+//! A figure counts only when every request of its sample was answered as it should be.
+
+mod case;
+mod client;
+mod load;
+mod pace;
+mod process;
+mod report;
+mod subject;
+mod world;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+pub use report::Report;
+
+use case::{Case, Kind};
+use process::Core;
+use report::Figure;
+use subject::{Running, Subject};
+use world::World;
+
+/// What the bench runs besides Fulcrum: the program, and the Debian package it comes in.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+    ("h2load", "nghttp2-client"),
+    ("openssl", "openssl"),
+];
+
+/// Where programs are that not everybody has in PATH.
+const SYSTEM: &str = "/usr/sbin";
+
+/// Part of what the slowest can do that all are asked for at a fixed rate.
+const SHARE: f64 = 0.3;
+
+/// Descriptors that a proxy has for something else than clients and backends.
+const SPARE: u64 = 2000;
+
+/// What, how often and how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Parts of names of cases; empty: all cases.
+    pub filters: Vec<String>,
+    /// Samples of each subject.
+    pub rounds: u32,
+    /// How long a sample takes.
+    pub seconds: u32,
+    /// Connections that idle, if the limit on descriptors lets all three have as many.
+    pub idle: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            filters: Vec::new(),
+            rounds: 7,
+            seconds: 2,
+            idle: 10_000,
+        }
+    }
+}
+
+impl Options {
+    /// Says whether it works: the figures mean nothing.
+    #[must_use]
+    pub fn quick(filters: Vec<String>) -> Self {
+        Self {
+            filters,
+            rounds: 1,
+            seconds: 1,
+            idle: 50,
+        }
+    }
+}
+
+/// What this machine lacks for the bench, and how to get it.
+#[must_use]
+pub fn missing() -> Option<String> {
+    if let Err(few) = Core::two() {
+        return Some(few.to_string());
+    }
+    let absent = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
+    let names: Vec<&str> = absent.map(|&(_, package)| package).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the bench needs {}: see `cargo xtask setup --for bench`",
+            names.join(", ")
+        )
+    })
+}
+
+fn find(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([Path::new(SYSTEM).to_owned()]);
+    folders.map(|folder| folder.join(program)).find(|place| place.is_file())
+}
+
+/// Measures, and says what was seen.
+///
+/// # Errors
+/// When something is missing, or a request is not answered as it should be.
+pub async fn run(options: &Options) -> Result<Report> {
+    ensure!(
+        options.rounds > 0 && options.seconds > 0 && options.idle > 0,
+        "there is nothing to measure"
+    );
+    if let Some(missing) = missing() {
+        anyhow::bail!(missing);
+    }
+    let cases = case::wanted(&options.filters)?;
+    let descriptors = raise_descriptors()?;
+    let connections = descriptors.saturating_sub(SPARE) / 2;
+    ensure!(
+        connections > 100,
+        "{descriptors} open files are too few: see `ulimit -Hn`"
+    );
+    let mut report = Report::default();
+    let world = World::new(connections).await?;
+    for case in cases {
+        match case.kind {
+            Kind::Load(load) => {
+                let running = start_all(&world)?;
+                requests(options, &world, &running, case, load, &mut report).with_context(|| case.name)?;
+            }
+            Kind::Idle => {
+                let idle = options.idle.min(connections as usize - 100);
+                idling(options, &world, idle, case, &mut report).with_context(|| case.name)?;
+            }
+            Kind::Latency => {
+                let running = start_all(&world)?;
+                latency(options, &world, &running, case, &mut report).with_context(|| case.name)?;
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn start_all(world: &World) -> Result<Vec<Running>> {
+    Subject::ALL
+        .iter()
+        .map(|&subject| Running::start(world, subject))
+        .collect()
+}
+
+/// The processor time of a request: all subjects in turn, again and again. The first turn is not counted: it opens
+/// connections to backends.
+fn requests(
+    options: &Options,
+    world: &World,
+    running: &[Running],
+    case: &Case,
+    load: load::Load,
+    report: &mut Report,
+) -> Result<()> {
+    let before = running.iter().map(|proxy| proxy.requests_logged(world));
+    let mut expected = before.collect::<Result<Vec<u64>>>()?;
+    for round in 0..=options.rounds {
+        for (proxy, expected) in running.iter().zip(&mut expected) {
+            let before = proxy.process.processor_time()?;
+            let done = load::run(world, load, proxy.subject.address(), options.seconds).with_context(|| proxy.log())?;
+            let spent = proxy.process.processor_time()?.saturating_sub(before);
+            *expected += if load.is_logged() { done } else { 0 };
+            if round > 0 {
+                report.add(case.name, proxy.subject, Figure::micros(case.unit, spent, done));
+            }
+        }
+    }
+    for (proxy, expected) in running.iter().zip(expected) {
+        proxy.expect_logged(world, expected)?;
+    }
+    Ok(())
+}
+
+/// The memory of a connection that idles. A proxy is started anew for each sample, so that it has not kept memory from
+/// the last.
+fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &mut Report) -> Result<()> {
+    report.setting(case.name, "connections", idle as f64);
+    for _ in 0..options.rounds.min(3) {
+        for subject in Subject::ALL {
+            let proxy = Running::start(world, subject)?;
+            world
+                .as_client(client::idle(subject.address(), idle.div_ceil(100)))?
+                .with_context(|| proxy.log())?;
+            let before = proxy.process.private_memory()?;
+            let after = world.as_client(async {
+                let open = client::open(subject.address(), idle).await?;
+                let after = proxy.process.private_memory()?;
+                client::ask_all(open).await?;
+                anyhow::Ok(after)
+            })?;
+            let after = after.with_context(|| proxy.log())?;
+            let bytes = after.saturating_sub(before) as f64 / idle as f64;
+            report.add(
+                case.name,
+                subject,
+                Figure {
+                    unit: case.unit,
+                    value: bytes,
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How long answers take at a rate that all can keep.
+fn latency(options: &Options, world: &World, running: &[Running], case: &Case, report: &mut Report) -> Result<()> {
+    let mut slowest = f64::INFINITY;
+    for proxy in running {
+        let done = load::run(world, load::TLS_HTTP1, proxy.subject.address(), options.seconds)?;
+        slowest = slowest.min(done as f64 / f64::from(options.seconds));
+    }
+    let rate = ((slowest * SHARE / 100.0).floor() * 100.0).max(100.0);
+    report.setting(case.name, "requests/s", rate);
+    for round in 0..=options.rounds {
+        for proxy in running {
+            let took = pace::run(proxy.subject.address(), rate, options.seconds);
+            let took = world.as_client(took)?.with_context(|| proxy.log())?;
+            if round == 0 {
+                continue;
+            }
+            for (label, part) in [("p50", 0.5), ("p99", 0.99)] {
+                let value = pace::percentile(&took, part).as_secs_f64() * 1e6;
+                report.add(
+                    &format!("{}: {label}", case.name),
+                    proxy.subject,
+                    Figure { unit: case.unit, value },
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets this process, and those that it starts, have as many open files as they may; how many.
+fn raise_descriptors() -> Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let wanted = hard.min(50_000);
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
+    Ok(wanted)
+}
