@@ -190,7 +190,7 @@ fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &m
         for subject in Subject::ALL {
             let proxy = Running::start(world, subject)?;
             world
-                .as_client(client::idle(subject.address(), options.idle.min(100)))?
+                .as_client(client::idle(subject.address(), idle.div_ceil(100)))?
                 .with_context(|| proxy.log())?;
             let before = proxy.process.private_memory()?;
             let after = world.as_client(async {

@@ -47,7 +47,7 @@ async fn send(senders: &[mpsc::UnboundedSender<Instant>], count: usize, apart: D
         ClockId::CLOCK_MONOTONIC,
         TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
     )?;
-    // SAFETY: the timer outlives this, and its descriptor is closed with it.
+    // SAFETY: the descriptor is the timer's, which is dropped after what waits for it.
     let ready = unsafe { AsyncFd::register_with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE) }?;
     let began = Instant::now();
     for (index, sender) in senders.iter().cycle().take(count).enumerate() {
