@@ -11,10 +11,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::client::{Client, Tls, http1, http2};
-use super::io::{Buffer, Stream};
+use super::io::Stream;
 use super::proxy_protocol;
 use super::site::Site;
 use super::snapshot::Listener;
@@ -86,7 +86,7 @@ async fn connection(tcp: TcpStream, address: SocketAddr, served: &Rc<Served>) {
     if http2 {
         Box::pin(http2::serve(stream, client, served)).await;
     } else {
-        http1::serve(stream, Buffer::none(), client, served).await;
+        http1::serve(stream, client, served).await;
     }
 }
 
@@ -128,7 +128,7 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site) -> io::Resu
     };
     let session = stream.get_ref().1;
     count(&site.traffic, session);
-    client.tls = Some(describe(session, config));
+    client.tls = Some(describe(session));
     let http2 = session.alpn_protocol() == Some(b"h2");
     Ok(Begun {
         stream: Stream::Served(Box::new(stream)),
@@ -173,7 +173,7 @@ fn count(traffic: &ServiceTraffic, session: &ServerConnection) {
     counter.fetch_add(1, Relaxed);
 }
 
-fn describe(session: &ServerConnection, _: &ServerConfig) -> Tls {
+fn describe(session: &ServerConnection) -> Tls {
     let version = match session.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",

@@ -83,8 +83,8 @@ pub(super) struct Terms<'d> {
     pub most: Option<u64>,
 }
 
-/// Sends all that is left of a body, with `first` before it in the same call. Bytes of data that have passed, `first` not
-/// among them, are counted in `passed`, also when it breaks.
+/// Sends all that is left of a body, with `first` before it in the same call. Bytes that have passed, `first` not
+/// among them and the framing of chunks only where it goes on as it came, are counted in `passed`, also when it breaks.
 ///
 /// # Errors
 /// [`Broken`]: both sides are in the middle of something, and good for nothing more.
@@ -119,12 +119,16 @@ pub(super) async fn pump(
                         .map_err(Broken::Target)?;
                     if last && !data.is_empty() {
                         buffer.consume(skip + length);
-                        return target.end_http1().await.map_err(Broken::Target);
+                        return match target {
+                            Target::Http1(..) => end(target, &[], terms).await,
+                            // The last piece has said so.
+                            Target::Http2(_) => Ok(()),
+                        };
                     }
                 }
                 buffer.consume(skip + length);
                 if over {
-                    return target.end(body.trailers()).await.map_err(Broken::Target);
+                    return end(target, body.trailers(), terms).await;
                 }
                 if !buffer.is_empty() {
                     continue;
@@ -135,7 +139,7 @@ pub(super) async fn pump(
                 }
                 let read = target.unless_gone(duplex.read(buffer));
                 match within(terms.deadline, terms.read, read, Broken::SourceSlow).await?? {
-                    Ok(0) if matches!(body, Body::Close) => return target.end(&[]).await.map_err(Broken::Target),
+                    Ok(0) if matches!(body, Body::Close) => return end(target, &[], terms).await,
                     Ok(0) => return Err(Broken::Source(io::ErrorKind::UnexpectedEof.into())),
                     Ok(_) => {}
                     Err(error) => return Err(Broken::Source(error)),
@@ -174,9 +178,19 @@ pub(super) async fn pump(
             if trailers.as_ref().is_some_and(forbidden) {
                 return Err(Broken::Malformed(ChunkedError::Trailer));
             }
-            target.end_h2(trailers).await.map_err(Broken::Target)
+            let ended = target.end_h2(trailers);
+            within(terms.deadline, terms.write, ended, Broken::TargetSlow)
+                .await?
+                .map_err(Broken::Target)
         }
     }
+}
+
+/// Ends a body, within the time for a piece.
+async fn end(target: &mut Target<'_>, trailers: &[u8], terms: Terms<'_>) -> Result<(), Broken> {
+    within(terms.deadline, terms.write, target.end(trailers), Broken::TargetSlow)
+        .await?
+        .map_err(Broken::Target)
 }
 
 async fn within<T>(
@@ -218,14 +232,6 @@ impl Target<'_> {
                 duplex.write(chunk.bytes(), &[]).await
             }
             Self::Http2(stream) => send_h2(stream, data, last).await,
-        }
-    }
-
-    /// Ends the body where its last piece has not done so.
-    async fn end_http1(&mut self) -> io::Result<()> {
-        match self {
-            Self::Http1(..) => self.end(&[]).await,
-            Self::Http2(_) => Ok(()),
         }
     }
 

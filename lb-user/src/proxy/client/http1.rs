@@ -31,11 +31,11 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(stream: Stream, buffer: Buffer, client: Client, served: &Rc<Served>) {
+pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
     let duplex = Duplex::new(stream);
     let mut connection = Connection {
         duplex: &duplex,
-        buffer,
+        buffer: Buffer::none(),
         client,
         served,
         deadline: Deadline::default(),
@@ -79,7 +79,8 @@ impl Connection<'_> {
                 Afterwards::Keep => {}
                 Afterwards::Close => return true,
                 Afterwards::Abort => {
-                    self.reset();
+                    // The client is to see that something is missing.
+                    self.duplex.abandon();
                     return false;
                 }
                 Afterwards::Tunnel(mut backend, attached, pool) => {
@@ -198,11 +199,6 @@ impl Connection<'_> {
         self.served
             .finish(site, &self.client, b"", &RequestHead::default(), &record, 0);
         matches!(written, Ok(Ok(())))
-    }
-
-    /// Ends the connection so that the client sees that something is missing.
-    fn reset(&self) {
-        self.duplex.abandon();
     }
 }
 

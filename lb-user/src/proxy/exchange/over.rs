@@ -81,7 +81,8 @@ impl Exchange<'_> {
                 }
                 interims.next().ok_or(Fault::Response(HeadError::TooLarge))?;
                 let interim = responder.interim(&buffer.bytes()[..head.length], &head, self.request.is_1_1);
-                interim.await.map_err(Fault::Client)?;
+                let told = self.deadline.within(timeouts.client_body, interim).await;
+                told.map_err(Fault::from)?.map_err(Fault::Client)?;
                 buffer.consume(head.length);
             }
             if head.status == 101 && !upgrade {
@@ -93,13 +94,10 @@ impl Exchange<'_> {
             buffer.consume(head.length);
             let mut down = Source::Http1 {
                 duplex,
-                buffer,
+                buffer: &mut *buffer,
                 body: Body::of(head.framing),
             };
             self.deliver(&answer, &mut down, responder, &mut upload).await?;
-            let Source::Http1 { buffer, .. } = down else {
-                unreachable!("it was made so")
-            };
             Ok(Done {
                 status: head.status,
                 // What comes behind an answer is nobody's: the backend does not count as the proxy does.

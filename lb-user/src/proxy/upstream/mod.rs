@@ -55,7 +55,6 @@ struct Rules {
     version: HttpVersion,
     means: Means,
     queue: Queue,
-    limited: bool,
     connect: Duration,
     idle: Duration,
 }
@@ -67,6 +66,23 @@ pub(super) struct Attached {
     pub lease: Lease,
     /// The backend.
     pub backend: Rc<Backend>,
+    /// Behind the lease: fields are dropped in their order, and the place is free when this tells so.
+    _freed: Freed,
+}
+
+/// Tells one who waits for a place, when this is dropped: also where a request is given up in the middle.
+#[derive(Debug)]
+struct Freed {
+    traffic: Arc<ServiceTraffic>,
+    free: Arc<Notify>,
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        if self.traffic.waiting.load(Relaxed) > 0 {
+            self.free.notify_one();
+        }
+    }
 }
 
 /// How a request travels.
@@ -129,6 +145,8 @@ impl Pool {
             .iter()
             .filter(|(address, _)| gone(address))
             .for_each(|(_, backend)| backend.cut(true));
+        // There may be more places now.
+        self.free.notify_waiters();
     }
 
     /// Closes what idles for too long.
@@ -151,7 +169,14 @@ impl Pool {
             Choice::Backend(lease) => {
                 let backend = self.backends.borrow().get(&lease.member().address).map(Rc::clone);
                 let backend = backend.ok_or(Fault::Nobody)?;
-                Ok(Some(Attached { lease, backend }))
+                Ok(Some(Attached {
+                    lease,
+                    backend,
+                    _freed: Freed {
+                        traffic: Arc::clone(&self.traffic),
+                        free: Arc::clone(&self.free),
+                    },
+                }))
             }
         }
     }
@@ -236,9 +261,6 @@ impl Pool {
     /// A request has come to its end.
     pub(super) fn end(&self, to: Attached, outcome: &Outcome) {
         self.choose.borrow_mut().end(to.lease, outcome, Instant::now());
-        if self.rules.borrow().limited && self.traffic.waiting.load(Relaxed) > 0 {
-            self.free.notify_one();
-        }
     }
 
     /// A request has come that is none that is tried again.
@@ -288,7 +310,6 @@ impl Rules {
             version: proxy.upstream.version,
             means: plan.means.clone(),
             queue: proxy.http.queue,
-            limited: proxy.upstream.max_connections.is_some(),
             connect: proxy.http.timeouts.connect,
             idle: proxy.http.timeouts.idle,
         }
