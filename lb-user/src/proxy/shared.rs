@@ -1,13 +1,14 @@
 //! What the threads of the proxy have in common. Requests load and count; only changes of the configuration lock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::hash::Seed;
 use tokio::sync::Notify;
 
 use super::choose::Registry;
 use super::log::Logs;
+use crate::model::Config;
 use crate::model::traffic::Traffic;
 
 /// See the module.
@@ -38,10 +39,20 @@ impl Common {
         }
     }
 
+    /// Forgets pools that are not in `config`. Threads that have them keep them.
+    pub(super) fn retain(&self, config: &Config) {
+        let is_there = |name: &str| config.services.iter().any(|service| *service.name == *name);
+        self.pools.retain(is_there);
+        self.free().retain(|name, _| is_there(name));
+    }
+
     /// Tells those who wait for a place on a backend of this pool, on whatever thread.
     #[must_use]
-    pub(super) fn free(&self, pool: &Arc<str>) -> Arc<Notify> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(free.entry(Arc::clone(pool)).or_default())
+    pub(super) fn free_of(&self, pool: &Arc<str>) -> Arc<Notify> {
+        Arc::clone(self.free().entry(Arc::clone(pool)).or_default())
+    }
+
+    fn free(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Notify>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

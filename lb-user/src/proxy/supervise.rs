@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::rustls::crypto::ring;
 
 use super::files::Files;
 use super::log::Logs;
@@ -100,11 +101,7 @@ pub async fn run(setup: Setup) {
         files.read(&now.config, &common.traffic);
         whole = follow(&listening, &now.config, threads);
         retry = Instant::now() + RETRY;
-        common.traffic.retain(&now.config);
-        let services = &now.config.services;
-        common
-            .pools
-            .retain(|name| services.iter().any(|service| *service.name == *name));
+        common.retain(&now.config);
         snapshots.send_replace(Arc::new(snapshot(now, &listening, &files)));
     }
     // Threads finish what has begun; nobody new is taken.
@@ -144,7 +141,11 @@ fn start(
     alive: mpsc::Sender<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let chance = super::choose::hash::bytes(common.seed, &[place as u8]) ^ u64::from(std::process::id());
+    // Names of requests begin with it: it is to be another one on each node, and after each start.
+    let mut chance = [0; 8];
+    let random = ring::default_provider().secure_random.fill(&mut chance);
+    random.map_err(|_| io::Error::other("the system has no random numbers"))?;
+    let chance = u64::from_ne_bytes(chance);
     std::thread::Builder::new()
         .name(format!("proxy-{place}"))
         .spawn(move || {

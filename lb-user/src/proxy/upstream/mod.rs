@@ -116,7 +116,7 @@ impl Pool {
             backends: RefCell::default(),
             rules: RefCell::new(Rules::of(plan)),
             traffic: common.traffic.service(name),
-            free: common.free(name),
+            free: common.free_of(name),
         }
     }
 
