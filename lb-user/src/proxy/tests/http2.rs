@@ -1,6 +1,7 @@
 //! HTTP/2 on both sides, with the library's other end as client and as backend, and with frames of our own.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -285,6 +286,44 @@ async fn resets_one_after_the_other_end_the_connection() {
         get(&connect(rig.address).await, request("GET", "/")).await.unwrap().0,
         200
     );
+}
+
+/// Its requests are given up in the middle, and nobody is left to end them.
+#[tokio::test]
+async fn a_connection_that_is_gone_makes_room_for_who_waits() {
+    let backend = Backend::scripted(|_, mut peer, seen| async move {
+        while let Some(request) = peer.request().await {
+            let answered = !request.line().contains("/never");
+            seen.lock().unwrap().push(request);
+            if answered {
+                peer.send(OK).await;
+            }
+        }
+    })
+    .await;
+    let text = "[service.http]\nh2c = true\nqueue = { timeout = \"1h\" }\n[service.upstream]\nmax-connections = 1\n";
+    let rig = Rig::with(text, &[&backend]).await;
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let client = tokio::spawn(connection);
+    let _never = requests.send_request(request("GET", "/never"), true).unwrap();
+    soon(async {
+        while backend.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let waits = connect(rig.address).await;
+    let waits = tokio::spawn(async move { get(&waits, request("GET", "/")).await });
+    let traffic = rig.traffic.service(&"site".into());
+    soon(async {
+        while traffic.waiting.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    client.abort();
+    assert_eq!(soon(waits).await.unwrap().unwrap().0, 200);
 }
 
 #[tokio::test]
