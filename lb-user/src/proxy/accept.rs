@@ -18,6 +18,7 @@ use super::io::Stream;
 use super::proxy_protocol;
 use super::site::Site;
 use super::snapshot::Listener;
+use super::tls;
 use super::worker::Served;
 use crate::model::proxy::holds;
 use crate::model::traffic::ServiceTraffic;
@@ -181,7 +182,7 @@ fn describe(session: &ServerConnection) -> Tls {
     let suite = session.negotiated_cipher_suite().map(|suite| suite.suite());
     Tls {
         version,
-        cipher: suite.and_then(|suite| suite.as_str()).unwrap_or(""),
+        cipher: suite.map_or("", tls::name),
         server_name: session.server_name().map(Arc::from),
     }
 }

@@ -9,13 +9,16 @@ use lb_common::hash::Seed;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::client::Client;
-use super::http1::{Bounds, Field, Known, RequestHead};
+use super::http1::{Bounds, Field, RequestHead};
 use super::shared::Common;
 use super::snapshot::Front;
 use super::upstream::Pool;
 use super::worker::Served;
 use crate::model::proxy::{Direction, Forwarded, HeaderAction, HeaderName, HeaderRule, Proxy, Route};
 use crate::model::traffic::ServiceTraffic;
+
+/// RFC 6797 §6.1
+const HSTS: &str = "strict-transport-security";
 
 /// See the module.
 #[derive(Debug)]
@@ -64,8 +67,10 @@ impl Site {
         };
         let request_rules = Rules::of(&http.headers, Direction::Request);
         let mut response_rules = Rules::of(&http.headers, Direction::Response);
-        if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts) {
-            let mut line = format!("strict-transport-security: max-age={}", hsts.max_age.as_secs());
+        // A rule of the file for the same field is the later word.
+        let said = response_rules.drops(HSTS.as_bytes());
+        if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts).filter(|_| !said) {
+            let mut line = format!("{HSTS}: max-age={}", hsts.max_age.as_secs());
             line.push_str(if hsts.include_subdomains {
                 "; includeSubDomains"
             } else {
@@ -73,7 +78,7 @@ impl Site {
             });
             line.push_str(if hsts.preload { "; preload\r\n" } else { "\r\n" });
             response_rules.own.extend_from_slice(line.as_bytes());
-            response_rules.drops_known = Some(Known::StrictTransportSecurity);
+            response_rules.drop.extend(HeaderName::new(HSTS));
         }
         let by_rules = |forwarded: &&Forwarded| !request_rules.drops(forwarded.label().as_bytes());
         let forwarded = http.forwarded.iter().filter(by_rules).copied().collect();
@@ -173,7 +178,6 @@ fn begins(path: &[u8], prefix: &[u8]) -> bool {
 pub(super) struct Rules {
     /// Fields that go no further.
     drop: Vec<HeaderName>,
-    drops_known: Option<Known>,
     /// Lines that are added, each with its end.
     pub add: Vec<u8>,
     /// The same, of the proxy's own.
@@ -206,7 +210,6 @@ impl Rules {
         }
         Self {
             drop,
-            drops_known: None,
             add: text.into_bytes(),
             own: Vec::new(),
         }
@@ -219,12 +222,5 @@ impl Rules {
         self.drop
             .iter()
             .any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
-    }
-
-    /// The same of a field that is known.
-    #[inline]
-    #[must_use]
-    pub(super) fn drops_known(&self, known: Known) -> bool {
-        self.drops_known == Some(known)
     }
 }

@@ -12,6 +12,8 @@ use super::shared::Common;
 use super::site::Site;
 use super::upstream::Pool;
 use super::upstream::dial::Means;
+use crate::model::Service;
+use crate::model::proxy::Route;
 use crate::model::traffic::Upstreams;
 
 /// See the module.
@@ -73,54 +75,32 @@ impl Snapshot {
 
     /// How backends of a service or pool are reached.
     #[must_use]
-    pub(super) fn means(&self, name: &Arc<str>) -> Means {
-        let service = self
-            .upstreams
-            .config
-            .services
-            .iter()
-            .find(|service| service.name == *name);
-        let upstream = service
-            .and_then(|service| service.proxy.as_ref())
-            .map(|proxy| &proxy.upstream);
-        let name_of = |tls: &crate::model::proxy::UpstreamTls| tls.server_name.clone();
+    pub(super) fn means(&self, service: &Service) -> Means {
+        let upstream = service.proxy.as_ref().map(|proxy| &proxy.upstream);
+        let tls = upstream.and_then(|upstream| upstream.tls.as_ref());
         Means {
-            tls: upstream
-                .and_then(|upstream| upstream.tls.as_ref())
-                .zip(self.clients.get(name))
-                .map(|(tls, config)| (Arc::clone(config), name_of(tls))),
+            tls: tls
+                .zip(self.clients.get(&service.name))
+                .map(|(tls, config)| (Arc::clone(config), tls.server_name.clone())),
             proxy_protocol: upstream.and_then(|upstream| upstream.proxy_protocol),
         }
     }
 
-    /// A service as a thread with these pools serves it.
+    /// A service as a thread with these pools serves it, and where; `None` for what has no clients of HTTP.
     #[must_use]
     pub(super) fn site(
         &self,
-        name: &Arc<str>,
+        service: &Service,
         pools: &BTreeMap<Arc<str>, Rc<Pool>>,
         common: &Common,
-    ) -> Option<Rc<Site>> {
-        let service = self
-            .upstreams
-            .config
-            .services
-            .iter()
-            .find(|service| service.name == *name)?;
+    ) -> Option<(Rc<Site>, &[Listener])> {
+        let name = &service.name;
         let front = self.fronts.get(name)?;
         let proxy = service.proxy.as_ref()?;
-        let routes = proxy
-            .routes
-            .iter()
-            .filter_map(|route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?))));
-        let routes = routes.collect();
         let pool = Rc::clone(pools.get(name)?);
-        Some(Rc::new(Site::new(
-            Arc::clone(name),
-            Arc::clone(proxy),
-            (pool, routes),
-            front,
-            common,
-        )))
+        let of = |route: &Route| Some((route.clone(), Rc::clone(pools.get(&route.pool)?)));
+        let routes = proxy.routes.iter().filter_map(of).collect();
+        let site = Site::new(Arc::clone(name), Arc::clone(proxy), (pool, routes), front, common);
+        Some((Rc::new(site), &front.listeners))
     }
 }

@@ -222,45 +222,37 @@ impl Worker {
     fn take(self: &Rc<Self>, snapshot: &Snapshot) {
         let config = &snapshot.upstreams.config;
         let mut pools = self.pools.borrow_mut();
-        for (name, members) in &snapshot.upstreams.pools {
-            let Some(service) = config.services.iter().find(|service| service.name == *name) else {
+        for service in &config.services {
+            let Some(members) = snapshot.upstreams.pools.get(&service.name) else {
                 continue;
             };
             let plan = Plan {
                 service,
                 members,
-                means: snapshot.means(name),
+                means: snapshot.means(service),
             };
-            let make = || {
-                let chance = self.chance ^ pools.len() as u64;
-                Rc::new(Pool::new(&plan, &self.common, chance))
-            };
-            let pool = match pools.get(name) {
-                Some(pool) => Rc::clone(pool),
-                None => {
-                    let pool = make();
-                    pools.insert(Arc::clone(name), Rc::clone(&pool));
-                    pool
-                }
-            };
-            pool.change(&plan, &self.common.traffic);
+            let chance = self.chance ^ pools.len() as u64;
+            pools
+                .entry(Arc::clone(&service.name))
+                .or_insert_with(|| Rc::new(Pool::new(&plan, &self.common, chance)))
+                .change(&plan, &self.common.traffic);
         }
         pools.retain(|name, _| snapshot.upstreams.pools.contains_key(name));
         let mut services = self.services.borrow_mut();
         let mut before = std::mem::take(&mut *services);
-        for (name, front) in &snapshot.fronts {
-            let Some(site) = snapshot.site(name, &pools, &self.common) else {
+        for service in &config.services {
+            let Some((site, listeners)) = snapshot.site(service, &pools, &self.common) else {
                 continue;
             };
             let (served, listening) = before
-                .remove(name)
+                .remove(&service.name)
                 .unwrap_or_else(|| (self.serve(site.clone()), Vec::new()));
             let before = served.site.replace(Rc::clone(&site));
             if before.proxy.http.access_log != site.proxy.http.access_log {
                 served.sink.replace(self.sink(&site));
             }
-            let listening = self.listen(&served, listening, &front.listeners);
-            services.insert(Arc::clone(name), (served, listening));
+            let listening = self.listen(&served, listening, listeners);
+            services.insert(Arc::clone(&service.name), (served, listening));
         }
         for (served, listening) in before.into_values() {
             end(&served, listening);
@@ -346,6 +338,7 @@ fn entry<'a>(
         }),
         request_id: record.id.as_deref().map(str::as_bytes),
         retries: record.retries.into(),
+        fault: record.fault.as_deref(),
     }
 }
 

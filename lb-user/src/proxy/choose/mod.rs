@@ -199,6 +199,12 @@ impl Pool {
         self.members.iter().map(|member| &*member.is)
     }
 
+    /// Would a [`Self::rebuild`] of these change nothing?
+    #[must_use]
+    pub fn is(&self, settings: Settings, members: &[PoolMember]) -> bool {
+        self.settings == settings && self.members().eq(members)
+    }
+
     /// Could anybody serve, now or when others have ended?
     #[must_use]
     pub fn has_anybody(&self) -> bool {

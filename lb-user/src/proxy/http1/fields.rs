@@ -34,8 +34,6 @@ pub enum Known {
     Referer,
     /// RFC 6265 §4.1
     SetCookie,
-    /// RFC 6797 §6.1
-    StrictTransportSecurity,
     /// RFC 9110 §10.1.4
     Te,
     /// RFC 9110 §6.6.2
@@ -91,7 +89,6 @@ impl Known {
             16 if is("proxy-connection") => Self::ProxyConnection,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is("x-forwarded-proto") => Self::XForwardedProto,
-            25 if is("strict-transport-security") => Self::StrictTransportSecurity,
             _ => Self::Other,
         }
     }

@@ -44,6 +44,8 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
     /// How often it was tried again.
     pub retries: u32,
+    /// Why it has not come to its end, or why the answer is the proxy's own.
+    pub fault: Option<&'a str>,
 }
 
 /// The first line of a request. Of HTTP/2, what it would be.

@@ -94,6 +94,7 @@ fn json(entry: &Entry<'_>, stamp: &mut Stamp, line: &mut Vec<u8>) {
         None => object.0.extend_from_slice(b"null"),
     }
     object.number("retries", Some(entry.retries.into()));
+    object.text("fault", entry.fault.map(str::as_bytes));
     object.time("total_us", Some(entry.total));
     object.time("wait_us", entry.wait);
     object.time("connect_us", entry.connect);

@@ -33,11 +33,12 @@ fn full() -> Entry<'static> {
         sent: 2600,
         tls: Some(TlsFacts {
             version: "TLSv1.3",
-            cipher: "TLS13_AES_128_GCM_SHA256",
+            cipher: "TLS_AES_128_GCM_SHA256",
             server_name: Some("shop.example.com"),
         }),
         request_id: Some(b"5f1c"),
         retries: 1,
+        fault: Some("no \"connection\""),
     }
 }
 
@@ -63,5 +64,6 @@ fn empty() -> Entry<'static> {
         tls: None,
         request_id: None,
         retries: 0,
+        fault: None,
     }
 }

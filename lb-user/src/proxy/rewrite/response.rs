@@ -72,7 +72,7 @@ pub(crate) fn write(incoming: &Incoming<'_>, out: &mut Vec<u8>) {
             Known::SetCookie if rewrites => front.cookie(value),
             _ => None,
         };
-        let dropped = site.response_rules.drops(field.name.of(head)) || site.response_rules.drops_known(field.known);
+        let dropped = site.response_rules.drops(field.name.of(head));
         if let Some(other) = other.filter(|_| !dropped) {
             others.push((field.name.of(head), other));
             return false;

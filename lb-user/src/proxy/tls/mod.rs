@@ -16,6 +16,7 @@ use crate::net::tls::{Distrust, Unread};
 
 pub use client::client;
 pub use judge::{Dates, judge, now};
+pub(super) use server::name;
 pub use server::{Certificate, Loaded, server};
 
 /// Why TLS cannot be spoken as a file says.

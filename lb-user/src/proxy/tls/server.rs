@@ -11,7 +11,9 @@ use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use tokio_rustls::rustls::{
+    CipherSuite, ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 
 use super::resolve::Resolver;
 use super::{Fault, Part, Unusable, pem};
@@ -163,12 +165,12 @@ fn provider(ciphers: &[String]) -> CryptoProvider {
         // All of them are beyond anybody's reach. SHA-256 is what processors compute by themselves, and SHA-384 is not: it
         // was a tenth of a handshake.
         provider.cipher_suites.sort_by_key(|suite| {
-            let name = self::name(suite);
+            let name = self::name(suite.suite());
             (name.contains("CHACHA20"), name.contains("AES_256"))
         });
     } else {
         let suite = |name: &String| {
-            let is = |suite: &&SupportedCipherSuite| self::name(suite) == *name;
+            let is = |suite: &&SupportedCipherSuite| self::name(suite.suite()) == name;
             provider.cipher_suites.iter().find(is).copied()
         };
         provider.cipher_suites = ciphers.iter().filter_map(suite).collect();
@@ -177,11 +179,12 @@ fn provider(ciphers: &[String]) -> CryptoProvider {
 }
 
 /// As IANA has it; the library calls those of TLS 1.3 by another name.
-fn name(suite: &SupportedCipherSuite) -> String {
-    let name = format!("{:?}", suite.suite());
-    match name.strip_prefix("TLS13_") {
-        Some(rest) => format!("TLS_{rest}"),
-        None => name,
+pub(crate) fn name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        suite => suite.as_str().unwrap_or_default(),
     }
 }
 

@@ -122,13 +122,17 @@ impl Pool {
 
     /// From now on it is so. Whoever stays keeps its connections, unless they are made otherwise now.
     pub(super) fn change(&self, plan: &Plan<'_>, traffic: &Traffic) {
+        let (settings, rules) = (Settings::of(plan.service), Rules::of(plan));
+        let same_way = rules.speaks_as(&self.rules.borrow());
+        self.rules.replace(rules);
+        // Of a thousand pools one changes when a backend is found down.
+        if same_way && self.choose.borrow().is(settings, plan.members) {
+            return;
+        }
         let of = |key: &MemberKey| traffic.backend(key);
         self.choose
             .borrow_mut()
-            .rebuild(Settings::of(plan.service), plan.members, of, Instant::now());
-        let rules = Rules::of(plan);
-        let same_way = rules.speaks_as(&self.rules.borrow());
-        self.rules.replace(rules);
+            .rebuild(settings, plan.members, of, Instant::now());
         let mut backends = self.backends.borrow_mut();
         let mut before = std::mem::take(&mut *backends);
         for member in plan.members {

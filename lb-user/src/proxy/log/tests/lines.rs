@@ -41,9 +41,9 @@ fn json() {
             r#"{"time":"2026-11-28T14:48:40.250Z","client":"192.0.2.7","client_port":50000,"method":"GET","#,
             r#""target":"/shop?q=a%20b","version":"HTTP/1.1","host":"shop.example.com","status":200,"body_bytes":2326,"#,
             r#""received_bytes":180,"sent_bytes":2600,"referer":"https://example.com/start","user_agent":"curl/8.14.1","#,
-            r#""request_id":"5f1c","service":"web","backend":"web1","backend_address":"10.0.0.6:80","retries":1,"#,
+            r#""request_id":"5f1c","service":"web","backend":"web1","backend_address":"10.0.0.6:80","retries":1,"fault":"no \"connection\"","#,
             r#""total_us":12345,"wait_us":40,"connect_us":300,"first_byte_us":9000,"tls_version":"TLSv1.3","#,
-            r#""tls_cipher":"TLS13_AES_128_GCM_SHA256","tls_server_name":"shop.example.com"}"#,
+            r#""tls_cipher":"TLS_AES_128_GCM_SHA256","tls_server_name":"shop.example.com"}"#,
             "\n"
         )
     );
@@ -53,7 +53,7 @@ fn json() {
             r#"{"time":"1970-01-01T00:00:00.000Z","client":"2001:db8::7","client_port":443,"method":null,"#,
             r#""target":null,"version":null,"host":null,"status":null,"body_bytes":0,"received_bytes":0,"sent_bytes":0,"#,
             r#""referer":null,"user_agent":null,"request_id":null,"service":"web","backend":null,"backend_address":null,"#,
-            r#""retries":0,"total_us":0,"wait_us":null,"connect_us":null,"first_byte_us":null,"tls_version":null,"#,
+            r#""retries":0,"fault":null,"total_us":0,"wait_us":null,"connect_us":null,"first_byte_us":null,"tls_version":null,"#,
             r#""tls_cipher":null,"tls_server_name":null}"#,
             "\n"
         )
