@@ -3,6 +3,7 @@
 mod backends;
 mod bodies;
 mod http2;
+mod logs;
 mod manners;
 mod refusals;
 mod rig;
