@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -273,6 +274,16 @@ async fn a_log_that_is_renamed_is_begun_anew_at_sighup() {
     assert_eq!(lines("access1.log.1"), 40);
 }
 
+/// Inodes of the sockets that listen at port 443 in the namespace of a process (proc_net(5)).
+fn listening(pid: u32) -> BTreeSet<String> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let fields = table
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let listening = fields.filter(|fields| fields[1].ends_with(":01BB") && fields[3] == "0A");
+    listening.map(|fields| fields[9].to_owned()).collect()
+}
+
 /// The daemon that another one has started, which nobody else would end.
 struct Successor(Pid);
 
@@ -340,6 +351,8 @@ async fn an_upgrade_is_not_noticed() {
     let url = format!("https://{}/slow/4000", VIPS[0]);
     let mut finished = Process::start(client, site.curl(&["--http1.1", &url]).stderr(Stdio::piped()));
     assert_eq!(slow.line(), "/slow/4000\n");
+    let sockets = listening(daemon.pid());
+    assert!(!sockets.is_empty());
     daemon.signal(Signal::SIGUSR2);
     until("a successor", &|| node.log().contains("another daemon takes over")).await;
     let successor = Successor::of(&node.log());
@@ -352,6 +365,8 @@ async fn an_upgrade_is_not_noticed() {
     );
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     node.until("all serve", serves).await;
+    // Those that wait on them have not noticed.
+    assert_eq!(listening(successor.0.as_raw().unsigned_abs()), sockets);
     let requests = || async {
         node.client().status().await.unwrap().services[0]
             .backends

@@ -66,20 +66,7 @@ impl Site {
             target: http.limits.uri as usize,
         };
         let request_rules = Rules::of(&http.headers, Direction::Request);
-        let mut response_rules = Rules::of(&http.headers, Direction::Response);
-        // A rule of the file for the same field is the later word.
-        let said = response_rules.drops(HSTS.as_bytes());
-        if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts).filter(|_| !said) {
-            let mut line = format!("{HSTS}: max-age={}", hsts.max_age.as_secs());
-            line.push_str(if hsts.include_subdomains {
-                "; includeSubDomains"
-            } else {
-                ""
-            });
-            line.push_str(if hsts.preload { "; preload\r\n" } else { "\r\n" });
-            response_rules.own.extend_from_slice(line.as_bytes());
-            response_rules.drop.extend(HeaderName::new(HSTS));
-        }
+        let response_rules = Rules::of_responses(&proxy);
         let by_rules = |forwarded: &&Forwarded| !request_rules.drops(forwarded.label().as_bytes());
         let forwarded = http.forwarded.iter().filter(by_rules).copied().collect();
         let traffic = common.traffic.service(&name);
@@ -215,6 +202,25 @@ impl Rules {
         }
     }
 
+    /// Those of responses, and what the service says of TLS.
+    fn of_responses(proxy: &Proxy) -> Self {
+        let mut rules = Self::of(&proxy.http.headers, Direction::Response);
+        // A rule of the file for the same field is the later word.
+        let said = rules.drops(HSTS.as_bytes());
+        if let Some(hsts) = proxy.tls.as_ref().and_then(|tls| tls.hsts).filter(|_| !said) {
+            let also = |set, word| if set { word } else { "" };
+            let line = format!(
+                "{HSTS}: max-age={}{}{}\r\n",
+                hsts.max_age.as_secs(),
+                also(hsts.include_subdomains, "; includeSubDomains"),
+                also(hsts.preload, "; preload")
+            );
+            rules.own = line.into_bytes();
+            rules.drop.extend(HeaderName::new(HSTS));
+        }
+        rules
+    }
+
     /// Does a field of this name go no further?
     #[inline]
     #[must_use]
@@ -222,5 +228,63 @@ impl Rules {
         self.drop
             .iter()
             .any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::proxy::{Hsts, Tls, TlsVersion};
+
+    fn proxy(max_age: u64, (include_subdomains, preload): (bool, bool), headers: Vec<HeaderRule>) -> Proxy {
+        let hsts = Hsts {
+            max_age: Duration::from_secs(max_age),
+            include_subdomains,
+            preload,
+        };
+        let tls = Tls {
+            certificates: Vec::new(),
+            client_ca: None,
+            client_optional: false,
+            min_version: TlsVersion::default(),
+            ciphers: Vec::new(),
+            alpn: Vec::new(),
+            hsts: Some(hsts),
+        };
+        let mut proxy = Proxy {
+            tls: Some(tls),
+            ..Proxy::default()
+        };
+        proxy.http.headers = headers;
+        proxy
+    }
+
+    #[test]
+    fn the_service_says_how_long_browsers_come_by_tls() {
+        let line =
+            |max_age, also| String::from_utf8(Rules::of_responses(&proxy(max_age, also, Vec::new())).own).unwrap();
+        assert_eq!(line(60, (false, false)), "strict-transport-security: max-age=60\r\n");
+        let all = "strict-transport-security: max-age=0; includeSubDomains; preload\r\n";
+        assert_eq!(line(0, (true, true)), all);
+        let rules = Rules::of_responses(&proxy(60, (false, false), Vec::new()));
+        assert!(
+            rules.drops(b"Strict-Transport-Security"),
+            "what backends say of it goes no further"
+        );
+        assert!(Rules::of_responses(&Proxy::default()).own.is_empty());
+    }
+
+    #[test]
+    fn a_rule_of_the_file_is_the_later_word() {
+        let name = HeaderName::new("Strict-Transport-Security").unwrap();
+        let set = HeaderRule {
+            on: Direction::Response,
+            action: HeaderAction::Set(name, "max-age=1".into()),
+        };
+        let rules = Rules::of_responses(&proxy(60, (false, false), vec![set]));
+        assert!(rules.own.is_empty());
+        assert_eq!(rules.add, b"strict-transport-security: max-age=1\r\n");
     }
 }
