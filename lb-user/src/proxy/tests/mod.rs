@@ -2,6 +2,7 @@
 
 mod backends;
 mod bodies;
+mod choice;
 mod http2;
 mod logs;
 mod manners;
