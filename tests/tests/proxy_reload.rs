@@ -90,6 +90,12 @@ impl Site {
         node.configure(&text);
     }
 
+    /// Answers to `/slow/N` after N milliseconds, and says so when it is asked.
+    fn slow(&self) -> Process {
+        let [ip, port] = [SLOW.ip().to_string(), SLOW.port().to_string()];
+        python_server(&self.segment.backends[1], "slow_server.py", &[&ip, &port])
+    }
+
     fn curl(&self, arguments: &[&str]) -> Command {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "-m", "60", "--cacert"]).arg(&self.authority.file);
@@ -175,8 +181,7 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     }
     let site = Site::new().await;
     let node = &site.segment.node;
-    let [ip, port] = [SLOW.ip().to_string(), SLOW.port().to_string()];
-    let mut slow = python_server(&site.segment.backends[1], "slow_server.py", &[&ip, &port]);
+    let mut slow = site.slow();
     site.configure(0);
     let daemon = node.start().await;
     node.until("all serve", serves).await;
@@ -318,8 +323,7 @@ async fn an_upgrade_is_not_noticed() {
     }
     let site = Site::new().await;
     let node = &site.segment.node;
-    let [ip, port] = [SLOW.ip().to_string(), SLOW.port().to_string()];
-    let mut slow = python_server(&site.segment.backends[1], "slow_server.py", &[&ip, &port]);
+    let mut slow = site.slow();
     site.configure(0);
     let daemon = node.start().await;
     node.until("all serve", serves).await;

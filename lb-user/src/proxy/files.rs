@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::tls;
@@ -26,13 +25,20 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) struct Read {
     settings: Arc<Proxy>,
-    digest: [u8; 32],
-    /// TLS towards clients; `None`: plain.
-    pub server: Option<Arc<ServerConfig>>,
-    /// TLS towards backends; `None`: plain.
-    pub client: Option<Arc<ClientConfig>>,
+    /// TLS towards clients, by what it was made of; `None`: plain.
+    server: Option<([u8; 32], Arc<ServerConfig>)>,
+    /// TLS towards backends, by its authorities; `None`: plain.
+    client: Option<(Option<Vec<u8>>, Arc<ClientConfig>)>,
     /// Error pages, by status.
     pub pages: Arc<BTreeMap<u16, Arc<[u8]>>>,
+}
+
+impl Read {
+    /// TLS towards clients; `None`: plain.
+    #[must_use]
+    pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
+        self.server.as_ref().map(|(_, config)| Arc::clone(config))
+    }
 }
 
 impl Files {
@@ -52,11 +58,7 @@ impl Files {
             let read = match known {
                 Some(known) if is_same(&known) => Some(known),
                 known => match read(proxy, known.as_ref(), &traffic.service(&service.name)) {
-                    Ok(Some(read)) => Some(read),
-                    Ok(None) => known.map(|known| Read {
-                        settings: Arc::clone(proxy),
-                        ..known
-                    }),
+                    Ok(read) => Some(read),
                     Err(reason) => {
                         let what = if known.is_some() {
                             "what was read before stays"
@@ -81,71 +83,118 @@ impl Files {
     /// TLS towards backends, where it is spoken.
     #[must_use]
     pub(super) fn clients(&self) -> BTreeMap<Arc<str>, Arc<ClientConfig>> {
-        let client = |(name, read): (&Arc<str>, &Read)| Some((Arc::clone(name), Arc::clone(read.client.as_ref()?)));
+        let client = |(name, read): (&Arc<str>, &Read)| {
+            let (_, config) = read.client.as_ref()?;
+            Some((Arc::clone(name), Arc::clone(config)))
+        };
         self.services.iter().filter_map(client).collect()
     }
 }
 
-/// `None` where nothing is other than it is `known`.
-fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> Result<Option<Read>, String> {
-    let digest = digest(proxy)?;
-    let same = |known: &&Read| known.digest == digest;
-    let known = known.filter(same);
-    let server_stays = known.filter(|known| known.settings.tls == proxy.tls);
-    let client_stays = known.filter(|known| known.settings.upstream == proxy.upstream);
-    let pages_stay = known.filter(|known| known.settings.http.error_pages == proxy.http.error_pages);
-    if server_stays.and(client_stays).and(pages_stay).is_some() {
-        return Ok(None);
-    }
-    let server = match (server_stays, &proxy.tls) {
-        (Some(known), _) => known.server.clone(),
-        (None, Some(tls)) => {
-            let loaded = tls::server(tls).map_err(|error| error.to_string())?;
-            let first = |certificate: &tls::Certificate| {
-                Some((Arc::from(certificate.names.first()?.as_str()), certificate.not_after))
-            };
-            traffic.set_certificates(loaded.certificates.iter().filter_map(first));
-            Some(loaded.config)
+/// What is as it is `known` is not made anew.
+fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> Result<Read, String> {
+    let loaded = proxy.tls.as_ref().map(tls::server).transpose();
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    let first = |certificate: &tls::Certificate| {
+        let name = certificate.names.first()?;
+        Some((Arc::from(name.as_str()), certificate.not_after))
+    };
+    let certificates = loaded.iter().flat_map(|loaded| &loaded.certificates);
+    let certificates: Vec<_> = certificates.filter_map(first).collect();
+    let server = loaded.map(|loaded| {
+        let known = known.and_then(|known| known.server.clone());
+        let same = known.filter(|(digest, _)| *digest == loaded.digest);
+        same.unwrap_or((loaded.digest, loaded.config))
+    });
+    let upstream = &proxy.upstream;
+    let client = upstream.tls.as_ref().map(|tls| {
+        let authorities = tls.ca.as_deref().map(content).transpose()?;
+        let known = known.filter(|known| known.settings.upstream == *upstream);
+        let known = known.and_then(|known| known.client.clone());
+        if let Some(same) = known.filter(|(of, _)| *of == authorities) {
+            return Ok(same);
         }
-        (None, None) => None,
-    };
-    let http2 = proxy.upstream.version == HttpVersion::H2;
-    let client = match (client_stays, &proxy.upstream.tls) {
-        (Some(known), _) => known.client.clone(),
-        (None, Some(tls)) => Some(tls::client(tls, http2).map_err(|error| error.to_string())?),
-        (None, None) => None,
-    };
+        let config = tls::client(tls, upstream.version == HttpVersion::H2);
+        Ok::<_, String>((authorities, config.map_err(|error| error.to_string())?))
+    });
     let page = |(status, path): &(u16, PathBuf)| Ok((*status, Arc::from(content(path)?)));
     let pages: Result<BTreeMap<u16, Arc<[u8]>>, String> = proxy.http.error_pages.iter().map(page).collect();
-    Ok(Some(Read {
+    let read = Read {
         settings: Arc::clone(proxy),
-        digest,
         server,
-        client,
+        client: client.transpose()?,
         pages: Arc::new(pages?),
-    }))
-}
-
-/// Of all files that are named.
-fn digest(proxy: &Proxy) -> Result<[u8; 32], String> {
-    let tls = proxy.tls.iter().flat_map(|tls| {
-        let pairs = tls
-            .certificates
-            .iter()
-            .flat_map(|files| [&files.certificate, &files.key]);
-        pairs.chain(&tls.client_ca)
-    });
-    let upstream = proxy.upstream.tls.iter().filter_map(|tls| tls.ca.as_ref());
-    let pages = proxy.http.error_pages.iter().map(|(_, path)| path);
-    let mut digest = Sha256::new();
-    for path in tls.chain(upstream).chain(pages) {
-        let content = content(path)?;
-        digest.update(content.len().to_le_bytes());
-        digest.update(&content);
-    }
-    Ok(digest.finalize().into())
+    };
+    traffic.set_certificates(certificates);
+    Ok(read)
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    /// A new certificate with its key, as HAProxy has them.
+    fn pem(name: &str) -> String {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
+        cert.pem() + &signing_key.serialize_pem()
+    }
+
+    fn config(text: &str) -> Config {
+        let head = "[node]\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.1:443\"\n\
+                    mode = \"proxy\"\n";
+        let tail = "[[service.backend]]\naddress = \"10.0.0.1:80\"\n";
+        let parsed = crate::config::parse("files.toml", &format!("{head}{text}{tail}"));
+        parsed.unwrap_or_else(|error| panic!("{error}")).config
+    }
+
+    #[test]
+    fn what_has_changed_is_taken_and_what_is_wrong_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let [shop, page] = ["shop.pem", "503.html"].map(|name| folder.path().join(name));
+        fs::write(&shop, pem("a.example")).unwrap();
+        fs::write(&page, "closed").unwrap();
+        let config = config(&format!(
+            "[service.tls]\ncertificates = [\"{}\"]\n[service.http]\nerror-pages = {{ \"503\" = \"{}\" }}\n",
+            shop.display(),
+            page.display()
+        ));
+        let traffic = Traffic::default();
+        let mut files = Files::default();
+        let mut look = |forget: bool| {
+            if forget {
+                files.forget();
+            }
+            files.read(&config, &traffic);
+            let read = files.of("web").unwrap();
+            (read.server().unwrap(), read.pages[&503].to_vec())
+        };
+        let (first, shown) = look(false);
+        assert_eq!(shown, b"closed");
+        // A page that changes is no reason to forget sessions; and nobody looks unasked.
+        fs::write(&page, "open").unwrap();
+        assert_eq!(look(false).1, b"closed");
+        let (same, shown) = look(true);
+        assert!(Arc::ptr_eq(&same, &first) && shown == b"open");
+        fs::write(&shop, pem("b.example")).unwrap();
+        let (second, _) = look(true);
+        assert!(!Arc::ptr_eq(&second, &first));
+        fs::write(&shop, "nonsense").unwrap();
+        assert!(Arc::ptr_eq(&look(true).0, &second));
+        fs::remove_file(&shop).unwrap();
+        assert!(Arc::ptr_eq(&look(true).0, &second));
+    }
+
+    #[test]
+    fn a_service_without_its_certificate_is_not_served_plain() {
+        let config = config("[service.tls]\ncertificates = [\"/nowhere/shop.pem\"]\n");
+        let mut files = Files::default();
+        files.read(&config, &Traffic::default());
+        assert!(files.of("web").is_none());
+    }
 }

@@ -181,7 +181,7 @@ fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files) -> 
         let of = files.of(&service.name)?;
         let front = Front {
             listeners: addresses(service).filter_map(|address| sockets.at(address)).collect(),
-            tls: of.server.clone(),
+            tls: of.server(),
             pages: Arc::clone(&of.pages),
         };
         Some((Arc::clone(&service.name), front))

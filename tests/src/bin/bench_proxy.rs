@@ -1,6 +1,6 @@
 //! What `cargo xtask bench proxy` runs as root: see `lb_tests::bench::proxy`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use lb_tests::bench::proxy::{Options, run};
 
@@ -31,6 +31,7 @@ struct Cli {
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    ensure!(cli.rounds > 0 && cli.seconds > 0, "there is nothing to measure");
     let options = if cli.quick {
         Options::quick(cli.cases)
     } else {

@@ -37,16 +37,10 @@ impl Exchange<'_> {
             ..
         } = connection;
         let duplex = &*duplex;
-        let most = self.site.proxy.http.limits.body;
         let received = Cell::new(0);
         let mut timer = Deadline::default();
+        let terms = self.upward(&mut timer);
         let upload = async {
-            let terms = Terms {
-                deadline: &mut timer,
-                read: timeouts.client_body,
-                write: timeouts.response,
-                most,
-            };
             let coding = if chunked { Coding::Chunked } else { Coding::Same };
             match source {
                 // Few requests have a body, and those that have none shall be small.
@@ -137,16 +131,10 @@ impl Exchange<'_> {
             .requests
             .send_request(request, source.is_none())
             .map_err(refused)?;
-        let most = self.site.proxy.http.limits.body;
         let received = Cell::new(0);
         let (mut timer, mut waits) = (Deadline::default(), Deadline::default());
+        let terms = self.upward(&mut timer);
         let upload = async {
-            let terms = Terms {
-                deadline: &mut timer,
-                read: timeouts.client_body,
-                write: timeouts.response,
-                most,
-            };
             match source {
                 Some(source) => pump(source, &mut Target::Http2(&mut stream), &[], terms, &received).await,
                 None => Ok(()),
@@ -182,5 +170,15 @@ impl Exchange<'_> {
         self.record.received += received.get();
         self.record.asked += received.get();
         outcome
+    }
+    /// What a body may take on its way to a backend.
+    fn upward<'d>(&self, deadline: &'d mut Deadline) -> Terms<'d> {
+        let http = &self.site.proxy.http;
+        Terms {
+            deadline,
+            read: http.timeouts.client_body,
+            write: http.timeouts.response,
+            most: http.limits.body,
+        }
     }
 }

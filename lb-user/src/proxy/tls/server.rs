@@ -145,7 +145,7 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
         // Who offers nothing else would be turned away (RFC 7301 §3.2), though it is spoken.
         config.alpn_protocols.push(b"http/1.0".to_vec());
     }
-    // Who has said which suites come first means it, and without a word the strongest do.
+    // Who has said which suites come first means it; without a word they come as `provider` has them.
     config.ignore_client_order = true;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // Each ticket costs as much as a record. Clients that open several connections resume one session with each.
