@@ -15,7 +15,7 @@ use crate::model::{self, Prefix};
 /// Where the configuration is unless told otherwise.
 const CONFIG: &str = "/etc/fulcrum/fulcrum.toml";
 
-/// An L4 load balancer: an XDP program spreads packets over backends, a daemon keeps it right
+/// A load balancer: an XDP program spreads packets over backends, a daemon keeps it right and proxies HTTP
 #[derive(Debug, Parser)]
 #[command(name = "fulcrum", version, max_term_width = 100)]
 pub(super) struct Args {
@@ -25,10 +25,11 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the daemon in the foreground: load and attach the program, fill its maps, probe backends
+    /// Run the daemon in the foreground: load and attach the program, fill its maps, probe backends, proxy HTTP
     ///
     /// SIGHUP and a change of the file apply a new configuration; a bad one is refused and the running one stays.
-    /// SIGTERM ends the daemon and leaves the program forwarding; `fulcrum detach` takes it off.
+    /// SIGTERM finishes the proxy's requests, ends the daemon and leaves the program forwarding; `fulcrum detach` takes it off.
+    /// SIGUSR2 starts the binary that is there by now, and hands maps and listening sockets over to it.
     Run(Run),
     /// Validate a configuration without touching anything
     Check(Config),
