@@ -6,6 +6,7 @@
 
 pub mod args;
 mod build;
+mod compare;
 mod daemon;
 mod down;
 mod exec;
