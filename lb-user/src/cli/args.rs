@@ -137,7 +137,7 @@ pub(super) struct Log {
 /// Which daemon to talk to.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Daemon {
-    /// Unix socket of the daemon
+    /// Unix socket of the daemon [default: what FULCRUM_SOCKET says, else /run/fulcrum/fulcrum.sock]
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     pub(super) socket: Option<PathBuf>,
     /// Take the socket from this configuration

@@ -19,12 +19,15 @@ use crate::config;
 /// Where the daemon listens unless told otherwise.
 const SOCKET: &str = "/run/fulcrum/fulcrum.sock";
 
+/// What says otherwise, on hosts of labs for instance.
+const VARIABLE: &str = "FULCRUM_SOCKET";
+
 /// The daemon that the arguments mean.
 pub(super) fn client(daemon: &Daemon) -> Result<Client> {
     let socket = match (&daemon.socket, &daemon.config) {
         (Some(socket), _) => socket.clone(),
         (None, Some(file)) => config::load(file)?.config.admin.socket,
-        (None, None) => PathBuf::from(SOCKET),
+        (None, None) => std::env::var_os(VARIABLE).map_or_else(|| PathBuf::from(SOCKET), PathBuf::from),
     };
     Ok(Client::new(socket))
 }

@@ -26,7 +26,7 @@ macro_rules! report {
         }
 
         impl $name {
-            pub(super) fn new(source: Arc<Source>, fault: Box<Fault>) -> Self {
+            pub(crate) fn new(source: Arc<Source>, fault: Box<Fault>) -> Self {
                 Self { source, fault }
             }
 

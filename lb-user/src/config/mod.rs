@@ -39,9 +39,9 @@ use toml::de::DeTable;
 
 use crate::model::Config;
 pub use error::{ConfigError, Warning};
-use fault::{Checked, Fault, Span, fault};
+pub(crate) use fault::{Checked, Fault, Span, fault};
 use raw::Table;
-use source::Source;
+pub(crate) use source::Source;
 
 /// Largest file that is read, in bytes: room for 65,536 backends. Parsing this much takes under a second and, at
 /// worst, about 600 MB for a moment.
@@ -255,7 +255,7 @@ impl Reader {
 }
 
 /// A TOML error in our own words where TOML's would not help.
-fn syntax(text: &str, error: &toml::de::Error) -> Box<Fault> {
+pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> Box<Fault> {
     let span = error.span().unwrap_or(0..0);
     let fault = fault(span.clone(), format!("not valid TOML: {}", error.message()));
     let line = text[..text.floor_char_boundary(span.start)]

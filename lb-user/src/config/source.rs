@@ -2,13 +2,13 @@
 
 /// A file's text, and what to call it.
 #[derive(Debug)]
-pub(super) struct Source {
-    pub(super) origin: String,
-    pub(super) text: String,
+pub(crate) struct Source {
+    pub(crate) origin: String,
+    pub(crate) text: String,
 }
 
 impl Source {
-    pub(super) fn new(origin: &str, text: &str) -> Self {
+    pub(crate) fn new(origin: &str, text: &str) -> Self {
         Self {
             origin: origin.to_owned(),
             text: text.to_owned(),
@@ -16,20 +16,20 @@ impl Source {
     }
 
     /// Line and column of a byte, both from 1; columns count characters.
-    pub(super) fn place(&self, byte: usize) -> (usize, usize) {
+    pub(crate) fn place(&self, byte: usize) -> (usize, usize) {
         let before = &self.text[..self.text.floor_char_boundary(byte)];
         let line = before.matches('\n').count() + 1;
         (line, before[self.line_start(byte)..].chars().count() + 1)
     }
 
     /// Where the line of a byte begins.
-    pub(super) fn line_start(&self, byte: usize) -> usize {
+    pub(crate) fn line_start(&self, byte: usize) -> usize {
         let before = &self.text[..self.text.floor_char_boundary(byte)];
         before.rfind('\n').map_or(0, |newline| newline + 1)
     }
 
     /// Where the line of a byte ends, before its line break.
-    pub(super) fn line_end(&self, byte: usize) -> usize {
+    pub(crate) fn line_end(&self, byte: usize) -> usize {
         let start = self.text.floor_char_boundary(byte);
         let rest = self.text[start..].split('\n').next().unwrap_or("");
         start + rest.strip_suffix('\r').unwrap_or(rest).len()

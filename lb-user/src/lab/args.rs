@@ -10,10 +10,15 @@ use clap::{Args, Subcommand};
 pub enum LabCommand {
     /// Show the labs that there are, one line each
     List,
-    /// Build a lab, show what it is about, and take it down again
+    /// Build a lab, check it, and leave it up
+    ///
+    /// A lab is one of those that `fulcrum lab list` shows, or a file of yours: docs/labs.md. What it needs of Debian is
+    /// named before anything is made.
     Up(Up),
     /// Take a lab down: its processes, namespaces and files, whatever state they are in
     Down(Down),
+    /// Show what a lab is about, step by step; where it is not up, build it for that and take it down again
+    Tour(Tour),
     /// Run a command on a host of a lab
     ///
     /// As in `fulcrum lab exec quickstart/client -- curl http://10.77.0.100/`, or the same with spaces:
@@ -21,6 +26,8 @@ pub enum LabCommand {
     Exec(Exec),
     /// Show the labs that are up: hosts, processes, files
     Status(Status),
+    /// Show what processes of a lab have printed
+    Logs(Logs),
     /// Run the web and echo server that labs use where no real one is installed
     ///
     /// Answers HTTP/1.1 requests and UDP datagrams with one line that says who answered, which client address it saw,
@@ -37,18 +44,51 @@ pub enum LabCommand {
 /// Arguments of `lab up`.
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// Which lab; `fulcrum lab list` shows them
-    pub name: String,
-    /// Leave it running at the end, and say how to look around
+    /// Name of a lab, or path of a lab file
+    #[arg(value_name = "LAB")]
+    pub lab: String,
+    /// Fail rather than run the embedded server in the place of a program that is not installed
+    #[arg(long)]
+    pub only_real: bool,
+}
+
+/// Arguments of `lab tour`.
+#[derive(Args, Clone, Debug)]
+pub struct Tour {
+    /// Name of a lab, or path of a lab file
+    #[arg(value_name = "LAB")]
+    pub lab: String,
+    /// Do not wait for the Enter key before each step
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave it up at the end, and say how to look around
     #[arg(long)]
     pub keep: bool,
+    /// Fail rather than run the embedded server in the place of a program that is not installed
+    #[arg(long)]
+    pub only_real: bool,
+}
+
+/// Arguments of `lab logs`.
+#[derive(Args, Clone, Debug)]
+pub struct Logs {
+    /// Which lab
+    pub name: String,
+    /// Only those of this HOST, or of HOST/PROCESS
+    pub process: Option<String>,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// So many lines of each [default: 20]
+    #[arg(short = 'n', long)]
+    pub lines: Option<usize>,
 }
 
 /// Arguments of `lab down`.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct Down {
-    /// Which lab
+    /// Which lab, or the path of its file
     pub name: Option<String>,
     /// Every lab that is up
     #[arg(long)]

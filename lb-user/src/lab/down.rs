@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use super::process::{self, Process};
 use super::state::Lab;
-use super::topology::namespace;
+use super::catalogue;
+use super::host::namespace;
 use crate::model::count;
 use crate::net::Namespace;
 
@@ -34,11 +35,12 @@ pub(super) struct Outcome {
 /// Takes one lab down, or all.
 pub(super) async fn run(name: Option<&str>) -> anyhow::Result<ExitCode> {
     let labs = match name {
-        Some(name) => {
-            if Lab::find(name)?.is_none() {
-                super::topology(name)?; // a typing error, rather than a lab that is down
+        Some(what) => {
+            let name = catalogue::name(what)?;
+            if Lab::find(&name)?.is_none() {
+                catalogue::find(what)?; // a typing error, rather than a lab that is down
             }
-            vec![Lab::at(name)?]
+            vec![Lab::at(&name)?]
         }
         None => Lab::all()?,
     };
@@ -109,8 +111,8 @@ fn namespaces(lab: &Lab) -> Vec<String> {
         .facts()
         .map(|facts| facts.namespaces.into_values().collect())
         .unwrap_or_default();
-    if let Ok(topology) = super::topology(lab.name()) {
-        names.extend(topology.names().map(|host| namespace(lab.name(), host)));
+    if let Ok(file) = catalogue::of(lab).or_else(|_| catalogue::find(lab.name()).map(|source| source.file)) {
+        names.extend(file.machines().map(|host| namespace(lab.name(), host)));
     }
     names.sort();
     names.dedup();
@@ -148,23 +150,31 @@ async fn end_processes(lab: &Lab, namespaces: &[String], outcome: &mut Outcome) 
             Err(error) => outcome.failed.push(format!("looking for processes in {name}: {error}")),
         }
     }
-    for process in processes.values() {
-        process.signal(Signal::SIGTERM);
+    let all: Vec<Process> = processes.into_values().collect();
+    let number = all.len();
+    for process in end(&all).await {
+        outcome.failed.push(format!("process {process} does not end"));
     }
-    wait(processes.values(), PATIENCE).await;
-    for process in processes.values().filter(|process| !process.ended()) {
-        process.signal(Signal::SIGKILL);
-    }
-    wait(processes.values(), LAST_PATIENCE).await;
-    for process in processes.values().filter(|process| !process.ended()) {
-        outcome.failed.push(format!("process {} does not end", process.pid));
-    }
-    if !processes.is_empty() {
-        outcome.removed.push(count(processes.len(), "process"));
+    if number > 0 {
+        outcome.removed.push(count(number, "process"));
     }
 }
 
-async fn wait(processes: impl Iterator<Item = &Process>, patience: Duration) {
+/// Asks processes to end, then makes them; ids of those that live nevertheless.
+pub(super) async fn end(processes: &[Process]) -> Vec<i32> {
+    for process in processes {
+        process.signal(Signal::SIGTERM);
+    }
+    wait(processes.iter(), PATIENCE).await;
+    for process in processes.iter().filter(|process| !process.ended()) {
+        process.signal(Signal::SIGKILL);
+    }
+    wait(processes.iter(), LAST_PATIENCE).await;
+    let living = processes.iter().filter(|process| !process.ended());
+    living.map(|process| process.pid).collect()
+}
+
+async fn wait<'p>(processes: impl Iterator<Item = &'p Process>, patience: Duration) {
     let deadline = Instant::now() + patience;
     for process in processes {
         process.wait(deadline.saturating_duration_since(Instant::now())).await;

@@ -7,28 +7,32 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, bail};
 
 use super::args::Exec;
+use super::catalogue;
+use super::host::Host;
 use super::state::Lab;
-use crate::net::Namespace;
 
 /// Replaces this process by the command; comes back only when that fails.
 pub(super) fn run(args: &Exec) -> anyhow::Result<ExitCode> {
     let (lab, host, command) = split(args)?;
-    let Some(lab) = Lab::find(&lab)? else {
-        bail!("lab {lab} is not up; `fulcrum lab up {lab} --keep` builds it and leaves it up");
-    };
-    let facts = lab.facts()?;
-    let Some(namespace) = facts.namespaces.get(&host) else {
-        let known: Vec<&str> = facts.namespaces.keys().map(String::as_str).collect();
-        bail!("lab {} has no host {host}; it has {}", lab.name(), known.join(", "));
-    };
-    Namespace::open(namespace)?
-        .enter()
-        .with_context(|| format!("entering namespace {namespace}"))?;
+    let lab = up(&lab)?;
+    let file = catalogue::of(&lab)?;
+    let host = Host::open(&lab, file.machine(&host)?.name.get_ref())?;
     let [program, arguments @ ..] = command.as_slice() else {
         bail!("no command given")
     };
-    let refused = Command::new(program).args(arguments).exec();
+    let refused = host.confine(Command::new(program).args(arguments))?.exec();
     Err(refused).with_context(|| format!("running {}", program.display()))
+}
+
+/// A lab that is up.
+///
+/// # Errors
+/// When it is not, with the way to get it up.
+pub(super) fn up(name: &str) -> anyhow::Result<Lab> {
+    match Lab::find(name)? {
+        Some(lab) => Ok(lab),
+        None => bail!("lab {name} is not up; `fulcrum lab up {name}` builds it"),
+    }
 }
 
 /// Lab, host and command line, in either way of writing.

@@ -2,20 +2,20 @@
 
 use std::process::ExitCode;
 
-use super::LABS;
+use super::catalogue;
 use super::state::Lab;
 use crate::net::Namespace;
 
 /// One line per lab.
-pub(super) fn labs() {
-    for (name, summary) in LABS {
-        let up = if matches!(Lab::find(name), Ok(Some(_))) {
-            " (up)"
-        } else {
-            ""
-        };
-        println!("{name:<14}{summary}{up}");
+pub(super) fn labs() -> anyhow::Result<ExitCode> {
+    for lab in catalogue::embedded() {
+        let file = lab?.file;
+        let name = &**file.name.get_ref();
+        let up = if Lab::find(name)?.is_some() { " (up)" } else { "" };
+        println!("{name:<14}{}{up}", file.summary);
     }
+    println!("\nA lab of your own is a file: docs/labs.md says what stands in one. `fulcrum lab up ./FILE.toml` builds it.");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is up.
@@ -53,7 +53,7 @@ fn show(lab: &Lab) {
     };
     let state = match (facts.kept, facts.owner.living()) {
         (true, _) => "up".to_owned(),
-        (false, Some(owner)) => format!("being shown by process {}", owner.pid),
+        (false, Some(owner)) => format!("being built or shown by process {}", owner.pid),
         (false, None) => format!("left behind; `fulcrum lab down {name}` removes it"),
     };
     println!("{name}: {state}");
@@ -64,14 +64,14 @@ fn show(lab: &Lab) {
     for record in lab.recorded() {
         let state = if record.living().is_some() { "runs" } else { "has ended" };
         println!(
-            "  process  {:<8} {} {state}, log {}",
+            "  process  {:<16} {} {state}, log {}",
             record.name,
             record.pid,
             lab.log(&record.name).display()
         );
     }
     println!("  files    {}", lab.folder().display());
-    if let Some(url) = facts.url {
-        println!("  outside  {url}");
+    for (what, address) in facts.outside {
+        println!("  outside  {address}  {what}");
     }
 }

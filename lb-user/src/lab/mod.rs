@@ -1,26 +1,34 @@
 //! Labs: whole networks on one machine, made of network namespaces, for learning and for tests.
 //!
-//! `up` builds a lab and tells what happens in it; `down` removes everything. What a lab consists of is recorded
-//! before it is made, so that `down` works after any crash, and a guardian runs `down` when `up` is killed. Nothing
-//! outside the lab's own namespaces and its folder is touched.
+//! A lab is a file ([`file`]) that says what hosts there are, how they are wired and what they run ([`program`]), what has to
+//! hold, and what there is to see. `up` builds it, `tour` shows it, `down` removes everything. What a lab consists of is
+//! recorded before it is made, so that `down` works after any crash, and a guardian runs `down` when `up` is killed.
+//! Nothing outside the lab's own namespaces and its folder is touched.
 
 pub mod args;
 mod build;
+mod catalogue;
+mod certificate;
 mod compare;
 mod daemon;
 mod down;
+mod echo;
 mod exec;
+mod file;
 mod forward;
 mod guard;
+mod host;
 mod list;
 mod load;
+mod logs;
 mod pattern;
 mod process;
-mod quickstart;
+mod program;
 mod report;
 mod serve;
+mod start;
 mod state;
-mod topology;
+mod tour;
 mod up;
 
 use std::process::ExitCode;
@@ -33,30 +41,15 @@ pub use args::LabCommand;
 /// For people: what could not be done, and why.
 pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
     match command {
-        LabCommand::List => {
-            list::labs();
-            Ok(ExitCode::SUCCESS)
-        }
-        LabCommand::Up(args) => up::run(&args.name, args.keep).await,
+        LabCommand::List => list::labs(),
+        LabCommand::Up(args) => up::run(&args).await,
         LabCommand::Down(args) => down::run(args.name.as_deref()).await,
+        LabCommand::Tour(args) => up::tour(&args).await,
         LabCommand::Exec(args) => exec::run(&args),
         LabCommand::Status(args) => list::status(args.name.as_deref()),
+        LabCommand::Logs(args) => logs::run(&args).await,
         LabCommand::Serve(args) => serve::run(&args.name, &args.listen).await,
         LabCommand::Guard(args) => guard::run(&args.name).await,
         LabCommand::Forward(args) => forward::run(&args),
-    }
-}
-
-/// Every lab, and what it shows.
-const LABS: [(&str, &str); 1] = [(quickstart::NAME, quickstart::SUMMARY)];
-
-/// The network of a lab.
-fn topology(name: &str) -> anyhow::Result<topology::Topology> {
-    match name {
-        quickstart::NAME => Ok(quickstart::topology()),
-        _ => {
-            let known: Vec<&str> = LABS.iter().map(|(name, _)| *name).collect();
-            anyhow::bail!("there is no lab {name}; there is: {}", known.join(", "))
-        }
     }
 }

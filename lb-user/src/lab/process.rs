@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use super::host::Host;
 use super::state::Lab;
 use crate::net::Namespace;
 
@@ -50,11 +51,16 @@ impl Record {
 }
 
 fn started(pid: i32) -> io::Result<u64> {
+    field(pid, 22)
+}
+
+/// A number of /proc/PID/stat, where fields are counted from 1; those before the fourth are no numbers.
+fn field<T: std::str::FromStr>(pid: i32, number: usize) -> io::Result<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything; field 3 follows it.
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
     fields
-        .and_then(|fields| fields.split_whitespace().nth(19)?.parse().ok())
+        .and_then(|fields| fields.split_whitespace().nth(number - 3)?.parse().ok())
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not as expected")))
 }
 
@@ -136,39 +142,58 @@ pub(super) fn inside(namespace: &Namespace) -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Starts `program` on a host of `lab` (or outside), and records it. Its errors go to a log.
+/// Those of `processes` that a recorded process has started, or its children, and itself.
+pub(super) fn of(record: &Record, processes: Vec<Process>) -> Vec<Process> {
+    // Each process of a lab is started in a session of its own.
+    let belongs = |process: &Process| field::<i32>(process.pid, 6).is_ok_and(|session| session == record.pid);
+    processes.into_iter().filter(belongs).collect()
+}
+
+/// Starts `program` on a host of `lab`, and records it. What it prints goes to its log.
 pub(super) fn start(
     lab: &Lab,
     name: &str,
-    namespace: Option<&Namespace>,
+    host: Option<&Host>,
     program: &Path,
-    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    args: &[impl AsRef<OsStr>],
+) -> anyhow::Result<Child> {
+    let log = open_log(lab, name)?;
+    start_with(lab, name, host, program, args, log.into())
+}
+
+/// The same for one whose output is for somebody else.
+pub(super) fn start_with(
+    lab: &Lab,
+    name: &str,
+    host: Option<&Host>,
+    program: &Path,
+    args: &[impl AsRef<OsStr>],
     stdout: Stdio,
 ) -> anyhow::Result<Child> {
-    let log = lab.log(name);
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&log)
-        .with_context(|| format!("opening {}", log.display()))?;
     let mut command = Command::new(program);
     command
         .args(args)
         .stdin(Stdio::null())
         .stdout(stdout)
-        .stderr(log)
+        .stderr(open_log(lab, name)?)
         .current_dir("/");
     detach(&mut command);
-    if let Some(namespace) = namespace {
-        namespace.confine(&mut command);
+    if let Some(host) = host {
+        host.confine(&mut command)?;
     }
     let child = tokio::process::Command::from(command)
         .spawn()
-        .with_context(|| format!("starting {name}"))?;
+        .with_context(|| format!("starting {name} ({})", program.display()))?;
     let pid = child.id().context("it ended at once")?;
     // Until this is written, `down` finds it by the namespace that it is in.
     lab.record(&Record::of(name, pid.cast_signed())?)?;
     Ok(child)
+}
+
+fn open_log(lab: &Lab, name: &str) -> anyhow::Result<File> {
+    let log = lab.log(name);
+    let opened = File::options().create(true).append(true).open(&log);
+    opened.with_context(|| format!("opening {}", log.display()))
 }
 
 /// Gives a child a session of its own: a Ctrl-C in the terminal, or its closing, is for `lab up`, which ends its

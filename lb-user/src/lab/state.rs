@@ -33,8 +33,8 @@ pub(super) struct Facts {
     pub(super) owner: Record,
     /// Meant to outlive its owner.
     pub(super) kept: bool,
-    /// What works from outside.
-    pub(super) url: Option<String>,
+    /// What works from outside: what it is, and its address.
+    pub(super) outside: Vec<(String, String)>,
 }
 
 impl Lab {
@@ -107,12 +107,19 @@ impl Lab {
         &self.folder
     }
 
-    pub(super) fn config(&self) -> PathBuf {
-        self.folder.join("fulcrum.toml")
+    /// The file that it was made of.
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.join("lab.toml")
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
-        self.folder.join("fulcrum.sock")
+    /// What hosts have for /etc/hosts.
+    pub(super) fn hosts_file(&self) -> PathBuf {
+        self.folder.join("etc-hosts")
+    }
+
+    /// The folder of a host.
+    pub(super) fn host(&self, name: &str) -> PathBuf {
+        self.folder.join("hosts").join(name)
     }
 
     /// A bpffs, once [`Self::mount_pins`] has been called.

@@ -1,37 +1,101 @@
-//! `fulcrum lab up`: builds a lab, shows it, and takes it down, however that ends.
+//! Brings a lab up: `fulcrum lab up` leaves it there, `fulcrum lab tour` shows it and takes it down. Either way it is
+//! whole in the end, or gone.
 
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::args;
+use super::catalogue::{self, Source};
+use super::certificate;
 use super::down::{self, leftovers};
+use super::file::File;
 use super::guard::Guardian;
-use super::process::Record;
-use super::quickstart::tour::Tour;
-use super::report::heading;
-use super::state::{Facts, Lab};
-use super::topology::{Topology, namespace};
+use super::host::{hosts_file, namespace, resolve};
+use super::process::{self, Record};
+use super::start;
+use super::state::{self, Facts, Lab};
+use super::tour::Tour;
 use crate::net::Namespace;
 
-/// How the tour ended.
+/// 10 s for a forwarder to say where it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the work ended.
 enum End {
     /// With the expectations that did not come true.
-    Seen(Vec<String>),
+    Done(Vec<String>),
     Failed(anyhow::Error),
     /// By a signal: its number.
     Told(u8),
 }
 
-pub(super) async fn run(name: &str, keep: bool) -> anyhow::Result<ExitCode> {
-    let topology = super::topology(name)?;
+/// `fulcrum lab up`: builds a lab, checks it, and leaves it there.
+pub(super) async fn run(args: &args::Up) -> anyhow::Result<ExitCode> {
+    let source = catalogue::find(&args.lab)?;
+    with(&source, args.only_real, true, async |lab, file| {
+        let mut tour = Tour::new(lab, file)?;
+        let unmet = tour.checks().await?;
+        look_around(lab)?;
+        Ok(unmet)
+    })
+    .await
+}
+
+/// `fulcrum lab tour`: shows a lab, which is built for it, and taken down afterwards, when it is not up.
+pub(super) async fn tour(args: &args::Tour) -> anyhow::Result<ExitCode> {
+    let name = catalogue::name(&args.lab)?;
+    let show = async |lab: &Lab, file: &File| {
+        let mut tour = Tour::new(lab, file)?;
+        let unmet = tour.run(args.yes).await?;
+        if args.keep {
+            look_around(lab)?;
+        }
+        Ok(unmet)
+    };
+    let Some(lab) = Lab::find(&name)? else {
+        let source = catalogue::find(&args.lab)?;
+        return with(&source, args.only_real, args.keep, show).await;
+    };
+    let facts = lab.facts().with_context(|| format!("lab {name} was left behind; `fulcrum lab down {name}` removes it"))?;
+    if !facts.kept {
+        bail!("lab {name} is being built or shown by process {}", facts.owner.pid);
+    }
+    let file = catalogue::of(&lab)?;
+    let mut signals = Signals::new()?;
+    let end = tokio::select! {
+        ended = show(&lab, &file) => ended.map_or_else(End::Failed, End::Done),
+        number = signals.next() => End::Told(number),
+    };
+    conclude(end, true)
+}
+
+/// Builds a lab, does `work` with it, and takes it down unless it shall stay and all went well.
+async fn with(
+    source: &Source,
+    only_real: bool,
+    keep: bool,
+    work: impl AsyncFnOnce(&Lab, &File) -> anyhow::Result<Vec<String>>,
+) -> anyhow::Result<ExitCode> {
+    let name = source.file.name.get_ref();
     if !nix::unistd::geteuid().is_root() {
         bail!("labs need root: they make network namespaces, and load programs into the kernel");
+    }
+    let own = std::env::current_exe().context("finding the program itself")?;
+    let missing = start::missing(&source.file, &own);
+    if !missing.is_empty() {
+        bail!("lab {} needs programs that are not installed: apt-get install {}", &**name, missing.join(" "));
     }
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
     let lab = Lab::claim(name)?;
-    let ready = strangers(&lab, &topology).and_then(|()| Guardian::start(&lab));
+    let ready = strangers(&lab, &source.file).and_then(|()| {
+        state::replace(&lab.file(), source.text.as_bytes())?;
+        Guardian::start(&lab)
+    });
     let guardian = match ready {
         Ok(guardian) => guardian,
         Err(error) => {
@@ -39,16 +103,28 @@ pub(super) async fn run(name: &str, keep: bool) -> anyhow::Result<ExitCode> {
             return Err(error);
         }
     };
-    println!("Lab {name}: {}", super::quickstart::SUMMARY);
+    let all = async {
+        let mut facts = build(&lab, &source.file, &own, only_real).await?;
+        let unmet = work(&lab, &source.file).await?;
+        if keep {
+            facts.kept = true;
+            lab.write_facts(&facts)?;
+        }
+        anyhow::Ok(unmet)
+    };
     let end = tokio::select! {
-        ended = show(&lab, &topology, keep) => ended.map_or_else(End::Failed, End::Seen),
+        ended = all => ended.map_or_else(End::Failed, End::Done),
         number = signals.next() => End::Told(number),
     };
-    let stays = keep && matches!(end, End::Seen(_));
-    let clean = stays || take_down(&lab, matches!(end, End::Seen(_))).await;
+    let stays = keep && matches!(&end, End::Done(unmet) if unmet.is_empty());
+    let clean = stays || take_down(&lab).await;
     guardian.dismiss().await;
+    conclude(end, clean)
+}
+
+fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
     Ok(match end {
-        End::Seen(unmet) => {
+        End::Done(unmet) => {
             for what in &unmet {
                 eprintln!("   not as it should be: {what}");
             }
@@ -66,8 +142,8 @@ pub(super) async fn run(name: &str, keep: bool) -> anyhow::Result<ExitCode> {
 
 /// Refuses to build where somebody else's namespaces stand in the way: whatever carries the lab's names from here on was
 /// made by this run, and may be taken down by it.
-fn strangers(lab: &Lab, topology: &Topology) -> anyhow::Result<()> {
-    let names = topology.names().map(|host| namespace(lab.name(), host));
+fn strangers(lab: &Lab, file: &File) -> anyhow::Result<()> {
+    let names = file.machines().map(|host| namespace(lab.name(), host));
     let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
     if !there.is_empty() {
         let (noun, verb) = match there.len() {
@@ -83,36 +159,97 @@ fn strangers(lab: &Lab, topology: &Topology) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(lab: &Lab, topology: &Topology, keep: bool) -> anyhow::Result<Vec<String>> {
+/// Makes all of a lab, and starts what runs in it.
+async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::Result<Facts> {
+    println!("Lab {}: {}", lab.name(), file.summary);
+    if !file.diagram.is_empty() {
+        println!("\n{}", file.diagram.trim_end());
+    }
     let mut facts = Facts {
-        namespaces: topology
-            .names()
+        namespaces: file
+            .machines()
             .map(|host| (host.to_owned(), namespace(lab.name(), host)))
             .collect(),
         owner: Record::of("up", std::process::id().cast_signed())?,
         kept: false,
-        url: None,
+        outside: Vec::new(),
     };
     // Before anything is made, so that everything can be found.
     lab.write_facts(&facts)?;
     lab.mount_pins()?;
-    let mut tour = Tour::new(lab)?;
-    let unmet = tour.run(topology).await?;
-    if keep {
-        facts.url = Some(tour.stay().await?);
-        facts.kept = true;
-        lab.write_facts(&facts)?;
+    super::build::build(lab.name(), file, &lab.pins()).await.context("building the network")?;
+    state::replace(&lab.hosts_file(), hosts_file(file).as_bytes())?;
+    certificate::make(lab, &file.certificate)?;
+    for host in &file.host {
+        start::write_files(lab, host, own)?;
     }
-    Ok(unmet)
+    println!();
+    for host in &file.host {
+        let addresses = host.interface.iter().flat_map(|interface| &interface.addresses);
+        let address = addresses.map(|address| address.get_ref().ip.to_string()).next().unwrap_or_default();
+        let mut runs = Vec::new();
+        for run in &host.run {
+            let started = start::start(lab, host, run, own).await?;
+            if started.stands_in && only_real {
+                bail!("{} is not installed, and the embedded server is not wanted in its place", run.kind.get_ref());
+            }
+            match started.stands_in {
+                true => runs.push(format!("the embedded server, since {} is not installed", run.kind.get_ref())),
+                false if run.once => {}
+                false => runs.push(run.name().to_owned()),
+            }
+        }
+        println!("   {:<9} {address:<14} {}", &**host.name.get_ref(), runs.join(", "));
+    }
+    facts.outside = forward(lab, file, own).await?;
+    lab.write_facts(&facts)?;
+    for what in &file.missing {
+        println!("\n   Not there yet: {what}");
+    }
+    Ok(facts)
+}
+
+/// Starts a way in from loopback for everything that the lab has for outside; what it is, and where.
+async fn forward(lab: &Lab, file: &File, own: &PathBuf) -> anyhow::Result<Vec<(String, String)>> {
+    let mut outside = Vec::new();
+    for (number, way) in file.forward.iter().enumerate() {
+        let url = way.to.get_ref();
+        let (from, to) = (namespace(lab.name(), way.from.get_ref()), resolve(file, url)?.to_string());
+        let args = ["lab", "forward", "--namespace", &from, "--to", &to];
+        let name = format!("forward.{}", number + 1);
+        let mut child = process::start_with(lab, &name, None, own, &args, Stdio::piped())?;
+        let address = process::ready(&mut child, PATIENCE).await;
+        let address = address.with_context(|| format!("starting the forwarder to {url}"))?;
+        let scheme = url.to_string();
+        let scheme = scheme.split("://").next().unwrap_or("http");
+        outside.push((way.what.clone(), format!("{scheme}://{address}{}", url.path)));
+    }
+    Ok(outside)
+}
+
+/// What one can do with a lab that stays.
+fn look_around(lab: &Lab) -> anyhow::Result<()> {
+    let (name, facts) = (lab.name(), lab.facts()?);
+    println!("\nThe lab stays up.");
+    for (what, address) in facts.outside {
+        println!("   {address:<34} {what}");
+    }
+    println!(
+        "   fulcrum lab exec {name}/HOST COMMAND   runs a command on a host\n   \
+         fulcrum lab status {name}              shows hosts, processes and logs\n   \
+         fulcrum lab logs {name} [HOST]         shows what they say\n   \
+         fulcrum lab tour {name}                shows what the lab is about\n   \
+         fulcrum lab down {name}                removes everything\n   \
+         Its files are below {}; `fulcrum` is {}.",
+        lab.folder().join("hosts").display(),
+        std::env::current_exe()?.display()
+    );
+    Ok(())
 }
 
 /// Says whether nothing is left.
-async fn take_down(lab: &Lab, shown: bool) -> bool {
-    if shown {
-        heading(8, "Clean up");
-    } else {
-        println!();
-    }
+async fn take_down(lab: &Lab) -> bool {
+    println!("\nClean up");
     let outcome = down::down(lab).await;
     println!("   Removed: {}.", down::list(&outcome.removed));
     for failure in &outcome.failed {
@@ -126,14 +263,14 @@ async fn take_down(lab: &Lab, shown: bool) -> bool {
 }
 
 /// What asks a process to end.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -142,7 +279,7 @@ impl Signals {
     }
 
     /// Number of the next one.
-    async fn next(&mut self) -> u8 {
+    pub(super) async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => 2,
             _ = self.terminate.recv() => 15,
@@ -150,3 +287,4 @@ impl Signals {
         }
     }
 }
+

@@ -1,0 +1,158 @@
+//! The guided tour of a lab: its steps are told, done and looked at; and its checks, which are steps without a story.
+//!
+//! What does not come true of all that is expected is said at once, goes on, and makes the tour fail at its end. An error
+//! ends it: something could not be done at all.
+
+mod balancer;
+mod command;
+mod logs;
+mod processes;
+mod requests;
+mod traffic;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::file::File;
+use super::file::action::Action;
+use super::file::raw::Step;
+use super::host::Host;
+use super::report::heading;
+use super::state::Lab;
+use traffic::Stream;
+
+/// A lab that is being shown.
+pub(super) struct Tour<'l> {
+    lab: &'l Lab,
+    file: &'l File,
+    own: PathBuf,
+    /// Requests under way in the background.
+    stream: Option<Stream>,
+    /// What was done to something since the requests began, and when.
+    marks: Vec<(Instant, String)>,
+    /// Where servers' logs ended when the step began.
+    log_ends: logs::Ends,
+    /// Expectations that did not come true.
+    unmet: Vec<String>,
+}
+
+impl<'l> Tour<'l> {
+    pub(super) fn new(lab: &'l Lab, file: &'l File) -> anyhow::Result<Self> {
+        Ok(Self {
+            lab,
+            file,
+            own: std::env::current_exe().context("finding the program itself")?,
+            stream: None,
+            marks: Vec::new(),
+            log_ends: logs::Ends::default(),
+            unmet: Vec::new(),
+        })
+    }
+
+    /// All steps, then all checks: a tour ends as it began. Returns the expectations that did not come true.
+    pub(super) async fn run(&mut self, yes: bool) -> anyhow::Result<Vec<String>> {
+        let file = self.file;
+        for (number, step) in (1..).zip(&file.step) {
+            heading(number, &step.title);
+            if !step.text.is_empty() {
+                println!("{}", indented(&step.text));
+            }
+            if !yes {
+                wait_for_enter().await?;
+            }
+            self.step(step).await.with_context(|| format!("step {number}, {}", step.title))?;
+        }
+        self.checks().await
+    }
+
+    /// All checks.
+    pub(super) async fn checks(&mut self) -> anyhow::Result<Vec<String>> {
+        let file = self.file;
+        if !file.check.is_empty() {
+            println!("\nChecks");
+            println!("------");
+        }
+        for check in &file.check {
+            let before = self.unmet.len();
+            self.step(check).await.with_context(|| format!("check: {}", check.title))?;
+            let mark = if self.unmet.len() == before { "ok    " } else { "failed" };
+            println!("   {mark}  {}", check.title);
+        }
+        Ok(std::mem::take(&mut self.unmet))
+    }
+
+    async fn step(&mut self, step: &Step) -> anyhow::Result<()> {
+        self.log_ends = logs::Ends::now(self.lab, self.file, step);
+        for action in &step.actions {
+            self.act(action).await?;
+        }
+        // Requests that nobody has looked at do not go on into what has nothing to do with them.
+        self.stream = None;
+        self.marks.clear();
+        Ok(())
+    }
+
+    async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
+        match action {
+            Action::Say(text) => {
+                println!("{}", indented(text));
+                Ok(())
+            }
+            Action::Requests(requests) => self.requests(requests).await,
+            Action::Run(run) => self.command(run).await,
+            Action::Kill(targets) => self.kill(targets).await,
+            Action::Stop(targets) => self.stop(targets).await,
+            Action::Start(targets) => self.start(targets).await,
+            Action::Reload(targets) => self.reload(targets),
+            Action::Edit(edit) => self.edit(edit),
+            Action::Await(wait) => self.await_balancer(wait).await,
+            Action::Traffic(traffic) => self.traffic(traffic).await,
+            Action::Timeline(timeline) => self.timeline(timeline).await,
+            Action::Logs(logs) => self.logs(logs),
+        }
+    }
+
+    fn host(&self, name: &str) -> anyhow::Result<Host> {
+        Host::open(self.lab, name)
+    }
+
+    /// Remembers that something is done now.
+    fn mark(&mut self, what: String) {
+        self.marks.push((Instant::now(), what));
+    }
+
+    fn expect(&mut self, met: bool, what: impl FnOnce() -> String) {
+        if !met {
+            let what = what();
+            println!("   !! {what}");
+            self.unmet.push(what);
+        }
+    }
+}
+
+/// A paragraph, three columns in.
+fn indented(text: &str) -> String {
+    let lines = text.trim_matches('\n').lines();
+    let lines: Vec<String> = lines.map(|line| format!("   {line}").trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Where somebody reads along, they say when to go on. Where nobody does, nobody is waited for.
+async fn wait_for_enter() -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    print!("\n   [Enter] ");
+    std::io::stdout().flush()?;
+    // Not through tokio's own: a signal must be able to end the tour while it waits, and leave the terminal alone.
+    let (sender, entered) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = sender.send(std::io::stdin().lock().read_line(&mut line));
+    });
+    entered.await??;
+    Ok(())
+}
