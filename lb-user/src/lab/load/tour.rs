@@ -30,26 +30,26 @@ const WORKERS: usize = 8;
 
 /// How a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::lab) enum Kind {
     Http,
     Echo,
 }
 
 /// What many requests came to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::lab) struct Tally {
     /// Answers, by server.
-    pub(super) served: BTreeMap<String, usize>,
+    pub(in crate::lab) served: BTreeMap<String, usize>,
     /// Client addresses that the servers saw.
-    pub(super) seen: BTreeSet<IpAddr>,
+    pub(in crate::lab) seen: BTreeSet<IpAddr>,
     /// What the last server said, word for word.
-    pub(super) said: String,
-    pub(super) failures: Vec<String>,
-    pub(super) took: Duration,
+    pub(in crate::lab) said: String,
+    pub(in crate::lab) failures: Vec<String>,
+    pub(in crate::lab) took: Duration,
 }
 
 impl Tally {
-    pub(super) fn answered(&self) -> usize {
+    pub(in crate::lab) fn answered(&self) -> usize {
         self.served.values().sum()
     }
 
@@ -74,7 +74,12 @@ struct Answer {
 }
 
 /// Makes so many requests from inside `namespace`, or fewer where none is answered.
-pub(super) async fn requests(namespace: Namespace, kind: Kind, to: SocketAddr, number: usize) -> io::Result<Tally> {
+pub(in crate::lab) async fn requests(
+    namespace: Namespace,
+    kind: Kind,
+    to: SocketAddr,
+    number: usize,
+) -> io::Result<Tally> {
     let work = move || inside(&namespace, many(kind, to, number));
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
@@ -101,7 +106,7 @@ async fn many(kind: Kind, to: SocketAddr, number: usize) -> Tally {
 
 /// Requests at a steady pace until it is stopped or dropped.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(in crate::lab) struct Stream {
     log: Arc<Mutex<Vec<Event>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -109,18 +114,18 @@ pub(super) struct Stream {
 
 /// A request of a [`Stream`].
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(in crate::lab) struct Event {
     /// When it was begun.
-    pub(super) begun: Instant,
+    pub(in crate::lab) begun: Instant,
     /// The server, or why there was none.
-    pub(super) outcome: Result<String, String>,
+    pub(in crate::lab) outcome: Result<String, String>,
 }
 
 /// 5 ms from one request to the next.
 const PACE: Duration = Duration::from_millis(5);
 
 impl Stream {
-    pub(super) fn start(namespace: Namespace, to: SocketAddr) -> Self {
+    pub(in crate::lab) fn start(namespace: Namespace, to: SocketAddr) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
@@ -135,7 +140,7 @@ impl Stream {
     }
 
     /// What became of the requests that were begun at `since` or later.
-    pub(super) fn events(&self, since: Instant) -> Vec<Event> {
+    pub(in crate::lab) fn events(&self, since: Instant) -> Vec<Event> {
         lock(&self.log)
             .iter()
             .filter(|event| event.begun >= since)
@@ -143,7 +148,7 @@ impl Stream {
             .collect()
     }
 
-    pub(super) fn stop(mut self) -> io::Result<()> {
+    pub(in crate::lab) fn stop(mut self) -> io::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(ended)) => ended,

@@ -1,0 +1,16 @@
+//! Requests over HTTP, many of them, and what they came to.
+//!
+//! [`Plan`] says what is asked, [`run`] and [`Running`] do it, and [`Outcome`] is what it came to. The work is done on
+//! threads of its own, whose sockets are in the namespace that the caller names. Where requests have a rate, each is due
+//! when it is due, whether those before it have been answered or not, and what it took counts from then: a server that
+//! stalls does not stop the clock.
+
+mod outcome;
+mod plan;
+mod running;
+mod tour;
+
+pub(super) use outcome::{Event as Made, NOT_SENT, Outcome};
+pub(super) use plan::{End, Pace, Plan, Protocol, Target};
+pub(super) use running::{Progress, Running, run, run_inside};
+pub(super) use tour::{Event, Kind, Stream, Tally, requests};
