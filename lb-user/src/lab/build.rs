@@ -22,7 +22,9 @@ const BRIDGE: &str = "br0";
 pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result<()> {
     for switch in &file.switch {
         let name = &**switch.name.get_ref();
-        make_switch(lab, switch).await.with_context(|| format!("switch {name}"))?;
+        make_switch(lab, switch)
+            .await
+            .with_context(|| format!("switch {name}"))?;
     }
     for switch in &file.switch {
         for uplink in &switch.uplinks {
@@ -37,7 +39,13 @@ pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result
         let net = make_host(lab, host).await.with_context(|| format!("host {name}"))?;
         nets.insert(name, net);
     }
-    let place = |host: &Machine, interface: &Interface| format!("interface {} of host {}", &**interface.name.get_ref(), &**host.name.get_ref());
+    let place = |host: &Machine, interface: &Interface| {
+        format!(
+            "interface {} of host {}",
+            &**interface.name.get_ref(),
+            &**host.name.get_ref()
+        )
+    };
     // Cables first, all of them: the other end's host may come later in the file.
     for host in &file.host {
         for interface in &host.interface {
@@ -49,9 +57,13 @@ pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result
     for host in &file.host {
         let net = &nets[&**host.name.get_ref()];
         for interface in &host.interface {
-            configure(host, interface, net).await.with_context(|| place(host, interface))?;
+            configure(host, interface, net)
+                .await
+                .with_context(|| place(host, interface))?;
         }
-        routes(host, net).await.with_context(|| format!("host {}", &**host.name.get_ref()))?;
+        routes(host, net)
+            .await
+            .with_context(|| format!("host {}", &**host.name.get_ref()))?;
     }
     Ok(())
 }
@@ -71,7 +83,10 @@ async fn make_switch(lab: &str, switch: &Switch) -> anyhow::Result<()> {
 }
 
 async fn wire_switches(lab: &str, near: &str, far: &str) -> anyhow::Result<()> {
-    let (near_space, far_space) = (Namespace::open(&namespace(lab, near))?, Namespace::open(&namespace(lab, far))?);
+    let (near_space, far_space) = (
+        Namespace::open(&namespace(lab, near))?,
+        Namespace::open(&namespace(lab, far))?,
+    );
     let (near_net, far_net) = (Net::inside(&near_space)?, Net::inside(&far_space)?);
     // Each port has the name of what is at the other end.
     near_net.add_veth(far, near, &far_space).await?;
@@ -102,7 +117,14 @@ async fn make_host(lab: &str, host: &Machine) -> anyhow::Result<Net> {
 }
 
 /// Makes an interface, and plugs it in.
-async fn connect(lab: &str, file: &File, host: &Machine, interface: &Interface, net: &Net, pins: &Path) -> anyhow::Result<()> {
+async fn connect(
+    lab: &str,
+    file: &File,
+    host: &Machine,
+    interface: &Interface,
+    net: &Net,
+    pins: &Path,
+) -> anyhow::Result<()> {
     let (name, own) = (&**interface.name.get_ref(), &**host.name.get_ref());
     let (far, port, switch) = match (&interface.switch, &interface.peer) {
         (Some(switch), _) => (switch.get_ref().to_string(), own.to_owned(), true),
@@ -175,7 +197,8 @@ async fn configure(host: &Machine, interface: &Interface, net: &Net) -> anyhow::
     }
     net.set_up(index).await?;
     for address in &interface.addresses {
-        net.add_address(index, address.get_ref().ip, address.get_ref().bits).await?;
+        net.add_address(index, address.get_ref().ip, address.get_ref().bits)
+            .await?;
     }
     let _ = host;
     Ok(())

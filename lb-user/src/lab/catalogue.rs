@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_said_with_what_is() {
         let error = format!("{:#}", find("nothing").unwrap_err());
-        assert!(error.contains("quickstart") && error.contains("./nothing.toml"), "{error}");
+        assert!(
+            error.contains("quickstart") && error.contains("./nothing.toml"),
+            "{error}"
+        );
         assert!(find("./no-such-file.toml").is_err());
     }
 }

@@ -17,7 +17,9 @@ pub(super) fn make(lab: &Lab, certificates: &[Certificate]) -> anyhow::Result<()
         return Ok(());
     }
     let mut params = CertificateParams::new([])?;
-    params.distinguished_name.push(DnType::CommonName, format!("Lab {}", lab.name()));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("Lab {}", lab.name()));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;

@@ -8,7 +8,7 @@ use anyhow::bail;
 use tokio::time::{sleep, timeout};
 
 use crate::api::Client;
-use crate::api::types::{Health, Status, XdpMode};
+use crate::api::types::{Health, Status};
 
 /// 50 ms between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -16,8 +16,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The part of the daemon's status that labs look at.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
-    /// Attached in the driver?
-    pub(super) native: bool,
     /// Mode of each service.
     pub(super) modes: BTreeMap<String, String>,
     /// By service and name.
@@ -30,18 +28,11 @@ pub(super) struct View {
 pub(super) struct Backend {
     pub(super) up: bool,
     pub(super) weight: u16,
-    pub(super) slots: u32,
+    /// Gets what is new.
+    pub(super) serves: bool,
 }
 
 impl View {
-    /// A backend's share of its service's ring, from 0 to 1.
-    pub(super) fn share(&self, service: &str, backend: &str) -> f64 {
-        let of_service = self.backends.iter().filter(|((name, _), _)| name == service);
-        let total: u32 = of_service.map(|(_, backend)| backend.slots).sum();
-        let own = self.backend(service, backend).map_or(0, |backend| backend.slots);
-        f64::from(own) / f64::from(total.max(1))
-    }
-
     pub(super) fn backend(&self, service: &str, backend: &str) -> Option<&Backend> {
         self.backends.get(&(service.to_owned(), backend.to_owned()))
     }
@@ -79,24 +70,18 @@ async fn status(socket: &Path) -> anyhow::Result<View> {
 
 fn view(status: Status) -> View {
     let mut view = View {
-        native: status
-            .interfaces
-            .iter()
-            .any(|interface| interface.mode == XdpMode::Native),
         refused_reload: status.refused_reload,
         ..View::default()
     };
     for service in status.services {
         view.modes.insert(service.name.clone(), service.mode);
         for backend in service.backends {
-            view.backends.insert(
-                (service.name.clone(), backend.name),
-                Backend {
-                    up: backend.health == Health::Up,
-                    weight: backend.weight,
-                    slots: backend.slots,
-                },
-            );
+            let seen = Backend {
+                up: backend.health == Health::Up,
+                weight: backend.weight,
+                serves: backend.serves(),
+            };
+            view.backends.insert((service.name.clone(), backend.name), seen);
         }
     }
     view

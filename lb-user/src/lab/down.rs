@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::process::{self, Process};
-use super::state::Lab;
 use super::catalogue;
 use super::host::namespace;
+use super::process::{self, Process};
+use super::state::Lab;
 use crate::model::count;
 use crate::net::Namespace;
 

@@ -28,7 +28,12 @@ pub(super) async fn ask(namespace: Namespace, to: SocketAddr, count: u64) -> std
                             outcome.seen.insert(client);
                         }
                         Ok(Err(error)) => *outcome.failed.entry(error.to_string()).or_default() += 1,
-                        Err(_) => *outcome.failed.entry(format!("no answer within {PATIENCE:?}")).or_default() += 1,
+                        Err(_) => {
+                            *outcome
+                                .failed
+                                .entry(format!("no answer within {PATIENCE:?}"))
+                                .or_default() += 1
+                        }
                     }
                 }
                 outcome.took = begun.elapsed();
@@ -69,7 +74,10 @@ mod tests {
     #[test]
     fn answers_are_understood() {
         let client = "10.0.0.2".parse().unwrap();
-        assert_eq!(parse("web1 saw client 10.0.0.2:41234 for 192.0.2.10:80\n"), Some(("web1".to_owned(), client)));
+        assert_eq!(
+            parse("web1 saw client 10.0.0.2:41234 for 192.0.2.10:80\n"),
+            Some(("web1".to_owned(), client))
+        );
         for other in ["", "web1 saw client nobody for x", "<html>"] {
             assert_eq!(parse(other), None, "{other}");
         }

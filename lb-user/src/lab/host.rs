@@ -39,7 +39,11 @@ impl Host {
             name: name.to_owned(),
             namespace: Namespace::open(&namespace(lab.name(), name))?,
             folder: lab.host(name),
-            hosts: if over { Some(CString::new(hosts.into_os_string().into_encoded_bytes())?) } else { None },
+            hosts: if over {
+                Some(CString::new(hosts.into_os_string().into_encoded_bytes())?)
+            } else {
+                None
+            },
         })
     }
 
@@ -50,7 +54,9 @@ impl Host {
         let folders = own.parent().map(Path::to_owned).into_iter();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(folders.chain(std::env::split_paths(&path)))?;
-        command.env("PATH", path).env("FULCRUM_SOCKET", self.folder.join("fulcrum.sock"));
+        command
+            .env("PATH", path)
+            .env("FULCRUM_SOCKET", self.folder.join("fulcrum.sock"));
         self.namespace.confine(command);
         let (hosts, name) = (self.hosts.clone(), self.name.clone());
         let view = move || {
@@ -96,9 +102,17 @@ pub(super) fn resolve(file: &File, url: &Url) -> anyhow::Result<SocketAddr> {
         return Ok(url.at(ip));
     }
     let of_host = |machine: &super::file::raw::Machine| {
-        let address = machine.interface.iter().flat_map(|interface| &interface.addresses).next()?;
+        let address = machine
+            .interface
+            .iter()
+            .flat_map(|interface| &interface.addresses)
+            .next()?;
         (**machine.name.get_ref() == *url.host).then_some(address.get_ref().ip)
     };
-    let ip = file.names.get(&url.host).copied().or_else(|| file.host.iter().find_map(of_host));
+    let ip = file
+        .names
+        .get(&url.host)
+        .copied()
+        .or_else(|| file.host.iter().find_map(of_host));
     Ok(url.at(ip.with_context(|| format!("{url}: the lab has no name {}", url.host))?))
 }

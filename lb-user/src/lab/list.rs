@@ -14,7 +14,9 @@ pub(super) fn labs() -> anyhow::Result<ExitCode> {
         let up = if Lab::find(name)?.is_some() { " (up)" } else { "" };
         println!("{name:<14}{}{up}", file.summary);
     }
-    println!("\nA lab of your own is a file: docs/labs.md says what stands in one. `fulcrum lab up ./FILE.toml` builds it.");
+    println!(
+        "\nA lab of your own is a file: docs/labs.md says what stands in one. `fulcrum lab up ./FILE.toml` builds it."
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,7 @@
 //! `fulcrum lab logs`: what processes of a lab have printed.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, Read as _, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::process::ExitCode;
 use std::time::Duration;
 

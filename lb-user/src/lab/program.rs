@@ -71,10 +71,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
         args: &["lab", "serve"],
         ..PLAIN
     },
-    Program {
-        kind: COMMAND,
-        ..PLAIN
-    },
+    Program { kind: COMMAND, ..PLAIN },
     Program {
         kind: "nginx",
         package: "nginx",
@@ -164,7 +161,12 @@ pub(super) const PROGRAMS: [Program; 12] = [
              [www]\nuser = root\ngroup = root\nlisten = {folder}/php.sock\npm = static\npm.max_children = 4\n\
              catch_workers_output = yes\n",
         )),
-        args: &["--nodaemonize", "--allow-to-run-as-root", "--fpm-config", "{folder}/php-fpm.conf"],
+        args: &[
+            "--nodaemonize",
+            "--allow-to-run-as-root",
+            "--fpm-config",
+            "{folder}/php-fpm.conf",
+        ],
         socket: Some("{folder}/php.sock"),
         ..PLAIN
     },
@@ -269,7 +271,10 @@ impl Program {
         let complete = preparer.is_none_or(|program| installed(program).is_some());
         let Some(executable) = executable.filter(|_| complete) else {
             if run.or_serve {
-                return Ok(Recipe { stands_in: true, ..serve(run, host, own) });
+                return Ok(Recipe {
+                    stands_in: true,
+                    ..serve(run, host, own)
+                });
             }
             let named = [run.package.as_deref().unwrap_or(""), self.package];
             let named = named.into_iter().find(|package| !package.is_empty());

@@ -71,7 +71,13 @@ pub(super) fn write_files(lab: &Lab, host: &Machine, own: &Path) -> anyhow::Resu
         write().with_context(|| format!("writing {}", place.display()))?;
     }
     for run in &host.run {
-        let Some(Ok(Recipe { config: Some((name, text)), .. })) = recipe(host, run, own) else { continue };
+        let Some(Ok(Recipe {
+            config: Some((name, text)),
+            ..
+        })) = recipe(host, run, own)
+        else {
+            continue;
+        };
         let mut text = fill(lab, host, Some(run), &text);
         if run.kind.get_ref() == program::FULCRUM && !text.lines().any(|line| line.trim() == "[node]") {
             text = node(lab, host) + &text;
@@ -85,7 +91,9 @@ pub(super) fn write_files(lab: &Lab, host: &Machine, own: &Path) -> anyhow::Resu
 /// What a node of a lab has to say of itself.
 fn node(lab: &Lab, host: &Machine) -> String {
     let interfaces = host.interface.iter().filter(|interface| interface.xdp);
-    let interfaces: Vec<String> = interfaces.map(|interface| format!("\"{}\"", &**interface.name.get_ref())).collect();
+    let interfaces: Vec<String> = interfaces
+        .map(|interface| format!("\"{}\"", &**interface.name.get_ref()))
+        .collect();
     let text = format!(
         "[node]\nname = \"{}\"\ninterfaces = [{}]\nxdp-mode = \"native\"\nstate-dir = \"{{folder}}/state\"\n\
          pin-dir = \"{{pins}}\"\n\n[admin]\nsocket = \"{{folder}}/fulcrum.sock\"\nlisten = \"0.0.0.0:9465\"\n\n",
@@ -128,7 +136,11 @@ pub(super) async fn start(lab: &Lab, host: &Machine, run: &Run, own: &Path) -> a
     let stands_in = recipe.stands_in;
     launch(lab, host, run, recipe, &name).await.map_err(|error| {
         let log = tail(&lab.log(&name));
-        if log.is_empty() { error } else { error.context(format!("{name}: its log ends with:\n{log}")) }
+        if log.is_empty() {
+            error
+        } else {
+            error.context(format!("{name}: its log ends with:\n{log}"))
+        }
     })?;
     Ok(Started { stands_in })
 }
@@ -150,7 +162,10 @@ async fn launch(lab: &Lab, host: &Machine, run: &Run, recipe: Recipe, name: &str
         && !folder.join(made).exists()
     {
         let command: Vec<String> = command.iter().map(fill).collect();
-        let executable = command.first().and_then(|program| program::installed(program)).context("nothing to prepare with")?;
+        let executable = command
+            .first()
+            .and_then(|program| program::installed(program))
+            .context("nothing to prepare with")?;
         let child = process::start(lab, name, Some(&inside), &executable, &command[1..])?;
         ended_well(child, &command[0]).await?;
     }
@@ -209,7 +224,10 @@ pub(super) fn tail(log: &PathBuf) -> String {
 /// A command line on a host, for `sh -c`.
 pub(super) fn shell(host: &Host, line: &str) -> anyhow::Result<Command> {
     let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(&host.folder).stdin(Stdio::null());
+    command
+        .args(["-c", line])
+        .current_dir(&host.folder)
+        .stdin(Stdio::null());
     host.confine(&mut command)?;
     Ok(command)
 }

@@ -1,7 +1,7 @@
 //! Brings a lab up: `fulcrum lab up` leaves it there, `fulcrum lab tour` shows it and takes it down. Either way it is
 //! whole in the end, or gone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -60,7 +60,9 @@ pub(super) async fn tour(args: &args::Tour) -> anyhow::Result<ExitCode> {
         let source = catalogue::find(&args.lab)?;
         return with(&source, args.only_real, args.keep, show).await;
     };
-    let facts = lab.facts().with_context(|| format!("lab {name} was left behind; `fulcrum lab down {name}` removes it"))?;
+    let facts = lab
+        .facts()
+        .with_context(|| format!("lab {name} was left behind; `fulcrum lab down {name}` removes it"))?;
     if !facts.kept {
         bail!("lab {name} is being built or shown by process {}", facts.owner.pid);
     }
@@ -87,7 +89,11 @@ async fn with(
     let own = std::env::current_exe().context("finding the program itself")?;
     let missing = start::missing(&source.file, &own);
     if !missing.is_empty() {
-        bail!("lab {} needs programs that are not installed: apt-get install {}", &**name, missing.join(" "));
+        bail!(
+            "lab {} needs programs that are not installed: apt-get install {}",
+            &**name,
+            missing.join(" ")
+        );
     }
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
@@ -177,7 +183,9 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     // Before anything is made, so that everything can be found.
     lab.write_facts(&facts)?;
     lab.mount_pins()?;
-    super::build::build(lab.name(), file, &lab.pins()).await.context("building the network")?;
+    super::build::build(lab.name(), file, &lab.pins())
+        .await
+        .context("building the network")?;
     state::replace(&lab.hosts_file(), hosts_file(file).as_bytes())?;
     certificate::make(lab, &file.certificate)?;
     for host in &file.host {
@@ -186,15 +194,24 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     println!();
     for host in &file.host {
         let addresses = host.interface.iter().flat_map(|interface| &interface.addresses);
-        let address = addresses.map(|address| address.get_ref().ip.to_string()).next().unwrap_or_default();
+        let address = addresses
+            .map(|address| address.get_ref().ip.to_string())
+            .next()
+            .unwrap_or_default();
         let mut runs = Vec::new();
         for run in &host.run {
             let started = start::start(lab, host, run, own).await?;
             if started.stands_in && only_real {
-                bail!("{} is not installed, and the embedded server is not wanted in its place", run.kind.get_ref());
+                bail!(
+                    "{} is not installed, and the embedded server is not wanted in its place",
+                    run.kind.get_ref()
+                );
             }
             match started.stands_in {
-                true => runs.push(format!("the embedded server, since {} is not installed", run.kind.get_ref())),
+                true => runs.push(format!(
+                    "the embedded server, since {} is not installed",
+                    run.kind.get_ref()
+                )),
                 false if run.once => {}
                 false => runs.push(run.name().to_owned()),
             }
@@ -210,11 +227,14 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
 }
 
 /// Starts a way in from loopback for everything that the lab has for outside; what it is, and where.
-async fn forward(lab: &Lab, file: &File, own: &PathBuf) -> anyhow::Result<Vec<(String, String)>> {
+async fn forward(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut outside = Vec::new();
     for (number, way) in file.forward.iter().enumerate() {
         let url = way.to.get_ref();
-        let (from, to) = (namespace(lab.name(), way.from.get_ref()), resolve(file, url)?.to_string());
+        let (from, to) = (
+            namespace(lab.name(), way.from.get_ref()),
+            resolve(file, url)?.to_string(),
+        );
         let args = ["lab", "forward", "--namespace", &from, "--to", &to];
         let name = format!("forward.{}", number + 1);
         let mut child = process::start_with(lab, &name, None, own, &args, Stdio::piped())?;
@@ -287,4 +307,3 @@ impl Signals {
         }
     }
 }
-

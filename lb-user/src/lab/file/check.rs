@@ -43,9 +43,11 @@ struct Seen<'a>(HashMap<&'a str, Range<usize>>);
 impl<'a> Seen<'a> {
     fn add<T: std::ops::Deref<Target = str>>(&mut self, name: &'a Spanned<T>, what: &str) -> Checked<()> {
         match self.0.insert(name.get_ref(), name.span()) {
-            Some(first) => Err(fault(name.span(), format!("two {what} are called \"{}\"", &**name.get_ref()))
-                .other(first, "first here")
-                .hint("give one of them another name")),
+            Some(first) => Err(
+                fault(name.span(), format!("two {what} are called \"{}\"", &**name.get_ref()))
+                    .other(first, "first here")
+                    .hint("give one of them another name"),
+            ),
             None => Ok(()),
         }
     }
@@ -73,13 +75,20 @@ fn wiring(file: &File) -> Checked<()> {
         let mut switches = Seen::default();
         for interface in &host.interface {
             if let Some(switch) = &interface.switch {
-                known(file.switch.iter().map(|switch| &**switch.name.get_ref()), switch, "switch")?;
+                known(
+                    file.switch.iter().map(|switch| &**switch.name.get_ref()),
+                    switch,
+                    "switch",
+                )?;
                 switches.add(switch, "interfaces of this host in a switch that")?;
             }
             let Some(peer) = &interface.peer else { continue };
             if interface.switch.is_some() {
-                return Err(fault(peer.span(), "an interface is plugged into a switch or into a host, not into both")
-                    .hint("leave out `switch` or `peer`"));
+                return Err(fault(
+                    peer.span(),
+                    "an interface is plugged into a switch or into a host, not into both",
+                )
+                .hint("leave out `switch` or `peer`"));
             }
             let place = peer.get_ref();
             let Some(other) = file.host.iter().find(|host| **host.name.get_ref() == *place.host) else {
@@ -104,8 +113,10 @@ fn wiring(file: &File) -> Checked<()> {
         for interface in &host.interface {
             let own = (host.name.get_ref().to_string(), interface.name.get_ref().to_string());
             if interface.switch.is_none() && interface.peer.is_none() && !cables.contains_key(&own) {
-                return Err(fault(interface.name.span(), "this interface is not plugged in anywhere")
-                    .hint("give it `switch = \"...\"` or `peer = \"HOST/INTERFACE\"`"));
+                return Err(
+                    fault(interface.name.span(), "this interface is not plugged in anywhere")
+                        .hint("give it `switch = \"...\"` or `peer = \"HOST/INTERFACE\"`"),
+                );
             }
         }
     }
@@ -125,7 +136,10 @@ fn loops(file: &File) -> Checked<()> {
                 return Err(fault(uplink.span(), "switches that are wired in a loop")
                     .hint("there is a way between the two already: leave this link out"));
             }
-            groups.values_mut().filter(|group| **group == other).for_each(|group| *group = own);
+            groups
+                .values_mut()
+                .filter(|group| **group == other)
+                .for_each(|group| *group = own);
         }
     }
     Ok(())
@@ -157,9 +171,16 @@ fn runs(host: &Machine) -> Checked<()> {
         };
         let span = run.name.as_ref().map_or_else(|| run.kind.span(), Spanned::span);
         if let Some(first) = seen.insert(run.name(), span.clone()) {
-            return Err(fault(span, format!("two processes of host {} are called \"{}\"", &**host.name.get_ref(), run.name()))
-                .other(first, "first here")
-                .hint("give one of them a `name`"));
+            return Err(fault(
+                span,
+                format!(
+                    "two processes of host {} are called \"{}\"",
+                    &**host.name.get_ref(),
+                    run.name()
+                ),
+            )
+            .other(first, "first here")
+            .hint("give one of them a `name`"));
         }
         program.check(run)?;
     }
@@ -169,14 +190,18 @@ fn runs(host: &Machine) -> Checked<()> {
 impl Run {
     /// What it is called on its host.
     pub(in crate::lab) fn name(&self) -> &str {
-        self.name.as_ref().map_or_else(|| &**self.kind.get_ref(), |name| name.get_ref())
+        self.name
+            .as_ref()
+            .map_or_else(|| &**self.kind.get_ref(), |name| name.get_ref())
     }
 }
 
 fn files(host: &Machine) -> Checked<()> {
     for file in &host.file {
         let path = std::path::Path::new(file.path.get_ref());
-        let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let inside = path
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
         if !inside || file.path.get_ref().is_empty() {
             return Err(fault(file.path.span(), "a file of a host is in the host's folder")
                 .hint("write a path that neither begins with `/` nor has `..` in it"));
@@ -193,7 +218,9 @@ fn action(file: &File, action: &Action) -> Checked<()> {
         Action::Requests(requests) => {
             known(hosts(), &requests.from, "host")?;
             if requests.count == 0 || requests.clients == 0 {
-                return Err(fault(requests.to.span(), "no requests at all").hint("let `count` and `clients` be 1 or more"));
+                return Err(
+                    fault(requests.to.span(), "no requests at all").hint("let `count` and `clients` be 1 or more")
+                );
             }
             Ok(())
         }
@@ -210,7 +237,9 @@ fn action(file: &File, action: &Action) -> Checked<()> {
             let is_host = |host: &&Machine| **host.name.get_ref() == *place.host;
             match file.host.iter().find(is_host) {
                 Some(_) => Ok(()),
-                None => Err(fault(edit.file.span(), format!("there is no host {}", place.host)).hint("write HOST/FILE")),
+                None => {
+                    Err(fault(edit.file.span(), format!("there is no host {}", place.host)).hint("write HOST/FILE"))
+                }
             }
         }
         Action::Await(wait) => {
@@ -219,8 +248,11 @@ fn action(file: &File, action: &Action) -> Checked<()> {
             let run = found.and_then(|host| host.run.iter().find(|run| run.name() == place.rest));
             match run {
                 Some(run) if run.kind.get_ref() == program::FULCRUM => Ok(()),
-                _ => Err(fault(wait.at.span(), format!("{place} is not a process of kind `{}`", program::FULCRUM))
-                    .hint("write HOST/PROCESS")),
+                _ => Err(fault(
+                    wait.at.span(),
+                    format!("{place} is not a process of kind `{}`", program::FULCRUM),
+                )
+                .hint("write HOST/PROCESS")),
             }
         }
         Action::Timeline(_) => Ok(()),
@@ -246,7 +278,8 @@ fn process(file: &File, target: &Spanned<String>) -> Checked<()> {
     match name {
         Some(name) if machine.run.iter().all(|run| run.name() != name) => {
             let names: Vec<&str> = machine.run.iter().map(Run::name).collect();
-            Err(fault(target.span(), format!("host {host} runs no {name}")).hint(format!("it runs: {}", names.join(", "))))
+            Err(fault(target.span(), format!("host {host} runs no {name}"))
+                .hint(format!("it runs: {}", names.join(", "))))
         }
         _ => Ok(()),
     }

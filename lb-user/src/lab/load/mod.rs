@@ -8,9 +8,7 @@
 mod outcome;
 mod plan;
 mod running;
-mod tour;
 
 pub(super) use outcome::{Event as Made, NOT_SENT, Outcome};
 pub(super) use plan::{End, Pace, Plan, Protocol, Target};
 pub(super) use running::{Progress, Running, run, run_inside};
-pub(super) use tour::{Event, Kind, Stream, Tally, requests};

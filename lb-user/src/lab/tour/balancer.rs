@@ -18,9 +18,13 @@ impl Tour<'_> {
         let socket = self.lab.host(&place.host).join("fulcrum.sock");
         let what = wait.words();
         let since = self.marks.last().map_or_else(Instant::now, |(at, _)| *at);
-        let seen = daemon::until(&socket, PATIENCE, &what, |view| view.refused_reload.is_some() || wait.is_met(view)).await;
+        let seen = daemon::until(&socket, PATIENCE, &what, |view| {
+            view.refused_reload.is_some() || wait.is_met(view)
+        })
+        .await;
         let log = self.lab.log(&format!("{}.{}", place.host, place.rest));
-        let view = seen.with_context(|| format!("waiting until {what}; the log of {place} ends with:\n{}", tail(&log)))?;
+        let view =
+            seen.with_context(|| format!("waiting until {what}; the log of {place} ends with:\n{}", tail(&log)))?;
         if let Some(reason) = view.refused_reload {
             anyhow::bail!("{place} has refused the changed file: {reason}");
         }
@@ -36,9 +40,12 @@ impl Await {
             words.push(format!("{} is in mode {mode}", self.service));
         }
         if let Some(backend) = &self.backend {
-            let mut add = |said: Option<String>| words.extend(said.map(|said| format!("{}/{backend} {said}", self.service)));
+            let mut add =
+                |said: Option<String>| words.extend(said.map(|said| format!("{}/{backend} {said}", self.service)));
             add(self.up.map(|up| if up { "is up" } else { "is down" }.to_owned()));
-            add(self.serves.map(|serves| if serves { "serves" } else { "gets nothing new" }.to_owned()));
+            add(self
+                .serves
+                .map(|serves| if serves { "serves" } else { "gets nothing new" }.to_owned()));
             add(self.weight.map(|weight| format!("has weight {weight}")));
         }
         words.join(", ")
@@ -47,10 +54,14 @@ impl Await {
     fn is_met(&self, view: &View) -> bool {
         let right_mode = self.mode.is_none() || self.mode.as_ref() == view.modes.get(&self.service);
         let Some(name) = &self.backend else { return right_mode };
-        let Some(backend) = view.backend(&self.service, name) else { return false };
+        let Some(backend) = view.backend(&self.service, name) else {
+            return false;
+        };
         right_mode
             && self.up.is_none_or(|up| backend.up == up)
             && self.serves.is_none_or(|serves| backend.serves == serves)
-            && self.weight.is_none_or(|weight| backend.weight == weight && (weight == 0 || backend.serves))
+            && self
+                .weight
+                .is_none_or(|weight| backend.weight == weight && (weight == 0 || backend.serves))
     }
 }

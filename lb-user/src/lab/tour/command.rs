@@ -19,7 +19,8 @@ const LINES: usize = 40;
 impl Tour<'_> {
     pub(super) async fn command(&mut self, run: &Run) -> anyhow::Result<()> {
         let host = self.host(run.on.get_ref())?;
-        let pattern = |text: &Option<toml::Spanned<String>>| text.as_ref().map(|text| Regex::new(text.get_ref())).transpose();
+        let pattern =
+            |text: &Option<toml::Spanned<String>>| text.as_ref().map(|text| Regex::new(text.get_ref())).transpose();
         let (expect, never) = (pattern(&run.expect)?, pattern(&run.never)?);
         if !run.silent {
             println!("   {}$ {}", &**run.on.get_ref(), run.shell.trim());
@@ -52,7 +53,12 @@ impl Tour<'_> {
             println!("   (after {:.1} s)", begun.elapsed().as_secs_f64());
         }
         self.expect(wrong.is_none(), || {
-            format!("{}$ {} {}", &**run.on.get_ref(), run.shell.trim(), wrong.unwrap_or_default())
+            format!(
+                "{}$ {} {}",
+                &**run.on.get_ref(),
+                run.shell.trim(),
+                wrong.unwrap_or_default()
+            )
         });
         Ok(())
     }

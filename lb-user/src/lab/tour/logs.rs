@@ -25,7 +25,16 @@ impl Ends {
             _ => None,
         });
         let files = logs.flat_map(|logs| logs.spread.keys().map(|host| lab.host(host).join(&logs.file)));
-        Self(files.map(|file| (file.clone(), fs::metadata(&file).map_or(0, |found| found.len() as usize))).collect())
+        Self(
+            files
+                .map(|file| {
+                    (
+                        file.clone(),
+                        fs::metadata(&file).map_or(0, |found| found.len() as usize),
+                    )
+                })
+                .collect(),
+        )
     }
 }
 
@@ -39,7 +48,9 @@ impl Tour<'_> {
             // One that is not there yet has no lines.
             let text = fs::read(&file).unwrap_or_default();
             let from = self.log_ends.0.get(&file).copied().unwrap_or(0).min(text.len());
-            let new = text[from..].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+            let new = text[from..]
+                .split(|&byte| byte == b'\n')
+                .filter(|line| !line.is_empty());
             let counted = new.filter(|line| like.as_ref().is_none_or(|like| like.is_match(line)));
             lines.insert(host.clone(), counted.count() as u64);
         }

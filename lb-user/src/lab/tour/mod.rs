@@ -63,7 +63,9 @@ impl<'l> Tour<'l> {
             if !yes {
                 wait_for_enter().await?;
             }
-            self.step(step).await.with_context(|| format!("step {number}, {}", step.title))?;
+            self.step(step)
+                .await
+                .with_context(|| format!("step {number}, {}", step.title))?;
         }
         self.checks().await
     }
@@ -77,7 +79,9 @@ impl<'l> Tour<'l> {
         }
         for check in &file.check {
             let before = self.unmet.len();
-            self.step(check).await.with_context(|| format!("check: {}", check.title))?;
+            self.step(check)
+                .await
+                .with_context(|| format!("check: {}", check.title))?;
             let mark = if self.unmet.len() == before { "ok    " } else { "failed" };
             println!("   {mark}  {}", check.title);
         }

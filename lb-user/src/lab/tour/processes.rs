@@ -33,7 +33,11 @@ impl Tour<'_> {
             self.mark(format!("{} told to stop", target.get_ref()));
             let begun = Instant::now();
             let left = down::end(&self.processes(target.get_ref())?).await;
-            println!("   {} has stopped, {:.1} s after it was asked to.", target.get_ref(), begun.elapsed().as_secs_f64());
+            println!(
+                "   {} has stopped, {:.1} s after it was asked to.",
+                target.get_ref(),
+                begun.elapsed().as_secs_f64()
+            );
             self.expect(left.is_empty(), || format!("{} does not end", target.get_ref()));
         }
         Ok(())
@@ -47,7 +51,11 @@ impl Tour<'_> {
             for run in runs {
                 start::start(self.lab, machine, run, &self.own).await?;
             }
-            println!("   {} serves {:.1} s after its start.", target.get_ref(), begun.elapsed().as_secs_f64());
+            println!(
+                "   {} serves {:.1} s after its start.",
+                target.get_ref(),
+                begun.elapsed().as_secs_f64()
+            );
         }
         Ok(())
     }
@@ -59,7 +67,9 @@ impl Tour<'_> {
                 let name = start::full_name(machine, run);
                 let recorded = self.lab.recorded().into_iter().find(|record| record.name == name);
                 let living = recorded.and_then(|record| record.living());
-                living.with_context(|| format!("{name} does not run"))?.signal(Signal::SIGHUP);
+                living
+                    .with_context(|| format!("{name} does not run"))?
+                    .signal(Signal::SIGHUP);
             }
             self.mark(format!("{} told to reload", target.get_ref()));
             println!("   {} is told to read its configuration again.", target.get_ref());
@@ -94,8 +104,15 @@ impl Tour<'_> {
             return Ok(all);
         }
         let names: Vec<String> = runs.iter().map(|run| start::full_name(machine, run)).collect();
-        let record = self.lab.recorded().into_iter().find(|record| names.contains(&record.name));
-        Ok(process::of(&record.with_context(|| format!("{target} was never started"))?, all))
+        let record = self
+            .lab
+            .recorded()
+            .into_iter()
+            .find(|record| names.contains(&record.name));
+        Ok(process::of(
+            &record.with_context(|| format!("{target} was never started"))?,
+            all,
+        ))
     }
 
     /// A host, and what is meant of what it runs, but for what is run once.

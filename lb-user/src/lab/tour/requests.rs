@@ -36,10 +36,18 @@ impl Tour<'_> {
             true => String::new(),
             false => format!("; servers saw the client {}", seen.join(", ")),
         };
-        println!("   {} of {number} answered in {:.2} s{saw}.", outcome.answered, outcome.took.as_secs_f64());
+        println!(
+            "   {} of {number} answered in {:.2} s{saw}.",
+            outcome.answered,
+            outcome.took.as_secs_f64()
+        );
         let failed = outcome.failures();
         self.expect(failed <= requests.may_fail, || {
-            let reasons: Vec<String> = outcome.failed.iter().map(|(reason, times)| format!("{times} x {reason}")).collect();
+            let reasons: Vec<String> = outcome
+                .failed
+                .iter()
+                .map(|(reason, times)| format!("{times} x {reason}"))
+                .collect();
             format!("{url}: {failed} of {number} requests failed ({})", reasons.join(", "))
         });
         if let Some(weights) = &requests.spread {
@@ -49,7 +57,10 @@ impl Tour<'_> {
         }
         if let Some(sees) = &requests.sees {
             self.expect(outcome.seen.iter().eq(sees), || {
-                format!("{url}: servers should see the client {sees:?}, and saw {}", seen.join(", "))
+                format!(
+                    "{url}: servers should see the client {sees:?}, and saw {}",
+                    seen.join(", ")
+                )
             });
         }
         Ok(())
@@ -65,7 +76,11 @@ impl Tour<'_> {
         plan.end = End::Requests(requests.count);
         plan.reuse = requests.keep_alive || requests.http2;
         plan.connections = if requests.order > 0 { 1 } else { requests.clients };
-        plan.headers = requests.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        plan.headers = requests
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         if requests.http2 {
             plan.protocol = Protocol::Http2;
         }

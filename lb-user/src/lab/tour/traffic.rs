@@ -56,9 +56,17 @@ impl Tour<'_> {
         let running = Running::start(&host.namespace, &plan)?;
         self.marks.clear();
         let stream = self.stream.insert(Stream { running, begun });
-        println!("   From here on {} asks for {url} every {} ms.", &**traffic.from.get_ref(), every.as_millis());
+        println!(
+            "   From here on {} asks for {url} every {} ms.",
+            &**traffic.from.get_ref(),
+            every.as_millis()
+        );
         for server in &traffic.until_served_by {
-            while !stream.events(begun).iter().any(|event| event.outcome.as_ref() == Ok(server)) {
+            while !stream
+                .events(begun)
+                .iter()
+                .any(|event| event.outcome.as_ref() == Ok(server))
+            {
                 if begun.elapsed() > LONGEST {
                     bail!("{server} has answered no request to {url} within {LONGEST:?}");
                 }
@@ -75,14 +83,22 @@ impl Tour<'_> {
         // What is on its way may fail yet, and a balancer may need its time to notice.
         let bound = timeline.within.map_or(Duration::ZERO, |within| within.0);
         let last = loop {
-            let failed = stream.events(first).iter().filter(|event| event.outcome.is_err()).map(|event| event.due).max();
+            let failed = stream
+                .events(first)
+                .iter()
+                .filter(|event| event.outcome.is_err())
+                .map(|event| event.due)
+                .max();
             let now = Instant::now();
             let quiet_since = failed.unwrap_or(last_mark).max(last_mark + bound);
             if now > quiet_since + QUIET + PATIENCE {
                 break failed;
             }
             if now > last_mark + LONGEST {
-                bail!("requests still fail {LONGEST:?} after {}", self.marks.last().map_or("the begin", |(_, what)| what));
+                bail!(
+                    "requests still fail {LONGEST:?} after {}",
+                    self.marks.last().map_or("the begin", |(_, what)| what)
+                );
             }
             sleep(Duration::from_millis(20)).await;
         };
@@ -105,11 +121,17 @@ impl Tour<'_> {
         }
         self.expect(outcome.answered > 0, || "no request was answered at all".to_owned());
         if let Some(most) = timeline.may_fail {
-            self.expect(failed.len() as u64 <= most, || format!("{} requests failed, at most {most} may", failed.len()));
+            self.expect(failed.len() as u64 <= most, || {
+                format!("{} requests failed, at most {most} may", failed.len())
+            });
         }
         if let Some(within) = timeline.within {
             self.expect(disturbed <= within.0, || {
-                format!("requests failed for {:.2} s, at most {:.2} s were expected", disturbed.as_secs_f64(), within.0.as_secs_f64())
+                format!(
+                    "requests failed for {:.2} s, at most {:.2} s were expected",
+                    disturbed.as_secs_f64(),
+                    within.0.as_secs_f64()
+                )
             });
         }
         Ok(())
