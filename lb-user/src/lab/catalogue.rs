@@ -10,7 +10,10 @@ use super::file::{self, File};
 use super::state::Lab;
 
 /// Labs in the binary, in the order in which they are listed.
-const EMBEDDED: [(&str, &str); 1] = [("quickstart", include_str!("../../labs/quickstart.toml"))];
+const EMBEDDED: [(&str, &str); 2] = [
+    ("quickstart", include_str!("../../labs/quickstart.toml")),
+    ("round-robin", include_str!("../../labs/round-robin.toml")),
+];
 
 /// A lab, and the text that it was read from.
 #[derive(Clone, Debug)]

@@ -29,8 +29,8 @@ pub(super) struct Program {
     package: &'static str,
     /// What is run; empty for Fulcrum itself and for commands.
     executable: &'static str,
-    /// Its configuration file, and what stands in it before what the lab file says.
-    config: Option<(&'static str, &'static str)>,
+    /// Its configuration file, and what stands in it before and after what the lab file says.
+    config: Option<(&'static str, &'static str, &'static str)>,
     /// Folders in the process's folder that it wants.
     folders: &'static [&'static str],
     /// Arguments before those of the lab file.
@@ -60,7 +60,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
     Program {
         kind: FULCRUM,
         // `[node]` and `[admin]` are put before it where it has none: see `super::start`.
-        config: Some(("fulcrum.toml", "")),
+        config: Some(("fulcrum.toml", "", "")),
         folders: &["state"],
         args: &["run", "-c", "{folder}/fulcrum.toml"],
         socket: Some("{folder}/fulcrum.sock"),
@@ -79,7 +79,11 @@ pub(super) const PROGRAMS: [Program; 12] = [
         config: Some((
             "nginx.conf",
             "daemon off;\nuser root;\nworker_processes 1;\npid {run}/pid;\nerror_log stderr warn;\n\
-             events { worker_connections 4096; }\n",
+             events { worker_connections 4096; }\n\
+             http {\nclient_body_temp_path {run}/client_body;\nproxy_temp_path {run}/proxy;\n\
+             fastcgi_temp_path {run}/fastcgi;\nuwsgi_temp_path {run}/uwsgi;\nscgi_temp_path {run}/scgi;\n\
+             access_log {folder}/access.log combined;\nkeepalive_requests 1000000;\n",
+            "\n}\n",
         )),
         folders: &["client_body", "proxy", "fastcgi", "uwsgi", "scgi"],
         args: &["-p", "{run}", "-c", "{folder}/nginx.conf", "-e", "stderr"],
@@ -95,6 +99,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
              PidFile {run}/pid\nErrorLog {run}/error.log\nMutex posixsem\n\
              LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n\
              LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so\n",
+            "",
         )),
         args: &["-f", "{folder}/apache.conf", "-DFOREGROUND"],
         ..PLAIN
@@ -103,7 +108,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "haproxy",
         package: "haproxy",
         executable: "haproxy",
-        config: Some(("haproxy.cfg", "")),
+        config: Some(("haproxy.cfg", "", "")),
         args: &["-W", "-db", "-f", "{folder}/haproxy.cfg"],
         ..PLAIN
     },
@@ -111,7 +116,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "keepalived",
         package: "keepalived",
         executable: "keepalived",
-        config: Some(("keepalived.conf", "")),
+        config: Some(("keepalived.conf", "", "")),
         args: &[
             "--dont-fork",
             "--log-console",
@@ -135,6 +140,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
              log-bin = binlog\nrelay-log = relay\ngtid-strict-mode = ON\nlog-slave-updates = ON\n\
              read-only = ON\nskip-name-resolve\ninnodb-buffer-pool-size = 8M\ninnodb-log-file-size = 4M\n\
              performance-schema = OFF\nslave-net-timeout = 4\n",
+            "",
         )),
         prepare: Some((
             "data",
@@ -160,6 +166,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
             "[global]\npid = {run}/pid\nerror_log = /proc/self/fd/2\ndaemonize = no\n\
              [www]\nuser = root\ngroup = root\nlisten = {folder}/php.sock\npm = static\npm.max_children = 4\n\
              catch_workers_output = yes\n",
+            "",
         )),
         args: &[
             "--nodaemonize",
@@ -174,7 +181,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "prometheus",
         package: "prometheus",
         executable: "prometheus",
-        config: Some(("prometheus.yml", "")),
+        config: Some(("prometheus.yml", "", "")),
         args: &[
             "--config.file={folder}/prometheus.yml",
             "--storage.tsdb.path={run}/data",
@@ -192,7 +199,7 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "mysqld-exporter",
         package: "prometheus-mysqld-exporter",
         executable: "prometheus-mysqld-exporter",
-        config: Some(("my.cnf", "")),
+        config: Some(("my.cnf", "", "")),
         args: &["--config.my-cnf={folder}/my.cnf"],
         ..PLAIN
     },
@@ -287,7 +294,9 @@ impl Program {
         Ok(Recipe {
             executable,
             args: self.args.iter().map(ToString::to_string).chain(more).collect(),
-            config: self.config.map(|(name, before)| (name, format!("{before}{text}"))),
+            config: self
+                .config
+                .map(|(name, before, after)| (name, format!("{before}{text}{after}"))),
             folders: self.folders,
             blank: self.blank,
             prepare: self.prepare.map(|(made, command)| (made, owned(command))),
