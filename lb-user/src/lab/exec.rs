@@ -13,22 +13,27 @@ use crate::net::Namespace;
 /// Replaces this process by the command; comes back only when that fails.
 pub(super) fn run(args: &Exec) -> anyhow::Result<ExitCode> {
     let (lab, host, command) = split(args)?;
-    let Some(lab) = Lab::find(&lab)? else {
-        bail!("lab {lab} is not up; `fulcrum lab up {lab} --keep` builds it and leaves it up");
-    };
-    let facts = lab.facts()?;
-    let Some(namespace) = facts.namespaces.get(&host) else {
-        let known: Vec<&str> = facts.namespaces.keys().map(String::as_str).collect();
-        bail!("lab {} has no host {host}; it has {}", lab.name(), known.join(", "));
-    };
-    Namespace::open(namespace)?
+    namespace(&lab, &host)?
         .enter()
-        .with_context(|| format!("entering namespace {namespace}"))?;
+        .with_context(|| format!("entering host {host} of lab {lab}"))?;
     let [program, arguments @ ..] = command.as_slice() else {
         bail!("no command given")
     };
     let refused = Command::new(program).args(arguments).exec();
     Err(refused).with_context(|| format!("running {}", program.display()))
+}
+
+/// Of a host of a lab that is up.
+pub(super) fn namespace(lab: &str, host: &str) -> anyhow::Result<Namespace> {
+    let Some(lab) = Lab::find(lab)? else {
+        bail!("lab {lab} is not up; `fulcrum lab up {lab} --keep` builds it and leaves it up");
+    };
+    let facts = lab.facts()?;
+    let Some(namespace) = facts.namespaces.get(host) else {
+        let known: Vec<&str> = facts.namespaces.keys().map(String::as_str).collect();
+        bail!("lab {} has no host {host}; it has {}", lab.name(), known.join(", "));
+    };
+    Ok(Namespace::open(namespace)?)
 }
 
 /// Lab, host and command line, in either way of writing.

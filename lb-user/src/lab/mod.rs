@@ -41,6 +41,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
         LabCommand::Down(args) => down::run(args.name.as_deref()).await,
         LabCommand::Exec(args) => exec::run(&args),
         LabCommand::Status(args) => list::status(args.name.as_deref()),
+        LabCommand::Load(args) => load::command::run(&args).await,
         LabCommand::Serve(args) => serve::run(&args.name, &args.listen).await,
         LabCommand::Guard(args) => guard::run(&args.name).await,
         LabCommand::Forward(args) => forward::run(&args),

@@ -5,12 +5,14 @@
 //! when it is due, whether those before it have been answered or not, and what it took counts from then: a server that
 //! stalls does not stop the clock.
 
+pub(super) mod command;
 mod connect;
 mod http1;
 mod http2;
 mod outcome;
 mod pace;
 mod plan;
+mod report;
 mod response;
 mod running;
 #[cfg(test)]

@@ -165,7 +165,9 @@ impl Timer {
             }
             // Setting it again takes back that it has gone off, so nobody needs to read it. Neither call fails with a
             // time above zero and a runtime that lives.
-            let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
+            let set = self
+                .timer
+                .set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
             let ready = self.ready.readable().await;
             match (set, ready) {
                 (Ok(()), Ok(mut ready)) => ready.clear_ready(),

@@ -30,12 +30,17 @@ pub(super) enum Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chunks {
     /// In a line with a size, of which so much was read; extensions count for nothing.
-    Size { size: u64, digits: bool },
+    Size {
+        size: u64,
+        digits: bool,
+    },
     Extension(u64),
     /// Before so many bytes and the end of their line.
     Data(u64),
     /// In a line behind the last chunk, which is empty so far or not.
-    Trailer { empty: bool },
+    Trailer {
+        empty: bool,
+    },
     Complete,
 }
 
@@ -63,7 +68,9 @@ pub(super) fn head(bytes: &[u8], answer: &mut Answer) -> Result<Option<Head>, Fa
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             10 if is("connection") => keep = (keep || holds(value, "keep-alive")) && !holds(value, "close"),
-            11 if is("x-served-by") => answer.server.push_str(std::str::from_utf8(value).map_err(|_| NOT_HTTP)?),
+            11 if is("x-served-by") => answer
+                .server
+                .push_str(std::str::from_utf8(value).map_err(|_| NOT_HTTP)?),
             12 if is("x-saw-client") => answer.saw = std::str::from_utf8(value).ok().and_then(|ip| ip.parse().ok()),
             14 if is("content-length") && !matches!(body, Body::Chunked(_)) => {
                 let length = std::str::from_utf8(value).ok().and_then(|length| length.parse().ok());
@@ -181,13 +188,29 @@ mod tests {
         let chunked = || Body::Chunked(Chunks::Size { size: 0, digits: false });
         for (text, body, keep) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Body::Length(5), true),
-            ("HTTP/1.1 200\r\ncontent-length:5\r\nConnection: Close\r\n\r\n", Body::Length(5), false),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", chunked(), true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", chunked(), true),
+            (
+                "HTTP/1.1 200\r\ncontent-length:5\r\nConnection: Close\r\n\r\n",
+                Body::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+                chunked(),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                chunked(),
+                true,
+            ),
             ("HTTP/1.1 200 OK\r\n\r\n", Body::UntilClosed, false),
             ("HTTP/1.1 204 No Content\r\n\r\n", Body::Length(0), true),
             ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", Body::Length(5), false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nconnection: keep-alive\r\n\r\n", Body::Length(5), true),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nconnection: keep-alive\r\n\r\n",
+                Body::Length(5),
+                true,
+            ),
         ] {
             let (head, _) = read(text).unwrap().unwrap();
             assert_eq!((head.length, head.body, head.keep), (text.len(), body, keep), "{text}");

@@ -24,6 +24,8 @@ pub(in crate::lab) struct Progress {
 pub(in crate::lab) struct Running {
     schedule: Arc<Schedule>,
     threads: Vec<Thread>,
+    /// Ends when the last thread has ended.
+    ended: tokio::sync::mpsc::Receiver<()>,
 }
 
 /// What one thread has done so far, and the thread.
@@ -50,9 +52,11 @@ impl Running {
         let connector = Arc::new(Connector::new(plan)?);
         let plan = Arc::new(plan.clone());
         let schedule = Arc::new(Schedule::new(plan.pace, plan.end));
+        let (alive, ended) = tokio::sync::mpsc::channel(1);
         let mut running = Self {
             schedule: Arc::clone(&schedule),
             threads: Vec::new(),
+            ended,
         };
         for thread in 0..threads {
             let connections = (plan.connections + thread) / threads;
@@ -61,8 +65,9 @@ impl Running {
             let handle = std::thread::Builder::new().name("load".to_owned()).spawn({
                 let (namespace, tally) = (namespace.clone(), Arc::clone(&tally));
                 let (plan, connector) = (Arc::clone(&plan), Arc::clone(&connector));
-                let schedule = Arc::clone(&schedule);
+                let (schedule, alive) = (Arc::clone(&schedule), alive.clone());
                 move || {
+                    let _alive = alive;
                     let ready = namespace.enter().and_then(|()| {
                         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                         let inside = runtime.enter();
@@ -110,9 +115,10 @@ impl Running {
         events
     }
 
-    /// Has the plan ended?
-    pub(in crate::lab) fn is_done(&self) -> bool {
-        self.threads.iter().all(|thread| thread.handle.is_finished())
+    /// Waits for the plan's end, or that of the last request after [`Self::end`].
+    pub(in crate::lab) async fn done(&mut self) {
+        // Nobody sends anything.
+        let _ = self.ended.recv().await;
     }
 
     /// Sends no more; those under way go on.
@@ -150,16 +156,14 @@ impl Drop for Running {
     }
 }
 
-/// Carries a plan out in the caller's namespace.
+/// Carries a plan out in the caller's namespace. Dropped, it sends no more.
 ///
 /// # Errors
 /// As of [`Running::start`].
 pub(in crate::lab) async fn run(plan: &Plan) -> io::Result<Outcome> {
-    let running = Running::start(&Namespace::current()?, plan)?;
-    // Dropped before it has ended, this leaves requests to be made until the plan's end.
-    tokio::task::spawn_blocking(move || running.wait())
-        .await
-        .map_err(io::Error::other)?
+    let mut running = Running::start(&Namespace::current()?, plan)?;
+    running.done().await;
+    running.wait()
 }
 
 /// Carries a plan out inside `namespace`; blocks until it is done.

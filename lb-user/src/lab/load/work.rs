@@ -98,7 +98,11 @@ impl Work {
         let outcome = outcome.and_then(|()| {
             tally.note(answer);
             let fine = self.plan.fine.contains(&answer.status);
-            if fine { Ok(()) } else { Err(format!("status {}", answer.status).into()) }
+            if fine {
+                Ok(())
+            } else {
+                Err(format!("status {}", answer.status).into())
+            }
         });
         match &outcome {
             Ok(()) => tally.answer(due.number, took, answer),
