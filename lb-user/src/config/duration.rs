@@ -26,6 +26,14 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(total))
 }
 
+/// As of [`parse`], for arguments.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    match parse(text) {
+        Some(span) if !span.is_zero() => Ok(span),
+        _ => Err("write a time above zero, as in 500ms, 30s, 5m or 2h".to_owned()),
+    }
+}
+
 /// The reverse of [`parse`], for whole milliseconds. Days are shown as hours: most durations are far below one.
 #[must_use]
 pub(crate) fn format(duration: Duration) -> String {

@@ -2,8 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+
+use crate::config;
+use crate::model::Prefix;
 
 /// `fulcrum lab ...`: whole networks on one machine, made of network namespaces. Needs root.
 #[derive(Clone, Debug, Subcommand)]
@@ -28,6 +34,13 @@ pub enum LabCommand {
     Status(Status),
     /// Show what processes of a lab have printed
     Logs(Logs),
+    /// Make requests, many of them, and say what they came to
+    ///
+    /// GETs over HTTP/1.1 or HTTP/2, with TLS or without. Without --rate each connection asks again when it has been
+    /// answered; with it, requests are due at that rate whether those before have been answered or not, and how long
+    /// they took counts from when they were due. Statuses from 400 on count as failed. Ctrl-C ends it early and shows
+    /// what was done. The exit code is 1 when nothing was answered, and 130 after Ctrl-C.
+    Load(Load),
     /// Run the web and echo server that labs use where no real one is installed
     ///
     /// Answers HTTP/1.1 requests and UDP datagrams with one line that says who answered, which client address it saw,
@@ -124,6 +137,72 @@ pub struct Serve {
     pub listen: Vec<SocketAddr>,
 }
 
+/// Arguments of `lab load`.
+#[derive(Args, Clone, Debug)]
+pub struct Load {
+    /// As in http://10.77.0.100/ or https://web.test:8443/path
+    pub url: String,
+    /// Connections at a time
+    #[arg(long, short = 'c', default_value = "10", value_name = "NUMBER")]
+    pub connections: NonZeroUsize,
+    /// Requests a second, of all connections together
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How long, as in 30s or 5m [default: 10s]
+    #[arg(long, short = 'd', value_parser = config::duration::span, conflicts_with = "requests")]
+    pub duration: Option<Duration>,
+    /// How many, however long it takes
+    #[arg(long, short = 'n', value_name = "NUMBER")]
+    pub requests: Option<NonZeroU64>,
+    /// Speak HTTP/2; without TLS, to servers that are known to speak it
+    #[arg(long)]
+    pub http2: bool,
+    /// Requests at a time on each connection of HTTP/2
+    #[arg(long, default_value = "10", value_name = "NUMBER", requires = "http2")]
+    pub streams: NonZeroUsize,
+    /// A new connection for each request
+    #[arg(long)]
+    pub new_connections: bool,
+    /// Where connections come from, in turn: an address of this machine, or all of a prefix; may be repeated
+    #[arg(long = "source", value_name = "PREFIX|ADDRESS")]
+    pub sources: Vec<Prefix>,
+    /// A header of each request, as in 'Accept: text/html'; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// What the Host header says, and which name TLS asks for, in place of the URL's
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Authorities that the server's certificate has to be of, in PEM; without them every certificate is believed
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How long a request may take from when it is sent
+    #[arg(long, default_value = "5s", value_parser = config::duration::span)]
+    pub timeout: Duration,
+    /// Threads that share the connections
+    #[arg(long, default_value = "1", value_name = "NUMBER")]
+    pub threads: NonZeroUsize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// From this host of a lab that is up
+    #[arg(long = "in", value_name = "LAB/HOST")]
+    pub inside: Option<String>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("write requests a second, from 0.001 to 10000000".to_owned()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        None => Err("write NAME: VALUE".to_owned()),
+    }
+}
+
 /// Arguments of `lab guard`.
 #[derive(Args, Clone, Debug)]
 pub struct Guard {
@@ -185,6 +264,11 @@ mod tests {
             "lab down",
             "lab down a --all",
             "lab serve",
+            "lab load",
+            "lab load http://x/ --rate 0",
+            "lab load http://x/ --duration 1s --requests 5",
+            "lab load http://x/ --header nothing",
+            "lab load http://x/ --streams 5",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -14,14 +14,22 @@ use super::state::Lab;
 /// Replaces this process by the command; comes back only when that fails.
 pub(super) fn run(args: &Exec) -> anyhow::Result<ExitCode> {
     let (lab, host, command) = split(args)?;
-    let lab = up(&lab)?;
-    let file = catalogue::of(&lab)?;
-    let host = Host::open(&lab, file.machine(&host)?.name.get_ref())?;
+    let host = self::host(&lab, &host)?;
     let [program, arguments @ ..] = command.as_slice() else {
         bail!("no command given")
     };
     let refused = host.confine(Command::new(program).args(arguments))?.exec();
     Err(refused).with_context(|| format!("running {}", program.display()))
+}
+
+/// A host of a lab that is up.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn host(lab: &str, host: &str) -> anyhow::Result<Host> {
+    let lab = up(lab)?;
+    let file = catalogue::of(&lab)?;
+    Host::open(&lab, file.machine(host)?.name.get_ref())
 }
 
 /// A lab that is up.

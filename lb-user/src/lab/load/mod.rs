@@ -5,10 +5,20 @@
 //! when it is due, whether those before it have been answered or not, and what it took counts from then: a server that
 //! stalls does not stop the clock.
 
+pub(super) mod command;
+mod connect;
+mod http1;
+mod http2;
 mod outcome;
+mod pace;
 mod plan;
+mod report;
+mod response;
 mod running;
+#[cfg(test)]
+mod tests;
+mod work;
 
-pub(super) use outcome::{Event as Made, NOT_SENT, Outcome};
+pub(super) use outcome::{Made, NOT_SENT, Outcome};
 pub(super) use plan::{End, Pace, Plan, Protocol, Target};
 pub(super) use running::{Progress, Running, run, run_inside};

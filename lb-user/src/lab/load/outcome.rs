@@ -31,19 +31,19 @@ pub(in crate::lab) struct Outcome {
     first: BTreeMap<u64, String>,
     /// Opened.
     pub(in crate::lab) connections: u64,
-    /// Of answers, heads included, as they were before TLS.
+    /// Of answers as they were before TLS: bodies and, of HTTP/1.1, heads.
     pub(in crate::lab) bytes: u64,
     /// From the beginning to the last answer or failure.
     pub(in crate::lab) took: Duration,
     /// Of those that were answered, in nanoseconds, from when they were due.
     pub(in crate::lab) latency: Histogram<u64>,
     /// In the order of being due, if the plan wants them.
-    pub(in crate::lab) events: Vec<Event>,
+    pub(in crate::lab) events: Vec<Made>,
 }
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::lab) struct Event {
+pub(in crate::lab) struct Made {
     pub(in crate::lab) due: Instant,
     /// From then on until it was answered or had failed.
     pub(in crate::lab) took: Duration,

@@ -26,7 +26,7 @@ pub(in crate::lab) struct Plan {
     pub(in crate::lab) headers: Vec<(String, String)>,
     /// Statuses that count as answered; others count as failed.
     pub(in crate::lab) fine: RangeInclusive<u16>,
-    /// Whether an [`Event`](super::Event) is kept of each request: about 100 bytes.
+    /// Whether a [`Made`](super::Made) is kept of each request: about 100 bytes.
     pub(in crate::lab) record: bool,
     /// Threads that share the connections, at least one.
     pub(in crate::lab) threads: usize,
