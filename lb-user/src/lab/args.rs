@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,13 @@ pub enum LabCommand {
     Down(Down),
     /// Show what a lab is about, step by step; where it is not up, build it for that and take it down again
     Tour(Tour),
+    /// Measure ways to balance beside each other: one workload, the same servers
+    ///
+    /// Nothing, the modes of Fulcrum, HAProxy, nginx, nftables and IPVS, as far as they are installed: throughput, latency
+    /// at a fixed rate, cost, spread over the servers, what a server sees of a client, and what clients see when a server
+    /// dies, is drained, and when the balancer is reloaded or restarted. Some minutes; Ctrl-C ends it early and shows
+    /// what was done.
+    Compare(Compare),
     /// Run a command on a host of a lab
     ///
     /// As in `fulcrum lab exec quickstart/client -- curl http://10.77.0.100/`, or the same with spaces:
@@ -80,6 +87,38 @@ pub struct Tour {
     /// Fail rather than run the embedded server in the place of a program that is not installed
     #[arg(long)]
     pub only_real: bool,
+}
+
+/// Arguments of `lab compare`.
+#[derive(Args, Clone, Debug)]
+pub struct Compare {
+    /// Shorter samples and fewer events: under 3 minutes
+    #[arg(long)]
+    pub quick: bool,
+    /// Write the report as one page of HTML
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the report as JSON; `-` prints it in the place of text
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// Length of each sample, 100ms or more [default: 1s, with --quick 300ms]
+    #[arg(long, value_parser = config::duration::span)]
+    pub duration: Option<Duration>,
+    /// Samples of each figure [default: 5, with --quick 3]
+    #[arg(long)]
+    pub rounds: Option<NonZeroUsize>,
+    /// Clients' connections in samples of throughput
+    #[arg(long, default_value = "32")]
+    pub clients: NonZeroUsize,
+    /// Requests/s in samples of latency [default: a third of what the slowest subject answers]
+    #[arg(long)]
+    pub rate: Option<NonZeroU32>,
+    /// Only these ways to balance, separated by commas
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub subject: Vec<String>,
+    /// Where the order of subjects within a round comes from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// Arguments of `lab logs`.

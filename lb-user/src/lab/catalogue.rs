@@ -10,9 +10,10 @@ use super::file::{self, File};
 use super::state::Lab;
 
 /// Labs in the binary, in the order in which they are listed.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 3] = [
     ("quickstart", include_str!("../../labs/quickstart.toml")),
     ("round-robin", include_str!("../../labs/round-robin.toml")),
+    ("compare", include_str!("../../labs/compare.toml")),
 ];
 
 /// A lab, and the text that it was read from.

@@ -45,6 +45,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
         LabCommand::Up(args) => up::run(&args).await,
         LabCommand::Down(args) => down::run(args.name.as_deref()).await,
         LabCommand::Tour(args) => up::tour(&args).await,
+        LabCommand::Compare(args) => compare::run(&args).await,
         LabCommand::Exec(args) => exec::run(&args),
         LabCommand::Status(args) => list::status(args.name.as_deref()),
         LabCommand::Logs(args) => logs::run(&args).await,

@@ -148,7 +148,7 @@ fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
 
 /// Refuses to build where somebody else's namespaces stand in the way: whatever carries the lab's names from here on was
 /// made by this run, and may be taken down by it.
-fn strangers(lab: &Lab, file: &File) -> anyhow::Result<()> {
+pub(super) fn strangers(lab: &Lab, file: &File) -> anyhow::Result<()> {
     let names = file.machines().map(|host| namespace(lab.name(), host));
     let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
     if !there.is_empty() {
@@ -171,26 +171,7 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     if !file.diagram.is_empty() {
         println!("\n{}", file.diagram.trim_end());
     }
-    let mut facts = Facts {
-        namespaces: file
-            .machines()
-            .map(|host| (host.to_owned(), namespace(lab.name(), host)))
-            .collect(),
-        owner: Record::of("up", std::process::id().cast_signed())?,
-        kept: false,
-        outside: Vec::new(),
-    };
-    // Before anything is made, so that everything can be found.
-    lab.write_facts(&facts)?;
-    lab.mount_pins()?;
-    super::build::build(lab.name(), file, &lab.pins())
-        .await
-        .context("building the network")?;
-    state::replace(&lab.hosts_file(), hosts_file(file).as_bytes())?;
-    certificate::make(lab, &file.certificate)?;
-    for host in &file.host {
-        start::write_files(lab, host, own)?;
-    }
+    let mut facts = make(lab, file, own).await?;
     println!();
     for host in &file.host {
         let addresses = host.interface.iter().flat_map(|interface| &interface.addresses);
@@ -222,6 +203,31 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     lab.write_facts(&facts)?;
     for what in &file.missing {
         println!("\n   Not there yet: {what}");
+    }
+    Ok(facts)
+}
+
+/// Makes hosts, wires, certificates and files of a lab, and starts nothing.
+pub(super) async fn make(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Facts> {
+    let facts = Facts {
+        namespaces: file
+            .machines()
+            .map(|host| (host.to_owned(), namespace(lab.name(), host)))
+            .collect(),
+        owner: Record::of("up", std::process::id().cast_signed())?,
+        kept: false,
+        outside: Vec::new(),
+    };
+    // Before anything is made, so that everything can be found.
+    lab.write_facts(&facts)?;
+    lab.mount_pins()?;
+    super::build::build(lab.name(), file, &lab.pins())
+        .await
+        .context("building the network")?;
+    state::replace(&lab.hosts_file(), hosts_file(file).as_bytes())?;
+    certificate::make(lab, &file.certificate)?;
+    for host in &file.host {
+        start::write_files(lab, host, own)?;
     }
     Ok(facts)
 }

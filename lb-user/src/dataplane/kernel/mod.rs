@@ -23,6 +23,7 @@ mod inspect;
 mod maps;
 mod object;
 mod pins;
+mod run_time;
 mod stages;
 mod trace;
 
@@ -56,6 +57,7 @@ pub use detach::PinnedAttachment;
 pub use inspect::Loaded;
 pub use object::LoadError;
 pub use pins::{Lock, PinError};
+pub use run_time::{RunTime, measure_run_time, run_time};
 
 /// The XDP program with its maps.
 pub struct Kernel {

@@ -53,7 +53,7 @@ pub enum LoadError {
     /// The program was refused.
     #[error("cannot {verb} the XDP program")]
     Program {
-        /// `load` or `run`.
+        /// `load`, `run`, `use` or `measure`.
         verb: &'static str,
         /// What the kernel said; of the verifier's report, the end.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -1,8 +1,196 @@
-//! `fulcrum lab compare`: one workload, the same backends, and every way to balance that this machine has.
+//! `fulcrum lab compare`: one workload, the same servers, and every way to balance that this machine has.
 //!
-//! [`model`] is what a comparison finds out, [`report`] how it is shown.
+//! [`bed`] is the lab, [`subject`] says what can be compared, [`run`] does it, [`model`] is what is found out, [`report`]
+//! how it is shown. One subject runs at a time, in the same place of the same network.
 
-#![allow(dead_code, reason = "what fills it and shows it is on its way")]
-
+mod bed;
+mod client;
+mod cost;
+mod environment;
+mod events;
+mod kept;
 mod model;
+mod progress;
 mod report;
+mod run;
+mod sample;
+mod schedule;
+mod seen;
+mod settings;
+mod slow;
+mod spread;
+mod subject;
+mod timeline;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use self::bed::Bed;
+use self::model::Comparison;
+use self::settings::Settings;
+use super::args;
+use super::catalogue::{self, Source};
+use super::down::{self, leftovers};
+use super::guard::Guardian;
+use super::state::{self, Lab};
+use super::up::{self, Signals};
+use super::start;
+use crate::dataplane::kernel::measure_run_time;
+
+/// Bytes of an answer's body, as labs/compare.toml has it.
+const BODY: usize = 100;
+
+/// Compares, and shows what was found. An interrupted run shows what was found until then.
+pub(super) async fn run(args: &args::Compare) -> anyhow::Result<ExitCode> {
+    let settings = Settings::new(args)?;
+    let began = Instant::now();
+    let mut found = Comparison {
+        version: 1,
+        command: command(args),
+        begun: environment::now(),
+        environment: environment::look(),
+        settings: model::Settings {
+            rounds: settings.rounds,
+            seconds: settings.sample.as_secs_f64(),
+            connections: settings.connections,
+            rate: settings.rate.unwrap_or_default(),
+            body: BODY,
+            seed: settings.seed,
+            quick: settings.quick,
+        },
+        ..Comparison::default()
+    };
+    let end = in_lab(&settings, &mut found).await;
+    found.took = began.elapsed().as_secs_f64();
+    let end = end?;
+    found.interrupted = end.told.is_some();
+    if found.interrupted && found.subjects.is_empty() {
+        eprintln!("Nothing was measured until then.");
+    } else {
+        show(args, &found)?;
+    }
+    Ok(match end.told {
+        Some(number) => ExitCode::from(128 + number),
+        None if end.clean => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    })
+}
+
+/// How a run came to its end.
+struct End {
+    /// By a signal: its number.
+    told: Option<u8>,
+    /// Nothing is left of the lab.
+    clean: bool,
+}
+
+/// Builds the lab, has everything measured in it, and takes it down.
+async fn in_lab(settings: &Settings, found: &mut Comparison) -> anyhow::Result<End> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("labs need root: they make network namespaces, and load programs into the kernel");
+    }
+    let own = std::env::current_exe().context("finding the program itself")?;
+    let source = catalogue::find("compare")?;
+    let missing = start::missing(&source.file, &own);
+    if !missing.is_empty() {
+        bail!("the servers need programs that are not installed: apt-get install {}", missing.join(" "));
+    }
+    // From here on a signal ends this process in order, or not at all.
+    let mut signals = Signals::new()?;
+    let lab = Lab::claim(source.file.name.get_ref())?;
+    let ready = up::strangers(&lab, &source.file).and_then(|()| {
+        state::replace(&lab.file(), source.text.as_bytes())?;
+        Guardian::start(&lab)
+    });
+    let guardian = match ready {
+        Ok(guardian) => guardian,
+        Err(error) => {
+            lab.remove()?;
+            return Err(error);
+        }
+    };
+    let ended = tokio::select! {
+        done = measure(&lab, source, &own, settings, found) => done.map(|()| None),
+        number = signals.next() => Ok(Some(number)),
+    };
+    let clean = take_down(&lab).await;
+    guardian.dismiss().await;
+    Ok(End { told: ended?, clean })
+}
+
+async fn measure(
+    lab: &Lab,
+    Source { file, .. }: Source,
+    own: &Path,
+    settings: &Settings,
+    found: &mut Comparison,
+) -> anyhow::Result<()> {
+    up::make(lab, &file, own).await?;
+    let bed = Bed::open(lab.clone(), file, own.to_owned())?;
+    for name in ["web1", "web2"] {
+        bed.start_server(name).await?;
+    }
+    let _measured = measure_run_time()?;
+    run::Run::new(&bed, settings, found).all().await
+}
+
+/// Says whether nothing is left.
+async fn take_down(lab: &Lab) -> bool {
+    let outcome = down::down(lab).await;
+    let left = leftovers(lab);
+    for failure in &outcome.failed {
+        eprintln!("{failure}");
+    }
+    if !left.is_empty() {
+        eprintln!("Left behind: {}", down::list(&left));
+    }
+    outcome.failed.is_empty() && left.is_empty()
+}
+
+/// Writes the reports that are wanted.
+fn show(args: &args::Compare, found: &Comparison) -> anyhow::Result<()> {
+    let write = |place: &Path, text: &str| {
+        fs::write(place, text).with_context(|| format!("writing {}", place.display()))?;
+        eprintln!("The report is in {}.", place.display());
+        anyhow::Ok(())
+    };
+    if let Some(place) = &args.html {
+        write(place, &report::html(found))?;
+    }
+    match &args.json {
+        Some(place) if place.as_os_str() == "-" => println!("{}", report::json(found)?),
+        Some(place) => {
+            write(place, &report::json(found)?)?;
+            print!("{}", report::text(found));
+        }
+        None => print!("{}", report::text(found)),
+    }
+    Ok(())
+}
+
+/// The command that repeats it.
+fn command(args: &args::Compare) -> String {
+    let mut words = vec!["fulcrum lab compare".to_owned()];
+    if args.quick {
+        words.push("--quick".to_owned());
+    }
+    if let Some(duration) = args.duration {
+        words.push(format!("--duration {}", crate::config::duration::format(duration)));
+    }
+    if let Some(rounds) = args.rounds {
+        words.push(format!("--rounds {rounds}"));
+    }
+    words.push(format!("--clients {}", args.clients));
+    if let Some(rate) = args.rate {
+        words.push(format!("--rate {rate}"));
+    }
+    if !args.subject.is_empty() {
+        words.push(format!("--subject {}", args.subject.join(",")));
+    }
+    words.push(format!("--seed {}", args.seed));
+    words.join(" ")
+}
