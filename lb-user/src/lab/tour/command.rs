@@ -23,7 +23,10 @@ impl Tour<'_> {
             |text: &Option<toml::Spanned<String>>| text.as_ref().map(|text| Regex::new(text.get_ref())).transpose();
         let (expect, never) = (pattern(&run.expect)?, pattern(&run.never)?);
         if !run.silent {
-            println!("   {}$ {}", &**run.on.get_ref(), run.shell.trim());
+            self.say(&format!("   {}$ {}", &**run.on.get_ref(), run.shell.trim()));
+        }
+        if self.stream.is_some() {
+            self.mark(run.shell.trim().to_owned());
         }
         let begun = Instant::now();
         let deadline = begun + run.within.map_or(Duration::ZERO, |within| within.0);
@@ -47,10 +50,10 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            println!("{}", indented(&lines.join("\n")));
+            self.say(&format!("{}", indented(&lines.join("\n"))));
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
-            println!("   (after {:.1} s)", begun.elapsed().as_secs_f64());
+            self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));
         }
         self.expect(wrong.is_none(), || {
             format!(

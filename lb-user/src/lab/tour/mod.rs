@@ -10,6 +10,7 @@ mod processes;
 mod requests;
 mod traffic;
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Tour<'l> {
     marks: Vec<(Instant, String)>,
     /// Where servers' logs ended when the step began.
     log_ends: logs::Ends,
+    /// What a check has to say, which is of interest only when it fails.
+    held: Option<RefCell<String>>,
     /// Expectations that did not come true.
     unmet: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl<'l> Tour<'l> {
             stream: None,
             marks: Vec::new(),
             log_ends: logs::Ends::default(),
+            held: None,
             unmet: Vec::new(),
         })
     }
@@ -58,7 +62,7 @@ impl<'l> Tour<'l> {
         for (number, step) in (1..).zip(&file.step) {
             heading(number, &step.title);
             if !step.text.is_empty() {
-                println!("{}", indented(&step.text));
+                println!("{}\n", indented(&step.text));
             }
             if !yes {
                 wait_for_enter().await?;
@@ -79,11 +83,18 @@ impl<'l> Tour<'l> {
         }
         for check in &file.check {
             let before = self.unmet.len();
-            self.step(check)
+            self.held = Some(RefCell::default());
+            let done = self
+                .step(check)
                 .await
-                .with_context(|| format!("check: {}", check.title))?;
-            let mark = if self.unmet.len() == before { "ok    " } else { "failed" };
-            println!("   {mark}  {}", check.title);
+                .with_context(|| format!("check: {}", check.title));
+            let held = self.held.take().map(RefCell::into_inner).unwrap_or_default();
+            let fine = done.is_ok() && self.unmet.len() == before;
+            println!("   {}  {}", if fine { "ok    " } else { "failed" }, check.title);
+            if !fine {
+                print!("{held}");
+            }
+            done?;
         }
         Ok(std::mem::take(&mut self.unmet))
     }
@@ -102,7 +113,7 @@ impl<'l> Tour<'l> {
     async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
         match action {
             Action::Say(text) => {
-                println!("{}", indented(text));
+                self.say(&indented(text));
                 Ok(())
             }
             Action::Requests(requests) => self.requests(requests).await,
@@ -128,10 +139,18 @@ impl<'l> Tour<'l> {
         self.marks.push((Instant::now(), what));
     }
 
+    /// Tells something now; in a check only when it fails.
+    fn say(&self, text: &str) {
+        match &self.held {
+            Some(held) => *held.borrow_mut() += &format!("{text}\n"),
+            None => println!("{text}"),
+        }
+    }
+
     fn expect(&mut self, met: bool, what: impl FnOnce() -> String) {
         if !met {
             let what = what();
-            println!("   !! {what}");
+            self.say(&format!("   !! {what}"));
             self.unmet.push(what);
         }
     }
@@ -139,7 +158,7 @@ impl<'l> Tour<'l> {
 
 /// A paragraph, three columns in.
 fn indented(text: &str) -> String {
-    let lines = text.trim_matches('\n').lines();
+    let lines = text.trim_end().lines();
     let lines: Vec<String> = lines.map(|line| format!("   {line}").trim_end().to_owned()).collect();
     lines.join("\n")
 }
