@@ -10,8 +10,9 @@ use super::file::{self, File};
 use super::state::Lab;
 
 /// Labs in the binary, in the order in which they are listed.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 3] = [
     ("quickstart", include_str!("../../labs/quickstart.toml")),
+    ("apache", include_str!("../../labs/apache.toml")),
     ("round-robin", include_str!("../../labs/round-robin.toml")),
 ];
 
