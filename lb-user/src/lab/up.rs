@@ -97,12 +97,19 @@ async fn with(
     }
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
-    let lab = Lab::claim(name)?;
-    let ready = strangers(&lab, &source.file).and_then(|()| {
-        state::replace(&lab.file(), source.text.as_bytes())?;
-        Guardian::start(&lab)
-    });
-    let guardian = match ready {
+    let left = Lab::at(name)?;
+    if left.is_left_behind() {
+        let outcome = down::down(&left).await;
+        println!(
+            "Lab {} was left behind by an earlier run; removed {}.",
+            &**name,
+            down::list(&outcome.removed)
+        );
+    }
+    strangers(&source.file)?;
+    // Before anything is made, so that everything can be found.
+    let lab = Lab::claim(name, &facts(&source.file)?, &source.text)?;
+    let guardian = match Guardian::start(&lab) {
         Ok(guardian) => guardian,
         Err(error) => {
             lab.remove()?;
@@ -148,21 +155,35 @@ fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
 
 /// Refuses to build where somebody else's namespaces stand in the way: whatever carries the lab's names from here on was
 /// made by this run, and may be taken down by it.
-fn strangers(lab: &Lab, file: &File) -> anyhow::Result<()> {
-    let names = file.machines().map(|host| namespace(lab.name(), host));
+fn strangers(file: &File) -> anyhow::Result<()> {
+    let lab = &**file.name.get_ref();
+    let names = file.machines().map(|host| namespace(lab, host));
     let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
-    if !there.is_empty() {
+    if !there.is_empty() && !Lab::at(lab)?.folder().exists() {
         let (noun, verb) = match there.len() {
             1 => ("namespace", "exists"),
             _ => ("namespaces", "exist"),
         };
-        let name = lab.name();
         bail!(
-            "network {noun} {} {verb}; `fulcrum lab down {name}` removes what has the names of this lab",
+            "network {noun} {} {verb}; `fulcrum lab down {lab}` removes what has the names of this lab",
             down::list(&there)
         );
     }
     Ok(())
+}
+
+/// What is known of a lab before it is there.
+fn facts(file: &File) -> anyhow::Result<Facts> {
+    let lab = &**file.name.get_ref();
+    Ok(Facts {
+        namespaces: file
+            .machines()
+            .map(|host| (host.to_owned(), namespace(lab, host)))
+            .collect(),
+        owner: Record::of("up", std::process::id().cast_signed())?,
+        kept: false,
+        outside: Vec::new(),
+    })
 }
 
 /// Makes all of a lab, and starts what runs in it.
@@ -171,17 +192,7 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     if !file.diagram.is_empty() {
         println!("\n{}", file.diagram.trim_end());
     }
-    let mut facts = Facts {
-        namespaces: file
-            .machines()
-            .map(|host| (host.to_owned(), namespace(lab.name(), host)))
-            .collect(),
-        owner: Record::of("up", std::process::id().cast_signed())?,
-        kept: false,
-        outside: Vec::new(),
-    };
-    // Before anything is made, so that everything can be found.
-    lab.write_facts(&facts)?;
+    let mut facts = lab.facts()?;
     lab.mount_pins()?;
     super::build::build(lab.name(), file, &lab.pins())
         .await

@@ -6,7 +6,7 @@ use anyhow::Context;
 use regex::Regex;
 use tokio::time::sleep;
 
-use super::{Tour, indented};
+use super::{Tour, quoted};
 use crate::lab::file::action::Run;
 use crate::lab::start;
 
@@ -50,7 +50,7 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            self.say(&format!("{}", indented(&lines.join("\n"))));
+            self.say(&format!("{}", quoted(&lines.join("\n"))));
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
             self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));

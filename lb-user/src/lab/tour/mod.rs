@@ -156,10 +156,42 @@ impl<'l> Tour<'l> {
     }
 }
 
-/// A paragraph, three columns in.
+/// Paragraphs, three columns in, in lines of 97 characters at most; lines that are indented stay as they are.
 fn indented(text: &str) -> String {
-    let lines = text.trim_end().lines();
-    let lines: Vec<String> = lines.map(|line| format!("   {line}").trim_end().to_owned()).collect();
+    const WIDTH: usize = 97;
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.trim_end().lines() {
+        if line.trim().is_empty() || line.starts_with(' ') {
+            lines.push(line.trim_end().to_owned());
+            open = false;
+            continue;
+        }
+        for word in line.split_whitespace() {
+            match lines
+                .last_mut()
+                .filter(|last| open && last.chars().count() + 1 + word.chars().count() <= WIDTH)
+            {
+                Some(last) => *last += &format!(" {word}"),
+                None => lines.push(word.to_owned()),
+            }
+            open = true;
+        }
+    }
+    lines
+        .iter()
+        .map(|line| format!("   {line}").trim_end().to_owned() + "\n")
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+/// Lines as they are, three columns in.
+fn quoted(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("   {line}").trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -178,4 +210,20 @@ async fn wait_for_enter() -> anyhow::Result<()> {
     });
     entered.await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_wrapped_and_examples_are_not() {
+        let long = "word ".repeat(50);
+        let text = format!("{long}\n\n    as it   is\nmore\nwords\n");
+        let lines: Vec<String> = indented(&text).lines().map(str::to_owned).collect();
+        assert!(lines.iter().all(|line| line.len() <= 100), "{lines:?}");
+        assert_eq!(lines[lines.len() - 3..], ["", "       as it   is", "   more words"]);
+        assert_eq!(indented("\nx"), "\n   x");
+        assert_eq!(quoted("a  b\n c"), "   a  b\n    c");
+    }
 }
