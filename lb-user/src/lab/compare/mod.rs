@@ -2,7 +2,7 @@
 //!
 //! [`model`] is what a comparison finds out, [`report`] how it is shown.
 
-#![allow(dead_code, reason = "what fills it and shows it is on its way")]
+#![allow(dead_code, unused_imports, reason = "what fills it is on its way")]
 
 mod model;
 mod report;

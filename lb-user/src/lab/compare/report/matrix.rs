@@ -73,7 +73,7 @@ pub(super) const ROWS: [Row; 11] = [
         cell: |subject| subject.seen.as_ref().map_or_else(Cell::unseen, address),
     },
     Row {
-        question: "Headers tell the server of the client",
+        question: "Headers are added for the server",
         cell: |subject| subject.seen.as_ref().map_or_else(Cell::unseen, headers),
     },
     Row {
@@ -229,7 +229,7 @@ fn event(subject: &Subject, of: EventOf) -> Cell {
         (false, Some(true)) | (true, Some(false)) => Mark::Partly,
         (true, None | Some(true)) => Mark::No,
     };
-    Cell::new(mark, events::outcome(event))
+    Cell::new(mark, events::outcome(event, "cut"))
 }
 
 /// Whether the balancer waits for a slow client, or passes each byte on and leaves the waiting to a server.
