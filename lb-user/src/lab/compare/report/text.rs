@@ -48,7 +48,7 @@ pub(in crate::lab) fn text(comparison: &Comparison) -> String {
 
     out += &heading("When something happens");
     for (of, title, _) in events::SHOWN {
-        out += &wrapped(&format!("   {title}: "), &events::reading(subjects, of));
+        out += &wrapped(&format!("   {title:<31}"), &events::reading(subjects, of));
     }
 
     if !comparison.missing.is_empty() {
