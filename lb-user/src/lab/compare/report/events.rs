@@ -42,7 +42,7 @@ pub(super) fn outcome(event: &Event, cut: &str) -> String {
             numbers::seconds(event.disturbed)
         ),
     };
-    match event.kept {
+    match event.kept.filter(|kept| kept.open > 0) {
         Some(kept) => format!("{failed}; {} of {} {cut}", kept.cut, kept.open),
         None => failed,
     }

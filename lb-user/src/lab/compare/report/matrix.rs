@@ -220,10 +220,11 @@ fn event(subject: &Subject, of: EventOf) -> Cell {
     let Some(event) = events::of(subject, of) else {
         return Cell::unseen();
     };
-    if event.answered + event.failed == 0 && event.kept.is_none() {
+    let kept = event.kept.filter(|kept| kept.open > 0);
+    if event.answered + event.failed == 0 && kept.is_none() {
         return Cell::unseen();
     }
-    let cut = event.kept.map(|kept| kept.cut > 0);
+    let cut = kept.map(|kept| kept.cut > 0);
     let mark = match (event.failed > 0, cut) {
         (false, None | Some(false)) => Mark::Yes,
         (false, Some(true)) | (true, Some(false)) => Mark::Partly,
@@ -344,6 +345,7 @@ mod tests {
         assert_eq!(cell(3, kept(0)).mark, Mark::Partly);
         assert_eq!(cell(3, kept(2)), Cell::new(Mark::No, "3 failed in 0.4 s; 2 of 8 cut"));
         assert_eq!(cell(3, None).mark, Mark::No);
+        assert_eq!(cell(0, Some(Kept::default())), Cell::new(Mark::Yes, "none failed"));
         assert_eq!(event(&Subject::default(), EventOf::Drained).mark, Mark::Unseen);
     }
 
