@@ -132,6 +132,8 @@ pub(in crate::lab) struct Spread {
     pub(in crate::lab) served: BTreeMap<String, u64>,
     /// By server: the part of all that its weight stands for.
     pub(in crate::lab) expected: BTreeMap<String, f64>,
+    /// Of connections that are kept, one entry each: how many of its requests each server answered.
+    pub(in crate::lab) by_connection: Vec<BTreeMap<String, u64>>,
 }
 
 /// What was spread.
@@ -181,6 +183,8 @@ pub(in crate::lab) struct Event {
     pub(in crate::lab) kept: Option<Kept>,
     /// From what was done to the last failure, in seconds; 0 without one.
     pub(in crate::lab) disturbed: f64,
+    /// Of a slow client only: who waited for it.
+    pub(in crate::lab) waited: Option<Waited>,
 }
 
 /// Requests that were due in one slice of time.
@@ -195,6 +199,15 @@ pub(in crate::lab) struct Slice {
 pub(in crate::lab) struct Kept {
     pub(in crate::lab) open: u64,
     pub(in crate::lab) cut: u64,
+}
+
+/// How long a slow client held up whom, in seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(in crate::lab) struct Waited {
+    /// The client, from the first byte that it sent to the last.
+    pub(in crate::lab) client: f64,
+    /// A server, from the first byte that reached it to the last.
+    pub(in crate::lab) server: f64,
 }
 
 /// What happens.
