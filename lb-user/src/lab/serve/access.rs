@@ -25,6 +25,7 @@ impl Log {
     }
 
     /// Notes that an answer begins. A disk that is full costs the line, not the answer.
+    #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
     pub(super) fn write<B>(&self, client: IpAddr, request: &Request<B>, status: StatusCode, length: Option<u64>) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let line = line(now.unwrap_or_default(), client, request, status, length);
