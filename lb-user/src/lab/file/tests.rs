@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HEAD: &str = "name = \"x\"\nsummary = \"\"\nswitch = [{ name = \"s\" }]\n";
+const HEAD: &str = "name = \"x\"\nsummary = \"\"\n[[switch]]\nname = \"s\"\n";
 
 /// A host with this interface.
 fn plugged(name: &str, interface: &str) -> String {
