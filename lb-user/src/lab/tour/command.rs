@@ -50,7 +50,7 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            self.say(&format!("{}", quoted(&lines.join("\n"))));
+            self.say(&quoted(&lines.join("\n")));
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
             self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));

@@ -200,7 +200,7 @@ async fn wait_for_enter() -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Ok(());
     }
-    print!("\n   [Enter] ");
+    print!("   [Enter] ");
     std::io::stdout().flush()?;
     // Not through tokio's own: a signal must be able to end the tour while it waits, and leave the terminal alone.
     let (sender, entered) = tokio::sync::oneshot::channel();
