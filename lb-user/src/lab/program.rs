@@ -199,8 +199,9 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "mysqld-exporter",
         package: "prometheus-mysqld-exporter",
         executable: "prometheus-mysqld-exporter",
-        config: Some(("my.cnf", "", "")),
-        args: &["--config.my-cnf={folder}/my.cnf"],
+        // Not my.cnf, which is the server's, beside which it runs.
+        config: Some(("mysqld-exporter.cnf", "", "")),
+        args: &["--config.my-cnf={folder}/mysqld-exporter.cnf"],
         ..PLAIN
     },
 ];

@@ -35,7 +35,9 @@ pub(super) struct Started {
 
 /// Names of packages that the lab needs and this machine lacks.
 pub(super) fn missing(file: &File, own: &Path) -> Vec<String> {
-    let mut missing = Vec::new();
+    let needs = file.needs.iter();
+    let absent = needs.filter(|(program, _)| program::installed(program).is_none());
+    let mut missing: Vec<String> = absent.map(|(_, package)| package.clone()).collect();
     for host in &file.host {
         for run in &host.run {
             if let Some(Err(package)) = recipe(host, run, own) {

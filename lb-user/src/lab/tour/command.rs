@@ -16,6 +16,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Lines of what it prints that are shown.
 const LINES: usize = 40;
 
+/// Letters of it in a time line.
+const LETTERS: usize = 48;
+
 impl Tour<'_> {
     pub(super) async fn command(&mut self, run: &Run) -> anyhow::Result<()> {
         let host = self.host(run.on.get_ref())?;
@@ -26,7 +29,7 @@ impl Tour<'_> {
             self.say(&format!("   {}$ {}", &**run.on.get_ref(), run.shell.trim()));
         }
         if self.stream.is_some() {
-            self.mark(run.shell.trim().to_owned());
+            self.mark(short(run.shell.trim()));
         }
         let begun = Instant::now();
         let deadline = begun + run.within.map_or(Duration::ZERO, |within| within.0);
@@ -64,5 +67,14 @@ impl Tour<'_> {
             )
         });
         Ok(())
+    }
+}
+
+/// A command's name in a time line.
+fn short(shell: &str) -> String {
+    let line = shell.lines().next().unwrap_or("");
+    match line.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
     }
 }

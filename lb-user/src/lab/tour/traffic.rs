@@ -91,7 +91,7 @@ impl Tour<'_> {
                 .map(|event| event.due)
                 .max();
             let now = Instant::now();
-            let quiet_since = failed.unwrap_or(last_mark).max(last_mark + bound);
+            let quiet_since = failed.unwrap_or(last_mark).max(last_mark).max(first + bound);
             if now > quiet_since + QUIET + PATIENCE {
                 break failed;
             }
