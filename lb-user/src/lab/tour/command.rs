@@ -25,7 +25,8 @@ impl Tour<'_> {
         if !run.silent {
             self.say(&format!("   {}$ {}", &**run.on.get_ref(), run.shell.trim()));
         }
-        if self.stream.is_some() {
+        // What is not shown has no place on a time line either.
+        if self.stream.is_some() && !run.silent {
             self.mark(run.shell.trim().to_owned());
         }
         let begun = Instant::now();
