@@ -51,7 +51,9 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            self.say(&format!("{}", indented(&lines.join("\n"))));
+            if !lines.is_empty() {
+                self.say(&indented(&lines.join("\n")));
+            }
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
             self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));
