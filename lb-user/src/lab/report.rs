@@ -9,8 +9,8 @@ const BAR: usize = 40;
 
 /// A numbered heading.
 pub(super) fn heading(number: usize, text: &str) {
-    println!("\n{number}. {text}");
-    println!("{}", "-".repeat(3 + text.chars().count()));
+    let line = format!("{number}. {text}");
+    println!("\n{line}\n{}", "-".repeat(line.chars().count()));
 }
 
 /// One line per server: a bar, requests, share, and the share that its weight stands for.

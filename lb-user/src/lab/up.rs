@@ -16,6 +16,7 @@ use super::file::File;
 use super::guard::Guardian;
 use super::host::{hosts_file, namespace, resolve};
 use super::process::{self, Record};
+use super::report;
 use super::start;
 use super::state::{self, Facts, Lab};
 use super::tour::Tour;
@@ -232,7 +233,8 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     facts.outside = forward(lab, file, own).await?;
     lab.write_facts(&facts)?;
     for what in &file.missing {
-        println!("\n   Not there yet: {what}");
+        let words: Vec<&str> = ["Not there yet:"].into_iter().chain(what.split_whitespace()).collect();
+        println!("\n   {}", report::wrapped(&words));
     }
     Ok(facts)
 }

@@ -28,7 +28,8 @@ impl Tour<'_> {
         if !run.silent {
             self.say(&format!("   {}$ {}", &**run.on.get_ref(), run.shell.trim()));
         }
-        if self.stream.is_some() {
+        // What is not shown has no place on a time line either.
+        if self.stream.is_some() && !run.silent {
             self.mark(short(run.shell.trim()));
         }
         let begun = Instant::now();
@@ -53,7 +54,9 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            self.say(&quoted(&lines.join("\n")));
+            if !lines.is_empty() {
+                self.say(&quoted(&lines.join("\n")));
+            }
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
             self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));
