@@ -193,6 +193,17 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "node-exporter",
         package: "prometheus-node-exporter",
         executable: "prometheus-node-exporter",
+        // A host's network and name, and the load that it shares with the machine; not the machine's disks and services.
+        args: &[
+            "--collector.disable-defaults",
+            "--collector.cpu",
+            "--collector.loadavg",
+            "--collector.meminfo",
+            "--collector.netdev",
+            "--collector.netstat",
+            "--collector.sockstat",
+            "--collector.uname",
+        ],
         ..PLAIN
     },
     Program {
