@@ -161,7 +161,8 @@ impl TwoNics {
         self.node.outside.confine(&mut curl);
         let output = curl.args(["-sS", "-m", "5", "http://10.1.0.100/"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
-        let wanted = said.starts_with("web saw client 10.1.0.2:") && said.ends_with(" for 10.1.0.100:80\n");
+        let facts = said.lines().next().unwrap_or_default();
+        let wanted = facts.starts_with("web saw client 10.1.0.2:") && facts.ends_with(" for 10.1.0.100:80");
         wanted
             .then_some(())
             .ok_or_else(|| format!("{said}{}", String::from_utf8_lossy(&output.stderr)))

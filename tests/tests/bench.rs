@@ -2,7 +2,7 @@
 
 use lb_tests::bench::setting::Setting;
 use lb_tests::bench::{Options, reference, run};
-use lb_tests::bench::{control, proxy};
+use lb_tests::bench::{control, load, proxy};
 use lb_tests::gate::{self, Gate};
 use lb_tests::packet::{self, ACK, checksum};
 use lb_tests::rig::{CLIENT, NODE};
@@ -74,6 +74,25 @@ async fn the_proxy_is_measured_beside_others() {
         rows.iter()
             .filter(measured)
             .all(|row| row.min > 0.0 && row.min <= row.median),
+        "{rows:?}"
+    );
+    assert_eq!(report.json().lines().count(), rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generator_is_measured_beside_others() {
+    if gate::gate(load::missing().as_deref()) == Gate::Skip || gate::root() == Gate::Skip {
+        return;
+    }
+    // An error where a request is not answered: see `lb_tests::bench::load`.
+    let report = load::run(&load::Options::quick(Vec::new())).await;
+    let report = report.unwrap_or_else(|e| panic!("{e:?}"));
+    let rows = report.rows();
+    let seen: Vec<_> = rows.iter().map(|row| (&*row.subject, row.reference)).collect();
+    let with = |reference| [("fulcrum", Some(reference)), (reference, None)];
+    assert_eq!(
+        seen,
+        [with("wrk"), with("wrk"), with("wrk"), with("h2load")].concat(),
         "{rows:?}"
     );
     assert_eq!(report.json().lines().count(), rows.len());

@@ -51,7 +51,7 @@ impl Daemon {
             .args(["lab", "exec", "quickstart/lb", "--"])
             .args(["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"])
             .arg(fulcrum.get_program())
-            .args(["run", "-c", &format!("{LAB_FOLDER}/fulcrum.toml")])
+            .args(["run", "-c", &format!("{LAB_FOLDER}/hosts/lb/fulcrum.toml")])
             .stdin(Stdio::null())
             .stderr(fs::File::create(log).unwrap())
             .spawn();
@@ -68,7 +68,7 @@ impl Drop for Daemon {
 
 /// Waits until the lab's daemon says what is wanted.
 async fn until(what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
-    let client = Client::new(PathBuf::from(LAB_FOLDER).join("fulcrum.sock"));
+    let client = Client::new(PathBuf::from(LAB_FOLDER).join("hosts/lb/fulcrum.sock"));
     let deadline = Instant::now() + DEADLINE;
     loop {
         match client.status().await {
@@ -106,7 +106,7 @@ async fn the_first_release_is_upgraded_under_load() {
         return;
     }
     let Some(turn) = LabTurn::take(LAB) else { return };
-    let up = turn.lab(&["up", LAB, "--keep"]);
+    let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{up:?}");
     let client = |command: &[&str]| {
         let output = turn.lab(&[&["exec", "quickstart/client", "--"], command].concat());
@@ -134,7 +134,7 @@ async fn the_first_release_is_upgraded_under_load() {
     let counted = new_flows(&until("every backend serves", serving).await);
 
     // Back to the first release: the daemon goes, program and maps are that release's.
-    let record = fs::read(Path::new(LAB_FOLDER).join("processes/fulcrum.json")).unwrap();
+    let record = fs::read(Path::new(LAB_FOLDER).join("processes/lb.fulcrum.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let pid = i32::try_from(record["pid"].as_i64().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();

@@ -55,7 +55,7 @@ impl Halfway {
             .unwrap();
         let pid = Pid::from_raw(up.id().cast_signed());
         let record = |name: &str| Path::new(FOLDER).join(format!("processes/{name}.json"));
-        until("the first server is started", || record("web1").exists());
+        until("the first server is started", || record("web1.serve").exists());
         kill(pid, Signal::SIGSTOP).unwrap();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let is_guardian = |child: &&str| {
@@ -65,7 +65,7 @@ impl Halfway {
             .split_whitespace()
             .find(is_guardian)
             .expect("there is a guardian");
-        let record: serde_json::Value = serde_json::from_slice(&fs::read(record("web1")).unwrap()).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(record("web1.serve")).unwrap()).unwrap();
         let server = i32::try_from(record["pid"].as_i64().unwrap()).unwrap();
         Self {
             guardian: Pid::from_raw(guardian.parse().unwrap()),
@@ -126,7 +126,8 @@ fn a_lab_is_up_once_and_ctrl_c_ends_it() {
     let second = turn.lab(&["up", LAB]);
     assert!(!second.status.success());
     let (stderr, pid) = (text(&second.stderr), halfway.pid());
-    let expected = format!("lab {LAB} is up already: process {pid} is showing it; `fulcrum lab down {LAB}` removes it");
+    let expected =
+        format!("lab {LAB} is up already: process {pid} builds or shows it; `fulcrum lab down {LAB}` removes it");
     assert!(stderr.contains(&expected), "{stderr}");
     let status = turn.lab(&["status", LAB]);
     assert!(
@@ -160,15 +161,10 @@ fn down_works_after_anything_and_twice() {
     let server = halfway.server;
     let (_, processes) = halfway.end();
     assert!(Path::new(FOLDER).exists(), "nobody was left to remove it");
-    let refused = turn.lab(&["up", LAB]);
-    assert!(
-        text(&refused.stderr).contains("was left behind by an earlier run"),
-        "{}",
-        text(&refused.stderr)
-    );
     // One of its processes is stuck, and all records are lost: names are enough.
     kill(server, Signal::SIGSTOP).unwrap();
     fs::remove_file(Path::new(FOLDER).join("lab.json")).unwrap();
+    fs::remove_file(Path::new(FOLDER).join("lab.toml")).unwrap();
     fs::remove_dir_all(Path::new(FOLDER).join("processes")).unwrap();
     let down = turn.lab(&["down", LAB]);
     assert!(down.status.success(), "{}", text(&down.stderr));
@@ -178,6 +174,23 @@ fn down_works_after_anything_and_twice() {
     assert_eq!(text(&again.stdout), "lab quickstart is not up\n");
     let unknown = turn.lab(&["down", "nosuch"]);
     assert!(!unknown.status.success());
+}
+
+#[test]
+fn what_was_left_behind_makes_room() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let halfway = Halfway::new();
+    kill(halfway.guardian, Signal::SIGKILL).unwrap();
+    kill(halfway.pid(), Signal::SIGKILL).unwrap();
+    let (_, processes) = halfway.end();
+    let up = turn.lab(&["up", LAB]);
+    assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
+    assert!(text(&up.stderr).contains("was left behind by an earlier run; removed"));
+    for process in &processes {
+        assert!(fs::read_link(process).is_err(), "{} is left", process.display());
+    }
+    assert!(turn.lab(&["down", LAB]).status.success());
+    assert_gone(&[]);
 }
 
 #[test]
@@ -216,22 +229,30 @@ fn down_stops_a_lab_that_is_being_shown() {
 }
 
 #[test]
-fn the_tour_ends_well_and_a_kept_lab_can_be_visited() {
+fn a_lab_that_is_up_can_be_visited_and_shown() {
     let Some(turn) = LabTurn::take(LAB) else { return };
-    let up = turn.lab(&["up", LAB, "--keep"]);
+    let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
-    let story = text(&up.stdout);
-    for line in story.lines() {
-        assert!(line.chars().count() <= 100, "too wide: {line}");
-    }
+    let said = text(&up.stdout);
 
-    let inside = turn.lab(&["exec", "quickstart/client", "--", "curl", "-s", "http://10.77.0.100/"]);
-    let said = text(&inside.stdout);
+    // By the names that the lab has, too.
+    for url in ["http://10.77.0.100/", "http://www/"] {
+        let inside = turn.lab(&["exec", "quickstart/client", "--", "curl", "-s", url]);
+        assert!(
+            text(&inside.stdout).contains(" saw client 10.77.0.10:"),
+            "{}",
+            text(&inside.stdout)
+        );
+    }
+    let name = turn.lab(&["exec", "quickstart", "web2", "hostname"]);
+    assert_eq!(text(&name.stdout), "web2\n");
+    let status = turn.lab(&["exec", "quickstart", "lb", "fulcrum", "status", "web"]);
     assert!(
-        said.contains(" saw client 10.77.0.10:") && said.ends_with(" for 10.77.0.100:80\n"),
-        "{said}"
+        text(&status.stdout).contains("10.77.0.13:80"),
+        "{}",
+        text(&status.stderr)
     );
-    let url = story
+    let url = said
         .split_whitespace()
         .find(|word| word.starts_with("http://127.0.0.1:"))
         .unwrap();
@@ -240,6 +261,17 @@ fn the_tour_ends_well_and_a_kept_lab_can_be_visited() {
         text(&outside.stdout).contains(" saw client 10.77.0.10:"),
         "{}",
         text(&outside.stdout)
+    );
+    let logs = text(&turn.lab(&["logs", LAB, "lb"]).stdout);
+    assert!(
+        logs.contains("lb.fulcrum: ") && !logs.contains("web1.serve: "),
+        "{logs}"
+    );
+    let unknown = turn.lab(&["logs", LAB, "nobody"]);
+    assert!(
+        text(&unknown.stderr).contains("lb.fulcrum"),
+        "{}",
+        text(&unknown.stderr)
     );
 
     let again = turn.lab(&["up", LAB]);
@@ -250,15 +282,147 @@ fn the_tour_ends_well_and_a_kept_lab_can_be_visited() {
     );
     let status = text(&turn.lab(&["status", LAB]).stdout);
     assert!(status.contains("quickstart: up\n") && status.contains(url), "{status}");
+    let tour = turn.lab(&["tour", LAB, "--yes"]);
+    assert!(tour.status.success(), "{}\n{}", text(&tour.stdout), text(&tour.stderr));
+    for line in text(&tour.stdout).lines() {
+        assert!(line.chars().count() <= 100, "too wide: {line}");
+    }
+    assert!(
+        turn.lab(&["status", LAB]).status.success(),
+        "a tour leaves a lab that was up"
+    );
     let down = turn.lab(&["down", LAB]);
     assert!(down.status.success(), "{}", text(&down.stderr));
     assert_gone(&[]);
 }
 
+/// Everything that labs could leave behind.
+fn traces() -> (Vec<String>, Vec<String>) {
+    let mut names = Namespace::names().unwrap();
+    // Other tests have theirs, and come and go.
+    names.retain(|name| name.starts_with("fl-"));
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = mounts
+        .lines()
+        .filter(|line| line.contains("/run/fulcrum/lab"))
+        .map(str::to_owned);
+    (names, mounts.collect())
+}
+
+/// Every lab with the real servers: it comes up, its tour shows what it says, and nothing is left of it.
 #[test]
-fn the_tour_cleans_up_after_itself() {
+fn every_lab_shows_what_it_says() {
+    let Some(_turn) = LabTurn::take(LAB) else { return };
+    let list = text(&fulcrum().args(["lab", "list"]).output().unwrap().stdout);
+    let labs: Vec<&str> = list
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(labs.len() >= 3, "{list}");
+    let before = traces();
+    for lab in labs {
+        let run = |args: &[&str]| {
+            let output = fulcrum().arg("lab").args(args).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{args:?}\n{}\n{}",
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+            text(&output.stdout)
+        };
+        run(&["up", lab, "--only-real"]);
+        let tour = run(&["tour", lab, "--yes"]);
+        assert!(tour.contains("Everything went as it should."), "{tour}");
+        run(&["down", lab]);
+        assert_eq!(traces(), before, "{lab} has left something");
+    }
+}
+
+/// A lab file of one's own, and two labs at the same time.
+#[test]
+fn a_file_of_ones_own_is_a_lab() {
     let Some(turn) = LabTurn::take(LAB) else { return };
-    let up = turn.lab(&["up", LAB]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.toml");
+    // docs/labs.md shows this one.
+    fs::write(&file, include_str!("../../docs/labs/ten-lines.toml")).unwrap();
+    let path = file.to_str().unwrap();
+    let up = turn.lab(&["up", path]);
     assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
+    let other = turn.lab(&["up", LAB]);
+    assert!(other.status.success(), "{}", text(&other.stderr));
+    let status = text(&turn.lab(&["status"]).stdout);
+    assert!(
+        status.contains("ten-lines: up\n") && status.contains("quickstart: up\n"),
+        "{status}"
+    );
+    // A tour of none is one of its checks.
+    fs::remove_file(&file).unwrap();
+    assert!(turn.lab(&["tour", "ten-lines", "--yes"]).status.success());
+    for lab in ["ten-lines", LAB] {
+        assert!(turn.lab(&["down", lab]).status.success());
+    }
     assert_gone(&[]);
+}
+
+/// What is wrong with a file is said with its place, before anything is made; what fails takes everything with it.
+#[test]
+fn what_cannot_be_is_refused_and_what_fails_is_removed() {
+    let Some(turn) = LabTurn::take(LAB) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    let path = file.to_str().unwrap();
+    let begin = "name = \"wrong\"\nsummary = \"\"\n";
+    let host = "[[host]]\nname = \"a\"\n";
+    let before = traces();
+    for (rest, error) in [
+        (
+            "[[switch]]\nname = \"s\"\nuplinks = [\"t\"]\n[[switch]]\nname = \"t\"\nuplinks = [\"s\"]\n[[host]]\nname = \"a\"\n",
+            ":8:12",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nrun = [{ kind = \"ngins\" }]\n",
+            "unknown kind of program `ngins`",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nrun = [{ kind = \"command\", args = [\"no-such-program\"], package = \"no-such-package\" }]\n",
+            "apt-get install no-such-package",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nrun = [{ kind = \"command\", once = true, args = [\"false\"] }]\n",
+            "a.command has failed",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nrun = [{ kind = \"command\", ready = \"127.0.0.1:1\", args = [\"sh\", \"-c\", \"echo it is broken\"] }]\n",
+            "it is broken",
+        ),
+        (
+            "[[host]]\nname = \"a\"\n[[check]]\ntitle = \"never\"\ndo = [{ run = { on = \"a\", shell = \"false\" } }]\n",
+            "a$ false ends with",
+        ),
+    ] {
+        fs::write(&file, format!("{begin}{rest}")).unwrap();
+        let up = turn.lab(&["up", path]);
+        assert!(!up.status.success(), "{rest}");
+        let stderr = text(&up.stderr);
+        assert!(stderr.contains(error), "{rest}\n{stderr}");
+        assert_eq!(traces(), before, "{rest}\nhas left something");
+        assert!(!Path::new("/run/fulcrum/lab/wrong").exists());
+    }
+    fs::write(&file, format!("{begin}{host}")).unwrap();
+    let mut command = fulcrum();
+    let nobody = command.args(["lab", "up", path]).uid(65534).gid(65534).output();
+    // The folder is root's: nobody may not even read it, and a lab of the binary's own needs no file.
+    assert!(!nobody.unwrap().status.success());
+    let mut command = std::process::Command::new("setpriv");
+    let nobody = command
+        .args(["--reuid", "65534", "--clear-groups"])
+        .arg(fulcrum().get_program())
+        .args(["lab", "up", LAB])
+        .output()
+        .unwrap();
+    assert!(!nobody.status.success());
+    assert_eq!(traces(), before);
 }

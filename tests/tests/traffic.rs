@@ -53,7 +53,12 @@ impl Lab {
 
     fn status(&self) -> serde_json::Value {
         let output = fulcrum()
-            .args(["status", "--json", "--socket", &format!("{FOLDER}/fulcrum.sock")])
+            .args([
+                "status",
+                "--json",
+                "--socket",
+                &format!("{FOLDER}/hosts/lb/fulcrum.sock"),
+            ])
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
@@ -66,7 +71,7 @@ impl Lab {
                 "explain",
                 "--json",
                 "--socket",
-                &format!("{FOLDER}/fulcrum.sock"),
+                &format!("{FOLDER}/hosts/lb/fulcrum.sock"),
                 "tcp",
             ])
             .args([format!("10.77.0.10:{port}"), "10.77.0.100:80".to_owned()])
@@ -85,7 +90,7 @@ impl Lab {
         Command::new(fulcrum.get_program())
             .args(["lab", "exec", "quickstart/lb", "--"])
             .arg(fulcrum.get_program())
-            .args(["run", "-c", &format!("{FOLDER}/fulcrum.toml")])
+            .args(["run", "-c", &format!("{FOLDER}/hosts/lb/fulcrum.toml")])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -133,7 +138,7 @@ const V6: &str = "http://[fd77::100]/";
 #[test]
 fn real_clients_notice_only_what_they_must() {
     let Some(turn) = LabTurn::take(LAB) else { return };
-    let up = turn.lab(&["up", LAB, "--keep"]);
+    let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{up:?}");
     let lab = Lab(turn);
 
@@ -159,7 +164,7 @@ fn real_clients_notice_only_what_they_must() {
     }
 
     // A bad file changes nothing but what the status says.
-    let config = Path::new(FOLDER).join("fulcrum.toml");
+    let config = Path::new(FOLDER).join("hosts/lb/fulcrum.toml");
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{good}\n[[service]]\nname = 7\n")).unwrap();
     lab.until("the bad file is refused", |s| s["refused_reload"].is_string());
@@ -168,7 +173,7 @@ fn real_clients_notice_only_what_they_must() {
     lab.until("the good one is taken", |s| s["refused_reload"].is_null());
 
     // A backend dies: once its probes say so, nobody is sent there.
-    lab.kill("web2");
+    lab.kill("web2.serve");
     lab.until("web2 is down", |s| is_down(s, "web2"));
     assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
 
@@ -176,7 +181,7 @@ fn real_clients_notice_only_what_they_must() {
     const FLOWS: std::ops::Range<u16> = 21000..21032;
     let backend = |port| Some(lab.explain(port)?["backend"].clone());
     let before: Vec<_> = FLOWS.map(|port| backend(port).expect("a daemon")).collect();
-    lab.kill("fulcrum");
+    lab.kill("lb.fulcrum");
     assert_eq!(lab.curl(V4, 60).into_keys().collect::<Vec<_>>(), ["web1", "web3"]);
     assert_eq!(lab.curl(&V6.replace('[', "\\[").replace(']', "\\]"), 60).len(), 2);
     assert_eq!(backend(FLOWS.start), None, "nobody is there to ask");

@@ -30,6 +30,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
         args: Vec<OsString>,
     },
+    /// How many requests `fulcrum lab load` makes, beside wrk and h2load
+    Load {
+        /// Options such as --json, --quick or --case: see --help behind `--`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        args: Vec<OsString>,
+    },
     /// What the L7 proxy costs, beside HAProxy and nginx
     Proxy {
         /// Options such as --json, --quick or --case: see --help behind `--`
@@ -43,6 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Dataplane { args } => dataplane(args),
         What::Control { args } => daemon("bench_control", args),
+        What::Load { args } => {
+            setup::expect_for_bench()?;
+            daemon("bench_load", args)
+        }
         What::Proxy { args } => {
             setup::expect_for_bench()?;
             daemon("bench_proxy", args)

@@ -51,7 +51,10 @@ pub enum LabCommand {
     /// Run the web and echo server that labs use where no real one is installed
     ///
     /// Answers HTTP/1.1 requests and UDP datagrams with one line that says who answered, which client address it saw,
-    /// and which address the client had asked for. `/healthz` answers `ok`, `/bytes/N` with N bytes.
+    /// and which address the client had asked for. Over HTTP, the numbers of the connection and of the request on it
+    /// and the request's headers follow. `/bytes/N` answers with N bytes, `/slow/N` after N milliseconds, `/status/CODE`
+    /// with that status, `/stream/N` with N lines, one each 100 ms; `/close` closes the connection without an answer,
+    /// `/reset` resets it. `/healthz` answers `ok` until `/health/fail` is asked for, and again from `/health/ok` on.
     Serve(Serve),
     /// Take a lab down when standard input ends, unless told otherwise on it
     #[command(hide = true)]
@@ -174,6 +177,9 @@ pub struct Serve {
     /// Address and port, for TCP and UDP; may be repeated
     #[arg(long = "listen", value_name = "ADDRESS:PORT", required = true)]
     pub listen: Vec<SocketAddr>,
+    /// Write a line of each HTTP request to this file, in the common log format
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
 }
 
 /// Arguments of `lab load`.

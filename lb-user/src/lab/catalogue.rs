@@ -10,11 +10,16 @@ use super::file::{self, File};
 use super::state::Lab;
 
 /// Labs in the binary, in the order in which they are listed.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("quickstart", include_str!("../../labs/quickstart.toml")),
+    ("apache", include_str!("../../labs/apache.toml")),
     ("round-robin", include_str!("../../labs/round-robin.toml")),
-    ("compare", include_str!("../../labs/compare.toml")),
+    ("ha-pair", include_str!("../../labs/ha-pair.toml")),
+    ("database", include_str!("../../labs/database.toml")),
 ];
+
+/// The network that ways to balance are compared in, which is nothing to look at by itself.
+const COMPARE: &str = include_str!("../../labs/compare.toml");
 
 /// A lab, and the text that it was read from.
 #[derive(Clone, Debug)]
@@ -26,6 +31,14 @@ pub(super) struct Source {
 /// Those in the binary.
 pub(super) fn embedded() -> impl Iterator<Item = anyhow::Result<Source>> {
     EMBEDDED.iter().map(|(name, text)| read(name, (*text).to_owned()))
+}
+
+/// The one for comparisons.
+///
+/// # Errors
+/// Never: a test reads it.
+pub(super) fn compare() -> anyhow::Result<Source> {
+    read("compare", COMPARE.to_owned())
 }
 
 /// A lab by its name, or by the path of its file: whatever has a `/` or a `.` in it is one.
@@ -78,6 +91,7 @@ fn read(origin: &str, text: String) -> anyhow::Result<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::{program, start};
 
     #[test]
     fn labs_in_the_binary_are_right() {
@@ -85,6 +99,14 @@ mod tests {
             let lab = lab.unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(&**lab.file.name.get_ref(), name);
             assert!(lab.file.summary.chars().count() <= 80, "{name}: one line of `lab list`");
+            for host in &lab.file.host {
+                let runs = host.run.iter().filter(|run| run.kind.get_ref() == program::FULCRUM);
+                for config in runs.filter_map(|run| run.config.as_ref()) {
+                    let text = start::configuration(&Lab::at(name).unwrap(), host, config.get_ref());
+                    let parsed = crate::config::parse(name, &text).unwrap_or_else(|error| panic!("{error}"));
+                    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+                }
+            }
         }
     }
 

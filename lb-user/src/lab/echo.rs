@@ -21,19 +21,16 @@ pub(super) async fn ask(namespace: Namespace, to: SocketAddr, count: u64) -> std
                 let begun = Instant::now();
                 let mut outcome = Outcome::default();
                 for _ in 0..count {
-                    match timeout(PATIENCE, once(to)).await {
-                        Ok(Ok((server, client))) => {
+                    let answer = timeout(PATIENCE, once(to))
+                        .await
+                        .unwrap_or_else(|late| Err(late.into()));
+                    match answer {
+                        Ok((server, client)) => {
                             outcome.answered += 1;
                             *outcome.served.entry(server).or_default() += 1;
                             outcome.seen.insert(client);
                         }
-                        Ok(Err(error)) => *outcome.failed.entry(error.to_string()).or_default() += 1,
-                        Err(_) => {
-                            *outcome
-                                .failed
-                                .entry(format!("no answer within {PATIENCE:?}"))
-                                .or_default() += 1
-                        }
+                        Err(error) => *outcome.failed.entry(error.to_string()).or_default() += 1,
                     }
                 }
                 outcome.took = begun.elapsed();

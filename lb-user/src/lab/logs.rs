@@ -39,13 +39,15 @@ pub(super) async fn run(args: &Logs) -> anyhow::Result<ExitCode> {
     for (name, log) in &mut logs {
         last(name, log, args.lines.unwrap_or(LINES))?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         for (name, log) in &mut logs {
             rest(name, log)?;
         }
         sleep(PAUSE).await;
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the last lines, and stands at the end then.

@@ -50,7 +50,7 @@ pub async fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
         LabCommand::Status(args) => list::status(args.name.as_deref()),
         LabCommand::Logs(args) => logs::run(&args).await,
         LabCommand::Load(args) => load::command::run(&args).await,
-        LabCommand::Serve(args) => serve::run(&args.name, &args.listen).await,
+        LabCommand::Serve(args) => serve::run(&args).await,
         LabCommand::Guard(args) => guard::run(&args.name).await,
         LabCommand::Forward(args) => forward::run(&args),
     }

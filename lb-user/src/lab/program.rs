@@ -193,14 +193,26 @@ pub(super) const PROGRAMS: [Program; 12] = [
         kind: "node-exporter",
         package: "prometheus-node-exporter",
         executable: "prometheus-node-exporter",
+        // A host's network and name, and the load that it shares with the machine; not the machine's disks and services.
+        args: &[
+            "--collector.disable-defaults",
+            "--collector.cpu",
+            "--collector.loadavg",
+            "--collector.meminfo",
+            "--collector.netdev",
+            "--collector.netstat",
+            "--collector.sockstat",
+            "--collector.uname",
+        ],
         ..PLAIN
     },
     Program {
         kind: "mysqld-exporter",
         package: "prometheus-mysqld-exporter",
         executable: "prometheus-mysqld-exporter",
-        config: Some(("my.cnf", "", "")),
-        args: &["--config.my-cnf={folder}/my.cnf"],
+        // Not my.cnf, which is the server's, beside which it runs.
+        config: Some(("mysqld-exporter.cnf", "", "")),
+        args: &["--config.my-cnf={folder}/mysqld-exporter.cnf"],
         ..PLAIN
     },
 ];

@@ -9,27 +9,32 @@ const BAR: usize = 40;
 
 /// A numbered heading.
 pub(super) fn heading(number: usize, text: &str) {
-    println!("\n{number}. {text}");
-    println!("{}", "-".repeat(3 + text.chars().count()));
+    let line = format!("{number}. {text}");
+    println!("\n{line}\n{}", "-".repeat(line.chars().count()));
 }
 
 /// One line per server: a bar, requests, share, and the share that its weight stands for.
-pub(super) fn spread(served: &BTreeMap<String, u64>, weights: Option<&BTreeMap<String, f64>>) {
+pub(super) fn spread(served: &BTreeMap<String, u64>, weights: Option<&BTreeMap<String, f64>>) -> String {
     let total = served.values().sum::<u64>().max(1) as f64;
     let shares = weights.map(shares).unwrap_or_default();
     let mut servers: BTreeMap<&str, u64> = shares.keys().map(|server| (*server, 0)).collect();
     servers.extend(served.iter().map(|(server, count)| (server.as_str(), *count)));
+    let mut lines = Vec::new();
     for (server, count) in servers {
         let share = count as f64 / total;
         let expected = shares.get(server).map_or_else(String::new, |share| {
             format!("   (its weight stands for {:.1} %)", share * 100.0)
         });
-        println!(
-            "   {server:<6} {} {count:>5}  {:>5.1} %{expected}",
-            bar(share),
-            share * 100.0
-        );
+        let percent = share * 100.0;
+        lines.push(format!(
+            "   {server:<6} {} {count:>5}  {percent:>5.1} %{expected}",
+            bar(share)
+        ));
     }
+    lines.join(
+        "
+",
+    )
 }
 
 /// The part of all that each weight stands for.
@@ -42,7 +47,7 @@ fn shares(weights: &BTreeMap<String, f64>) -> BTreeMap<&str, f64> {
 }
 
 /// What became of requests, by time since `start`, until the last that has failed, and what was done meanwhile.
-pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: &[(Instant, String)]) {
+pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: &[(Instant, String)]) -> String {
     let index = |at: Instant| (at.saturating_duration_since(start).as_nanos() / slice.as_nanos().max(1)) as usize;
     let servers: BTreeSet<&str> = events
         .iter()
@@ -55,9 +60,8 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
         .max();
     let marked = marks.iter().map(|(at, _)| index(*at)).max();
     let last = failed.max(marked).unwrap_or(0) + 1;
-    print!("   seconds     ");
-    servers.iter().for_each(|server| print!("{server:>8}"));
-    println!("  failed");
+    let names: String = servers.iter().map(|server| format!("{server:>8}")).collect();
+    let mut lines = vec![format!("   seconds     {names}  failed")];
     let mut before = String::new();
     let mut folded = false;
     for number in 0..=last {
@@ -83,7 +87,7 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
         before = if of(None) == 0 && done.is_empty() { "calm" } else { "" }.to_owned();
         if calm {
             if !folded {
-                println!("        ...");
+                lines.push("        ...".to_owned());
             }
             folded = true;
             continue;
@@ -95,8 +99,15 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
         } else {
             format!("   < {}", done.join(", "))
         };
-        println!("   {from:>4.1} to {:>4.1}{line}{done}", from + slice.as_secs_f64());
+        lines.push(format!(
+            "   {from:>4.1} to {:>4.1}{line}{done}",
+            from + slice.as_secs_f64()
+        ));
     }
+    lines.join(
+        "
+",
+    )
 }
 
 /// Words, as many to a line as fit.

@@ -35,7 +35,9 @@ pub(super) struct Started {
 
 /// Names of packages that the lab needs and this machine lacks.
 pub(super) fn missing(file: &File, own: &Path) -> Vec<String> {
-    let mut missing = Vec::new();
+    let needs = file.needs.iter();
+    let absent = needs.filter(|(program, _)| program::installed(program).is_none());
+    let mut missing: Vec<String> = absent.map(|(_, package)| package.clone()).collect();
     for host in &file.host {
         for run in &host.run {
             if let Some(Err(package)) = recipe(host, run, own) {
@@ -78,14 +80,23 @@ pub(super) fn write_files(lab: &Lab, host: &Machine, own: &Path) -> anyhow::Resu
         else {
             continue;
         };
-        let mut text = fill(lab, host, Some(run), &text);
-        if run.kind.get_ref() == program::FULCRUM && !text.lines().any(|line| line.trim() == "[node]") {
-            text = node(lab, host) + &text;
-        }
+        let text = match run.kind.get_ref() == program::FULCRUM {
+            true => configuration(lab, host, &text),
+            false => fill(lab, host, Some(run), &text),
+        };
         let place = folder.join(name);
         fs::write(&place, text).with_context(|| format!("writing {}", place.display()))?;
     }
     Ok(())
+}
+
+/// The configuration of a node: where a lab file has no `[node]`, the lab's own stands before it.
+pub(super) fn configuration(lab: &Lab, host: &Machine, text: &str) -> String {
+    let text = fill(lab, host, None, text);
+    match text.lines().any(|line| line.trim() == "[node]") {
+        true => text,
+        false => node(lab, host) + &text,
+    }
 }
 
 /// What a node of a lab has to say of itself.

@@ -38,19 +38,30 @@ pub(super) struct Facts {
 }
 
 impl Lab {
-    /// Takes the name: from here on the lab counts as up, for everyone.
-    pub(super) fn claim(name: &str) -> anyhow::Result<Self> {
+    /// Takes the name: from here on the lab counts as up, for everyone, and says of itself what it is made of (`text`) and
+    /// by whom.
+    pub(super) fn claim(name: &str, facts: &Facts, text: &str) -> anyhow::Result<Self> {
         let lab = Self::at(name)?;
-        fs::create_dir_all(FOLDER).with_context(|| format!("making {FOLDER}"))?;
-        match fs::create_dir(&lab.folder) {
-            Ok(()) => {}
-            Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => bail!("{}", lab.why_not()),
-            Err(refused) => return Err(refused).with_context(|| format!("making {}", lab.folder.display())),
+        // Made aside, so that whoever finds a lab finds these in it, too.
+        let aside = Self {
+            name: lab.name.clone(),
+            folder: Path::new(FOLDER).join(format!(".{name}.{}", std::process::id())),
+        };
+        for folder in [aside.processes(), aside.logs(), aside.pins(), aside.host("")] {
+            fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        for folder in [lab.processes(), lab.logs(), lab.pins()] {
-            fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let claimed = replace(&aside.file(), text.as_bytes())
+            .and_then(|()| aside.write_facts(facts))
+            .and_then(|()| match fs::rename(&aside.folder, &lab.folder) {
+                Ok(()) => Ok(()),
+                Err(_) if lab.folder.exists() => bail!("{}", lab.why_not()),
+                Err(refused) => Err(refused).with_context(|| format!("making {}", lab.folder.display())),
+            });
+        if claimed.is_err() {
+            // Best effort: the error that matters is the one above.
+            let _ = fs::remove_dir_all(&aside.folder);
         }
-        Ok(lab)
+        claimed.map(|()| lab)
     }
 
     fn why_not(&self) -> String {
@@ -58,11 +69,22 @@ impl Lab {
         let state = match self.facts() {
             Ok(facts) if facts.kept => format!("lab {name} is up already"),
             Ok(facts) if facts.owner.living().is_some() => {
-                format!("lab {name} is up already: process {} is showing it", facts.owner.pid)
+                format!(
+                    "lab {name} is up already: process {} builds or shows it",
+                    facts.owner.pid
+                )
             }
             Ok(_) | Err(_) => format!("lab {name} was left behind by an earlier run"),
         };
         format!("{state}; `fulcrum lab down {name}` removes it")
+    }
+
+    /// Is it there, though nobody is at work with it who could take it down, and it was not meant to stay?
+    pub(super) fn is_left_behind(&self) -> bool {
+        self.folder.is_dir()
+            && !self
+                .facts()
+                .is_ok_and(|facts| facts.kept || facts.owner.living().is_some())
     }
 
     /// A lab that is up, or left behind.
@@ -79,8 +101,11 @@ impl Lab {
         };
         let mut labs = Vec::new();
         for entry in entries {
-            if let Ok(name) = entry?.file_name().into_string() {
-                labs.push(Self::at(&name)?);
+            // What is no name of a lab is one that is being made.
+            if let Ok(name) = entry?.file_name().into_string()
+                && let Ok(lab) = Self::at(&name)
+            {
+                labs.push(lab);
             }
         }
         labs.sort_by(|a, b| a.name.cmp(&b.name));

@@ -16,6 +16,7 @@ use super::file::File;
 use super::guard::Guardian;
 use super::host::{hosts_file, namespace, resolve};
 use super::process::{self, Record};
+use super::report;
 use super::start;
 use super::state::{self, Facts, Lab};
 use super::tour::Tour;
@@ -82,33 +83,10 @@ async fn with(
     keep: bool,
     work: impl AsyncFnOnce(&Lab, &File) -> anyhow::Result<Vec<String>>,
 ) -> anyhow::Result<ExitCode> {
-    let name = source.file.name.get_ref();
-    if !nix::unistd::geteuid().is_root() {
-        bail!("labs need root: they make network namespaces, and load programs into the kernel");
-    }
-    let own = std::env::current_exe().context("finding the program itself")?;
-    let missing = start::missing(&source.file, &own);
-    if !missing.is_empty() {
-        bail!(
-            "lab {} needs programs that are not installed: apt-get install {}",
-            &**name,
-            missing.join(" ")
-        );
-    }
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
-    let lab = Lab::claim(name)?;
-    let ready = strangers(&lab, &source.file).and_then(|()| {
-        state::replace(&lab.file(), source.text.as_bytes())?;
-        Guardian::start(&lab)
-    });
-    let guardian = match ready {
-        Ok(guardian) => guardian,
-        Err(error) => {
-            lab.remove()?;
-            return Err(error);
-        }
-    };
+    let own = std::env::current_exe().context("finding the program itself")?;
+    let (lab, guardian) = claim(source, &own).await?;
     let all = async {
         let mut facts = build(&lab, &source.file, &own, only_real).await?;
         let unmet = work(&lab, &source.file).await?;
@@ -123,9 +101,52 @@ async fn with(
         number = signals.next() => End::Told(number),
     };
     let stays = keep && matches!(&end, End::Done(unmet) if unmet.is_empty());
-    let clean = stays || take_down(&lab).await;
+    let clean = stays || {
+        println!("\nClean up");
+        let (removed, clean) = take_down(&lab).await;
+        println!("   Removed: {removed}.");
+        clean
+    };
     guardian.dismiss().await;
     conclude(end, clean)
+}
+
+/// Takes the name of a lab, once nothing stands in its way; from here on somebody takes it down, however this process ends.
+///
+/// # Errors
+/// Without root, without the programs that it needs, or when it is up.
+pub(super) async fn claim(source: &Source, own: &Path) -> anyhow::Result<(Lab, Guardian)> {
+    let name = source.file.name.get_ref();
+    if !nix::unistd::geteuid().is_root() {
+        bail!("labs need root: they make network namespaces, and load programs into the kernel");
+    }
+    let missing = start::missing(&source.file, own);
+    if !missing.is_empty() {
+        bail!(
+            "lab {} needs programs that are not installed: apt-get install {}",
+            &**name,
+            missing.join(" ")
+        );
+    }
+    let left = Lab::at(name)?;
+    if left.is_left_behind() {
+        let outcome = down::down(&left).await;
+        eprintln!(
+            "Lab {} was left behind by an earlier run; removed {}.",
+            &**name,
+            down::list(&outcome.removed)
+        );
+    }
+    strangers(&source.file)?;
+    // Before anything is made, so that everything can be found.
+    let lab = Lab::claim(name, &facts(&source.file)?, &source.text)?;
+    match Guardian::start(&lab) {
+        Ok(guardian) => Ok((lab, guardian)),
+        Err(error) => {
+            lab.remove()?;
+            Err(error)
+        }
+    }
 }
 
 fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
@@ -148,21 +169,35 @@ fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
 
 /// Refuses to build where somebody else's namespaces stand in the way: whatever carries the lab's names from here on was
 /// made by this run, and may be taken down by it.
-pub(super) fn strangers(lab: &Lab, file: &File) -> anyhow::Result<()> {
-    let names = file.machines().map(|host| namespace(lab.name(), host));
+fn strangers(file: &File) -> anyhow::Result<()> {
+    let lab = &**file.name.get_ref();
+    let names = file.machines().map(|host| namespace(lab, host));
     let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
-    if !there.is_empty() {
+    if !there.is_empty() && !Lab::at(lab)?.folder().exists() {
         let (noun, verb) = match there.len() {
             1 => ("namespace", "exists"),
             _ => ("namespaces", "exist"),
         };
-        let name = lab.name();
         bail!(
-            "network {noun} {} {verb}; `fulcrum lab down {name}` removes what has the names of this lab",
+            "network {noun} {} {verb}; `fulcrum lab down {lab}` removes what has the names of this lab",
             down::list(&there)
         );
     }
     Ok(())
+}
+
+/// What is known of a lab before it is there.
+fn facts(file: &File) -> anyhow::Result<Facts> {
+    let lab = &**file.name.get_ref();
+    Ok(Facts {
+        namespaces: file
+            .machines()
+            .map(|host| (host.to_owned(), namespace(lab, host)))
+            .collect(),
+        owner: Record::of("up", std::process::id().cast_signed())?,
+        kept: false,
+        outside: Vec::new(),
+    })
 }
 
 /// Makes all of a lab, and starts what runs in it.
@@ -171,7 +206,8 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     if !file.diagram.is_empty() {
         println!("\n{}", file.diagram.trim_end());
     }
-    let mut facts = make(lab, file, own).await?;
+    make(lab, file, own).await?;
+    let mut facts = lab.facts()?;
     println!();
     for host in &file.host {
         let addresses = host.interface.iter().flat_map(|interface| &interface.addresses);
@@ -202,24 +238,14 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     facts.outside = forward(lab, file, own).await?;
     lab.write_facts(&facts)?;
     for what in &file.missing {
-        println!("\n   Not there yet: {what}");
+        let words: Vec<&str> = ["Not there yet:"].into_iter().chain(what.split_whitespace()).collect();
+        println!("\n   {}", report::wrapped(&words));
     }
     Ok(facts)
 }
 
 /// Makes hosts, wires, certificates and files of a lab, and starts nothing.
-pub(super) async fn make(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Facts> {
-    let facts = Facts {
-        namespaces: file
-            .machines()
-            .map(|host| (host.to_owned(), namespace(lab.name(), host)))
-            .collect(),
-        owner: Record::of("up", std::process::id().cast_signed())?,
-        kept: false,
-        outside: Vec::new(),
-    };
-    // Before anything is made, so that everything can be found.
-    lab.write_facts(&facts)?;
+pub(super) async fn make(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<()> {
     lab.mount_pins()?;
     super::build::build(lab.name(), file, &lab.pins())
         .await
@@ -229,7 +255,7 @@ pub(super) async fn make(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<F
     for host in &file.host {
         start::write_files(lab, host, own)?;
     }
-    Ok(facts)
+    Ok(())
 }
 
 /// Starts a way in from loopback for everything that the lab has for outside; what it is, and where.
@@ -273,11 +299,9 @@ fn look_around(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says whether nothing is left.
-async fn take_down(lab: &Lab) -> bool {
-    println!("\nClean up");
+/// Removes a lab: what was removed, for people, and whether nothing is left.
+pub(super) async fn take_down(lab: &Lab) -> (String, bool) {
     let outcome = down::down(lab).await;
-    println!("   Removed: {}.", down::list(&outcome.removed));
     for failure in &outcome.failed {
         eprintln!("   {failure}");
     }
@@ -285,7 +309,10 @@ async fn take_down(lab: &Lab) -> bool {
     if !left.is_empty() {
         eprintln!("   Left behind: {}", down::list(&left));
     }
-    outcome.failed.is_empty() && left.is_empty()
+    (
+        down::list(&outcome.removed),
+        outcome.failed.is_empty() && left.is_empty(),
+    )
 }
 
 /// What asks a process to end.

@@ -266,6 +266,8 @@ pub struct MysqlProbe {
     pub role: MysqlRole,
     /// How far a replica may be behind.
     pub max_lag: Option<Duration>,
+    /// Whether a replica may be out of reach of its source, so that nobody knows how far it is behind.
+    pub without_source: bool,
 }
 
 /// How to log in.

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy; the rest of this module is
+//! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy, [`load`] the labs' generator; the rest of this module is
 //! the program:
 //!
 //! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
@@ -13,6 +13,7 @@
 pub mod case;
 pub mod control;
 mod facts;
+pub mod load;
 mod measure;
 mod object;
 pub mod proxy;

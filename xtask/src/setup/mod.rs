@@ -13,7 +13,7 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 13] = [
+const TEST_PROGRAMS: [(&str, &str); 15] = [
     ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
@@ -21,7 +21,9 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("mariadb-install-db", "mariadb-server-core"),
     ("mariadbd", "mariadb-server-core"),
     ("openssl", "openssl"),
+    ("pgrep", "procps"),
     ("prometheus", "prometheus"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("promtool", "prometheus"),
     ("slowhttptest", "slowhttptest"),
     ("systemd-analyze", "systemd"),

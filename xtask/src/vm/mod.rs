@@ -198,7 +198,7 @@ fn build(root: &Path, names: &[String], test_arguments: &[OsString]) -> Result<V
             folder: root.to_owned(),
             variables: Vec::new(),
             program: workspace::build_fulcrum(true)?,
-            arguments: ["lab", "up", "quickstart"].map(OsString::from).into(),
+            arguments: ["lab", "tour", "quickstart"].map(OsString::from).into(),
         });
     }
     for part in &parts {

@@ -8,7 +8,7 @@ use super::super::raw::{Table, Value};
 use super::{contradiction, tls};
 use crate::model::{MysqlLogin, MysqlProbe, MysqlRole};
 
-pub(super) const KEYS: &[&str] = &["user", "password-file", "tls", "role", "max-lag"];
+pub(super) const KEYS: &[&str] = &["user", "password-file", "tls", "role", "max-lag", "without-source"];
 
 /// Longest name of an account, in bytes.
 const MAX_USER: usize = 255;
@@ -18,7 +18,7 @@ const MAX_LAG: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 
 pub(super) fn probe(health: &Table<'_>) -> Checked<MysqlProbe> {
     let Some(user) = health.get("user") else {
-        let keys = ["password-file", "tls", "role", "max-lag"]
+        let keys = ["password-file", "tls", "role", "max-lag", "without-source"]
             .into_iter()
             .chain(tls::KEYS.iter().copied());
         let first = keys.filter_map(|key| Some((key, health.get(key)?)));
@@ -39,10 +39,18 @@ pub(super) fn probe(health: &Table<'_>) -> Checked<MysqlProbe> {
         let message = "a primary is behind nobody";
         return Err(contradiction(lag, message, &role, "the role").hint("remove `max-lag`, or set role = \"replica\""));
     }
+    let without_source = health.get("without-source");
+    if let (None, Some(value)) = (&max_lag, &without_source) {
+        let message = "`without-source` is for a probe that asks how far a replica is behind";
+        return Err(value
+            .fault(message)
+            .hint("add: max-lag = \"10s\"; or remove `without-source`"));
+    }
     Ok(MysqlProbe {
         login: Some(login(&user, health)?),
         role,
         max_lag: max_lag.map(|value| value.duration(MAX_LAG)).transpose()?,
+        without_source: without_source.map_or(Ok(false), |value| value.boolean())?,
     })
 }
 

@@ -127,7 +127,7 @@ fn databases_and_commands() {
     };
     assert_eq!(*probe, MysqlProbe::default());
     let text = "kind = \"mysql\"\nuser = \"fulcrum\"\npassword-file = \"/etc/pw\"\ntls = true\nverify = false\n\
-        role = \"replica\"\nmax-lag = \"10s\"\n";
+        role = \"replica\"\nmax-lag = \"10s\"\nwithout-source = true\n";
     let HealthKind::Mysql(probe) = kind_of(text) else {
         panic!()
     };
@@ -142,6 +142,7 @@ fn databases_and_commands() {
         }),
         role: MysqlRole::Replica,
         max_lag: Some(Duration::from_secs(10)),
+        without_source: true,
     };
     assert_eq!(*probe, expected);
 
@@ -255,14 +256,18 @@ fn mysql() -> impl Strategy<Value = MysqlProbe> {
     let login = ("[ -~ä]{1,40}", prop::option::of(path()), prop::option::of(tls()));
     let role = select(MysqlRole::ALL.to_vec());
     let lag = prop::option::of((1_000u64..2_592_000_000).prop_map(Duration::from_millis));
-    let asked = (login, role, lag).prop_map(|((user, password_file, tls), role, max_lag)| MysqlProbe {
-        login: Some(MysqlLogin {
-            user,
-            password_file: password_file.map(Into::into),
-            tls,
-        }),
-        role,
-        max_lag: max_lag.filter(|_| role != MysqlRole::Primary),
+    let asked = (login, role, lag, any::<bool>()).prop_map(|((user, password_file, tls), role, max_lag, without)| {
+        let max_lag = max_lag.filter(|_| role != MysqlRole::Primary);
+        MysqlProbe {
+            login: Some(MysqlLogin {
+                user,
+                password_file: password_file.map(Into::into),
+                tls,
+            }),
+            role,
+            max_lag,
+            without_source: without && max_lag.is_some(),
+        }
     });
     prop_oneof![Just(MysqlProbe::default()), asked]
 }

@@ -250,6 +250,7 @@ fn kind(kind: &HealthKind) -> String {
             }
             if let Some(lag) = probe.max_lag {
                 put("max-lag", quoted(&duration(lag)));
+                put("without-source", probe.without_source.to_string());
             }
             "mysql"
         }

@@ -143,7 +143,8 @@ impl Answer {
 
     /// The other end closes now, and has said so.
     pub(super) fn is_last(&self) -> bool {
-        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -173,7 +174,9 @@ fn whole(bytes: &[u8]) -> io::Result<Option<Answer>> {
         head: head.to_owned(),
         body: body.to_owned(),
     };
-    let length = answer.header("content-length").and_then(|length| length.parse::<usize>().ok());
+    let length = answer
+        .header("content-length")
+        .and_then(|length| length.parse::<usize>().ok());
     match length {
         Some(length) => Ok((body.len() >= length).then_some(answer)),
         None => Err(io::Error::other("an answer that does not say how long it is")),

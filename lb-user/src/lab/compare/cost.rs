@@ -65,11 +65,7 @@ impl Clocks {
 /// Time that processors were not idle, the time that a hypervisor has taken left out. Of /proc/stat.
 fn busy(stat: &str, ticks: i64) -> Option<Duration> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let times: Vec<u64> = line
-        .split_whitespace()
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let times: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
     let [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, ..] = times[..] else {
         return None;
     };

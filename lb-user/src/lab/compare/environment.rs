@@ -10,7 +10,12 @@ use super::model::Environment;
 use crate::lab::program::installed;
 
 /// Programs whose versions count, with what makes them say it.
-const PROGRAMS: [(&str, &str); 4] = [("haproxy", "-v"), ("nginx", "-v"), ("nft", "--version"), ("ipvsadm", "--version")];
+const PROGRAMS: [(&str, &str); 4] = [
+    ("haproxy", "-v"),
+    ("nginx", "-v"),
+    ("nft", "--version"),
+    ("ipvsadm", "--version"),
+];
 
 /// What is true of every run, since the lab is what it is.
 const OFFLOADS: [&str; 3] = [
@@ -87,10 +92,16 @@ mod tests {
     #[test]
     fn programs_say_their_versions_in_many_ways() {
         for (said, expected) in [
-            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\n", "2.6.12-1+deb12u4"),
+            (
+                "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\n",
+                "2.6.12-1+deb12u4",
+            ),
             ("nginx version: nginx/1.22.1\n", "1.22.1"),
             ("nftables v1.0.6 (Lester Gooch #5)\n", "1.0.6"),
-            ("ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n", "1.31"),
+            (
+                "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n",
+                "1.31",
+            ),
         ] {
             assert_eq!(number(said), Some(expected));
         }

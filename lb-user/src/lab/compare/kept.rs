@@ -56,7 +56,10 @@ async fn all(paths: Vec<Path>, stopped: watch::Receiver<bool>, ready: oneshot::S
     let mut opened = Vec::new();
     for path in paths {
         let mut connection = Connection::open(path).await.context("opening a connection")?;
-        connection.get("/", path.to).await.context("asking on a new connection")?;
+        connection
+            .get("/", path.to)
+            .await
+            .context("asking on a new connection")?;
         opened.push((connection, path));
     }
     let mut kept = Kept {

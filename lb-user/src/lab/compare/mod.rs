@@ -27,18 +27,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use self::bed::Bed;
 use self::model::Comparison;
 use self::settings::Settings;
 use super::args;
 use super::catalogue::{self, Source};
-use super::down::{self, leftovers};
-use super::guard::Guardian;
-use super::state::{self, Lab};
+use super::state::Lab;
 use super::up::{self, Signals};
-use super::start;
 use crate::dataplane::kernel::measure_run_time;
 
 /// Bytes of an answer's body, as labs/compare.toml has it.
@@ -90,34 +87,16 @@ struct End {
 
 /// Builds the lab, has everything measured in it, and takes it down.
 async fn in_lab(settings: &Settings, found: &mut Comparison) -> anyhow::Result<End> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("labs need root: they make network namespaces, and load programs into the kernel");
-    }
     let own = std::env::current_exe().context("finding the program itself")?;
-    let source = catalogue::find("compare")?;
-    let missing = start::missing(&source.file, &own);
-    if !missing.is_empty() {
-        bail!("the servers need programs that are not installed: apt-get install {}", missing.join(" "));
-    }
+    let source = catalogue::compare()?;
     // From here on a signal ends this process in order, or not at all.
     let mut signals = Signals::new()?;
-    let lab = Lab::claim(source.file.name.get_ref())?;
-    let ready = up::strangers(&lab, &source.file).and_then(|()| {
-        state::replace(&lab.file(), source.text.as_bytes())?;
-        Guardian::start(&lab)
-    });
-    let guardian = match ready {
-        Ok(guardian) => guardian,
-        Err(error) => {
-            lab.remove()?;
-            return Err(error);
-        }
-    };
+    let (lab, guardian) = up::claim(&source, &own).await?;
     let ended = tokio::select! {
         done = measure(&lab, source, &own, settings, found) => done.map(|()| None),
         number = signals.next() => Ok(Some(number)),
     };
-    let clean = take_down(&lab).await;
+    let (_, clean) = up::take_down(&lab).await;
     guardian.dismiss().await;
     Ok(End { told: ended?, clean })
 }
@@ -136,19 +115,6 @@ async fn measure(
     }
     let _measured = measure_run_time()?;
     run::Run::new(&bed, settings, found).all().await
-}
-
-/// Says whether nothing is left.
-async fn take_down(lab: &Lab) -> bool {
-    let outcome = down::down(lab).await;
-    let left = leftovers(lab);
-    for failure in &outcome.failed {
-        eprintln!("{failure}");
-    }
-    if !left.is_empty() {
-        eprintln!("Left behind: {}", down::list(&left));
-    }
-    outcome.failed.is_empty() && left.is_empty()
 }
 
 /// Writes the reports that are wanted.

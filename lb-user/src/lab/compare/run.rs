@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
 use super::bed::Bed;
-use super::model::{self, Comparison, EventOf, Latency, Missing, SpreadOf};
+use super::model::{self, Comparison, EventOf, Missing, SpreadOf};
 use super::progress::Progress;
-use super::sample::{self, carry_out, rate};
+use super::sample::{self, carry_out};
 use super::schedule::shuffle;
 use super::settings::Settings;
 use super::subject::{EVEN, Setup, Subject, UNEVEN};
@@ -22,9 +22,6 @@ use crate::lab::load::{End, Outcome, Plan};
 
 /// 10 s for both servers to answer clients.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Shortest try of how much a subject answers.
-const TRIAL: Duration = Duration::from_millis(300);
 
 /// Starting and stopping a subject, in seconds, as a guess.
 const CHANGE: f64 = 1.2;
@@ -72,7 +69,8 @@ impl<'r> Run<'r> {
                 Err(error) => {
                     self.leave_out(subject, None, &error);
                     let rounds = self.settings.rounds as f64;
-                    self.progress.add(self.settings.behaviour() + rounds * self.settings.round());
+                    self.progress
+                        .add(self.settings.behaviour() + rounds * self.settings.round());
                 }
             }
         }
@@ -190,12 +188,7 @@ impl<'r> Run<'r> {
     async fn behave(&mut self, subject: &Subject) -> anyhow::Result<f64> {
         let (bed, settings) = (self.bed, self.settings);
         self.start(subject, EVEN).await?;
-        let plan = Plan {
-            connections: settings.connections,
-            end: End::After(settings.sample.min(TRIAL)),
-            ..sample::plan(subject)
-        };
-        let tried = rate(&carry_out(bed, &plan).await?)?;
+        let tried = sample::trial(bed, settings, subject).await?;
         let short = spread::short(bed, subject, SpreadOf::Short, EVEN).await?;
         let kept = spread::kept(bed, subject, EVEN).await?;
         let multiplexed = spread::multiplexed(bed, subject, EVEN).await?;
@@ -252,11 +245,12 @@ impl<'r> Run<'r> {
         sample::requests(bed, settings, subject, self.found(subject)?).await?;
         let connections = sample::connections(bed, settings, subject).await?;
         self.found(subject)?.connections.push(connections);
-        let outcome = sample::latency(bed, settings, subject, rate).await?;
-        let mut took = self.took.remove(subject.name).unwrap_or_else(|| Outcome::default().latency);
-        let latency = self.found(subject)?.latency.get_or_insert_with(Latency::default);
-        sample::add_latency(latency, &outcome, &mut took)?;
-        self.took.insert(subject.name, took);
+        let (took, failed) = sample::latency(bed, settings, subject, rate).await?;
+        let mut all = self.took.remove(subject.name);
+        let all = all.get_or_insert_with(|| Outcome::default().latency);
+        let latency = self.found(subject)?.latency.get_or_insert_default();
+        sample::add_latency(latency, &took, failed, all)?;
+        self.took.insert(subject.name, all.clone());
         Ok(())
     }
 }
@@ -269,13 +263,18 @@ impl Settings {
     }
 
     fn round(&self) -> f64 {
-        CHANGE + 3.0 * self.sample.as_secs_f64() + 2.0 * self.warm_up().as_secs_f64()
+        CHANGE + 3.0 * (self.sample + self.warm_up()).as_secs_f64()
     }
 
     fn behaviour(&self) -> f64 {
         let events = if self.quick { 1 } else { 3 };
         let event = |killed| (self.before() + self.after(killed)).as_secs_f64() + 0.2;
-        2.0 * CHANGE + 1.5 + f64::from(events) * event(false) + event(true) + self.slow().as_secs_f64()
+        2.0 * CHANGE
+            + 1.0
+            + self.sample.as_secs_f64()
+            + f64::from(events) * event(false)
+            + event(true)
+            + self.slow().as_secs_f64()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One round with one subject: throughput with its cost, and latency.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
@@ -11,7 +11,7 @@ use super::cost::{Clocks, private_memory};
 use super::model::{self, Latency, Quantiles};
 use super::settings::Settings;
 use super::subject::Subject;
-use crate::lab::load::{End, Outcome, Pace, Plan, Running, Target};
+use crate::lab::load::{End, NOT_SENT, Outcome, Pace, Plan, Running, Target};
 
 /// Connections at a time in samples of latency, at most: requests that are due while all of them wait for an answer
 /// wait as well, and that counts.
@@ -56,33 +56,25 @@ pub(super) async fn carry_out(bed: &Bed, plan: &Plan) -> anyhow::Result<Outcome>
     Ok(running.wait()?)
 }
 
-/// Requests/s over connections that are kept; what they cost goes to `subject`.
+/// Requests/s over connections that are kept; what they cost goes to `found`.
 pub(super) async fn requests(
     bed: &Bed,
     settings: &Settings,
     subject: &Subject,
     found: &mut model::Subject,
 ) -> anyhow::Result<()> {
-    let mut plan = Plan {
+    let plan = Plan {
         connections: settings.connections,
         end: End::After(EVER),
         ..plan(subject)
     };
-    let mut warming = Running::start(&bed.client.namespace, &plan)?;
-    sleep(settings.warm_up()).await;
-    if let Some(memory) = private_memory(bed)? {
+    let span = throughput(bed, settings, subject, &plan).await?;
+    found.requests.push(span.rate()?);
+    span.after.since(span.before, span.answered, &mut found.cost);
+    if let Some(memory) = span.memory {
         let most = found.cost.memory.get_or_insert(0);
         *most = memory.max(*most);
     }
-    warming.end();
-    warming.done().await;
-    warming.wait()?;
-    plan.end = End::After(settings.sample);
-    let before = Clocks::read(bed, subject)?;
-    let outcome = carry_out(bed, &plan).await?;
-    let after = Clocks::read(bed, subject)?;
-    found.requests.push(rate(&outcome)?);
-    after.since(before, outcome.answered, &mut found.cost);
     Ok(())
 }
 
@@ -91,59 +83,127 @@ pub(super) async fn connections(bed: &Bed, settings: &Settings, subject: &Subjec
     let plan = Plan {
         connections: settings.connections,
         reuse: false,
-        end: End::After(settings.sample),
+        end: End::After(EVER),
         ..plan(subject)
     };
-    rate(&carry_out(bed, &plan).await?)
+    throughput(bed, settings, subject, &plan).await?.rate()
 }
 
-/// What so many requests a second take.
-pub(super) async fn latency(bed: &Bed, settings: &Settings, subject: &Subject, rate: f64) -> anyhow::Result<Outcome> {
-    let mut plan = Plan {
-        connections: CONNECTIONS,
-        pace: Pace::Open { rate },
-        end: End::After(settings.warm_up()),
+/// What happened within a sample.
+#[derive(Debug)]
+struct Span {
+    answered: u64,
+    failed: u64,
+    took: Duration,
+    before: Clocks,
+    after: Clocks,
+    /// Of the balancer, just before.
+    memory: Option<u64>,
+    /// Reasons of failures, those before the sample included.
+    why: String,
+}
+
+/// Makes requests, and looks at a part of the time when all connections are open and caches are warm.
+async fn throughput(bed: &Bed, settings: &Settings, subject: &Subject, plan: &Plan) -> anyhow::Result<Span> {
+    let mut running = Running::start(&bed.client.namespace, plan)?;
+    sleep(settings.warm_up()).await;
+    let memory = private_memory(bed)?;
+    let (began, before, first) = (Instant::now(), Clocks::read(bed, subject)?, running.progress());
+    sleep(settings.sample).await;
+    let (took, last, after) = (began.elapsed(), running.progress(), Clocks::read(bed, subject)?);
+    running.end();
+    running.done().await;
+    Ok(Span {
+        answered: last.answered - first.answered,
+        failed: last.failed - first.failed,
+        took,
+        before,
+        after,
+        memory,
+        why: why(&running.wait()?),
+    })
+}
+
+impl Span {
+    /// Requests/s, if about all were answered.
+    fn rate(&self) -> anyhow::Result<f64> {
+        let Self { answered, failed, .. } = self;
+        if *answered == 0 || failed * TOLERABLE > *answered {
+            bail!("{failed} of {} requests failed: {}", failed + answered, self.why);
+        }
+        Ok(*answered as f64 / self.took.as_secs_f64())
+    }
+}
+
+/// About how many requests/s a subject answers: a try before the rounds, which is not a sample.
+pub(super) async fn trial(bed: &Bed, settings: &Settings, subject: &Subject) -> anyhow::Result<f64> {
+    let plan = Plan {
+        connections: settings.connections,
+        end: End::After(EVER),
         ..plan(subject)
     };
-    carry_out(bed, &plan).await?;
-    plan.end = End::After(settings.sample);
+    throughput(bed, settings, subject, &plan).await?.rate()
+}
+
+/// What so many requests a second take, while connections are open: how long each took, and how many failed.
+pub(super) async fn latency(
+    bed: &Bed,
+    settings: &Settings,
+    subject: &Subject,
+    rate: f64,
+) -> anyhow::Result<(Histogram<u64>, u64)> {
+    let plan = Plan {
+        connections: CONNECTIONS,
+        pace: Pace::Open { rate },
+        end: End::After(settings.warm_up() + settings.sample),
+        record: true,
+        ..plan(subject)
+    };
+    let began = Instant::now();
     let outcome = carry_out(bed, &plan).await?;
-    if outcome.answered == 0 {
+    let (took, failed) = since(&outcome, began + settings.warm_up());
+    if took.is_empty() {
         bail!("no request was answered: {}", why(&outcome));
     }
-    Ok(outcome)
+    Ok((took, failed))
+}
+
+/// What requests took that were due at `first` or later, and how many of them failed. Those that were never sent count,
+/// whenever they were due.
+fn since(outcome: &Outcome, first: Instant) -> (Histogram<u64>, u64) {
+    let mut took = Outcome::default().latency;
+    let mut failed = outcome.failed.get(NOT_SENT).copied().unwrap_or_default();
+    for made in outcome.events.iter().filter(|made| made.due >= first) {
+        match made.outcome {
+            Ok(_) => took.saturating_record(u64::try_from(made.took.as_nanos()).unwrap_or(u64::MAX).max(1)),
+            Err(_) => failed += 1,
+        }
+    }
+    (took, failed)
 }
 
 /// Adds a round to what is known of latency; `all` has those of all rounds.
-pub(super) fn add_latency(found: &mut Latency, outcome: &Outcome, all: &mut Histogram<u64>) -> anyhow::Result<()> {
-    all.add(&outcome.latency).context("adding what requests took")?;
-    let at = |part| outcome.latency.value_at_quantile(part) as f64 / 1000.0;
+pub(super) fn add_latency(
+    found: &mut Latency,
+    took: &Histogram<u64>,
+    failed: u64,
+    all: &mut Histogram<u64>,
+) -> anyhow::Result<()> {
+    all.add(took).context("adding what requests took")?;
+    let at = |part| took.value_at_quantile(part) as f64 / 1000.0;
     found.rounds.push(Quantiles {
         p50: at(0.5),
         p90: at(0.9),
         p99: at(0.99),
         p999: at(0.999),
-        max: outcome.latency.max() as f64 / 1000.0,
+        max: took.max() as f64 / 1000.0,
     });
-    found.failed += outcome.failures();
+    found.failed += failed;
     found.curve = PARTS
         .iter()
         .map(|&part| (part, all.value_at_quantile(part) as f64 / 1000.0))
         .collect();
     Ok(())
-}
-
-/// Requests/s, if about all were answered.
-pub(super) fn rate(outcome: &Outcome) -> anyhow::Result<f64> {
-    let failed = outcome.failures();
-    if outcome.answered == 0 || failed * TOLERABLE > outcome.answered {
-        bail!(
-            "{failed} of {} requests failed: {}",
-            failed + outcome.answered,
-            why(outcome)
-        );
-    }
-    Ok(outcome.answered as f64 / outcome.took.as_secs_f64())
 }
 
 /// Why requests failed, the most frequent reason first.
@@ -160,36 +220,71 @@ pub(super) fn why(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::load::Made;
 
     #[test]
     fn rounds_add_up_to_a_curve() {
         let mut all = Outcome::default().latency;
         let mut found = Latency::default();
-        for took in [1_000_u64, 3_000] {
-            let mut outcome = Outcome::default();
-            outcome.latency.record_n(took, 500).unwrap();
-            outcome.failed.insert("timed out".to_owned(), 2);
-            add_latency(&mut found, &outcome, &mut all).unwrap();
+        for time in [1_000_u64, 3_000] {
+            let mut took = Outcome::default().latency;
+            took.record_n(time, 500).unwrap();
+            add_latency(&mut found, &took, 2, &mut all).unwrap();
         }
         let medians: Vec<f64> = found.rounds.iter().map(|round| round.p50.round()).collect();
         assert_eq!(medians, [1.0, 3.0]);
         assert_eq!(found.failed, 4);
-        assert!(found.curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{:?}", found.curve);
+        assert!(
+            found.curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1),
+            "{:?}",
+            found.curve
+        );
         assert_eq!(found.curve.last().unwrap().1.round(), 3.0);
     }
 
     #[test]
-    fn failures_void_a_figure() {
+    fn what_is_due_before_a_sample_does_not_count() {
+        let first = Instant::now();
+        let made = |ms: i64, outcome: Result<&str, &str>| Made {
+            due: if ms < 0 {
+                first - Duration::from_millis(ms.unsigned_abs())
+            } else {
+                first + Duration::from_millis(ms as u64)
+            },
+            took: Duration::from_millis(7),
+            outcome: outcome.map(str::to_owned).map_err(str::to_owned),
+        };
         let mut outcome = Outcome {
-            answered: 1000,
-            took: Duration::from_millis(500),
+            events: vec![
+                made(-1, Ok("web1")),
+                made(-1, Err("reset")),
+                made(0, Ok("web1")),
+                made(1, Err("reset")),
+            ],
             ..Outcome::default()
         };
+        outcome.failed.insert(NOT_SENT.to_owned(), 3);
+        let (took, failed) = since(&outcome, first);
+        assert_eq!((took.len(), failed), (1, 4));
+    }
+
+    #[test]
+    fn failures_void_a_figure() {
+        let span = |failed| Span {
+            answered: 1000,
+            failed,
+            took: Duration::from_millis(500),
+            before: Clocks::default(),
+            after: Clocks::default(),
+            memory: None,
+            why: "11 x refused".to_owned(),
+        };
+        assert_eq!(span(10).rate().unwrap(), 2000.0);
+        let error = span(11).rate().unwrap_err().to_string();
+        assert_eq!(error, "11 of 1011 requests failed: 11 x refused");
+        let mut outcome = Outcome::default();
         outcome.failed.insert("reset".to_owned(), 10);
-        assert_eq!(rate(&outcome).unwrap(), 2000.0);
         outcome.failed.insert("refused".to_owned(), 11);
-        let error = rate(&outcome).unwrap_err().to_string();
-        assert_eq!(error, "21 of 1021 requests failed: 11 x refused, 10 x reset");
-        assert!(rate(&Outcome::default()).is_err());
+        assert_eq!(why(&outcome), "11 x refused, 10 x reset");
     }
 }

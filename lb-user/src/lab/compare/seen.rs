@@ -63,6 +63,9 @@ mod tests {
     fn only_headers_that_arrived_count() {
         let text = "x-forwarded-for: 10.77.7.11\nx-real-ip: \nvia:\nx-forwarded-proto: https\n";
         let expected = [("x-forwarded-for", "10.77.7.11"), ("x-forwarded-proto", "https")];
-        assert_eq!(headers(text), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            headers(text),
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 }

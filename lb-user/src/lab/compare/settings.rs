@@ -32,7 +32,10 @@ impl Settings {
         let sample = args
             .duration
             .unwrap_or(Duration::from_millis(if args.quick { 300 } else { 1000 }));
-        ensure!(sample >= SHORTEST, "samples take {SHORTEST:?} or longer: --duration 100ms");
+        ensure!(
+            sample >= SHORTEST,
+            "samples take {SHORTEST:?} or longer: --duration 100ms"
+        );
         let names: Vec<&str> = SUBJECTS.iter().map(|subject| subject.name).collect();
         for name in &args.subject {
             ensure!(
@@ -41,9 +44,8 @@ impl Settings {
                 names.join(", ")
             );
         }
-        let wanted = |subject: &&Subject| {
-            args.subject.is_empty() || args.subject.iter().any(|name| *name == subject.name)
-        };
+        let wanted =
+            |subject: &&Subject| args.subject.is_empty() || args.subject.iter().any(|name| *name == subject.name);
         Ok(Self {
             quick: args.quick,
             rounds: args.rounds.map_or(if args.quick { 3 } else { 5 }, usize::from),

@@ -77,7 +77,9 @@ fn logged(bed: &Bed) -> anyhow::Result<Option<f64>> {
         let place = bed.lab.host(name).join(LOG);
         let text = fs::read_to_string(&place).with_context(|| format!("reading {}", place.display()))?;
         if let Some((line, _)) = text.split_once('\n') {
-            let time = line.parse().with_context(|| format!("{} has {line:?}", place.display()))?;
+            let time = line
+                .parse()
+                .with_context(|| format!("{} has {line:?}", place.display()))?;
             return Ok(Some(time));
         }
     }

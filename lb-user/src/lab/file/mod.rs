@@ -43,3 +43,6 @@ impl File {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,10 @@ pub(in crate::lab) struct File {
     /// What it does not show yet, and why; said when it comes up.
     #[serde(default)]
     pub(in crate::lab) missing: Vec<String>,
+    /// What its commands and servers use beside the programs of its hosts, by the Debian package: a program, or the path
+    /// of a file.
+    #[serde(default)]
+    pub(in crate::lab) needs: BTreeMap<String, String>,
     /// Names for /etc/hosts on every host, beside those of the hosts.
     #[serde(default)]
     pub(in crate::lab) names: BTreeMap<String, IpAddr>,

@@ -5,6 +5,8 @@
 //! when it is due, whether those before it have been answered or not, and what it took counts from then: a server that
 //! stalls does not stop the clock.
 
+#![allow(dead_code, unused_imports, reason = "the tours do not use all of it yet")]
+
 pub(super) mod command;
 mod connect;
 mod http1;

@@ -153,7 +153,8 @@ impl Timer {
     fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let ready = AsyncFd::with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE)?;
+        // SAFETY: the descriptor is that of `timer`, which the struct drops after what waits for it.
+        let ready = unsafe { AsyncFd::register_with_interest(timer.as_fd().as_raw_fd(), Interest::READABLE) }?;
         Ok(Self { ready, timer })
     }
 

@@ -28,7 +28,7 @@ impl Tour<'_> {
         if let Some(reason) = view.refused_reload {
             anyhow::bail!("{place} has refused the changed file: {reason}");
         }
-        println!("   {what}, after {:.2} s.", since.elapsed().as_secs_f64());
+        self.say(&format!("   {what}, after {:.2} s.", since.elapsed().as_secs_f64()));
         Ok(())
     }
 }

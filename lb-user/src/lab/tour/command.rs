@@ -6,7 +6,7 @@ use anyhow::Context;
 use regex::Regex;
 use tokio::time::sleep;
 
-use super::{Tour, indented};
+use super::{Tour, quoted};
 use crate::lab::file::action::Run;
 use crate::lab::start;
 
@@ -16,6 +16,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Lines of what it prints that are shown.
 const LINES: usize = 40;
 
+/// Letters of it in a time line.
+const LETTERS: usize = 48;
+
 impl Tour<'_> {
     pub(super) async fn command(&mut self, run: &Run) -> anyhow::Result<()> {
         let host = self.host(run.on.get_ref())?;
@@ -23,7 +26,11 @@ impl Tour<'_> {
             |text: &Option<toml::Spanned<String>>| text.as_ref().map(|text| Regex::new(text.get_ref())).transpose();
         let (expect, never) = (pattern(&run.expect)?, pattern(&run.never)?);
         if !run.silent {
-            println!("   {}$ {}", &**run.on.get_ref(), run.shell.trim());
+            self.say(&format!("   {}$ {}", &**run.on.get_ref(), run.shell.trim()));
+        }
+        // What is not shown has no place on a time line either.
+        if self.stream.is_some() && !run.silent {
+            self.mark(short(run.shell.trim()));
         }
         let begun = Instant::now();
         let deadline = begun + run.within.map_or(Duration::ZERO, |within| within.0);
@@ -47,10 +54,12 @@ impl Tour<'_> {
         };
         if !run.silent || wrong.is_some() {
             let lines: Vec<&str> = said.lines().take(LINES).collect();
-            println!("{}", indented(&lines.join("\n")));
+            if !lines.is_empty() {
+                self.say(&quoted(&lines.join("\n")));
+            }
         }
         if !run.silent && run.within.is_some() && wrong.is_none() {
-            println!("   (after {:.1} s)", begun.elapsed().as_secs_f64());
+            self.say(&format!("   (after {:.1} s)", begun.elapsed().as_secs_f64()));
         }
         self.expect(wrong.is_none(), || {
             format!(
@@ -61,5 +70,14 @@ impl Tour<'_> {
             )
         });
         Ok(())
+    }
+}
+
+/// A command's name in a time line.
+fn short(shell: &str) -> String {
+    let line = shell.lines().next().unwrap_or("");
+    match line.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
     }
 }

@@ -42,7 +42,7 @@ impl Tour<'_> {
     pub(super) fn logs(&mut self, logs: &Logs) -> anyhow::Result<()> {
         let like = logs.like.as_ref().map(|like| Regex::new(like.get_ref())).transpose()?;
         let mut lines = BTreeMap::new();
-        println!("   Lines that {} has got in this step:", logs.file);
+        self.say(&format!("   Lines that {} has got in this step:", logs.file));
         for host in logs.spread.keys() {
             let file = self.lab.host(host).join(&logs.file);
             // One that is not there yet has no lines.
@@ -54,7 +54,7 @@ impl Tour<'_> {
             let counted = new.filter(|line| like.as_ref().is_none_or(|like| like.is_match(line)));
             lines.insert(host.clone(), counted.count() as u64);
         }
-        report::spread(&lines, Some(&logs.spread));
+        self.say(&report::spread(&lines, Some(&logs.spread)));
         for why in report::implausible(&lines, &logs.spread, logs.off_by) {
             self.expect(false, || format!("{}: {why}", logs.file));
         }

@@ -10,6 +10,7 @@ mod processes;
 mod requests;
 mod traffic;
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Tour<'l> {
     marks: Vec<(Instant, String)>,
     /// Where servers' logs ended when the step began.
     log_ends: logs::Ends,
+    /// What a check has to say, which is of interest only when it fails.
+    held: Option<RefCell<String>>,
     /// Expectations that did not come true.
     unmet: Vec<String>,
 }
@@ -48,6 +51,7 @@ impl<'l> Tour<'l> {
             stream: None,
             marks: Vec::new(),
             log_ends: logs::Ends::default(),
+            held: None,
             unmet: Vec::new(),
         })
     }
@@ -58,7 +62,7 @@ impl<'l> Tour<'l> {
         for (number, step) in (1..).zip(&file.step) {
             heading(number, &step.title);
             if !step.text.is_empty() {
-                println!("{}", indented(&step.text));
+                println!("{}\n", indented(&step.text));
             }
             if !yes {
                 wait_for_enter().await?;
@@ -79,11 +83,18 @@ impl<'l> Tour<'l> {
         }
         for check in &file.check {
             let before = self.unmet.len();
-            self.step(check)
+            self.held = Some(RefCell::default());
+            let done = self
+                .step(check)
                 .await
-                .with_context(|| format!("check: {}", check.title))?;
-            let mark = if self.unmet.len() == before { "ok    " } else { "failed" };
-            println!("   {mark}  {}", check.title);
+                .with_context(|| format!("check: {}", check.title));
+            let held = self.held.take().map(RefCell::into_inner).unwrap_or_default();
+            let fine = done.is_ok() && self.unmet.len() == before;
+            println!("   {}  {}", if fine { "ok    " } else { "failed" }, check.title);
+            if !fine {
+                print!("{held}");
+            }
+            done?;
         }
         Ok(std::mem::take(&mut self.unmet))
     }
@@ -102,7 +113,7 @@ impl<'l> Tour<'l> {
     async fn act(&mut self, action: &Action) -> anyhow::Result<()> {
         match action {
             Action::Say(text) => {
-                println!("{}", indented(text));
+                self.say(&indented(text));
                 Ok(())
             }
             Action::Requests(requests) => self.requests(requests).await,
@@ -128,19 +139,59 @@ impl<'l> Tour<'l> {
         self.marks.push((Instant::now(), what));
     }
 
+    /// Tells something now; in a check only when it fails.
+    fn say(&self, text: &str) {
+        match &self.held {
+            Some(held) => *held.borrow_mut() += &format!("{text}\n"),
+            None => println!("{text}"),
+        }
+    }
+
     fn expect(&mut self, met: bool, what: impl FnOnce() -> String) {
         if !met {
             let what = what();
-            println!("   !! {what}");
+            self.say(&format!("   !! {what}"));
             self.unmet.push(what);
         }
     }
 }
 
-/// A paragraph, three columns in.
+/// Paragraphs, three columns in, in lines of 97 characters at most; lines that are indented stay as they are.
 fn indented(text: &str) -> String {
-    let lines = text.trim_matches('\n').lines();
-    let lines: Vec<String> = lines.map(|line| format!("   {line}").trim_end().to_owned()).collect();
+    const WIDTH: usize = 97;
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.trim_end().lines() {
+        if line.trim().is_empty() || line.starts_with(' ') {
+            lines.push(line.trim_end().to_owned());
+            open = false;
+            continue;
+        }
+        for word in line.split_whitespace() {
+            match lines
+                .last_mut()
+                .filter(|last| open && last.chars().count() + 1 + word.chars().count() <= WIDTH)
+            {
+                Some(last) => *last += &format!(" {word}"),
+                None => lines.push(word.to_owned()),
+            }
+            open = true;
+        }
+    }
+    lines
+        .iter()
+        .map(|line| format!("   {line}").trim_end().to_owned() + "\n")
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+/// Lines as they are, three columns in.
+fn quoted(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("   {line}").trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -149,7 +200,7 @@ async fn wait_for_enter() -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Ok(());
     }
-    print!("\n   [Enter] ");
+    print!("   [Enter] ");
     std::io::stdout().flush()?;
     // Not through tokio's own: a signal must be able to end the tour while it waits, and leave the terminal alone.
     let (sender, entered) = tokio::sync::oneshot::channel();
@@ -159,4 +210,20 @@ async fn wait_for_enter() -> anyhow::Result<()> {
     });
     entered.await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_wrapped_and_examples_are_not() {
+        let long = "word ".repeat(50);
+        let text = format!("{long}\n\n    as it   is\nmore\nwords\n");
+        let lines: Vec<String> = indented(&text).lines().map(str::to_owned).collect();
+        assert!(lines.iter().all(|line| line.len() <= 100), "{lines:?}");
+        assert_eq!(lines[lines.len() - 3..], ["", "       as it   is", "   more words"]);
+        assert_eq!(indented("\nx"), "\n   x");
+        assert_eq!(quoted("a  b\n c"), "   a  b\n    c");
+    }
 }

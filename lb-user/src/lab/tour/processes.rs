@@ -22,7 +22,7 @@ impl Tour<'_> {
             }
             let left = down::end(&processes).await;
             self.mark(format!("{} killed", target.get_ref()));
-            println!("   {} is killed.", target.get_ref());
+            self.say(&format!("   {} is killed.", target.get_ref()));
             self.expect(left.is_empty(), || format!("{} does not end", target.get_ref()));
         }
         Ok(())
@@ -33,11 +33,11 @@ impl Tour<'_> {
             self.mark(format!("{} told to stop", target.get_ref()));
             let begun = Instant::now();
             let left = down::end(&self.processes(target.get_ref())?).await;
-            println!(
+            self.say(&format!(
                 "   {} has stopped, {:.1} s after it was asked to.",
                 target.get_ref(),
                 begun.elapsed().as_secs_f64()
-            );
+            ));
             self.expect(left.is_empty(), || format!("{} does not end", target.get_ref()));
         }
         Ok(())
@@ -51,11 +51,11 @@ impl Tour<'_> {
             for run in runs {
                 start::start(self.lab, machine, run, &self.own).await?;
             }
-            println!(
+            self.say(&format!(
                 "   {} serves {:.1} s after its start.",
                 target.get_ref(),
                 begun.elapsed().as_secs_f64()
-            );
+            ));
         }
         Ok(())
     }
@@ -72,7 +72,10 @@ impl Tour<'_> {
                     .signal(Signal::SIGHUP);
             }
             self.mark(format!("{} told to reload", target.get_ref()));
-            println!("   {} is told to read its configuration again.", target.get_ref());
+            self.say(&format!(
+                "   {} is told to read its configuration again.",
+                target.get_ref()
+            ));
         }
         Ok(())
     }
@@ -86,10 +89,10 @@ impl Tour<'_> {
         }
         state::replace(&path, text.replacen(&edit.replace, &edit.with, 1).as_bytes())?;
         self.mark(format!("{place} changed"));
-        println!("   {place} changes:");
+        self.say(&format!("   {place} changes:"));
         for (sign, lines) in [('-', &edit.replace), ('+', &edit.with)] {
             for line in lines.trim().lines() {
-                println!("      {sign} {line}");
+                self.say(&format!("      {sign} {line}"));
             }
         }
         Ok(())

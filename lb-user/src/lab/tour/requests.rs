@@ -27,20 +27,20 @@ impl Tour<'_> {
         }
         if requests.order > 0 {
             let order: Vec<&str> = outcome.order().take(requests.order).collect();
-            println!("   {}", report::wrapped(&order));
+            self.say(&format!("   {}", report::wrapped(&order)));
         } else {
-            report::spread(&outcome.served, requests.spread.as_ref());
+            self.say(&report::spread(&outcome.served, requests.spread.as_ref()));
         }
         let seen: Vec<String> = outcome.seen.iter().map(ToString::to_string).collect();
         let saw = match seen.is_empty() {
             true => String::new(),
             false => format!("; servers saw the client {}", seen.join(", ")),
         };
-        println!(
+        self.say(&format!(
             "   {} of {number} answered in {:.2} s{saw}.",
             outcome.answered,
             outcome.took.as_secs_f64()
-        );
+        ));
         let failed = outcome.failures();
         self.expect(failed <= requests.may_fail, || {
             let reasons: Vec<String> = outcome

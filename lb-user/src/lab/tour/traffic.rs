@@ -55,12 +55,12 @@ impl Tour<'_> {
         let begun = Instant::now();
         let running = Running::start(&host.namespace, &plan)?;
         self.marks.clear();
-        let stream = self.stream.insert(Stream { running, begun });
-        println!(
+        let stream = Stream { running, begun };
+        self.say(&format!(
             "   From here on {} asks for {url} every {} ms.",
             &**traffic.from.get_ref(),
             every.as_millis()
-        );
+        ));
         for server in &traffic.until_served_by {
             while !stream
                 .events(begun)
@@ -73,6 +73,7 @@ impl Tour<'_> {
                 sleep(Duration::from_millis(10)).await;
             }
         }
+        self.stream = Some(stream);
         Ok(())
     }
 
@@ -90,7 +91,7 @@ impl Tour<'_> {
                 .map(|event| event.due)
                 .max();
             let now = Instant::now();
-            let quiet_since = failed.unwrap_or(last_mark).max(last_mark + bound);
+            let quiet_since = failed.unwrap_or(last_mark).max(last_mark).max(first + bound);
             if now > quiet_since + QUIET + PATIENCE {
                 break failed;
             }
@@ -106,18 +107,18 @@ impl Tour<'_> {
         let outcome = tokio::task::spawn_blocking(move || stream.running.stop()).await??;
         let slice = timeline.slice.map_or(SLICE, |slice| slice.0);
         let marks = std::mem::take(&mut self.marks);
-        report::timeline(&events, first, slice, &marks);
+        self.say(&report::timeline(&events, first, slice, &marks));
         let failed: Vec<&Made> = events.iter().filter(|event| event.outcome.is_err()).collect();
         let disturbed = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(first));
         match failed.first().and_then(|event| event.outcome.as_ref().err()) {
-            None => println!("   None of {} requests failed.", events.len()),
-            Some(reason) => println!(
+            None => self.say(&format!("   None of {} requests failed.", events.len())),
+            Some(reason) => self.say(&format!(
                 "   {} of {} requests failed, the last one {:.2} s after {}: {reason}.",
                 failed.len(),
                 events.len(),
                 disturbed.as_secs_f64(),
                 marks.first().map_or("the begin", |(_, what)| what)
-            ),
+            )),
         }
         self.expect(outcome.answered > 0, || "no request was answered at all".to_owned());
         if let Some(most) = timeline.may_fail {

@@ -105,7 +105,7 @@ fn number(text: &str, label: &str) -> Option<u64> {
         .find_map(|line| line.split_once(label)?.0.split_whitespace().last()?.parse().ok())
 }
 
-fn wrk(said: &str) -> Result<u64> {
+pub(in crate::bench) fn wrk(said: &str) -> Result<u64> {
     let bad = said
         .lines()
         .find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
@@ -113,7 +113,7 @@ fn wrk(said: &str) -> Result<u64> {
     number(said, " requests in ").context("no count of requests")
 }
 
-fn h2load(said: &str) -> Result<u64> {
+pub(in crate::bench) fn h2load(said: &str) -> Result<u64> {
     let done = number(said, " succeeded").context("no count of requests")?;
     let good = number(said, " 2xx").context("no count of good answers")?;
     let failed = number(said, " failed").context("no count of failures")?;

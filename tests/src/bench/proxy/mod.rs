@@ -21,10 +21,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+pub(super) use load::{h2load, wrk};
+pub(super) use process::{Core, Process};
 pub use report::Report;
+pub(super) use subject::{nginx, nginx_file};
+pub(super) use world::certificate;
 
 use case::{Case, Kind};
-use process::Core;
 use report::Figure;
 use subject::{Running, Subject};
 use world::World;
@@ -100,7 +103,7 @@ pub fn missing() -> Option<String> {
     })
 }
 
-fn find(program: &str) -> Option<std::path::PathBuf> {
+pub(super) fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([Path::new(SYSTEM).to_owned()]);
     folders.map(|folder| folder.join(program)).find(|place| place.is_file())

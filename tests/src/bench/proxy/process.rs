@@ -15,11 +15,11 @@ use nix::unistd::Pid;
 
 /// Which processor something runs on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Core(CpuSet);
+pub(in crate::bench) struct Core(CpuSet);
 
 impl Core {
     /// The first two that this process may run on: one for proxies, one for everybody else.
-    pub(super) fn two() -> Result<(Self, Self)> {
+    pub(in crate::bench) fn two() -> Result<(Self, Self)> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
         let mut cores = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
         let mut next = || {
@@ -34,12 +34,12 @@ impl Core {
     }
 
     /// Puts the calling thread on it.
-    pub(super) fn take(self) -> nix::Result<()> {
+    pub(in crate::bench) fn take(self) -> nix::Result<()> {
         sched_setaffinity(Pid::from_raw(0), &self.0)
     }
 
     /// Makes the processes of `command` run on it, and end when the thread does that starts them.
-    pub(super) fn confine(self, command: &mut Command) -> &mut Command {
+    pub(in crate::bench) fn confine(self, command: &mut Command) -> &mut Command {
         // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
         unsafe {
             command.pre_exec(move || {
@@ -53,14 +53,14 @@ impl Core {
 
 /// A process that is ended on drop, with its log.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(in crate::bench) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts it; what it prints goes to `log`.
-    pub(super) fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
+    pub(in crate::bench) fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command
@@ -70,14 +70,14 @@ impl Process {
     }
 
     /// The end of what it has printed.
-    pub(super) fn log(&self) -> String {
+    pub(in crate::bench) fn log(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
     /// An error when it has ended.
-    pub(super) fn expect_alive(&mut self) -> Result<()> {
+    pub(in crate::bench) fn expect_alive(&mut self) -> Result<()> {
         let ended = self.child.try_wait()?;
         ensure!(ended.is_none(), "it has ended:\n{}", self.log());
         Ok(())
@@ -95,7 +95,7 @@ impl Process {
 
     /// What all their threads have had of the processors, to the nanosecond, those that have ended included. What the
     /// kernel does for them counts.
-    pub(super) fn processor_time(&self) -> Result<Duration> {
+    pub(in crate::bench) fn processor_time(&self) -> Result<Duration> {
         let mut sum = Duration::ZERO;
         for pid in self.all()? {
             let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed()))?;
@@ -105,7 +105,7 @@ impl Process {
     }
 
     /// Memory that they share with nobody, in bytes.
-    pub(super) fn private_memory(&self) -> Result<u64> {
+    pub(in crate::bench) fn private_memory(&self) -> Result<u64> {
         let mut sum = 0;
         for pid in self.all()? {
             sum += private(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?)?;

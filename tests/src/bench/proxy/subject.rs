@@ -285,7 +285,7 @@ pub(super) fn backends(node: &Node, connections: u64) -> String {
 }
 
 /// A configuration of nginx that has its files below the node's folder.
-fn nginx_file(node: &Node, name: &str, connections: u64, http: &str) -> String {
+pub(in crate::bench) fn nginx_file(node: &Node, name: &str, connections: u64, http: &str) -> String {
     let folder = node.path(name).display().to_string();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {folder}/{kind}; "))
@@ -298,7 +298,7 @@ fn nginx_file(node: &Node, name: &str, connections: u64, http: &str) -> String {
 }
 
 /// nginx with this configuration; not yet in any namespace.
-pub(super) fn nginx(node: &Node, name: &str, text: &str) -> Result<Command> {
+pub(in crate::bench) fn nginx(node: &Node, name: &str, text: &str) -> Result<Command> {
     let folder = node.path(name);
     fs::create_dir_all(&folder)?;
     let file = folder.join("nginx.conf");

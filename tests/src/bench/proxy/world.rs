@@ -131,7 +131,7 @@ async fn wires(node: &Node) -> Result<()> {
 }
 
 /// ECDSA on P-256, of nobody's authority.
-fn certificate(node: &Node) -> Result<()> {
+pub(in crate::bench) fn certificate(node: &Node) -> Result<()> {
     let key = KeyPair::generate().context("a key")?;
     let certificate = CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?;
     fs::write(node.path("certificate.pem"), certificate.pem() + &key.serialize_pem())?;

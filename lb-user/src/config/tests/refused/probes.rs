@@ -376,6 +376,13 @@ fn databases_and_commands() {
         ),
         of_kind(
             "mysql",
+            "user = \"u\"\nwithout-source = true\n",
+            (10, 18),
+            "`without-source` is for a probe that asks how far a replica is behind",
+            "max-lag",
+        ),
+        of_kind(
+            "mysql",
             "user = \"u\"\nmax-lag = \"5ms\"\n",
             (10, 11),
             "`max-lag` must be from 1s to 720h",

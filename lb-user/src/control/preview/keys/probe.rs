@@ -104,9 +104,15 @@ fn dns(probe: &DnsProbe) -> Texts {
 }
 
 fn mysql(probe: &MysqlProbe) -> Texts {
-    let MysqlProbe { login, role, max_lag } = probe;
+    let MysqlProbe {
+        login,
+        role,
+        max_lag,
+        without_source,
+    } = probe;
     let mut texts = vec![("health.role", role.label().into())];
     texts.extend(set("health.max-lag", max_lag.map(duration::format)));
+    texts.push(("health.without-source", without_source.to_string().into()));
     if let Some(MysqlLogin {
         user,
         password_file,

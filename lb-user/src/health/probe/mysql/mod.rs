@@ -73,6 +73,9 @@ pub enum Failure {
     /// It does not replicate at the moment.
     #[error("replication is stopped")]
     Stopped,
+    /// It would replicate, if its source answered; how far it is behind is not known.
+    #[error("its source is out of reach")]
+    NoSource,
     /// It is too far behind.
     #[error("replication is {behind:?} behind, {most:?} are allowed")]
     Lag {
@@ -186,11 +189,11 @@ async fn converse(
         }
     }
     let Some(most) = check.max_lag else { return Ok(()) };
-    match query::lag(server).await? {
+    match query::lag(server, check.without_source).await? {
         Some(behind) if behind > most => Err(Failure::Lag { behind, most }.into()),
         Some(_) => Ok(()),
-        // One that replicates nothing is behind nobody, unless it should replicate.
-        None if check.role == MysqlRole::Any => Ok(()),
+        // A primary is behind nobody. A server that was one, and has come back to others' writes, is behind them.
+        None if check.role == MysqlRole::Any && query::role(server).await? == MysqlRole::Primary => Ok(()),
         None => Err(Failure::NoReplica.into()),
     }
 }

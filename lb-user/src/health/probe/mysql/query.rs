@@ -21,6 +21,10 @@ const REPLICATION: [&str; 2] = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"];
 /// What the column is called, in newer and in older servers.
 const BEHIND: [&[u8]; 2] = [b"Seconds_Behind_Source", b"Seconds_Behind_Master"];
 
+/// Whether it takes from its source, and whether it does what it has taken.
+const TAKES: [&[u8]; 2] = [b"Replica_IO_Running", b"Slave_IO_Running"];
+const DOES: [&[u8]; 2] = [b"Replica_SQL_Running", b"Slave_SQL_Running"];
+
 /// An answer: names of the columns, and rows of values, which may be NULL.
 #[derive(Debug, PartialEq, Eq)]
 struct Rows {
@@ -40,8 +44,12 @@ pub(super) async fn role(server: &mut Connection<Boxed>) -> Result<MysqlRole, su
     }
 }
 
-/// How far the server is behind, of several sources behind the furthest; `None` where it replicates nothing.
-pub(super) async fn lag(server: &mut Connection<Boxed>) -> Result<Option<Duration>, super::super::Failure> {
+/// How far the server is behind, of several sources behind the furthest; `None` where it replicates nothing. A source out
+/// of reach, which may be dead, does not count `without_source`.
+pub(super) async fn lag(
+    server: &mut Connection<Boxed>,
+    without_source: bool,
+) -> Result<Option<Duration>, super::super::Failure> {
     use super::super::Failure as Probe;
 
     let [newer, older] = REPLICATION;
@@ -49,16 +57,24 @@ pub(super) async fn lag(server: &mut Connection<Boxed>) -> Result<Option<Duratio
         Err(Probe::Mysql(Failure::Error { code: SYNTAX_ERROR, .. })) => ask(server, older).await?,
         answer => answer?,
     };
-    Ok(furthest(&status)?)
+    Ok(furthest(&status, without_source)?)
 }
 
-fn furthest(status: &Rows) -> Result<Option<Duration>, Failure> {
-    let column = status.columns.iter().position(|name| BEHIND.contains(&name.as_slice()));
+fn furthest(status: &Rows, without_source: bool) -> Result<Option<Duration>, Failure> {
+    let column = |names: [&[u8]; 2]| status.columns.iter().position(|name| names.contains(&name.as_slice()));
+    let (behind, takes, does) = (column(BEHIND), column(TAKES), column(DOES));
     let mut furthest = None;
     for row in &status.rows {
-        let value = row.get(column.ok_or(Failure::NotMysql)?).ok_or(Failure::NotMysql)?;
-        let text = value.as_deref().ok_or(Failure::Stopped)?;
-        let seconds = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        let value = row.get(behind.ok_or(Failure::NotMysql)?).ok_or(Failure::NotMysql)?;
+        let word = |column: Option<usize>| row.get(column?)?.as_deref();
+        let seconds = match value.as_deref() {
+            Some(text) => str::from_utf8(text).ok().and_then(|text| text.parse().ok()),
+            // It tries to reach its source, again and again.
+            None if word(does) == Some(b"Yes") && word(takes).is_some_and(|word| word != b"No") => {
+                Some(without_source.then_some(0).ok_or(Failure::NoSource)?)
+            }
+            None => return Err(Failure::Stopped),
+        };
         furthest = furthest.max(Some(Duration::from_secs(seconds.ok_or(Failure::NotMysql)?)));
     }
     Ok(furthest)

@@ -90,6 +90,7 @@ fn login(role: MysqlRole, max_lag: Option<Duration>, file: Option<&Path>) -> Mys
         }),
         role,
         max_lag,
+        without_source: false,
     }
 }
 
@@ -389,12 +390,51 @@ async fn a_replica_may_be_so_far_behind() {
     let (result, questions) = asked(&login(Any, most, None), vec![old, status]).await;
     assert_eq!(result, Err("replication is 7s behind, 5s are allowed".to_owned()));
     assert_eq!(questions, ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]);
-    // A primary is behind nobody.
-    let (result, _) = asked(&login(Any, most, None), vec![behind(&[]), vec![]]).await;
-    assert_eq!(result, Ok(Answer::Serves(Any)));
+    // A primary is behind nobody; what was one, and takes no writes any more, is behind whoever does.
+    for (value, expected) in [
+        ("0", Ok(Answer::Serves(Any))),
+        ("1", Err("not set up as a replica".to_owned())),
+    ] {
+        let read_only = table(&["@@global.read_only"], &[&[Some(value)]]);
+        let (result, questions) = asked(&login(Any, most, None), vec![behind(&[]), read_only, vec![]]).await;
+        assert_eq!(result, expected);
+        assert_eq!(questions[..2], ["SHOW REPLICA STATUS", "SELECT @@global.read_only"]);
+    }
     let refused = vec![denied(1227, "Access denied")];
     let (result, _) = asked(&login(Any, most, None), vec![refused]).await;
     assert_eq!(result, Err("error 1227: Access denied".to_owned()));
+}
+
+#[tokio::test]
+async fn a_source_out_of_reach_takes_the_replica_along_unless_told_otherwise() {
+    use MysqlRole::Any;
+
+    let columns = ["Slave_IO_Running", "Slave_SQL_Running", "Seconds_Behind_Master"];
+    let lost = Err("its source is out of reach");
+    let stopped = Err("replication is stopped");
+    let late = Err("replication is 9s behind, 5s are allowed");
+    let good = Ok(Answer::Serves(Any));
+    for (takes, does, behind, without, expected) in [
+        ("Connecting", "Yes", None, false, lost),
+        ("Connecting", "Yes", None, true, good),
+        ("Preparing", "Yes", None, true, good),
+        ("No", "Yes", None, true, stopped),
+        ("Connecting", "No", None, true, stopped),
+        ("Yes", "No", None, true, stopped),
+        ("Yes", "Yes", Some("9"), true, late),
+    ] {
+        let check = MysqlProbe {
+            without_source: without,
+            ..login(Any, Some(Duration::from_secs(5)), None)
+        };
+        let status = table(&columns, &[&[Some(takes), Some(does), behind]]);
+        let (result, _) = asked(&check, vec![status, vec![]]).await;
+        assert_eq!(
+            result,
+            expected.map_err(str::to_owned),
+            "{takes} {does} {behind:?} {without}"
+        );
+    }
 }
 
 /// A conversation up to the end of an answer, as a server sends it.

@@ -8,7 +8,7 @@ pub(super) const SHOWN: [(EventOf, &str, &str); 4] = [
     (
         EventOf::Killed,
         "A server dies",
-        "A server's processes are killed, without a word to anybody.",
+        "All its processes are killed, and nobody is told.",
     ),
     (
         EventOf::Drained,
@@ -32,8 +32,8 @@ pub(super) fn of(subject: &Subject, of: EventOf) -> Option<&Event> {
     subject.events.iter().find(|event| event.of == of)
 }
 
-/// "312 failed in 2.1 s; 3 of 8 cut"
-pub(super) fn outcome(event: &Event) -> String {
+/// "312 failed in 2.1 s; 3 of 8 cut"; `cut` are the words for the last, which have little room in tables.
+pub(super) fn outcome(event: &Event, cut: &str) -> String {
     let failed = match event.failed {
         0 => "none failed".to_owned(),
         failed => format!(
@@ -42,8 +42,8 @@ pub(super) fn outcome(event: &Event) -> String {
             numbers::seconds(event.disturbed)
         ),
     };
-    match event.kept {
-        Some(kept) => format!("{failed}; {} of {} cut", kept.cut, kept.open),
+    match event.kept.filter(|kept| kept.open > 0) {
+        Some(kept) => format!("{failed}; {} of {} {cut}", kept.cut, kept.open),
         None => failed,
     }
 }

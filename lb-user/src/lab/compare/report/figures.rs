@@ -159,7 +159,7 @@ pub(super) const COST: [Figure; 4] = [
     Figure {
         id: "program-packet",
         title: "Time of the XDP program for a packet",
-        short: "program",
+        short: "program/packet",
         unit: "ns/packet",
         more_is_better: false,
         takes: "costs",

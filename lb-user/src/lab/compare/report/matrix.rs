@@ -73,7 +73,7 @@ pub(super) const ROWS: [Row; 11] = [
         cell: |subject| subject.seen.as_ref().map_or_else(Cell::unseen, address),
     },
     Row {
-        question: "Headers tell the server of the client",
+        question: "Headers are added for the server",
         cell: |subject| subject.seen.as_ref().map_or_else(Cell::unseen, headers),
     },
     Row {
@@ -220,16 +220,17 @@ fn event(subject: &Subject, of: EventOf) -> Cell {
     let Some(event) = events::of(subject, of) else {
         return Cell::unseen();
     };
-    if event.answered + event.failed == 0 && event.kept.is_none() {
+    let kept = event.kept.filter(|kept| kept.open > 0);
+    if event.answered + event.failed == 0 && kept.is_none() {
         return Cell::unseen();
     }
-    let cut = event.kept.map(|kept| kept.cut > 0);
+    let cut = kept.map(|kept| kept.cut > 0);
     let mark = match (event.failed > 0, cut) {
         (false, None | Some(false)) => Mark::Yes,
         (false, Some(true)) | (true, Some(false)) => Mark::Partly,
         (true, None | Some(true)) => Mark::No,
     };
-    Cell::new(mark, events::outcome(event))
+    Cell::new(mark, events::outcome(event, "cut"))
 }
 
 /// Whether the balancer waits for a slow client, or passes each byte on and leaves the waiting to a server.
@@ -344,6 +345,7 @@ mod tests {
         assert_eq!(cell(3, kept(0)).mark, Mark::Partly);
         assert_eq!(cell(3, kept(2)), Cell::new(Mark::No, "3 failed in 0.4 s; 2 of 8 cut"));
         assert_eq!(cell(3, None).mark, Mark::No);
+        assert_eq!(cell(0, Some(Kept::default())), Cell::new(Mark::Yes, "none failed"));
         assert_eq!(event(&Subject::default(), EventOf::Drained).mark, Mark::Unseen);
     }
 

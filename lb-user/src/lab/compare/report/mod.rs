@@ -6,6 +6,7 @@
 
 mod caveats;
 mod events;
+mod facts;
 mod figures;
 mod html;
 mod json;
@@ -14,7 +15,6 @@ mod numbers;
 mod reading;
 mod stats;
 mod svg;
-mod tables;
 mod text;
 
 #[cfg(test)]

@@ -63,6 +63,13 @@ fn pair(figure: &Figure, one: &Measured, other: &Measured) -> String {
             less.0.name
         ),
         Difference::None => format!("{} and {}: {ALIKE}", one.0.name, other.0.name),
+        Difference::Nothing => format!(
+            "{}: {} {}, {}: none",
+            more.0.name,
+            numbers::number(more.1.median),
+            figure.unit,
+            less.0.name
+        ),
         Difference::Unknown => format!(
             "{} and {}: one sample, so the noise is unknown",
             one.0.name, other.0.name
@@ -76,6 +83,7 @@ pub(super) fn against(range: &Range, direct: &Range) -> String {
         Difference::Times(times) if times >= 0.1 => format!("{times:.2} ×"),
         Difference::Times(times) => format!("{times:.3} ×"),
         Difference::None => ALIKE.to_owned(),
+        Difference::Nothing => "direct has none".to_owned(),
         Difference::Unknown => "noise unknown".to_owned(),
     }
 }
@@ -132,5 +140,10 @@ mod tests {
             figure(&THROUGHPUT[0], &two),
             "dsr and nat: one sample, so the noise is unknown."
         );
+        let collapsed = [
+            subject("dsr", 4, true, &[200.0, 201.0, 199.0]),
+            subject("nat", 4, true, &[0.0, 0.0, 0.0]),
+        ];
+        assert_eq!(figure(&THROUGHPUT[0], &collapsed), "dsr: 200 requests/s, nat: none.");
     }
 }

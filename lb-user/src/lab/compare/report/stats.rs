@@ -69,8 +69,11 @@ impl Range {
         if self.samples < 2 || other.samples < 2 {
             return Difference::Unknown;
         }
-        if self.overlaps(other) || other.median <= 0.0 {
+        if self.overlaps(other) {
             return Difference::None;
+        }
+        if other.median <= 0.0 {
+            return Difference::Nothing;
         }
         Difference::Times(self.median / other.median)
     }
@@ -92,6 +95,8 @@ pub(super) enum Difference {
     None,
     /// The one is so many times the other.
     Times(f64),
+    /// They differ, but the other is 0, of which nothing is a multiple.
+    Nothing,
     /// There is one sample of one of them: nobody knows the noise.
     Unknown,
 }
@@ -170,8 +175,8 @@ mod tests {
         assert_eq!(fast.against(&range(&[100.0])), Difference::Unknown);
         assert_eq!(
             fast.against(&range(&[0.0, 0.0])),
-            Difference::None,
-            "nothing is a multiple of nothing"
+            Difference::Nothing,
+            "nothing is a multiple of 0"
         );
     }
 }

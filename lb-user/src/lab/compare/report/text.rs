@@ -3,7 +3,7 @@
 use super::super::model::{Comparison, Subject};
 use super::figures::{COST, Figure, LATENCY, THROUGHPUT};
 use super::matrix::{Cell, ROWS};
-use super::{caveats, events, numbers, reading, tables};
+use super::{caveats, events, facts, numbers, reading};
 
 const WIDTH: usize = 100;
 
@@ -13,7 +13,7 @@ const INDENT: usize = 26;
 /// All that was found out.
 pub(in crate::lab) fn text(comparison: &Comparison) -> String {
     let mut out = String::new();
-    for warning in tables::warnings(comparison.interrupted, comparison.settings.quick) {
+    for warning in facts::warnings(comparison.interrupted, comparison.settings.quick) {
         out += &wrapped("! ", warning);
     }
     let subjects = &comparison.subjects;
@@ -48,7 +48,7 @@ pub(in crate::lab) fn text(comparison: &Comparison) -> String {
 
     out += &heading("When something happens");
     for (of, title, _) in events::SHOWN {
-        out += &wrapped(&format!("   {title}: "), &events::reading(subjects, of));
+        out += &wrapped(&format!("   {title:<31}"), &events::reading(subjects, of));
     }
 
     if !comparison.missing.is_empty() {
@@ -59,9 +59,9 @@ pub(in crate::lab) fn text(comparison: &Comparison) -> String {
     }
 
     out += &heading("Where and how");
-    for (name, value) in tables::environment(&comparison.environment)
+    for (name, value) in facts::environment(&comparison.environment)
         .iter()
-        .chain(&tables::settings(&comparison.settings))
+        .chain(&facts::settings(&comparison.settings))
     {
         out += &listed(name, value);
     }
@@ -88,9 +88,15 @@ fn answers<'a>(question: &str, cells: impl Iterator<Item = (&'a Subject, Cell)>)
             None => groups.push((cell, vec![&subject.name])),
         }
     }
+    let wide = groups
+        .iter()
+        .map(|(cell, _)| cell.text.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(32);
     let mut out = format!("{question}\n");
     for (cell, names) in groups {
-        let lead = format!("   {:<6}  {:<32}  ", cell.mark.word(), cell.text);
+        let lead = format!("   {:<6}  {:<wide$}  ", cell.mark.word(), cell.text);
         out += &wrapped(&lead, &names.join(" "));
     }
     out
@@ -156,7 +162,7 @@ fn listed(name: &str, value: &str) -> String {
 
 /// Words after a lead, on as many lines as they take, each below the first.
 fn wrapped(lead: &str, words: &str) -> String {
-    let indent = lead.chars().count().min(WIDTH / 2);
+    let indent = lead.chars().count().min(WIDTH * 2 / 3);
     let mut out = String::new();
     let mut line = lead.to_owned();
     let mut empty = true;

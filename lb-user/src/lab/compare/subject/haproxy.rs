@@ -20,9 +20,11 @@ pub(super) enum Mode {
 /// 5 ms between two looks at a reload.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Where its makers leave a choice between giving up early and another server, it is the other server: `redispatch`.
 fn config(mode: Mode, setup: Setup) -> String {
     let common = "global\n    maxconn 8000\n    stats socket {folder}/haproxy.sock level admin expose-fd listeners\n\
-                  defaults\n    timeout connect 2s\n    timeout client 60s\n    timeout server 60s\n";
+                  defaults\n    timeout connect 2s\n    timeout client 60s\n    timeout server 60s\n    \
+                  option redispatch 1\n";
     let backend = |name: &str, port: u16, check: &str| {
         let mut text = format!("backend {name}\n    balance roundrobin\n{check}");
         for ((server, ip), weight) in SERVERS.iter().zip(setup.weights) {

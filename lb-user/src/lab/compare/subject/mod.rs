@@ -82,7 +82,12 @@ pub(super) const SUBJECTS: [Subject; 14] = [
         4,
         Way::Fulcrum("dsr"),
     ),
-    subject("tunnel", "Fulcrum, XDP: IP in IP to the server", 4, Way::Fulcrum("tunnel")),
+    subject(
+        "tunnel",
+        "Fulcrum, XDP: IP in IP to the server",
+        4,
+        Way::Fulcrum("tunnel"),
+    ),
     subject(
         "nat",
         "Fulcrum, XDP: addresses translated both ways",

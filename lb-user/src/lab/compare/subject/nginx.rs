@@ -33,7 +33,11 @@ fn config(module: Module, setup: Setup) -> String {
     let upstream = |name: &str, port: u16, more: &str| {
         let mut text = format!("upstream {name} {{\n    zone {name} 64k;\n{more}");
         for ((server, ip), weight) in SERVERS.iter().zip(setup.weights) {
-            let down = if setup.drained && *server == "web2" { " down" } else { "" };
+            let down = if setup.drained && *server == "web2" {
+                " down"
+            } else {
+                ""
+            };
             text += &format!("    server {ip}:{port} weight={weight}{down};\n");
         }
         text + "}\n"
@@ -66,9 +70,17 @@ fn config(module: Module, setup: Setup) -> String {
 fn balancer(module: Module, setup: Setup) -> Started {
     Started {
         kind: "command",
-        args: ["nginx", "-p", "{folder}", "-c", "{folder}/balancer.conf", "-e", "stderr"]
-            .map(str::to_owned)
-            .to_vec(),
+        args: [
+            "nginx",
+            "-p",
+            "{folder}",
+            "-c",
+            "{folder}/balancer.conf",
+            "-e",
+            "stderr",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         file: Some(("balancer.conf", config(module, setup))),
         ready: Some(format!("{VIP}:443")),
         ..Started::default()

@@ -84,7 +84,7 @@ fn ticks(most: f64) -> Vec<f64> {
 fn short(value: f64) -> String {
     match value {
         large if large >= 1e6 => format!("{}M", large / 1e6),
-        large if large >= 1e4 => format!("{}k", large / 1e3),
+        large if large >= 1e3 => format!("{}k", large / 1e3),
         small => format!("{}", (small * 1e6).round() / 1e6),
     }
 }

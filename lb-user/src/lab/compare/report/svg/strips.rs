@@ -9,8 +9,10 @@ use super::{WIDTH, chart, line, text, ticks};
 const LEFT: f64 = 34.0;
 const RIGHT: f64 = WIDTH - 12.0;
 const HEIGHT: f64 = 36.0;
-/// A strip, the line of text above it, and air.
-const ROW: f64 = 66.0;
+/// A strip, two lines of text above it, and air.
+const ROW: f64 = 76.0;
+/// So high at least is what failed, be it one of many.
+const SEEN: f64 = 4.0;
 const TOP: f64 = 28.0;
 
 /// Classes of servers by the order of their names.
@@ -41,12 +43,12 @@ pub(in super::super) fn strips(title: &str, events: &[(&str, String, &Event)]) -
     for (number, (name, outcome, event)) in events.iter().enumerate() {
         let top = TOP + ROW * number as f64;
         body += &format!(
-            "<text x=\"{LEFT:.1}\" y=\"{:.1}\" class=\"name\"><tspan class=\"panel\">{}</tspan>  {}</text>",
+            "<text x=\"{LEFT:.1}\" y=\"{:.1}\" class=\"name\"><tspan class=\"panel\">{}</tspan><tspan dx=\"8\">{}</tspan></text>",
             top + 14.0,
             super::escape(name),
             super::escape(outcome)
         );
-        body += &strip(event, &classes, top + 22.0, &x);
+        body += &strip(event, &classes, top + 32.0, &x);
     }
     let slice = events.first().map_or(0.1, |(_, _, event)| event.slice);
     body += &text(
@@ -73,7 +75,7 @@ fn strip(event: &Event, classes: &BTreeMap<&str, &str>, top: f64, x: &dyn Fn(f64
             .map(|(server, class)| (*class, slice.served.get(*server).copied().unwrap_or(0)))
             .chain([("failed", slice.failed)]);
         for (class, count) in parts.filter(|(_, count)| *count > 0) {
-            let up = height(count);
+            let up = height(count).max(if class == "failed" { SEEN } else { 0.0 });
             *paths.entry(class).or_default() += &format!("M{from:.1} {base:.1}V{:.1}H{to:.1}V{base:.1}z", base - up);
             base -= up;
         }
@@ -85,22 +87,25 @@ fn strip(event: &Event, classes: &BTreeMap<&str, &str>, top: f64, x: &dyn Fn(f64
     body += &line((LEFT, bottom), (RIGHT, bottom), "axis");
     body += &text(LEFT - 5.0, top + 8.0, "tick end", &numbers::count(most));
     body += &text(LEFT - 5.0, bottom, "tick end", "0");
+    body + &marks(event, top, x)
+}
+
+/// Lines where something was done, and the words for it above the strip, as long as they do not lie on others.
+fn marks(event: &Event, top: f64, x: &dyn Fn(f64) -> f64) -> String {
+    let mut body = String::new();
     let mut free = LEFT;
     for (seconds, words) in &event.marks {
         let at = x(*seconds);
-        body += &line((at, top - 3.0), (at, bottom + 3.0), "halo");
-        body += &line((at, top - 3.0), (at, bottom + 3.0), "mark");
-        let wide = 5.6 * words.chars().count() as f64;
-        let (from, class) = if at + 4.0 + wide <= RIGHT {
-            (at + 4.0, "mark-name")
-        } else {
-            (at - 4.0 - wide, "mark-name end")
-        };
-        // A second row for words that would lie on the ones before.
-        let row = if from < free { 22.0 } else { 11.0 };
-        let place = if class == "mark-name" { at + 4.0 } else { at - 4.0 };
-        body += &text(place, top + row, class, words);
-        free = from + wide + 4.0;
+        body += &line((at, top - 13.0), (at, top - 1.0), "mark");
+        body += &line((at, top), (at, top + HEIGHT), "since");
+        let wide = 6.3 * words.chars().count() as f64 + 8.0;
+        if at.max(free) + wide <= RIGHT {
+            body += &text(at.max(free) + 4.0, top - 4.0, "tick", words);
+            free = at.max(free) + wide;
+        } else if at - wide >= free {
+            body += &text(at - 4.0, top - 4.0, "tick end", words);
+            free = at;
+        }
     }
     body
 }

@@ -1,4 +1,4 @@
-//! Tables that the page and the terminal share: where it was measured, and with which settings.
+//! What the page and the terminal say of a run alike: where it was measured, and with which settings.
 
 use super::super::model::{Environment, Settings};
 use super::numbers;

@@ -1,6 +1,15 @@
-//! `fulcrum lab serve`: a server for labs. Says, over HTTP/1.1 and over UDP, who answers and whom it saw.
+//! `fulcrum lab serve`: a server for labs. Says, over HTTP/1.1 and over UDP, who answers and whom it saw, and over
+//! HTTP/1.1 behaves badly when it is asked to.
+//!
+//! [`answer`] says what is answered, [`access`] writes the log.
+
+mod access;
+mod answer;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
@@ -9,24 +18,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::pattern::Pattern;
+use super::args::Serve;
+use answer::{Conversation, Leave, Server};
 
 /// 100 ms after a failure to accept, such as too many open files.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is killed.
-pub(super) async fn run(name: &str, listen: &[SocketAddr]) -> anyhow::Result<ExitCode> {
-    let name: Arc<str> = name.into();
-    let mark = HeaderValue::from_str(&name).context("the name must be printable, to be sent in a header")?;
+pub(super) async fn run(args: &Serve) -> anyhow::Result<ExitCode> {
+    let Serve { name, listen, .. } = args;
+    let log = args.access_log.as_deref().map(access::Log::open).transpose()?;
+    let server = Arc::new(Server::new(name, log)?);
     let mut sockets = Vec::new();
     for &address in listen {
         let tcp = bind(address, SockType::Stream).with_context(|| format!("listening on {address}/tcp"))?;
@@ -35,8 +42,8 @@ pub(super) async fn run(name: &str, listen: &[SocketAddr]) -> anyhow::Result<Exi
     }
     let mut tasks = tokio::task::JoinSet::new();
     for (tcp, udp) in sockets {
-        tasks.spawn(accept(tcp, Arc::clone(&name), mark.clone()));
-        tasks.spawn(echo(udp, Arc::clone(&name)));
+        tasks.spawn(accept(tcp, Arc::clone(&server)));
+        tasks.spawn(echo(udp, name.clone()));
     }
     let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
     println!("ready {name} on {}", addresses.join(" "));
@@ -70,16 +77,11 @@ fn bind(address: SocketAddr, kind: SockType) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What every answer says.
-fn facts(name: &str, client: SocketAddr, asked: SocketAddr) -> String {
-    format!("{name} saw client {client} for {asked}\n")
-}
-
-async fn accept(listener: TcpListener, name: Arc<str>, mark: HeaderValue) -> anyhow::Result<Infallible> {
+async fn accept(listener: TcpListener, server: Arc<Server>) -> anyhow::Result<Infallible> {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                tokio::spawn(converse(stream, client, Arc::clone(&name), mark.clone()));
+                tokio::spawn(converse(stream, client, Arc::clone(&server)));
             }
             // The client left, or descriptors ran short, which passes when connections end.
             Err(error) => {
@@ -90,39 +92,35 @@ async fn accept(listener: TcpListener, name: Arc<str>, mark: HeaderValue) -> any
     }
 }
 
-async fn converse(stream: TcpStream, client: SocketAddr, name: Arc<str>, mark: HeaderValue) {
+async fn converse(stream: TcpStream, client: SocketAddr, server: Arc<Server>) {
     let Ok(asked) = stream.local_addr() else { return };
-    let answer = service_fn(|request: Request<Incoming>| {
-        let path = request.uri().path();
-        let length = path.strip_prefix("/bytes/").and_then(|length| length.parse().ok());
-        let text = |text: String| Either::Left(Full::new(Bytes::from(text)));
-        let body = match (path, length) {
-            (_, Some(length)) => Either::Right(Pattern::new(length)),
-            ("/healthz", None) => text("ok\n".to_owned()),
-            (_, None) => text(facts(&name, client, asked)),
-        };
-        let mut response = Response::new(body);
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response.headers_mut().insert("x-served-by", mark.clone());
-        async { Ok::<_, Infallible>(response) }
+    let conversation = Arc::new(Conversation::new(server, client, asked));
+    let answer = service_fn(|request| {
+        let conversation = Arc::clone(&conversation);
+        Box::pin(async move { conversation.answer(&request).await })
     });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    // An error is the client's: it left, or did not speak HTTP.
-    let _ = server
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), answer)
-        .await;
+        .serve_connection(TokioIo::new(stream), answer);
+    // An error is that of the client, which left or did not speak HTTP, or it is what the client has asked for.
+    let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    let stream = connection.into_parts().io.into_inner();
+    let wish = ended.err().and_then(|error| Leave::of(&error));
+    if wish == Some(Leave::Reset) {
+        // Closed from here on, it is reset.
+        let _ = stream.set_zero_linger();
+    }
 }
 
-async fn echo(socket: UdpSocket, name: Arc<str>) -> anyhow::Result<Infallible> {
+async fn echo(socket: UdpSocket, name: String) -> anyhow::Result<Infallible> {
     let own = socket.local_addr()?;
     let mut request = [0; 2048];
     loop {
         // An error is about an earlier answer that could not be delivered.
         if let Ok((_, client)) = socket.recv_from(&mut request).await {
-            let _ = socket.send_to(facts(&name, client, own).as_bytes(), client).await;
+            let _ = socket
+                .send_to(answer::facts(&name, client, own).as_bytes(), client)
+                .await;
         }
     }
 }
