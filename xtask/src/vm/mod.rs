@@ -40,6 +40,9 @@ const LAB: &str = "lab";
 /// The comparison's part, and its program in lb-tests.
 const IPVS: &str = "ipvs";
 
+/// The part that is the comparison of labs, where there is IPVS to compare with.
+const COMPARE: &str = "compare";
+
 /// Run the packet tables and the quickstart lab in VMs with Debian's kernels 6.1 and 6.12
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -49,8 +52,8 @@ pub(crate) struct Args {
     /// Every test program of tests/, not only the packet tables
     #[arg(long)]
     all: bool,
-    /// Instead, compare what a packet costs Fulcrum and the kernel's IPVS
-    #[arg(long, conflicts_with_all = ["all", "filters", "test_arguments"])]
+    /// Instead, compare Fulcrum with the kernel's IPVS: what a packet costs, and in a lab
+    #[arg(long, conflicts_with_all = ["all", "test_arguments"])]
     ipvs: bool,
     /// Name the parts, and the kernels that apt offers, and run nothing
     #[arg(long)]
@@ -122,8 +125,8 @@ impl Job {
     fn of(root: &Path, args: &Args) -> Result<Self> {
         if args.ipvs {
             return Ok(Self {
-                names: vec![IPVS.to_owned()],
-                modules: &["ip_vs", "ip_vs_rr"],
+                names: chosen(vec![IPVS.to_owned(), COMPARE.to_owned()], &args.filters),
+                modules: &["ip_vs", "ip_vs_rr", "ip_vs_wrr"],
                 clock: Clock::Instructions,
             });
         }
@@ -171,7 +174,7 @@ fn build(root: &Path, names: &[String], test_arguments: &[OsString]) -> Result<V
     let has = |part: &str| names.iter().any(|name| name == part);
     let tests: Vec<&String> = names
         .iter()
-        .filter(|name| ![LAB, IPVS].contains(&name.as_str()))
+        .filter(|name| ![LAB, IPVS, COMPARE].contains(&name.as_str()))
         .collect();
     if !tests.is_empty() {
         let fulcrum = workspace::build_fulcrum(false)?;
@@ -192,13 +195,20 @@ fn build(root: &Path, names: &[String], test_arguments: &[OsString]) -> Result<V
         built.retain(|built| built.name == IPVS);
         parts.extend(built.into_iter().map(|program| test_part(root, &fulcrum, program, &[])));
     }
-    if has(LAB) {
+    let labs: [(&str, &[&str]); 2] = [
+        (LAB, &["lab", "tour", "quickstart"]),
+        (
+            COMPARE,
+            &["lab", "compare", "--quick", "--subject", "direct,dsr,nat,nftables,ipvs"],
+        ),
+    ];
+    for (name, arguments) in labs.into_iter().filter(|(name, _)| has(name)) {
         parts.push(Part {
-            name: LAB.to_owned(),
+            name: name.to_owned(),
             folder: root.to_owned(),
             variables: Vec::new(),
             program: workspace::build_fulcrum(true)?,
-            arguments: ["lab", "tour", "quickstart"].map(OsString::from).into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
         });
     }
     for part in &parts {

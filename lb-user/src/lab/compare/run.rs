@@ -24,7 +24,7 @@ use crate::lab::load::{End, Outcome, Plan};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starting and stopping a subject, in seconds, as a guess.
-const CHANGE: f64 = 1.2;
+const CHANGE: f64 = 0.5;
 
 /// What the slowest answers is three times the rate of latencies: nobody is to be at its limit.
 const PART: f64 = 1.0 / 3.0;

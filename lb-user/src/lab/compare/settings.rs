@@ -31,7 +31,7 @@ impl Settings {
     pub(super) fn new(args: &args::Compare) -> anyhow::Result<Self> {
         let sample = args
             .duration
-            .unwrap_or(Duration::from_millis(if args.quick { 300 } else { 1000 }));
+            .unwrap_or(Duration::from_millis(if args.quick { 200 } else { 1000 }));
         ensure!(
             sample >= SHORTEST,
             "samples take {SHORTEST:?} or longer: --duration 100ms"
@@ -48,7 +48,7 @@ impl Settings {
             |subject: &&Subject| args.subject.is_empty() || args.subject.iter().any(|name| *name == subject.name);
         Ok(Self {
             quick: args.quick,
-            rounds: args.rounds.map_or(if args.quick { 3 } else { 5 }, usize::from),
+            rounds: args.rounds.map_or(5, usize::from),
             sample,
             connections: args.clients.get(),
             rate: args.rate.map(|rate| f64::from(rate.get())),
