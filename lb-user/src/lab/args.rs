@@ -104,10 +104,10 @@ pub struct Compare {
     /// Write the report as JSON; `-` prints it in the place of text
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
-    /// Length of each sample, 100ms or more [default: 1s, with --quick 300ms]
+    /// Length of each sample, 100ms or more [default: 1s, with --quick 200ms]
     #[arg(long, value_parser = config::duration::span)]
     pub duration: Option<Duration>,
-    /// Samples of each figure [default: 5, with --quick 3]
+    /// Samples of each figure [default: 5]
     #[arg(long)]
     pub rounds: Option<NonZeroUsize>,
     /// Clients' connections in samples of throughput

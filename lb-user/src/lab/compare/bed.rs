@@ -169,10 +169,13 @@ impl Bed {
         left(&down::end(&opened).await)
     }
 
-    /// Runs a command on the balancer's host to its end.
+    /// Runs a command on the balancer's host to its end; `fulcrum` is this very program, whatever its file is called.
     pub(super) async fn command(&self, words: &[&str]) -> anyhow::Result<()> {
         let [program, args @ ..] = words else { return Ok(()) };
-        let mut command = Command::new(program);
+        let mut command = match *program {
+            "fulcrum" => Command::new(&self.own),
+            other => Command::new(other),
+        };
         command.args(args).stdin(Stdio::null()).current_dir("/");
         self.lb.confine(&mut command)?;
         let output = tokio::process::Command::from(command)
