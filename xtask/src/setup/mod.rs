@@ -31,10 +31,15 @@ const TEST_PROGRAMS: [(&str, &str); 15] = [
     ("tshark", "tshark"),
 ];
 
-/// More of it: modules of Debian's Python, and programs that are in nobody's PATH but root's.
-const TEST_PACKAGES: [&str; 6] = [
+/// More of it: modules of other programs, and programs that are in nobody's PATH but root's.
+const TEST_PACKAGES: [&str; 11] = [
     "apache2-bin",
+    "libnginx-mod-stream",
+    "nftables",
     "nginx",
+    "php8.2-fpm",
+    "php8.2-mysql",
+    "prometheus-mysqld-exporter",
     "python3-grpcio",
     "python3-h2",
     "python3-httpx",

@@ -47,7 +47,6 @@ pub(super) async fn run(args: &args::Compare) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let mut found = Comparison {
         version: 1,
-        command: command(args),
         begun: environment::now(),
         environment: environment::look(),
         settings: model::Settings {
@@ -63,6 +62,7 @@ pub(super) async fn run(args: &args::Compare) -> anyhow::Result<ExitCode> {
     };
     let end = in_lab(&settings, &mut found).await;
     found.took = began.elapsed().as_secs_f64();
+    found.command = command(args, found.settings.rate);
     let end = end?;
     found.interrupted = end.told.is_some();
     if found.interrupted && found.subjects.is_empty() {
@@ -138,8 +138,8 @@ fn show(args: &args::Compare, found: &Comparison) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command that repeats it.
-fn command(args: &args::Compare) -> String {
+/// The command that repeats it, at the same rate.
+fn command(args: &args::Compare, rate: f64) -> String {
     let mut words = vec!["fulcrum lab compare".to_owned()];
     if args.quick {
         words.push("--quick".to_owned());
@@ -151,8 +151,8 @@ fn command(args: &args::Compare) -> String {
         words.push(format!("--rounds {rounds}"));
     }
     words.push(format!("--clients {}", args.clients));
-    if let Some(rate) = args.rate {
-        words.push(format!("--rate {rate}"));
+    if rate > 0.0 {
+        words.push(format!("--rate {rate:.0}"));
     }
     if !args.subject.is_empty() {
         words.push(format!("--subject {}", args.subject.join(",")));

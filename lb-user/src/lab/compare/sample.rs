@@ -11,7 +11,7 @@ use super::cost::{Clocks, private_memory};
 use super::model::{self, Latency, Quantiles};
 use super::settings::Settings;
 use super::subject::Subject;
-use crate::lab::load::{End, NOT_SENT, Outcome, Pace, Plan, Running, Target};
+use crate::lab::load::{self, End, NOT_SENT, Outcome, Pace, Plan, Running, Target};
 
 /// Connections at a time in samples of latency, at most: requests that are due while all of them wait for an answer
 /// wait as well, and that counts.
@@ -51,9 +51,7 @@ pub(super) fn to(subject: &Subject, tls: bool) -> Plan {
 
 /// Makes the requests of a plan that ends by itself. Dropped, it ends at once.
 pub(super) async fn carry_out(bed: &Bed, plan: &Plan) -> anyhow::Result<Outcome> {
-    let mut running = Running::start(&bed.client.namespace, plan)?;
-    running.done().await;
-    Ok(running.wait()?)
+    Ok(load::run(&bed.client.namespace, plan).await?)
 }
 
 /// Requests/s over connections that are kept; what they cost goes to `found`.
@@ -254,15 +252,13 @@ mod tests {
             took: Duration::from_millis(7),
             outcome: outcome.map(str::to_owned).map_err(str::to_owned),
         };
-        let mut outcome = Outcome {
-            events: vec![
-                made(-1, Ok("web1")),
-                made(-1, Err("reset")),
-                made(0, Ok("web1")),
-                made(1, Err("reset")),
-            ],
-            ..Outcome::default()
-        };
+        let mut outcome = Outcome::default();
+        outcome.events = vec![
+            made(-1, Ok("web1")),
+            made(-1, Err("reset")),
+            made(0, Ok("web1")),
+            made(1, Err("reset")),
+        ];
         outcome.failed.insert(NOT_SENT.to_owned(), 3);
         let (took, failed) = since(&outcome, first);
         assert_eq!((took.len(), failed), (1, 4));

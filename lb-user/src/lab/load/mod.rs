@@ -5,8 +5,6 @@
 //! when it is due, whether those before it have been answered or not, and what it took counts from then: a server that
 //! stalls does not stop the clock.
 
-#![allow(dead_code, unused_imports, reason = "the tours do not use all of it yet")]
-
 pub(super) mod command;
 mod connect;
 mod http1;
@@ -23,4 +21,4 @@ mod work;
 
 pub(super) use outcome::{Made, NOT_SENT, Outcome};
 pub(super) use plan::{End, Pace, Plan, Protocol, Target};
-pub(super) use running::{Progress, Running, run, run_inside};
+pub(super) use running::{Running, run};

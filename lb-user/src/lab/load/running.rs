@@ -156,20 +156,12 @@ impl Drop for Running {
     }
 }
 
-/// Carries a plan out in the caller's namespace. Dropped, it sends no more.
+/// Carries a plan out inside `namespace`. Dropped, it sends no more.
 ///
 /// # Errors
 /// As of [`Running::start`].
-pub(in crate::lab) async fn run(plan: &Plan) -> io::Result<Outcome> {
-    let mut running = Running::start(&Namespace::current()?, plan)?;
+pub(in crate::lab) async fn run(namespace: &Namespace, plan: &Plan) -> io::Result<Outcome> {
+    let mut running = Running::start(namespace, plan)?;
     running.done().await;
     running.wait()
-}
-
-/// Carries a plan out inside `namespace`; blocks until it is done.
-///
-/// # Errors
-/// As of [`Running::start`].
-pub(in crate::lab) fn run_inside(namespace: &Namespace, plan: &Plan) -> io::Result<Outcome> {
-    Running::start(namespace, plan)?.wait()
 }

@@ -18,6 +18,11 @@ use crate::net::Namespace;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nx-served-by: web1\r\nContent-Length: 2\r\n\r\nok";
 
+/// Where the test is.
+async fn run(plan: &Plan) -> std::io::Result<Outcome> {
+    super::run(&Namespace::current()?, plan).await
+}
+
 /// What a server does with the connection when it has been asked.
 #[derive(Clone, Copy)]
 enum Then {
@@ -250,7 +255,8 @@ async fn a_plan_is_stopped_and_looked_at_meanwhile() {
     }
     // The fourth has come, so the third has been counted.
     ask(&mut stream).await.unwrap();
-    assert_eq!(running.progress(), Progress { answered: 3, failed: 0 });
+    let progress = running.progress();
+    assert_eq!((progress.answered, progress.failed), (3, 0));
     assert!(running.events_since(began + Duration::from_secs(3600)).is_empty());
     let events = running.events_since(began - Duration::from_secs(3600));
     assert_eq!(events.len(), 3);

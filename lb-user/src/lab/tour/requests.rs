@@ -84,8 +84,7 @@ impl Tour<'_> {
         if requests.http2 {
             plan.protocol = Protocol::Http2;
         }
-        let namespace = host.namespace;
-        Ok(tokio::task::spawn_blocking(move || load::run_inside(&namespace, &plan)).await??)
+        Ok(load::run(&host.namespace, &plan).await?)
     }
 
     pub(super) fn target(&self, url: &Url) -> anyhow::Result<Target> {

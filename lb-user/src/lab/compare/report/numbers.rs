@@ -13,12 +13,18 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// A median with how far another run may lie from it, both to the same place: "41,200 ± 1,900"; of one sample, "41,200".
+/// Of the median there are two digits at least, however far that is.
 pub(super) fn range(range: &Range) -> String {
     if range.samples < 2 || range.half() <= 0.0 {
         return number(range.median);
     }
     let last = (place(range.half()) - 1).max(-2);
-    format!("{} ± {}", to_place(range.median, last), to_place(range.half(), last))
+    let of_median = last.min(place(range.median) - 1).max(-2);
+    format!(
+        "{} ± {}",
+        to_place(range.median, of_median),
+        to_place(range.half(), last)
+    )
 }
 
 /// How many times: two digits.
@@ -130,6 +136,7 @@ mod tests {
         assert_eq!(show(41_234.0, 1_870.0), "41,200 ± 1,900");
         assert_eq!(show(3.412, 0.172), "3.41 ± 0.17");
         assert_eq!(show(312.4, 15.6), "312 ± 16");
+        assert_eq!(show(341.0, 37_120.0), "340 ± 37,000");
         assert_eq!(show(0.0, 0.0), "0.00");
         assert_eq!(range(&Range::of(&[7.0]).unwrap()), "7.00");
     }

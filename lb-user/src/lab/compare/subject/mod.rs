@@ -39,7 +39,7 @@ pub(super) const UNEVEN: Setup = Setup {
 pub(super) const DRAINED: Setup = Setup { drained: true, ..EVEN };
 
 /// A way to balance, or none.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Subject {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
