@@ -29,10 +29,14 @@ const TEST_PROGRAMS: [(&str, &str); 13] = [
     ("tshark", "tshark"),
 ];
 
-/// More of it: modules of Debian's Python, and programs that are in nobody's PATH but root's.
-const TEST_PACKAGES: [&str; 6] = [
+/// More of it: modules of Debian's Python and PHP, and programs that are in nobody's PATH but root's.
+const TEST_PACKAGES: [&str; 10] = [
     "apache2-bin",
     "nginx",
+    "php8.2-fpm",
+    "php8.2-mysql",
+    "prometheus-mysqld-exporter",
+    "prometheus-node-exporter",
     "python3-grpcio",
     "python3-h2",
     "python3-httpx",
