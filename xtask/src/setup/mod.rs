@@ -31,7 +31,7 @@ const TEST_PROGRAMS: [(&str, &str); 15] = [
     ("tshark", "tshark"),
 ];
 
-/// More of it: modules of other programs, and programs that are in nobody's PATH but root's.
+/// More of it: modules of other programs and of Debian's Python and PHP, and programs that are in nobody's PATH but root's.
 const TEST_PACKAGES: [&str; 11] = [
     "apache2-bin",
     "libnginx-mod-stream",
