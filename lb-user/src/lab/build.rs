@@ -57,7 +57,7 @@ pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result
     for host in &file.host {
         let net = &nets[&**host.name.get_ref()];
         for interface in &host.interface {
-            configure(host, interface, net)
+            configure(interface, net)
                 .await
                 .with_context(|| place(host, interface))?;
         }
@@ -190,7 +190,7 @@ fn lose(space: &Namespace, port: &str, Loss(loss): Loss) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn configure(host: &Machine, interface: &Interface, net: &Net) -> anyhow::Result<()> {
+async fn configure(interface: &Interface, net: &Net) -> anyhow::Result<()> {
     let index = net.index(interface.name.get_ref()).await?;
     if let Some(mtu) = interface.mtu {
         net.set_mtu(index, mtu).await?;
@@ -200,7 +200,6 @@ async fn configure(host: &Machine, interface: &Interface, net: &Net) -> anyhow::
         net.add_address(index, address.get_ref().ip, address.get_ref().bits)
             .await?;
     }
-    let _ = host;
     Ok(())
 }
 

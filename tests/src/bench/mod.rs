@@ -1,5 +1,5 @@
-//! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy, [`load`] the labs' generator; the rest of this module is
-//! the program:
+//! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy, [`load`] the labs'
+//! generator; the rest of this module is the program:
 //!
 //! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
 //! how it is measured and how to read it.

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use regex::bytes::Regex;
 
 use super::Tour;
-use crate::lab::file::File;
 use crate::lab::file::action::{Action, Logs};
 use crate::lab::file::raw::Step;
 use crate::lab::report;
@@ -19,7 +18,7 @@ pub(super) struct Ends(BTreeMap<PathBuf, usize>);
 
 impl Ends {
     /// Of the files that the step will look at.
-    pub(super) fn now(lab: &Lab, _file: &File, step: &Step) -> Self {
+    pub(super) fn now(lab: &Lab, step: &Step) -> Self {
         let logs = step.actions.iter().filter_map(|action| match action {
             Action::Logs(logs) => Some(logs),
             _ => None,

@@ -100,7 +100,7 @@ impl<'l> Tour<'l> {
     }
 
     async fn step(&mut self, step: &Step) -> anyhow::Result<()> {
-        self.log_ends = logs::Ends::now(self.lab, self.file, step);
+        self.log_ends = logs::Ends::now(self.lab, step);
         for action in &step.actions {
             self.act(action).await?;
         }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 
 pub use report::Report;
 
-use super::proxy::{Core, find};
+use super::proxy::lacks;
 use world::World;
 
 /// What the bench runs besides Fulcrum: the program, and the Debian package it comes in.
@@ -56,17 +56,7 @@ impl Options {
 /// What this machine lacks for the bench, and how to get it.
 #[must_use]
 pub fn missing() -> Option<String> {
-    if let Err(few) = Core::two() {
-        return Some(few.to_string());
-    }
-    let absent = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
-    let names: Vec<&str> = absent.map(|&(_, package)| package).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "the bench needs {}: see `cargo xtask setup --for bench`",
-            names.join(", ")
-        )
-    })
+    lacks(&PROGRAMS)
 }
 
 /// Measures, and says what was seen.

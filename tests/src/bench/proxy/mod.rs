@@ -90,10 +90,15 @@ impl Options {
 /// What this machine lacks for the bench, and how to get it.
 #[must_use]
 pub fn missing() -> Option<String> {
+    lacks(&PROGRAMS)
+}
+
+/// The same for a bench that runs these programs.
+pub(super) fn lacks(programs: &[(&str, &str)]) -> Option<String> {
     if let Err(few) = Core::two() {
         return Some(few.to_string());
     }
-    let absent = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
+    let absent = programs.iter().filter(|(program, _)| find(program).is_none());
     let names: Vec<&str> = absent.map(|&(_, package)| package).collect();
     (!names.is_empty()).then(|| {
         format!(
