@@ -79,8 +79,11 @@ fn all_are_answered(segment: &Segment, clients: [IpAddr; 2], backends: [IpAddr; 
         let mut said = datagrams(&segment.client, vip, 10);
         said.extend((0..10).map(|_| segment.curl(&["-g", &url])));
         for said in said {
-            let rest = said.strip_prefix("web saw client ").unwrap();
-            let (seen, asked) = rest.trim_end().split_once(" for ").unwrap();
+            let facts = said.lines().next().unwrap();
+            let (seen, asked) = facts
+                .strip_prefix("web saw client ")
+                .and_then(|rest| rest.split_once(" for "))
+                .unwrap();
             assert_eq!(seen.parse::<SocketAddr>().unwrap().ip(), client, "{said}");
             assert_eq!(asked, SocketAddr::new(backend, BACKEND_PORT).to_string());
         }
