@@ -91,7 +91,7 @@ fn read(origin: &str, text: String) -> anyhow::Result<Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::{program, start};
+    use crate::lab::start;
 
     #[test]
     fn labs_in_the_binary_are_right() {
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(&**lab.file.name.get_ref(), name);
             assert!(lab.file.summary.chars().count() <= 80, "{name}: one line of `lab list`");
             for host in &lab.file.host {
-                let runs = host.run.iter().filter(|run| run.kind.get_ref() == program::FULCRUM);
+                let runs = host.run.iter().filter(|run| run.kind.get_ref().is_fulcrum());
                 for config in runs.filter_map(|run| run.config.as_ref()) {
                     let text = start::configuration(&Lab::at(name).unwrap(), host, config.get_ref());
                     let parsed = crate::config::parse(name, &text).unwrap_or_else(|error| panic!("{error}"));

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use super::catalogue;
 use super::host::namespace;
 use super::process::{self, Process};
+use super::report::listed;
 use super::state::Lab;
 use crate::model::count;
 use crate::net::Namespace;
@@ -160,18 +161,23 @@ async fn end_processes(lab: &Lab, namespaces: &[String], outcome: &mut Outcome) 
     }
 }
 
-/// Asks processes to end, then makes them; ids of those that live nevertheless.
-pub(super) async fn end(processes: &[Process]) -> Vec<i32> {
-    for process in processes {
-        process.signal(Signal::SIGTERM);
-    }
-    wait(processes.iter(), PATIENCE).await;
+/// Makes processes end, without asking; ids of those that live nevertheless.
+pub(super) async fn kill(processes: &[Process]) -> Vec<i32> {
     for process in processes.iter().filter(|process| !process.ended()) {
         process.signal(Signal::SIGKILL);
     }
     wait(processes.iter(), LAST_PATIENCE).await;
     let living = processes.iter().filter(|process| !process.ended());
     living.map(|process| process.pid).collect()
+}
+
+/// Asks processes to end, then makes them; ids of those that live nevertheless.
+pub(super) async fn end(processes: &[Process]) -> Vec<i32> {
+    for process in processes {
+        process.signal(Signal::SIGTERM);
+    }
+    wait(processes.iter(), PATIENCE).await;
+    kill(processes).await
 }
 
 async fn wait<'p>(processes: impl Iterator<Item = &'p Process>, patience: Duration) {
@@ -181,11 +187,10 @@ async fn wait<'p>(processes: impl Iterator<Item = &'p Process>, patience: Durati
     }
 }
 
-/// `a, b and c`
+/// What was removed, for people.
 pub(super) fn list(things: &[String]) -> String {
     match things {
         [] => "nothing was left of it".into(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+        some => listed(some),
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::inside::inside;
 use super::load::Outcome;
 use crate::net::Namespace;
 
@@ -13,32 +14,25 @@ use crate::net::Namespace;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks so many times from inside a namespace, each time from a port of its own.
-pub(super) async fn ask(namespace: Namespace, to: SocketAddr, count: u64) -> std::io::Result<Outcome> {
-    let work = move || {
-        namespace.run_inside(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let begun = Instant::now();
-                let mut outcome = Outcome::default();
-                for _ in 0..count {
-                    let answer = timeout(PATIENCE, once(to))
-                        .await
-                        .unwrap_or_else(|late| Err(late.into()));
-                    match answer {
-                        Ok((server, client)) => {
-                            outcome.answered += 1;
-                            *outcome.served.entry(server).or_default() += 1;
-                            outcome.seen.insert(client);
-                        }
-                        Err(error) => *outcome.failed.entry(error.to_string()).or_default() += 1,
-                    }
+pub(super) async fn ask(namespace: &Namespace, to: SocketAddr, count: u64) -> std::io::Result<Outcome> {
+    inside(namespace, async move || {
+        let begun = Instant::now();
+        let mut outcome = Outcome::default();
+        for _ in 0..count {
+            let answer = timeout(PATIENCE, once(to)).await;
+            match answer.unwrap_or_else(|late| Err(late.into())) {
+                Ok((server, client)) => {
+                    outcome.answered += 1;
+                    *outcome.served.entry(server).or_default() += 1;
+                    outcome.seen.insert(client);
                 }
-                outcome.took = begun.elapsed();
-                Ok(outcome)
-            })
-        })?
-    };
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+                Err(error) => *outcome.failed.entry(error.to_string()).or_default() += 1,
+            }
+        }
+        outcome.took = begun.elapsed();
+        outcome
+    })
+    .await
 }
 
 /// The server's name, and the address that it saw.

@@ -18,6 +18,7 @@ mod file;
 mod forward;
 mod guard;
 mod host;
+mod inside;
 mod list;
 mod load;
 mod logs;

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use super::file::raw::Run;
 use crate::config::{Checked, fault};
 
@@ -56,7 +58,7 @@ const PLAIN: Program = Program {
 };
 
 /// All of them.
-pub(super) const PROGRAMS: [Program; 12] = [
+const PROGRAMS: [Program; 12] = [
     Program {
         kind: FULCRUM,
         // `[node]` and `[admin]` are put before it where it has none: see `super::start`.
@@ -217,14 +219,32 @@ pub(super) const PROGRAMS: [Program; 12] = [
     },
 ];
 
-/// The program of a kind.
-pub(super) fn find(kind: &str) -> Option<&'static Program> {
-    PROGRAMS.iter().find(|program| program.kind == kind)
+/// A program that a lab file names.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Kind(&'static Program);
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(kind: String) -> Result<Self, String> {
+        let found = PROGRAMS.iter().find(|program| program.kind == kind);
+        found.map(Self).ok_or_else(|| {
+            let kinds: Vec<&str> = PROGRAMS.iter().map(|program| program.kind).collect();
+            format!(
+                "unknown kind of program `{kind}`; there are: {}; `{COMMAND}` runs any other",
+                kinds.join(", ")
+            )
+        })
+    }
 }
 
-/// Of all programs.
-pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
-    PROGRAMS.iter().map(|program| program.kind)
+impl std::ops::Deref for Kind {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        self.0
+    }
 }
 
 /// What is needed to start a process, placeholders and all.
@@ -247,6 +267,15 @@ pub(super) struct Recipe {
 }
 
 impl Program {
+    /// What lab files call it.
+    pub(super) fn name(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) fn is_fulcrum(&self) -> bool {
+        self.kind == FULCRUM
+    }
+
     /// Does a lab file say of it what it needs, and nothing that it has no use for?
     pub(super) fn check(&self, run: &Run) -> Checked<()> {
         let span = run.kind.span();
@@ -278,6 +307,13 @@ impl Program {
         Ok(())
     }
 
+    /// The package that brings it; of a command of which nobody says, its own name.
+    pub(super) fn package(&self, run: &Run) -> String {
+        let named = [run.package.as_deref().unwrap_or(""), self.package];
+        let named = named.into_iter().find(|package| !package.is_empty());
+        named.map_or_else(|| run.args.first().cloned().unwrap_or_default(), str::to_owned)
+    }
+
     /// How to start it; or, when it is not installed, its package. `own` is the running program.
     pub(super) fn recipe(&self, run: &Run, host: &str, own: &Path) -> Result<Recipe, String> {
         let executable = match self.kind {
@@ -295,9 +331,7 @@ impl Program {
                     ..serve(run, host, own)
                 });
             }
-            let named = [run.package.as_deref().unwrap_or(""), self.package];
-            let named = named.into_iter().find(|package| !package.is_empty());
-            return Err(named.map_or_else(|| run.args.first().cloned().unwrap_or_default(), str::to_owned));
+            return Err(self.package(run));
         };
         let more = run.args.iter().skip(usize::from(self.kind == COMMAND)).cloned();
         let text = run.config.as_ref().map_or("", |text| text.get_ref());
@@ -324,7 +358,7 @@ fn serve(run: &Run, host: &str, own: &Path) -> Recipe {
     for address in &run.listen {
         args.extend(["--listen".to_owned(), address.to_string()]);
     }
-    if run.kind.get_ref() == SERVE {
+    if run.kind.get_ref().kind == SERVE {
         args.extend(run.args.iter().cloned());
     }
     Recipe {

@@ -31,10 +31,7 @@ pub(super) fn spread(served: &BTreeMap<String, u64>, weights: Option<&BTreeMap<S
             bar(share)
         ));
     }
-    lines.join(
-        "
-",
-    )
+    lines.join("\n")
 }
 
 /// The part of all that each weight stands for.
@@ -62,8 +59,8 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
     let last = failed.max(marked).unwrap_or(0) + 1;
     let names: String = servers.iter().map(|server| format!("{server:>8}")).collect();
     let mut lines = vec![format!("   seconds     {names}  failed")];
-    let mut before = String::new();
-    let mut folded = false;
+    // Of many slices that are all calm, nobody reads but the first and the last.
+    let mut calm = 0;
     for number in 0..=last {
         let within: Vec<&Made> = events.iter().filter(|event| index(event.due) == number).collect();
         let of = |wanted: Option<&str>| {
@@ -72,27 +69,29 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
                 .filter(|event| event.outcome.as_deref().ok() == wanted)
                 .count()
         };
-        let mut line = String::new();
-        for server in &servers {
-            line += &format!("{:>8}", of(Some(server)));
-        }
-        line += &format!("{:>8}", of(None));
         let done: Vec<&str> = marks
             .iter()
             .filter(|(at, _)| index(*at) == number)
             .map(|(_, what)| what.as_str())
             .collect();
-        // Of many slices that are all the same, nobody reads but the first and the last.
-        let calm = of(None) == 0 && done.is_empty() && before == "calm" && number != last;
-        before = if of(None) == 0 && done.is_empty() { "calm" } else { "" }.to_owned();
-        if calm {
-            if !folded {
+        calm = if of(None) == 0 && done.is_empty() && number != last {
+            calm + 1
+        } else {
+            0
+        };
+        match calm {
+            0 | 1 => {}
+            2 => {
                 lines.push("        ...".to_owned());
+                continue;
             }
-            folded = true;
-            continue;
+            _ => continue,
         }
-        folded = false;
+        let mut line: String = servers
+            .iter()
+            .map(|server| format!("{:>8}", of(Some(server))))
+            .collect();
+        line += &format!("{:>8}", of(None));
         let from = slice.as_secs_f64() * number as f64;
         let done = if done.is_empty() {
             String::new()
@@ -104,25 +103,40 @@ pub(super) fn timeline(events: &[Made], start: Instant, slice: Duration, marks: 
             from + slice.as_secs_f64()
         ));
     }
-    lines.join(
-        "
-",
-    )
+    lines.join("\n")
 }
 
-/// Words, as many to a line as fit.
-pub(super) fn wrapped(words: &[&str]) -> String {
-    let mut text = String::new();
-    let mut width = 0;
-    for word in words {
-        if width + word.len() > 90 {
-            text += "\n   ";
-            width = 0;
+/// Widest line, in characters.
+pub(super) const WIDTH: usize = 100;
+
+/// Words after a lead, on as many lines as they take, of which all but the first begin with so many blanks.
+pub(super) fn wrapped(lead: &str, indent: usize, words: &str) -> String {
+    let mut lines = vec![lead.to_owned()];
+    let mut empty = true;
+    for word in words.split_whitespace() {
+        let width = lines.last().map_or(0, |line| line.chars().count());
+        if !empty && width + 1 + word.chars().count() > WIDTH {
+            lines.push(" ".repeat(indent));
+            empty = true;
         }
-        text += &format!("{word} ");
-        width += word.len() + 1;
+        if let Some(line) = lines.last_mut() {
+            *line += if empty { "" } else { " " };
+            *line += word;
+        }
+        empty = false;
     }
-    text.trim_end().to_owned()
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    lines.join("\n")
+}
+
+/// "a", "a and b", "a, b and c".
+pub(super) fn listed(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [several @ .., last] => format!("{} and {last}", several.join(", ")),
+    }
 }
 
 /// A bar for a share from 0 to 1.
@@ -182,6 +196,12 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_read_aloud() {
+        assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
+        assert_eq!((listed(&["a"]), listed(&[""; 0])), ("a".to_owned(), String::new()));
+    }
+
+    #[test]
     fn bars_fill_their_width() {
         for share in [0.0, 0.01, 0.333, 0.999, 1.0, 7.0, -1.0] {
             assert_eq!(bar(share).len(), BAR, "{share}");
@@ -190,8 +210,41 @@ mod tests {
 
     #[test]
     fn long_lines_are_wrapped() {
-        let words = vec!["web1"; 40];
-        assert!(wrapped(&words).lines().all(|line| line.len() <= 95));
-        assert_eq!(wrapped(&words).split_whitespace().count(), 40);
+        let text = wrapped("   a lead  ", 7, &"word ".repeat(60));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines.len() > 2 && lines.iter().all(|line| line.len() <= WIDTH && !line.ends_with(' ')),
+            "{text}"
+        );
+        assert!(
+            lines[0].starts_with("   a lead  word ") && lines[1].starts_with("       word "),
+            "{text}"
+        );
+        assert_eq!(text.split_whitespace().count(), 62);
+        assert_eq!(wrapped("   ", 3, ""), "");
+    }
+
+    #[test]
+    fn a_time_line_shows_where_something_happens() {
+        let start = Instant::now();
+        let slice = Duration::from_millis(100);
+        let at = |slices: u32| start + slice * slices + Duration::from_millis(50);
+        let event = |slices, outcome: Result<&str, &str>| Made {
+            due: at(slices),
+            took: Duration::ZERO,
+            outcome: outcome.map(str::to_owned).map_err(str::to_owned),
+        };
+        let mut events: Vec<Made> = (0..9).map(|number| event(number, Ok("web1"))).collect();
+        events.push(event(7, Err("refused")));
+        let text = timeline(&events, start, slice, &[(at(0), "web2 killed".to_owned())]);
+        let expected = [
+            "   seconds         web1  failed",
+            "    0.0 to  0.1       1       0   < web2 killed",
+            "    0.1 to  0.2       1       0",
+            "        ...",
+            "    0.7 to  0.8       1       1",
+            "    0.8 to  0.9       1       0",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,22 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// 20 ms between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What has been started.
-#[derive(Debug)]
-pub(super) struct Started {
-    /// The embedded server runs in the place of a program that is not installed.
-    pub(super) stands_in: bool,
-}
-
-/// Names of packages that the lab needs and this machine lacks.
-pub(super) fn missing(file: &File, own: &Path) -> Vec<String> {
+/// Names of packages that the lab needs and this machine lacks; with `only_real` also of those that the embedded server
+/// could do without.
+pub(super) fn missing(file: &File, own: &Path, only_real: bool) -> Vec<String> {
     let needs = file.needs.iter();
     let absent = needs.filter(|(program, _)| program::installed(program).is_none());
     let mut missing: Vec<String> = absent.map(|(_, package)| package.clone()).collect();
     for host in &file.host {
         for run in &host.run {
-            if let Some(Err(package)) = recipe(host, run, own) {
-                missing.push(package);
+            match recipe(host, run, own) {
+                Err(package) => missing.push(package),
+                Ok(recipe) if recipe.stands_in && only_real => missing.push(run.kind.get_ref().package(run)),
+                Ok(_) => {}
             }
         }
         if host.interface.iter().any(|interface| interface.loss.is_some()) && program::installed("nft").is_none() {
@@ -53,8 +49,13 @@ pub(super) fn missing(file: &File, own: &Path) -> Vec<String> {
     missing
 }
 
-fn recipe(host: &Machine, run: &Run, own: &Path) -> Option<Result<Recipe, String>> {
-    Some(program::find(run.kind.get_ref())?.recipe(run, host.name.get_ref(), own))
+fn recipe(host: &Machine, run: &Run, own: &Path) -> Result<Recipe, String> {
+    run.kind.get_ref().recipe(run, host.name.get_ref(), own)
+}
+
+/// Does the embedded server run in the place of a program that is not installed?
+pub(super) fn stands_in(host: &Machine, run: &Run, own: &Path) -> bool {
+    recipe(host, run, own).is_ok_and(|recipe| recipe.stands_in)
 }
 
 /// Writes a host's files, and the configuration of what it runs.
@@ -73,14 +74,14 @@ pub(super) fn write_files(lab: &Lab, host: &Machine, own: &Path) -> anyhow::Resu
         write().with_context(|| format!("writing {}", place.display()))?;
     }
     for run in &host.run {
-        let Some(Ok(Recipe {
+        let Ok(Recipe {
             config: Some((name, text)),
             ..
-        })) = recipe(host, run, own)
+        }) = recipe(host, run, own)
         else {
             continue;
         };
-        let text = match run.kind.get_ref() == program::FULCRUM {
+        let text = match run.kind.get_ref().is_fulcrum() {
             true => configuration(lab, host, &text),
             false => fill(lab, host, Some(run), &text),
         };
@@ -137,14 +138,12 @@ pub(super) fn full_name(host: &Machine, run: &Run) -> String {
 ///
 /// # Errors
 /// With the end of its log.
-pub(super) async fn start(lab: &Lab, host: &Machine, run: &Run, own: &Path) -> anyhow::Result<Started> {
+pub(super) async fn start(lab: &Lab, host: &Machine, run: &Run, own: &Path) -> anyhow::Result<()> {
     let name = full_name(host, run);
     let recipe = match recipe(host, run, own) {
-        Some(Ok(recipe)) => recipe,
-        Some(Err(package)) => bail!("{name} is not installed: apt-get install {package}"),
-        None => bail!("{name}: no such kind of program"),
+        Ok(recipe) => recipe,
+        Err(package) => bail!("{name} is not installed: apt-get install {package}"),
     };
-    let stands_in = recipe.stands_in;
     launch(lab, host, run, recipe, &name).await.map_err(|error| {
         let log = tail(&lab.log(&name));
         if log.is_empty() {
@@ -152,8 +151,7 @@ pub(super) async fn start(lab: &Lab, host: &Machine, run: &Run, own: &Path) -> a
         } else {
             error.context(format!("{name}: its log ends with:\n{log}"))
         }
-    })?;
-    Ok(Started { stands_in })
+    })
 }
 
 async fn launch(lab: &Lab, host: &Machine, run: &Run, recipe: Recipe, name: &str) -> anyhow::Result<()> {
@@ -222,7 +220,7 @@ fn serves(host: &Host, place: &str) -> anyhow::Result<bool> {
 }
 
 /// The last lines of a log, indented.
-pub(super) fn tail(log: &PathBuf) -> String {
+pub(super) fn tail(log: &Path) -> String {
     let mut text = Vec::new();
     // What cannot be read has nothing to say.
     let _ = fs::File::open(log).and_then(|mut file| file.read_to_end(&mut text));

@@ -197,6 +197,17 @@ impl Lab {
         records
     }
 
+    /// The process of this name.
+    ///
+    /// # Errors
+    /// When there never was one.
+    pub(super) fn process(&self, name: &str) -> anyhow::Result<Record> {
+        let mut records = self.recorded().into_iter();
+        records
+            .find(|record| record.name == name)
+            .with_context(|| format!("{name} was never started"))
+    }
+
     pub(super) fn mount_pins(&self) -> anyhow::Result<()> {
         let pins = self.pins();
         mount(Some("bpf"), &pins, Some("bpf"), MsFlags::empty(), Some("mode=0700"))

@@ -25,19 +25,21 @@ use crate::net::Namespace;
 /// 10 s for a forwarder to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How the work ended.
-enum End {
-    /// With the expectations that did not come true.
-    Done(Vec<String>),
+/// How work ended.
+pub(super) enum End<T> {
+    Done(T),
     Failed(anyhow::Error),
     /// By a signal: its number.
     Told(u8),
 }
 
+/// Expectations that did not come true.
+type Unmet = Vec<String>;
+
 /// `fulcrum lab up`: builds a lab, checks it, and leaves it there.
 pub(super) async fn run(args: &args::Up) -> anyhow::Result<ExitCode> {
     let source = catalogue::find(&args.lab)?;
-    with(&source, args.only_real, true, async |lab, file| {
+    build_and(&source, args.only_real, true, async |lab, file| {
         let mut tour = Tour::new(lab, file)?;
         let unmet = tour.checks().await?;
         look_around(lab)?;
@@ -59,7 +61,7 @@ pub(super) async fn tour(args: &args::Tour) -> anyhow::Result<ExitCode> {
     };
     let Some(lab) = Lab::find(&name)? else {
         let source = catalogue::find(&args.lab)?;
-        return with(&source, args.only_real, args.keep, show).await;
+        return build_and(&source, args.only_real, args.keep, show).await;
     };
     let facts = lab
         .facts()
@@ -76,51 +78,68 @@ pub(super) async fn tour(args: &args::Tour) -> anyhow::Result<ExitCode> {
     conclude(end, true)
 }
 
-/// Builds a lab, does `work` with it, and takes it down unless it shall stay and all went well.
-async fn with(
+/// Builds a lab, shows it, and takes it down unless it shall stay and all went well.
+async fn build_and(
     source: &Source,
     only_real: bool,
     keep: bool,
-    work: impl AsyncFnOnce(&Lab, &File) -> anyhow::Result<Vec<String>>,
+    show: impl AsyncFnOnce(&Lab, &File) -> anyhow::Result<Unmet>,
 ) -> anyhow::Result<ExitCode> {
-    // From here on a signal ends this process in order, or not at all.
-    let mut signals = Signals::new()?;
-    let own = std::env::current_exe().context("finding the program itself")?;
-    let (lab, guardian) = claim(source, &own).await?;
-    let all = async {
-        let mut facts = build(&lab, &source.file, &own, only_real).await?;
-        let unmet = work(&lab, &source.file).await?;
-        if keep {
+    let work = async |lab: &Lab, own: &Path| {
+        let mut facts = build(lab, &source.file, own).await?;
+        let unmet = show(lab, &source.file).await?;
+        if keep && unmet.is_empty() {
             facts.kept = true;
             lab.write_facts(&facts)?;
         }
-        anyhow::Ok(unmet)
+        Ok(unmet)
     };
+    let (end, removed) = with(source, only_real, work, |unmet| keep && unmet.is_empty()).await?;
+    let clean = removed.is_none_or(|removed| {
+        println!("\nClean up\n   Removed: {}.", removed.what);
+        removed.clean
+    });
+    conclude(end, clean)
+}
+
+/// Takes a lab's name, does `work` with it, and takes it down however that ends, unless it `stays`. `work` is told where this
+/// program is.
+///
+/// # Errors
+/// As of [`claim`]; those of `work` are in what is returned.
+pub(super) async fn with<T>(
+    source: &Source,
+    only_real: bool,
+    work: impl AsyncFnOnce(&Lab, &Path) -> anyhow::Result<T>,
+    stays: impl FnOnce(&T) -> bool,
+) -> anyhow::Result<(End<T>, Option<Removed>)> {
+    // From here on a signal ends this process in order, or not at all.
+    let mut signals = Signals::new()?;
+    let own = std::env::current_exe().context("finding the program itself")?;
+    let (lab, guardian) = claim(source, &own, only_real).await?;
     let end = tokio::select! {
-        ended = all => ended.map_or_else(End::Failed, End::Done),
+        ended = work(&lab, &own) => ended.map_or_else(End::Failed, End::Done),
         number = signals.next() => End::Told(number),
     };
-    let stays = keep && matches!(&end, End::Done(unmet) if unmet.is_empty());
-    let clean = stays || {
-        println!("\nClean up");
-        let (removed, clean) = take_down(&lab).await;
-        println!("   Removed: {removed}.");
-        clean
+    let stays = match &end {
+        End::Done(done) => stays(done),
+        End::Failed(_) | End::Told(_) => false,
     };
+    let removed = if stays { None } else { Some(take_down(&lab).await) };
     guardian.dismiss().await;
-    conclude(end, clean)
+    Ok((end, removed))
 }
 
 /// Takes the name of a lab, once nothing stands in its way; from here on somebody takes it down, however this process ends.
 ///
 /// # Errors
 /// Without root, without the programs that it needs, or when it is up.
-pub(super) async fn claim(source: &Source, own: &Path) -> anyhow::Result<(Lab, Guardian)> {
+async fn claim(source: &Source, own: &Path, only_real: bool) -> anyhow::Result<(Lab, Guardian)> {
     let name = source.file.name.get_ref();
     if !nix::unistd::geteuid().is_root() {
         bail!("labs need root: they make network namespaces, and load programs into the kernel");
     }
-    let missing = start::missing(&source.file, own);
+    let missing = start::missing(&source.file, own, only_real);
     if !missing.is_empty() {
         bail!(
             "lab {} needs programs that are not installed: apt-get install {}",
@@ -137,7 +156,9 @@ pub(super) async fn claim(source: &Source, own: &Path) -> anyhow::Result<(Lab, G
             down::list(&outcome.removed)
         );
     }
-    strangers(&source.file)?;
+    if !left.folder().exists() {
+        strangers(&source.file)?;
+    }
     // Before anything is made, so that everything can be found.
     let lab = Lab::claim(name, &facts(&source.file)?, &source.text)?;
     match Guardian::start(&lab) {
@@ -149,7 +170,7 @@ pub(super) async fn claim(source: &Source, own: &Path) -> anyhow::Result<(Lab, G
     }
 }
 
-fn conclude(end: End, clean: bool) -> anyhow::Result<ExitCode> {
+fn conclude(end: End<Unmet>, clean: bool) -> anyhow::Result<ExitCode> {
     Ok(match end {
         End::Done(unmet) => {
             for what in &unmet {
@@ -173,7 +194,7 @@ fn strangers(file: &File) -> anyhow::Result<()> {
     let lab = &**file.name.get_ref();
     let names = file.machines().map(|host| namespace(lab, host));
     let there: Vec<String> = names.filter(|name| Namespace::exists(name)).collect();
-    if !there.is_empty() && !Lab::at(lab)?.folder().exists() {
+    if !there.is_empty() {
         let (noun, verb) = match there.len() {
             1 => ("namespace", "exists"),
             _ => ("namespaces", "exist"),
@@ -201,7 +222,7 @@ fn facts(file: &File) -> anyhow::Result<Facts> {
 }
 
 /// Makes all of a lab, and starts what runs in it.
-async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::Result<Facts> {
+async fn build(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Facts> {
     println!("Lab {}: {}", lab.name(), file.summary);
     if !file.diagram.is_empty() {
         println!("\n{}", file.diagram.trim_end());
@@ -217,20 +238,12 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
             .unwrap_or_default();
         let mut runs = Vec::new();
         for run in &host.run {
-            let started = start::start(lab, host, run, own).await?;
-            if started.stands_in && only_real {
-                bail!(
-                    "{} is not installed, and the embedded server is not wanted in its place",
-                    run.kind.get_ref()
-                );
-            }
-            match started.stands_in {
-                true => runs.push(format!(
-                    "the embedded server, since {} is not installed",
-                    run.kind.get_ref()
-                )),
-                false if run.once => {}
-                false => runs.push(run.name().to_owned()),
+            start::start(lab, host, run, own).await?;
+            if start::stands_in(host, run, own) {
+                let absent = run.kind.get_ref().name();
+                runs.push(format!("the embedded server, since {absent} is not installed"));
+            } else if !run.once {
+                runs.push(run.name().to_owned());
             }
         }
         println!("   {:<9} {address:<14} {}", &**host.name.get_ref(), runs.join(", "));
@@ -238,8 +251,7 @@ async fn build(lab: &Lab, file: &File, own: &Path, only_real: bool) -> anyhow::R
     facts.outside = forward(lab, file, own).await?;
     lab.write_facts(&facts)?;
     for what in &file.missing {
-        let words: Vec<&str> = ["Not there yet:"].into_iter().chain(what.split_whitespace()).collect();
-        println!("\n   {}", report::wrapped(&words));
+        println!("\n{}", report::wrapped("   ", 3, &format!("Not there yet: {what}")));
     }
     Ok(facts)
 }
@@ -272,9 +284,8 @@ async fn forward(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Vec<(Stri
         let mut child = process::start_with(lab, &name, None, own, &args, Stdio::piped())?;
         let address = process::ready(&mut child, PATIENCE).await;
         let address = address.with_context(|| format!("starting the forwarder to {url}"))?;
-        let scheme = url.to_string();
-        let scheme = scheme.split("://").next().unwrap_or("http");
-        outside.push((way.what.clone(), format!("{scheme}://{address}{}", url.path)));
+        let there = url.to_string().replacen(&url.authority, &address, 1);
+        outside.push((way.what.clone(), there));
     }
     Ok(outside)
 }
@@ -299,8 +310,15 @@ fn look_around(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes a lab: what was removed, for people, and whether nothing is left.
-pub(super) async fn take_down(lab: &Lab) -> (String, bool) {
+/// What became of a lab that was taken down.
+pub(super) struct Removed {
+    /// For people.
+    what: String,
+    /// Nothing is left.
+    pub(super) clean: bool,
+}
+
+async fn take_down(lab: &Lab) -> Removed {
     let outcome = down::down(lab).await;
     for failure in &outcome.failed {
         eprintln!("   {failure}");
@@ -309,21 +327,21 @@ pub(super) async fn take_down(lab: &Lab) -> (String, bool) {
     if !left.is_empty() {
         eprintln!("   Left behind: {}", down::list(&left));
     }
-    (
-        down::list(&outcome.removed),
-        outcome.failed.is_empty() && left.is_empty(),
-    )
+    Removed {
+        what: down::list(&outcome.removed),
+        clean: outcome.failed.is_empty() && left.is_empty(),
+    }
 }
 
 /// What asks a process to end.
-pub(super) struct Signals {
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -332,7 +350,7 @@ impl Signals {
     }
 
     /// Number of the next one.
-    pub(super) async fn next(&mut self) -> u8 {
+    async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => 2,
             _ = self.terminate.recv() => 15,

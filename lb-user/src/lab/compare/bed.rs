@@ -13,7 +13,8 @@ use crate::lab::file::File;
 use crate::lab::file::raw::{Machine, Run, Text};
 use crate::lab::file::value::Word;
 use crate::lab::host::Host;
-use crate::lab::process::{self, Process, Record};
+use crate::lab::process::{self, Process};
+use crate::lab::program::Kind;
 use crate::lab::state::Lab;
 use crate::lab::{down, start};
 
@@ -88,13 +89,10 @@ impl Bed {
 
     /// Kills what a server runs.
     pub(super) async fn kill_server(&self, name: &str) -> anyhow::Result<()> {
-        let record = self.record(&format!("{name}.nginx"))?;
+        let record = self.lab.process(&format!("{name}.nginx"))?;
         let host = Host::open(&self.lab, name)?;
         let processes = process::of(&record, process::inside(&host.namespace)?);
-        for process in &processes {
-            process.signal(Signal::SIGKILL);
-        }
-        ended(&processes).await
+        left(&down::kill(&processes).await)
     }
 
     /// Where the balancer's files are.
@@ -129,7 +127,7 @@ impl Bed {
 
     /// The balancer's first process.
     pub(super) fn balancer(&self) -> anyhow::Result<Process> {
-        let record = self.record(&format!("lb.{BALANCER}"))?;
+        let record = self.lab.process(&format!("lb.{BALANCER}"))?;
         record.living().context("the balancer has ended by itself")
     }
 
@@ -164,7 +162,7 @@ impl Bed {
     pub(super) async fn close_tunnels(&self) -> anyhow::Result<()> {
         let mut opened = Vec::new();
         for name in ["web1", "web2"] {
-            opened.extend(self.record(&format!("{name}.{DECAP}"))?.living());
+            opened.extend(self.lab.process(&format!("{name}.{DECAP}"))?.living());
         }
         left(&down::end(&opened).await)
     }
@@ -190,18 +188,11 @@ impl Bed {
         Ok(())
     }
 
-    fn record(&self, name: &str) -> anyhow::Result<Record> {
-        let mut records = self.lab.recorded().into_iter();
-        records
-            .find(|record| record.name == name)
-            .with_context(|| format!("{name} was never started"))
-    }
-
     /// The balancer's host, as it would stand in a lab file.
     fn machine(&self, started: &Started) -> anyhow::Result<Machine> {
         let name = Word::try_from(BALANCER.to_owned()).map_err(anyhow::Error::msg)?;
         let run = Run {
-            kind: nowhere(started.kind.to_owned()),
+            kind: nowhere(Kind::try_from(started.kind.to_owned()).map_err(anyhow::Error::msg)?),
             name: Some(nowhere(name)),
             config: started.config.clone().map(nowhere),
             listen: Vec::new(),
@@ -228,15 +219,6 @@ impl Bed {
 /// It stands in no file.
 fn nowhere<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
-}
-
-async fn ended(processes: &[Process]) -> anyhow::Result<()> {
-    for process in processes {
-        if !process.wait(PATIENCE).await {
-            bail!("process {} does not end", process.pid);
-        }
-    }
-    Ok(())
 }
 
 fn left(processes: &[i32]) -> anyhow::Result<()> {

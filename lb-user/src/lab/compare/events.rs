@@ -70,8 +70,8 @@ async fn act(bed: &Bed, subject: &Subject, of: EventOf, setup: Setup, marks: &mu
     match of {
         EventOf::Killed => {
             let victim = subject.victim();
-            bed.kill_server(victim).await?;
             marks.add(format!("{victim} killed"));
+            bed.kill_server(victim).await?;
         }
         EventOf::Drained => {
             marks.add("web2 is to be drained");

@@ -9,9 +9,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::bed::{Bed, clients};
-use super::client::{Connection, Path, inside};
+use super::client::{Connection, at};
 use super::model::Kept;
 use super::subject::Subject;
+use crate::lab::inside::inside;
+use crate::lab::load::Plan;
 
 /// Connections.
 const NUMBER: usize = 16;
@@ -31,11 +33,12 @@ impl Keepers {
         let (stop, stopped) = watch::channel(false);
         let (say, said) = oneshot::channel();
         let from = clients();
-        let paths: Vec<Path> = (0..NUMBER)
-            .map(|number| Path::new(subject, subject.tls, from[number % from.len()]))
+        let all_clients: Vec<Plan> = (0..NUMBER)
+            .map(|number| at(subject, subject.tls, from[number % from.len()]))
             .collect();
         let namespace = bed.client.namespace.clone();
-        let work = tokio::spawn(async move { inside(&namespace, async move || all(paths, stopped, say).await).await? });
+        let work =
+            tokio::spawn(async move { inside(&namespace, async move || all(all_clients, stopped, say).await).await? });
         if said.await.is_err() {
             // The work has ended, and its own error says why.
             work.await??;
@@ -52,15 +55,12 @@ impl Keepers {
     }
 }
 
-async fn all(paths: Vec<Path>, stopped: watch::Receiver<bool>, ready: oneshot::Sender<()>) -> anyhow::Result<Kept> {
+async fn all(clients: Vec<Plan>, stopped: watch::Receiver<bool>, ready: oneshot::Sender<()>) -> anyhow::Result<Kept> {
     let mut opened = Vec::new();
-    for path in paths {
-        let mut connection = Connection::open(path).await.context("opening a connection")?;
-        connection
-            .get("/", path.to)
-            .await
-            .context("asking on a new connection")?;
-        opened.push((connection, path));
+    for client in &clients {
+        let mut connection = Connection::open(client).await.context("opening a connection")?;
+        connection.get("/").await.context("asking on a new connection")?;
+        opened.push(connection);
     }
     let mut kept = Kept {
         open: opened.len() as u64,
@@ -68,23 +68,23 @@ async fn all(paths: Vec<Path>, stopped: watch::Receiver<bool>, ready: oneshot::S
     };
     // Whoever waits for it may have gone.
     let _ = ready.send(());
-    let mut clients = JoinSet::new();
-    for (connection, path) in opened {
-        clients.spawn(converse(connection, path, stopped.clone()));
+    let mut talks = JoinSet::new();
+    for connection in opened {
+        talks.spawn(converse(connection, stopped.clone()));
     }
-    while let Some(cut) = clients.join_next().await {
+    while let Some(cut) = talks.join_next().await {
         kept.cut += u64::from(cut?);
     }
     Ok(kept)
 }
 
 /// Says whether the connection was cut. One that the other end has announced to close was not.
-async fn converse(mut connection: Connection, path: Path, mut stopped: watch::Receiver<bool>) -> bool {
+async fn converse(mut connection: Connection, mut stopped: watch::Receiver<bool>) -> bool {
     loop {
         let is_last = *stopped.borrow();
-        match connection.get("/", path.to).await {
+        match connection.get("/").await {
             Err(_) => return true,
-            Ok(answer) if answer.is_last() || is_last => return false,
+            Ok(answer) if answer.is_last || is_last => return false,
             Ok(_) => {}
         }
         tokio::select! {

@@ -33,9 +33,10 @@ use self::bed::Bed;
 use self::model::Comparison;
 use self::settings::Settings;
 use super::args;
-use super::catalogue::{self, Source};
+use super::catalogue;
+use super::file::File;
 use super::state::Lab;
-use super::up::{self, Signals};
+use super::up::{self, End};
 use crate::dataplane::kernel::measure_run_time;
 
 /// Bytes of an answer's body, as labs/compare.toml has it.
@@ -60,54 +61,29 @@ pub(super) async fn run(args: &args::Compare) -> anyhow::Result<ExitCode> {
         },
         ..Comparison::default()
     };
-    let end = in_lab(&settings, &mut found).await;
+    let source = catalogue::compare()?;
+    let work = async |lab: &Lab, own: &Path| measure(lab, source.file.clone(), own, &settings, &mut found).await;
+    let (end, removed) = up::with(&source, false, work, |()| false).await?;
     found.took = began.elapsed().as_secs_f64();
     found.command = command(args, found.settings.rate);
-    let end = end?;
-    found.interrupted = end.told.is_some();
+    let code = match end {
+        End::Done(()) if removed.is_none_or(|removed| removed.clean) => ExitCode::SUCCESS,
+        End::Done(()) => ExitCode::FAILURE,
+        End::Failed(error) => return Err(error),
+        End::Told(number) => {
+            found.interrupted = true;
+            ExitCode::from(128 + number)
+        }
+    };
     if found.interrupted && found.subjects.is_empty() {
         eprintln!("Nothing was measured until then.");
     } else {
         show(args, &found)?;
     }
-    Ok(match end.told {
-        Some(number) => ExitCode::from(128 + number),
-        None if end.clean => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-    })
+    Ok(code)
 }
 
-/// How a run came to its end.
-struct End {
-    /// By a signal: its number.
-    told: Option<u8>,
-    /// Nothing is left of the lab.
-    clean: bool,
-}
-
-/// Builds the lab, has everything measured in it, and takes it down.
-async fn in_lab(settings: &Settings, found: &mut Comparison) -> anyhow::Result<End> {
-    let own = std::env::current_exe().context("finding the program itself")?;
-    let source = catalogue::compare()?;
-    // From here on a signal ends this process in order, or not at all.
-    let mut signals = Signals::new()?;
-    let (lab, guardian) = up::claim(&source, &own).await?;
-    let ended = tokio::select! {
-        done = measure(&lab, source, &own, settings, found) => done.map(|()| None),
-        number = signals.next() => Ok(Some(number)),
-    };
-    let (_, clean) = up::take_down(&lab).await;
-    guardian.dismiss().await;
-    Ok(End { told: ended?, clean })
-}
-
-async fn measure(
-    lab: &Lab,
-    Source { file, .. }: Source,
-    own: &Path,
-    settings: &Settings,
-    found: &mut Comparison,
-) -> anyhow::Result<()> {
+async fn measure(lab: &Lab, file: File, own: &Path, settings: &Settings, found: &mut Comparison) -> anyhow::Result<()> {
     up::make(lab, &file, own).await?;
     let bed = Bed::open(lab.clone(), file, own.to_owned())?;
     for name in ["web1", "web2"] {

@@ -246,11 +246,11 @@ impl<'r> Run<'r> {
         let connections = sample::connections(bed, settings, subject).await?;
         self.found(subject)?.connections.push(connections);
         let (took, failed) = sample::latency(bed, settings, subject, rate).await?;
-        let mut all = self.took.remove(subject.name);
-        let all = all.get_or_insert_with(|| Outcome::default().latency);
+        let earlier = self.took.remove(subject.name);
+        let mut all = earlier.unwrap_or_else(|| Outcome::default().latency);
         let latency = self.found(subject)?.latency.get_or_insert_default();
-        sample::add_latency(latency, &took, failed, all)?;
-        self.took.insert(subject.name, all.clone());
+        sample::add_latency(latency, &took, failed, &mut all)?;
+        self.took.insert(subject.name, all);
         Ok(())
     }
 }

@@ -7,24 +7,25 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::bed::{Bed, clients};
-use super::client::{Connection, Path, inside};
+use super::client::{Connection, at};
 use super::model::Seen;
 use super::subject::Subject;
+use crate::lab::inside::inside;
 
 /// Asks a server what it has seen; over TLS, where the subject's clients speak it, and for the certificate in any case.
 pub(super) async fn look(bed: &Bed, subject: &Subject) -> anyhow::Result<Seen> {
     let client = clients()[0];
-    let path = Path::new(subject, subject.tls, client);
-    let secure = Path::new(subject, true, client);
+    let asking = at(subject, subject.tls, client);
+    let secure = at(subject, true, client);
     let asked = inside(&bed.client.namespace, async move || {
-        let shown = Connection::open(secure).await?.certificate();
-        let answer = Connection::open(path).await?.get("/headers", path.to).await?;
-        std::io::Result::Ok((answer, shown))
+        let shown = Connection::open(&secure).await?.certificate().map(<[u8]>::to_vec);
+        let answer = Connection::open(&asking).await?.get("/headers").await?;
+        anyhow::Ok((answer, shown))
     });
     let (answer, shown) = asked.await?.context("asking a server what it has seen")?;
     Ok(Seen {
         client: client.to_string(),
-        as_client: answer.header("x-saw-client").unwrap_or_default().to_owned(),
+        as_client: answer.saw.map(|saw| saw.to_string()).unwrap_or_default(),
         added: headers(&answer.body),
         certificate: match shown {
             Some(shown) => whose(bed, &shown)?,

@@ -7,9 +7,10 @@ use anyhow::{Context, bail, ensure};
 use tokio::time::sleep;
 
 use super::bed::{Bed, PATIENCE, clients};
-use super::client::{Connection, Path, inside};
+use super::client::{Connection, at};
 use super::model::{Event, EventOf, Waited};
 use super::subject::Subject;
+use crate::lab::inside::inside;
 
 const SERVERS: [&str; 2] = ["web1", "web2"];
 
@@ -21,11 +22,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The request, one byte after the other, spread over `span`.
 pub(super) async fn client(bed: &Bed, subject: &Subject, span: Duration) -> anyhow::Result<Event> {
-    let path = Path::new(subject, subject.tls, clients()[0]);
+    let client = at(subject, subject.tls, clients()[0]);
     forget(bed)?;
     let sent = inside(&bed.client.namespace, async move || {
-        let request = format!("GET /slow HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", path.to);
-        let mut connection = Connection::open(path).await?;
+        let request = format!(
+            "GET /slow HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            client.target.host
+        );
+        let mut connection = Connection::open(&client).await?;
         let began = tokio::time::Instant::now();
         for (number, byte) in (0..).zip(request.bytes()) {
             tokio::time::sleep_until(began + span * number / (request.len() as u32 - 1)).await;
@@ -33,13 +37,13 @@ pub(super) async fn client(bed: &Bed, subject: &Subject, span: Duration) -> anyh
         }
         let took = began.elapsed();
         let answer = connection.answer().await?;
-        std::io::Result::Ok((took, answer))
+        anyhow::Ok((took, answer))
     });
     let (took, answer) = sent.await?.context("asking slowly")?;
     ensure!(
-        answer.head.starts_with("HTTP/1.1 200"),
+        answer.status == 200,
         "a slow request was answered with {}",
-        answer.head.lines().next().unwrap_or_default()
+        answer.status
     );
     let deadline = Instant::now() + PATIENCE;
     let server = loop {

@@ -163,12 +163,6 @@ fn addresses(file: &File) -> Checked<()> {
 fn runs(host: &Machine) -> Checked<()> {
     let mut seen: HashMap<&str, Range<usize>> = HashMap::new();
     for run in &host.run {
-        let kind = &**run.kind.get_ref();
-        let Some(program) = program::find(kind) else {
-            let kinds: Vec<&str> = program::kinds().collect();
-            return Err(fault(run.kind.span(), format!("unknown kind of program `{kind}`"))
-                .hint(format!("there are: {}; `command` runs any other", kinds.join(", "))));
-        };
         let span = run.name.as_ref().map_or_else(|| run.kind.span(), Spanned::span);
         if let Some(first) = seen.insert(run.name(), span.clone()) {
             return Err(fault(
@@ -182,7 +176,7 @@ fn runs(host: &Machine) -> Checked<()> {
             .other(first, "first here")
             .hint("give one of them a `name`"));
         }
-        program.check(run)?;
+        run.kind.get_ref().check(run)?;
     }
     Ok(())
 }
@@ -192,7 +186,7 @@ impl Run {
     pub(in crate::lab) fn name(&self) -> &str {
         self.name
             .as_ref()
-            .map_or_else(|| &**self.kind.get_ref(), |name| name.get_ref())
+            .map_or_else(|| self.kind.get_ref().name(), |name| name.get_ref())
     }
 }
 
@@ -247,7 +241,7 @@ fn action(file: &File, action: &Action) -> Checked<()> {
             let found = file.host.iter().find(|host| **host.name.get_ref() == *place.host);
             let run = found.and_then(|host| host.run.iter().find(|run| run.name() == place.rest));
             match run {
-                Some(run) if run.kind.get_ref() == program::FULCRUM => Ok(()),
+                Some(run) if run.kind.get_ref().is_fulcrum() => Ok(()),
                 _ => Err(fault(
                     wait.at.span(),
                     format!("{place} is not a process of kind `{}`", program::FULCRUM),

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::action::Action;
 use super::value::{Host, Loss, Place, Prefixed, Span as Time, Url, Word};
+use crate::lab::program::Kind;
 
 /// A whole lab.
 #[derive(Clone, Debug, Deserialize)]
@@ -163,8 +164,7 @@ pub(in crate::lab) struct Text {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::lab) struct Run {
-    /// One of [`crate::lab::program::PROGRAMS`].
-    pub(in crate::lab) kind: Spanned<String>,
+    pub(in crate::lab) kind: Spanned<Kind>,
     /// Unlike those of the host's other processes; `kind`, when it is left out.
     pub(in crate::lab) name: Option<Spanned<Word>>,
     /// What stands in the program's configuration file, apart from what every lab needs in it.

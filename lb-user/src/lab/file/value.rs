@@ -157,6 +157,8 @@ pub(in crate::lab) struct Url {
     /// A name or an address, without brackets.
     pub(in crate::lab) host: String,
     pub(in crate::lab) port: u16,
+    /// As `Host` has it.
+    pub(in crate::lab) authority: String,
     /// With its query.
     pub(in crate::lab) path: String,
     text: String,
@@ -174,6 +176,7 @@ impl TryFrom<String> for Url {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parsed = text.parse::<http::Uri>().ok().and_then(|uri| {
+            let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
             let (scheme, usual) = match uri.scheme_str()? {
                 "http" => (Scheme::Http, Some(80)),
                 "https" => (Scheme::Https, Some(443)),
@@ -182,8 +185,9 @@ impl TryFrom<String> for Url {
             };
             Some(Self {
                 scheme,
-                host: uri.host()?.trim_matches(['[', ']']).to_owned(),
-                port: uri.port_u16().or(usual)?,
+                host: authority.host().trim_matches(['[', ']']).to_owned(),
+                port: authority.port_u16().or(usual)?,
+                authority: authority.to_string(),
                 path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
                 text: text.clone(),
             })
@@ -193,12 +197,6 @@ impl TryFrom<String> for Url {
 }
 
 impl Url {
-    /// As `Host` has it.
-    pub(in crate::lab) fn authority(&self) -> String {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split(['/', '?']).next().unwrap_or("").to_owned()
-    }
-
     /// Where it is, when a name is known to be `ip`.
     pub(in crate::lab) fn at(&self, ip: IpAddr) -> SocketAddr {
         SocketAddr::new(ip, self.port)
@@ -220,9 +218,16 @@ mod tests {
         let url = |text: &str| Url::try_from(text.to_owned());
         let parsed = url("http://[fd00::1]:8080/a?b=c").unwrap();
         assert_eq!((&*parsed.host, parsed.port, &*parsed.path), ("fd00::1", 8080, "/a?b=c"));
-        assert_eq!(parsed.authority(), "[fd00::1]:8080");
+        assert_eq!(parsed.authority, "[fd00::1]:8080");
         assert_eq!(url("https://shop.example").unwrap().port, 443);
-        for bad in ["", "10.0.0.1", "ftp://x/", "udp://10.0.0.1", "http:///x"] {
+        for bad in [
+            "",
+            "10.0.0.1",
+            "ftp://x/",
+            "udp://10.0.0.1",
+            "http:///x",
+            "http://me@x/",
+        ] {
             assert!(url(bad).is_err(), "{bad}");
         }
         assert_eq!(Loss::try_from("2.5 %".to_owned()).unwrap().0, 25);

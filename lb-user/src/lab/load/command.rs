@@ -1,15 +1,15 @@
 //! `fulcrum lab load`: from arguments to a plan, and what is shown meanwhile.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use http::Uri;
 
 use super::super::args::Load;
 use super::super::exec;
+use super::super::file::value::{Scheme, Url};
 use super::{End, Outcome, Pace, Plan, Protocol, Running, Target, report};
 use crate::model::Prefix;
 use crate::net::Namespace;
@@ -134,33 +134,19 @@ async fn plan(args: &Load) -> anyhow::Result<Plan> {
 }
 
 /// Whom a URL means. A name is looked up as this machine does, outside of any lab.
-async fn target(url: &str) -> anyhow::Result<Target> {
-    let form = || format!("{url:?} is not a URL such as http://10.77.0.100/ or https://web.test:8443/path");
-    let parsed: Uri = url.parse().with_context(form)?;
-    let tls = match parsed.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => bail!(form()),
-    };
-    let authority = parsed.authority().with_context(form)?;
-    ensure!(!authority.as_str().contains('@'), "a URL with a user is not known here");
-    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let name = authority.host().trim_matches(['[', ']']);
-    let address = match name.parse::<IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, port),
+async fn target(text: &str) -> anyhow::Result<Target> {
+    let form = || format!("{text:?} is not a URL such as http://10.77.0.100/ or https://web.test:8443/path");
+    let url = Url::try_from(text.to_owned()).map_err(|_| anyhow::anyhow!(form()))?;
+    ensure!(url.scheme != Scheme::Udp, form());
+    let address = match url.host.parse::<IpAddr>() {
+        Ok(ip) => url.at(ip),
         Err(_) => {
-            let found = tokio::net::lookup_host((name, port)).await;
-            let mut found = found.with_context(|| format!("looking up {name}"))?;
-            found.next().with_context(|| format!("{name} has no address"))?
+            let found = tokio::net::lookup_host((&*url.host, url.port)).await;
+            let mut found = found.with_context(|| format!("looking up {}", url.host))?;
+            found.next().with_context(|| format!("{} has no address", url.host))?
         }
     };
-    Ok(Target {
-        tls,
-        address,
-        host: authority.to_string(),
-        path: parsed.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        ca: None,
-    })
+    Ok(Target::of(&url, address))
 }
 
 /// All of a prefix; of IPv4 networks without the first and the last, which are nobody's.

@@ -10,6 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -18,17 +19,30 @@ use super::{Plan, Protocol, Target};
 use crate::net::tls;
 
 /// Why a request failed: short, and the same for all that failed alike.
-pub(super) type Failure = Cow<'static, str>;
+pub(in crate::lab) type Failure = Cow<'static, str>;
 
 pub(super) const TIMED_OUT: Failure = Cow::Borrowed("timed out");
 
 /// With TLS or without.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::lab) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What the other end has shown, in DER.
+    fn certificate(&self) -> Option<&[u8]>;
+}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl Stream for TcpStream {
+    fn certificate(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn certificate(&self) -> Option<&[u8]> {
+        self.get_ref().1.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+}
 
 /// Opens connections.
-pub(super) struct Connector {
+pub(in crate::lab) struct Connector {
     target: Target,
     sources: Vec<IpAddr>,
     /// How many have been bound to one of them.
@@ -40,7 +54,7 @@ pub(super) struct Connector {
 impl Connector {
     /// # Errors
     /// When there are no authorities to believe in, or a certificate cannot be for such a host.
-    pub(super) fn new(plan: &Plan) -> io::Result<Self> {
+    pub(in crate::lab) fn new(plan: &Plan) -> io::Result<Self> {
         let target = plan.target.clone();
         let tls = if target.tls {
             let ca = target.ca.as_deref();
@@ -65,7 +79,7 @@ impl Connector {
         })
     }
 
-    pub(super) async fn open(&self) -> Result<Box<dyn Stream>, Failure> {
+    pub(in crate::lab) async fn open(&self) -> Result<Box<dyn Stream>, Failure> {
         let stream = self.connect().await.map_err(|error| reason(&error))?;
         let Some((connector, name)) = &self.tls else {
             return Ok(Box::new(stream));

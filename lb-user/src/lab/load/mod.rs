@@ -13,12 +13,13 @@ mod outcome;
 mod pace;
 mod plan;
 mod report;
-mod response;
+pub(super) mod response;
 mod running;
 #[cfg(test)]
 mod tests;
 mod work;
 
-pub(super) use outcome::{Made, NOT_SENT, Outcome};
+pub(super) use connect::{Connector, Stream};
+pub(super) use outcome::{Answer, Made, NOT_SENT, Outcome};
 pub(super) use plan::{End, Pace, Plan, Protocol, Target};
 pub(super) use running::{Running, run};

@@ -53,11 +53,11 @@ pub(in crate::lab) struct Made {
 
 /// An answer, as far as it counts. Used again for the next, so that nothing is allocated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) server: String,
-    pub(super) saw: Option<IpAddr>,
-    pub(super) bytes: u64,
+pub(in crate::lab) struct Answer {
+    pub(in crate::lab) status: u16,
+    pub(in crate::lab) server: String,
+    pub(in crate::lab) saw: Option<IpAddr>,
+    pub(in crate::lab) bytes: u64,
 }
 
 impl Default for Outcome {

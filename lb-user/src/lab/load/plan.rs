@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lab::file::value::{Scheme, Url};
+
 /// Requests to be made. All of them are `GET`s of one path.
 #[derive(Clone, Debug)]
 pub(in crate::lab) struct Plan {
@@ -89,6 +91,17 @@ impl Plan {
 }
 
 impl Target {
+    /// What a URL names, which is at `address`.
+    pub(in crate::lab) fn of(url: &Url, address: SocketAddr) -> Self {
+        Self {
+            tls: url.scheme == Scheme::Https,
+            address,
+            host: url.authority.clone(),
+            path: url.path.clone(),
+            ca: None,
+        }
+    }
+
     /// `/` without TLS.
     pub(in crate::lab) fn at(address: SocketAddr) -> Self {
         Self {

@@ -9,17 +9,17 @@ const NOT_HTTP: Failure = Failure::Borrowed("not an answer of HTTP/1.1");
 
 /// What precedes a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(in crate::lab) struct Head {
     /// In bytes, the empty line included.
-    pub(super) length: usize,
-    pub(super) body: Body,
+    pub(in crate::lab) length: usize,
+    pub(in crate::lab) body: Body,
     /// Whether the server keeps the connection open.
-    pub(super) keep: bool,
+    pub(in crate::lab) keep: bool,
 }
 
 /// How a body ends, and what of it is still to come.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(in crate::lab) enum Body {
     /// So many bytes.
     Length(u64),
     Chunked(Chunks),
@@ -28,7 +28,7 @@ pub(super) enum Body {
 
 /// Where in a chunked body (RFC 9112 §7.1) the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunks {
+pub(in crate::lab) enum Chunks {
     /// In a line with a size, of which so much was read; extensions count for nothing.
     Size {
         size: u64,
@@ -45,7 +45,7 @@ pub(super) enum Chunks {
 }
 
 /// Reads a head to `answer`; none when it is not there as a whole.
-pub(super) fn head(bytes: &[u8], answer: &mut Answer) -> Result<Option<Head>, Failure> {
+pub(in crate::lab) fn head(bytes: &[u8], answer: &mut Answer) -> Result<Option<Head>, Failure> {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -108,7 +108,7 @@ fn holds(list: &[u8], word: &str) -> bool {
 
 impl Body {
     /// Goes through what has come; how much of it was of this body.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+    pub(in crate::lab) fn take(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         match self {
             Self::Length(left) => {
                 let used = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -120,7 +120,7 @@ impl Body {
         }
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    pub(in crate::lab) fn is_complete(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunks::Complete))
     }
 }

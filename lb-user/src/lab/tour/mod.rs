@@ -21,7 +21,7 @@ use super::file::File;
 use super::file::action::Action;
 use super::file::raw::Step;
 use super::host::Host;
-use super::report::heading;
+use super::report::{self, heading};
 use super::state::Lab;
 use traffic::Stream;
 
@@ -156,34 +156,24 @@ impl<'l> Tour<'l> {
     }
 }
 
-/// Paragraphs, three columns in, in lines of 97 characters at most; lines that are indented stay as they are.
+/// Paragraphs, three columns in; lines that are indented stay as they are.
 fn indented(text: &str) -> String {
-    const WIDTH: usize = 97;
     let mut lines: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in text.trim_end().lines() {
-        if line.trim().is_empty() || line.starts_with(' ') {
-            lines.push(line.trim_end().to_owned());
-            open = false;
+    let mut paragraph = String::new();
+    // The last one ends as others do, before an empty line.
+    for line in text.trim_end().lines().chain([""]) {
+        if !line.trim().is_empty() && !line.starts_with(' ') {
+            paragraph += line;
+            paragraph.push(' ');
             continue;
         }
-        for word in line.split_whitespace() {
-            match lines
-                .last_mut()
-                .filter(|last| open && last.chars().count() + 1 + word.chars().count() <= WIDTH)
-            {
-                Some(last) => *last += &format!(" {word}"),
-                None => lines.push(word.to_owned()),
-            }
-            open = true;
+        if !paragraph.is_empty() {
+            lines.push(report::wrapped("   ", 3, &std::mem::take(&mut paragraph)));
         }
+        lines.push(format!("   {line}").trim_end().to_owned());
     }
-    lines
-        .iter()
-        .map(|line| format!("   {line}").trim_end().to_owned() + "\n")
-        .collect::<String>()
-        .trim_end()
-        .to_owned()
+    lines.pop();
+    lines.join("\n")
 }
 
 /// Lines as they are, three columns in.

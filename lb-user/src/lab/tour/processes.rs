@@ -17,11 +17,9 @@ impl Tour<'_> {
     pub(super) async fn kill(&mut self, targets: &[Spanned<String>]) -> anyhow::Result<()> {
         for target in targets {
             let processes = self.processes(target.get_ref())?;
-            for process in &processes {
-                process.signal(Signal::SIGKILL);
-            }
-            let left = down::end(&processes).await;
+            // Before it is done: what fails from here on is counted.
             self.mark(format!("{} killed", target.get_ref()));
+            let left = down::kill(&processes).await;
             self.say(&format!("   {} is killed.", target.get_ref()));
             self.expect(left.is_empty(), || format!("{} does not end", target.get_ref()));
         }
@@ -65,8 +63,7 @@ impl Tour<'_> {
             let (machine, runs) = self.meant(target.get_ref())?;
             for run in runs {
                 let name = start::full_name(machine, run);
-                let recorded = self.lab.recorded().into_iter().find(|record| record.name == name);
-                let living = recorded.and_then(|record| record.living());
+                let living = self.lab.process(&name)?.living();
                 living
                     .with_context(|| format!("{name} does not run"))?
                     .signal(Signal::SIGHUP);
@@ -102,20 +99,15 @@ impl Tour<'_> {
     fn processes(&self, target: &str) -> anyhow::Result<Vec<Process>> {
         let (machine, runs) = self.meant(target)?;
         let host = self.host(machine.name.get_ref())?;
-        let all = process::inside(&host.namespace)?;
         if !target.contains('/') {
-            return Ok(all);
+            return Ok(process::inside(&host.namespace)?);
         }
-        let names: Vec<String> = runs.iter().map(|run| start::full_name(machine, run)).collect();
-        let record = self
-            .lab
-            .recorded()
-            .into_iter()
-            .find(|record| names.contains(&record.name));
-        Ok(process::of(
-            &record.with_context(|| format!("{target} was never started"))?,
-            all,
-        ))
+        let mut processes = Vec::new();
+        for run in runs {
+            let record = self.lab.process(&start::full_name(machine, run))?;
+            processes.extend(process::of(&record, process::inside(&host.namespace)?));
+        }
+        Ok(processes)
     }
 
     /// A host, and what is meant of what it runs, but for what is run once.

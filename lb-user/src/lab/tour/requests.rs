@@ -27,7 +27,7 @@ impl Tour<'_> {
         }
         if requests.order > 0 {
             let order: Vec<&str> = outcome.order().take(requests.order).collect();
-            self.say(&format!("   {}", report::wrapped(&order)));
+            self.say(&report::wrapped("   ", 3, &order.join(" ")));
         } else {
             self.say(&report::spread(&outcome.served, requests.spread.as_ref()));
         }
@@ -70,7 +70,7 @@ impl Tour<'_> {
         let host = self.host(requests.from.get_ref())?;
         let address = resolve(self.file, url)?;
         if url.scheme == Scheme::Udp {
-            return Ok(echo::ask(host.namespace, address, requests.count).await?);
+            return Ok(echo::ask(&host.namespace, address, requests.count).await?);
         }
         let mut plan = plan(self.target(url)?);
         plan.end = End::Requests(requests.count);
@@ -88,12 +88,7 @@ impl Tour<'_> {
     }
 
     pub(super) fn target(&self, url: &Url) -> anyhow::Result<Target> {
-        Ok(Target {
-            tls: url.scheme == Scheme::Https,
-            host: url.authority(),
-            path: url.path.clone(),
-            ..Target::at(resolve(self.file, url)?)
-        })
+        Ok(Target::of(url, resolve(self.file, url)?))
     }
 }
 

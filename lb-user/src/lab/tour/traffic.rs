@@ -103,19 +103,21 @@ impl Tour<'_> {
             }
             sleep(Duration::from_millis(20)).await;
         };
-        let events = stream.events(first);
         let outcome = tokio::task::spawn_blocking(move || stream.running.stop()).await??;
         let slice = timeline.slice.map_or(SLICE, |slice| slice.0);
         let marks = std::mem::take(&mut self.marks);
-        self.say(&report::timeline(&events, first, slice, &marks));
-        let failed: Vec<&Made> = events.iter().filter(|event| event.outcome.is_err()).collect();
+        // Those of before, too: while nothing is done, nothing may fail.
+        let all = &outcome.events;
+        let shown: Vec<Made> = all.iter().filter(|event| event.due >= first).cloned().collect();
+        self.say(&report::timeline(&shown, first, slice, &marks));
+        let failed: Vec<&Made> = all.iter().filter(|event| event.outcome.is_err()).collect();
         let disturbed = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(first));
         match failed.first().and_then(|event| event.outcome.as_ref().err()) {
-            None => self.say(&format!("   None of {} requests failed.", events.len())),
+            None => self.say(&format!("   None of {} requests failed.", all.len())),
             Some(reason) => self.say(&format!(
                 "   {} of {} requests failed, the last one {:.2} s after {}: {reason}.",
                 failed.len(),
-                events.len(),
+                all.len(),
                 disturbed.as_secs_f64(),
                 marks.first().map_or("the begin", |(_, what)| what)
             )),

@@ -2,6 +2,7 @@
 
 use super::super::model::{Event, EventOf, Subject};
 use super::numbers;
+use crate::lab::report::listed;
 
 /// What is shown along time, with its heading and what is done.
 pub(super) const SHOWN: [(EventOf, &str, &str); 4] = [
@@ -79,15 +80,6 @@ pub(super) fn reading(subjects: &[Subject], of_what: EventOf) -> String {
     )
 }
 
-/// "a", "a and b", "a, b and c".
-pub(super) fn listed(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [several @ .., last] => format!("{} and {last}", several.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,10 +110,5 @@ mod tests {
             read(&[subject("b", 7)]),
             "Requests failed with all of them; most with b: 7 of 1,000, the last after 1.2 s."
         );
-    }
-
-    #[test]
-    fn lists() {
-        assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
     }
 }

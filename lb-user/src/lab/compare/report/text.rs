@@ -4,8 +4,7 @@ use super::super::model::{Comparison, Subject};
 use super::figures::{COST, Figure, LATENCY, THROUGHPUT};
 use super::matrix::{Cell, ROWS};
 use super::{caveats, events, facts, numbers, reading};
-
-const WIDTH: usize = 100;
+use crate::lab::report::{self, WIDTH};
 
 /// Where a second column begins in lists.
 const INDENT: usize = 26;
@@ -160,24 +159,8 @@ fn listed(name: &str, value: &str) -> String {
     wrapped(&format!("   {name:<width$}", width = INDENT - 3), value)
 }
 
-/// Words after a lead, on as many lines as they take, each below the first.
+/// Words after a lead, each line below the first.
 fn wrapped(lead: &str, words: &str) -> String {
     let indent = lead.chars().count().min(WIDTH * 2 / 3);
-    let mut out = String::new();
-    let mut line = lead.to_owned();
-    let mut empty = true;
-    for word in words.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out += line.trim_end();
-            out.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line += word;
-        empty = false;
-    }
-    out + line.trim_end() + "\n"
+    report::wrapped(lead, indent, words) + "\n"
 }

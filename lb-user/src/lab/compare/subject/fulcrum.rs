@@ -10,7 +10,8 @@ use super::{SERVERS, Setup};
 use crate::api::Client;
 use crate::api::types::{AdminState, BackendPatch};
 use crate::lab::compare::bed::{Bed, Started, VIP};
-use crate::lab::{daemon, program};
+use crate::lab::daemon;
+use crate::lab::program::FULCRUM;
 
 /// 15 s for probes to have found both servers up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -66,7 +67,7 @@ pub(super) async fn start(bed: &Bed, mode: &str, setup: Setup) -> anyhow::Result
 
 fn balancer(mode: &str, setup: Setup) -> Started {
     Started {
-        kind: program::FULCRUM,
+        kind: FULCRUM,
         config: Some(config(mode, setup)),
         ..Started::default()
     }

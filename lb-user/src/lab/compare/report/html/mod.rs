@@ -9,6 +9,7 @@ use super::figures::{COST, Figure, LATENCY, THROUGHPUT};
 use super::matrix::ROWS;
 use super::svg::{self, escape};
 use super::{caveats, events, facts, numbers, reading};
+use crate::lab::report::listed;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -60,11 +61,7 @@ fn opening(comparison: &Comparison) -> String {
         match names.as_slice() {
             [] => "nothing that was measured".to_owned(),
             [one] => format!("one way to reach them: {}", escape(one)),
-            several => format!(
-                "{} ways to reach them: {}",
-                several.len(),
-                escape(&events::listed(several))
-            ),
+            several => format!("{} ways to reach them: {}", several.len(), escape(&listed(several))),
         },
         match comparison.begun.as_str() {
             "" => String::new(),
