@@ -1,7 +1,7 @@
 //! The bench works: packets come to the ends that they should, and rows come out. What they cost is not looked at.
 
 use lb_tests::bench::setting::Setting;
-use lb_tests::bench::{Options, reference, run};
+use lb_tests::bench::{Figures as _, Options, Sampling, reference, run};
 use lb_tests::bench::{control, load, proxy};
 use lb_tests::gate::{self, Gate};
 use lb_tests::packet::{self, ACK, checksum};
@@ -85,7 +85,7 @@ async fn the_generator_is_measured_beside_others() {
         return;
     }
     // An error where a request is not answered: see `lb_tests::bench::load`.
-    let report = load::run(&load::Options::quick(Vec::new())).await;
+    let report = load::run(&Sampling::quick(Vec::new())).await;
     let report = report.unwrap_or_else(|e| panic!("{e:?}"));
     let rows = report.rows();
     let seen: Vec<_> = rows.iter().map(|row| (&*row.subject, row.reference)).collect();

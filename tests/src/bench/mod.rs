@@ -19,6 +19,7 @@ mod object;
 pub mod proxy;
 mod report;
 mod row;
+mod sampling;
 pub mod setting;
 #[allow(dead_code, reason = "shared with the programs, which use all of it")]
 #[path = "../../../lb-ebpf/bench/shared.rs"]
@@ -27,4 +28,5 @@ mod shared;
 pub use measure::{Options, run};
 pub use object::reference;
 pub use report::Report;
-pub use row::{Row, json};
+pub use row::{Figures, Row};
+pub use sampling::Sampling;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::case::Case;
-use super::row::{self, Row, median};
+use super::row::{Figures, Row, median, minimum};
 use super::shared::{ADJUST, EMPTY};
 
 /// As in rows.
@@ -19,7 +19,7 @@ impl Figure {
     }
 
     fn min(&self) -> f64 {
-        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+        minimum(&self.0)
     }
 }
 
@@ -76,10 +76,11 @@ impl Report {
             }),
         }
     }
+}
 
+impl Figures for Report {
     /// All rows: first the figures of the cases, then what else there is.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let figures = self.cases.iter().map(|case| {
             let subjects = case.loads.iter().map(|(subject, _)| subject);
             let references = case.loads.iter().map(|(_, reference)| reference.min());
@@ -105,17 +106,11 @@ impl Report {
             subject: fact.subject.clone(),
             reference: None,
             unit: fact.unit,
-            min: fact.values.iter().copied().fold(f64::INFINITY, f64::min),
+            min: minimum(&fact.values),
             median: median(fact.values.clone()),
             reference_min: None,
         });
         figures.chain(facts).collect()
-    }
-
-    /// The rows, one JSON object a line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        row::json(&self.rows())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rows of every bench, and how they are printed for machines.
 
+use std::fmt;
+
 use serde_json::json;
 
 /// One line.
@@ -44,10 +46,29 @@ impl Row {
     }
 }
 
-/// Rows for machines, one JSON object a line.
-#[must_use]
-pub fn json(rows: &[Row]) -> String {
-    rows.iter().map(|row| format!("{}\n", row.json())).collect()
+/// What a bench has measured: rows for machines, a table for people.
+pub trait Figures: fmt::Display {
+    /// All rows.
+    fn rows(&self) -> Vec<Row>;
+
+    /// The rows, one JSON object a line.
+    fn json(&self) -> String {
+        self.rows().iter().map(|row| format!("{}\n", row.json())).collect()
+    }
+
+    /// Prints the one or the other.
+    fn print(&self, json: bool) {
+        if json {
+            print!("{}", self.json());
+        } else {
+            print!("{self}");
+        }
+    }
+}
+
+/// The smallest one; of none, infinity.
+pub(super) fn minimum(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
+use lb_tests::bench::Figures as _;
 use lb_tests::bench::control::{Options, run};
 
 /// Measure what the manager costs at scale
@@ -49,11 +50,6 @@ async fn main() -> Result<()> {
             periods: cli.periods,
         }
     };
-    let report = run(&options).await?;
-    if cli.json {
-        print!("{}", report.json());
-    } else {
-        print!("{report}");
-    }
+    run(&options).await?.print(cli.json);
     Ok(())
 }

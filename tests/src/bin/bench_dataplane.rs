@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use lb_tests::bench::{Options, run};
+use lb_tests::bench::{Figures as _, Options, run};
 
 /// Measure what a packet costs
 #[derive(Debug, Parser)]
@@ -44,11 +44,6 @@ async fn main() -> Result<()> {
             packets: cli.packets,
         }
     };
-    let report = run(&options).await?;
-    if cli.json {
-        print!("{}", report.json());
-    } else {
-        print!("{report}");
-    }
+    run(&options).await?.print(cli.json);
     Ok(())
 }

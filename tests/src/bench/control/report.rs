@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::bench::row::{self, Row, median};
+use crate::bench::row::{Figures, Row, median, minimum};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +57,11 @@ impl Report {
     pub(super) fn add(&mut self, figure: Figure, value: f64) {
         self.samples.push((figure, value));
     }
+}
 
+impl Figures for Report {
     /// One for each figure that was measured.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let row = |figure: Figure| {
             let samples = self.samples.iter().filter(|(other, _)| *other == figure);
             let values: Vec<f64> = samples.map(|&(_, value)| value).collect();
@@ -71,18 +72,12 @@ impl Report {
                 subject: "fulcrum".to_owned(),
                 reference: goal.map(|_| "goal"),
                 unit,
-                min: values.iter().copied().fold(f64::INFINITY, f64::min),
+                min: minimum(&values),
                 median: median(values),
                 reference_min: goal,
             })
         };
         Figure::ALL.into_iter().filter_map(row).collect()
-    }
-
-    /// The rows, one JSON object a line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        row::json(&self.rows())
     }
 }
 

@@ -1,7 +1,5 @@
 //! What is measured.
 
-use anyhow::{Result, ensure};
-
 use super::client::{self, Client};
 
 /// One of them.
@@ -16,7 +14,7 @@ pub(super) struct Case {
     pub(super) other: Client,
 }
 
-const ALL: [Case; 4] = [
+pub(super) const ALL: [Case; 4] = [
     Case {
         name: "plain, HTTP/1.1 with keep-alive",
         scheme: "http",
@@ -46,17 +44,3 @@ const ALL: [Case; 4] = [
         other: client::h2load(&["-c10", "-m10"]),
     },
 ];
-
-/// Those whose name contains one of `filters`, or all.
-pub(super) fn wanted(filters: &[String]) -> Result<Vec<&'static Case>> {
-    let is_wanted = |case: &&Case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(&**filter));
-    let cases: Vec<&Case> = ALL.iter().filter(is_wanted).collect();
-    let names: Vec<&str> = ALL.iter().map(|case| case.name).collect();
-    ensure!(
-        !cases.is_empty(),
-        "no name of a case contains {}; there are:\n{}",
-        filters.join(" or "),
-        names.join("\n")
-    );
-    Ok(cases)
-}

@@ -10,48 +10,16 @@ mod client;
 mod report;
 mod world;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 pub use report::Report;
 
+use super::Sampling;
 use super::proxy::lacks;
 use world::World;
 
 /// What the bench runs besides Fulcrum: the program, and the Debian package it comes in.
 const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
-
-/// What, how often and how long.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Parts of names of cases; empty: all cases.
-    pub filters: Vec<String>,
-    /// Samples of each program.
-    pub rounds: u32,
-    /// How long a sample takes.
-    pub seconds: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            filters: Vec::new(),
-            rounds: 7,
-            seconds: 2,
-        }
-    }
-}
-
-impl Options {
-    /// Says whether it works: the figures mean nothing.
-    #[must_use]
-    pub fn quick(filters: Vec<String>) -> Self {
-        Self {
-            filters,
-            rounds: 1,
-            seconds: 1,
-        }
-    }
-}
 
 /// What this machine lacks for the bench, and how to get it.
 #[must_use]
@@ -63,19 +31,18 @@ pub fn missing() -> Option<String> {
 ///
 /// # Errors
 /// When something is missing, or a request is not answered as it should be.
-pub async fn run(options: &Options) -> Result<Report> {
-    ensure!(options.rounds > 0 && options.seconds > 0, "there is nothing to measure");
+pub async fn run(sampling: &Sampling) -> Result<Report> {
     if let Some(missing) = missing() {
         anyhow::bail!(missing);
     }
-    let cases = case::wanted(&options.filters)?;
+    let cases = sampling.wanted(&case::ALL, |case| case.name)?;
     let world = World::new().await?;
     let mut report = Report::default();
     for case in cases {
         // The first turn is not counted: processors and caches have come from something else.
-        for round in 0..=options.rounds {
+        for round in 0..=sampling.rounds() {
             for (subject, client) in [(report::FULCRUM, &case.fulcrum), (case.reference, &case.other)] {
-                let done = client::run(&world, client, case.scheme, options.seconds);
+                let done = client::run(&world, client, case.scheme, sampling.seconds());
                 let rate = done.with_context(|| format!("{}: {subject}", case.name))?;
                 if round > 0 {
                     report.add(case, subject, rate);

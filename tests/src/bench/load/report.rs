@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::case::Case;
-use crate::bench::row::{self, Row, median};
+use crate::bench::row::{Figures, Row, median, minimum};
 
 /// As in rows.
 const BENCH: &str = "load";
@@ -32,10 +32,11 @@ impl Report {
             .filter(|sample| sample.0 == case && sample.2 == subject);
         of.map(|sample| sample.3).collect()
     }
+}
 
+impl Figures for Report {
     /// Two for each case: ours, and that which it is compared with.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let mut cases: Vec<(&'static str, &'static str)> = Vec::new();
         for &(case, reference, ..) in &self.samples {
             if !cases.contains(&(case, reference)) {
@@ -60,16 +61,6 @@ impl Report {
         });
         rows.collect()
     }
-
-    /// The rows, one JSON object a line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        row::json(&self.rows())
-    }
-}
-
-fn minimum(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 impl fmt::Display for Report {

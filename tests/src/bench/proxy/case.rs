@@ -1,7 +1,5 @@
 //! What is measured.
 
-use anyhow::{Result, ensure};
-
 use super::load::{self, Load};
 
 /// One of them.
@@ -24,7 +22,7 @@ pub(super) enum Kind {
     Latency,
 }
 
-const ALL: [Case; 7] = [
+pub(super) const ALL: [Case; 7] = [
     Case {
         name: "TLS, HTTP/1.1 with keep-alive",
         unit: "us/request",
@@ -61,40 +59,3 @@ const ALL: [Case; 7] = [
         kind: Kind::Idle,
     },
 ];
-
-/// Those whose name contains one of `filters`, or all.
-pub(super) fn wanted(filters: &[String]) -> Result<Vec<&'static Case>> {
-    let is_wanted = |case: &&Case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(&**filter));
-    let cases: Vec<&Case> = ALL.iter().filter(is_wanted).collect();
-    let names: Vec<&str> = ALL.iter().map(|case| case.name).collect();
-    ensure!(
-        !cases.is_empty(),
-        "no name of a case contains {}; there are:\n{}",
-        filters.join(" or "),
-        names.join("\n")
-    );
-    Ok(cases)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cases_are_asked_for_by_parts_of_their_names() {
-        let names = |filters: &[&str]| {
-            let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
-            wanted(&filters).map(|cases| cases.iter().map(|case| case.name).collect::<Vec<_>>())
-        };
-        assert_eq!(names(&[]).unwrap().len(), ALL.len());
-        assert_eq!(
-            names(&["HTTP/2", "idle"]).unwrap(),
-            ["TLS, HTTP/2", "TLS, idle connections"]
-        );
-        let error = names(&["HTTP/3"]).unwrap_err().to_string();
-        assert!(
-            error.contains("HTTP/3") && error.contains("TLS, full handshakes"),
-            "{error}"
-        );
-    }
-}

@@ -24,6 +24,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub(super) use load::{h2load, wrk};
 pub(super) use process::{Core, Process};
 pub use report::Report;
+
+use super::Sampling;
 pub(super) use subject::{nginx, nginx_file};
 pub(super) use world::certificate;
 
@@ -47,43 +49,35 @@ const SYSTEM: &str = "/usr/sbin";
 /// Part of what the slowest can do that all are asked for at a fixed rate.
 const SHARE: f64 = 0.3;
 
+/// Connections that idle where it is only to be seen whether that works.
+const FEW: usize = 50;
+
 /// Descriptors that a proxy has for something else than clients and backends.
 const SPARE: u64 = 2000;
 
-/// What, how often and how long.
-#[derive(Clone, Debug)]
+/// Which cases, how often and how long, and what is the proxy's own.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Parts of names of cases; empty: all cases.
-    pub filters: Vec<String>,
-    /// Samples of each subject.
-    pub rounds: u32,
-    /// How long a sample takes.
-    pub seconds: u32,
-    /// Connections that idle, if the limit on descriptors lets all three have as many.
+    /// See there.
+    #[command(flatten)]
+    pub sampling: Sampling,
+    /// Connections that idle, if the limit on open files lets all three have as many
+    #[arg(long, default_value_t = 10_000)]
     pub idle: usize,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// Says whether these cases work, or all: the figures mean nothing.
+    #[must_use]
+    pub fn quick(cases: Vec<String>) -> Self {
         Self {
-            filters: Vec::new(),
-            rounds: 7,
-            seconds: 2,
-            idle: 10_000,
+            sampling: Sampling::quick(cases),
+            idle: FEW,
         }
     }
-}
 
-impl Options {
-    /// Says whether it works: the figures mean nothing.
-    #[must_use]
-    pub fn quick(filters: Vec<String>) -> Self {
-        Self {
-            filters,
-            rounds: 1,
-            seconds: 1,
-            idle: 50,
-        }
+    fn idle(&self) -> usize {
+        if self.sampling.quick { FEW } else { self.idle }
     }
 }
 
@@ -119,14 +113,11 @@ pub(super) fn find(program: &str) -> Option<std::path::PathBuf> {
 /// # Errors
 /// When something is missing, or a request is not answered as it should be.
 pub async fn run(options: &Options) -> Result<Report> {
-    ensure!(
-        options.rounds > 0 && options.seconds > 0 && options.idle > 0,
-        "there is nothing to measure"
-    );
+    ensure!(options.idle() > 0, "there is nothing to measure");
     if let Some(missing) = missing() {
         anyhow::bail!(missing);
     }
-    let cases = case::wanted(&options.filters)?;
+    let cases = options.sampling.wanted(&case::ALL, |case| case.name)?;
     let descriptors = raise_descriptors()?;
     let connections = descriptors.saturating_sub(SPARE) / 2;
     ensure!(
@@ -142,7 +133,7 @@ pub async fn run(options: &Options) -> Result<Report> {
                 requests(options, &world, &running, case, load, &mut report).with_context(|| case.name)?;
             }
             Kind::Idle => {
-                let idle = options.idle.min(connections as usize - 100);
+                let idle = options.idle().min(connections as usize - 100);
                 idling(options, &world, idle, case, &mut report).with_context(|| case.name)?;
             }
             Kind::Latency => {
@@ -173,10 +164,11 @@ fn requests(
 ) -> Result<()> {
     let before = running.iter().map(|proxy| proxy.requests_logged(world));
     let mut expected = before.collect::<Result<Vec<u64>>>()?;
-    for round in 0..=options.rounds {
+    for round in 0..=options.sampling.rounds() {
         for (proxy, expected) in running.iter().zip(&mut expected) {
             let before = proxy.process.processor_time()?;
-            let done = load::run(world, load, proxy.subject.address(), options.seconds).with_context(|| proxy.log())?;
+            let done = load::run(world, load, proxy.subject.address(), options.sampling.seconds())
+                .with_context(|| proxy.log())?;
             let spent = proxy.process.processor_time()?.saturating_sub(before);
             *expected += if load.is_logged() { done } else { 0 };
             if round > 0 {
@@ -194,7 +186,7 @@ fn requests(
 /// the last.
 fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &mut Report) -> Result<()> {
     report.setting(case.name, "connections", idle as f64);
-    for _ in 0..options.rounds.min(3) {
+    for _ in 0..options.sampling.rounds().min(3) {
         for subject in Subject::ALL {
             let proxy = Running::start(world, subject)?;
             world
@@ -226,14 +218,19 @@ fn idling(options: &Options, world: &World, idle: usize, case: &Case, report: &m
 fn latency(options: &Options, world: &World, running: &[Running], case: &Case, report: &mut Report) -> Result<()> {
     let mut slowest = f64::INFINITY;
     for proxy in running {
-        let done = load::run(world, load::TLS_HTTP1, proxy.subject.address(), options.seconds)?;
-        slowest = slowest.min(done as f64 / f64::from(options.seconds));
+        let done = load::run(
+            world,
+            load::TLS_HTTP1,
+            proxy.subject.address(),
+            options.sampling.seconds(),
+        )?;
+        slowest = slowest.min(done as f64 / f64::from(options.sampling.seconds()));
     }
     let rate = ((slowest * SHARE / 100.0).floor() * 100.0).max(100.0);
     report.setting(case.name, "requests/s", rate);
-    for round in 0..=options.rounds {
+    for round in 0..=options.sampling.rounds() {
         for proxy in running {
-            let took = pace::run(proxy.subject.address(), rate, options.seconds);
+            let took = pace::run(proxy.subject.address(), rate, options.sampling.seconds());
             let took = world.as_client(took)?.with_context(|| proxy.log())?;
             if round == 0 {
                 continue;

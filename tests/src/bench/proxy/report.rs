@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::subject::Subject;
-use crate::bench::row::{self, Row, median};
+use crate::bench::row::{Figures, Row, median, minimum};
 
 /// As in rows.
 const BENCH: &str = "proxy";
@@ -51,10 +51,11 @@ impl Report {
             .filter(|(name, of, _)| name == case && *of == subject);
         samples.map(|(_, _, figure)| figure.value).collect()
     }
+}
 
+impl Figures for Report {
     /// One for each subject of each case, and then what cases were measured with.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Row> {
         let mut cases: Vec<(&str, &'static str)> = Vec::new();
         for (case, _, figure) in &self.samples {
             if !cases.iter().any(|(known, _)| known == case) {
@@ -92,16 +93,6 @@ impl Report {
         rows.extend(settings);
         rows
     }
-
-    /// The rows, one JSON object a line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        row::json(&self.rows())
-    }
-}
-
-fn minimum(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 impl fmt::Display for Report {
