@@ -64,3 +64,22 @@ impl Drop for LabTurn {
         }
     }
 }
+
+/// A lab that is taken down whatever becomes of the test.
+#[derive(Debug)]
+pub struct Down(String);
+
+impl Down {
+    /// The lab of this name, whether it is up or not.
+    #[must_use]
+    pub fn new(lab: &str) -> Self {
+        Self(lab.to_owned())
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        // What is wrong with it, the test has said.
+        let _ = fulcrum().args(["lab", "down", &self.0]).output();
+    }
+}

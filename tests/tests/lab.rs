@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use lb_tests::lab::{LabTurn, fulcrum};
+use lb_tests::lab::{Down, LabTurn, fulcrum};
 use lb_user::net::Namespace;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getsid};
@@ -332,6 +332,7 @@ fn every_lab_shows_what_it_says() {
             );
             text(&output.stdout)
         };
+        let _down = Down::new(lab);
         run(&["up", lab, "--only-real"]);
         let tour = run(&["tour", lab, "--yes"]);
         assert!(tour.contains("Everything went as it should."), "{tour}");

@@ -18,6 +18,9 @@ use crate::net::{LOOPBACK, Namespace, Net, wire};
 /// Name of the bridge in a switch's namespace.
 const BRIDGE: &str = "br0";
 
+/// Every packet, in the parts that [`Loss`] counts.
+const ALL: u32 = 1000;
+
 /// Builds the network of `lab`. `pins` is a folder on a bpffs, for the links of programs that pass everything.
 pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result<()> {
     for switch in &file.switch {
@@ -178,9 +181,12 @@ fn wait_on(space: &Namespace, port: &str, pin: &Path) -> anyhow::Result<()> {
 /// Loses part of the packets that come in by `port`.
 fn lose(space: &Namespace, port: &str, Loss(loss): Loss) -> anyhow::Result<()> {
     let nft = installed("nft").context("lost packets need nft: apt-get install nftables")?;
+    let some = match loss {
+        ALL => String::new(),
+        some => format!("numgen random mod {ALL} < {some} "),
+    };
     let rules = format!(
-        "table netdev loss-{port} {{ chain in {{ type filter hook ingress device \"{port}\" priority 0; \
-         numgen random mod 1000 < {loss} drop; }} }}"
+        "table netdev loss-{port} {{ chain in {{ type filter hook ingress device \"{port}\" priority 0; {some}drop; }}; }}"
     );
     let mut command = Command::new(nft);
     let output = space.confine(command.arg(rules)).output().context("running nft")?;

@@ -160,6 +160,13 @@ async fn launch(lab: &Lab, host: &Machine, run: &Run, recipe: Recipe, name: &str
     for folder in std::iter::once(folder.clone()).chain(recipe.folders.iter().map(|sub| folder.join(sub))) {
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     }
+    // Those of a process that was killed: a machine that was switched off would have forgotten them.
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let file = entry?.path();
+        if file.to_string_lossy().ends_with("pid") {
+            fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+    }
     for blank in recipe.blank {
         let place = inside.folder.join(blank);
         if !place.exists() {

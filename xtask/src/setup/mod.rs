@@ -32,8 +32,9 @@ const TEST_PROGRAMS: [(&str, &str); 15] = [
 ];
 
 /// More of it: modules of other programs and of Debian's Python and PHP, and programs that are in nobody's PATH but root's.
-const TEST_PACKAGES: [&str; 11] = [
+const TEST_PACKAGES: [&str; 12] = [
     "apache2-bin",
+    "keepalived",
     "libnginx-mod-stream",
     "nftables",
     "nginx",

@@ -8,6 +8,7 @@ pub(super) mod value;
 use std::sync::Arc;
 
 use anyhow::Context;
+use toml::de::DeTable;
 
 use crate::config::{self, ConfigError, Fault, Source};
 
@@ -19,7 +20,13 @@ pub(super) use raw::File;
 /// The text is refused.
 pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
     let refuse = |fault: Box<Fault>| ConfigError::new(Arc::new(Source::new(origin, text)), fault);
-    let file: File = toml::from_str(text).map_err(|error| refuse(config::syntax(text, &error)))?;
+    if let Err(error) = DeTable::parse(text) {
+        return Err(refuse(config::syntax(text, &error)));
+    }
+    let file: File = toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        refuse(config::fault(span, error.message()))
+    })?;
     check::whole(&file).map_err(refuse)?;
     Ok(file)
 }
