@@ -1,7 +1,9 @@
 //! The `fulcrum` binary, and its labs: one at a time on a machine, and gone when the test ends.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::gate::{Gate, gate, root};
@@ -12,11 +14,13 @@ pub fn fulcrum() -> Command {
     Command::new(std::env::var_os("FULCRUM_BIN").map_or_else(built, PathBuf::from))
 }
 
-/// A turn with a lab: nobody else's test has it up meanwhile. It is taken down on drop.
+/// A turn with some labs: nobody else's test has one up meanwhile. They are taken down on drop, and by the next turn
+/// if this one's test is killed.
 #[derive(Debug)]
 pub struct LabTurn {
-    name: &'static str,
-    _lock: File,
+    names: &'static [&'static str],
+    /// Says which labs are up for a test.
+    lock: File,
 }
 
 impl LabTurn {
@@ -24,23 +28,42 @@ impl LabTurn {
     ///
     /// # Panics
     /// When there is no `fulcrum` to run.
-    pub fn take(name: &'static str) -> Option<Self> {
+    pub fn take(names: &'static [&'static str]) -> Option<Self> {
         if root() == Gate::Skip {
             return None;
         }
         // On /run, as labs are: it is the machine that is shared, not a folder.
-        let lock = File::create("/run/fulcrum-lab-tests.lock").expect("/run can be written to");
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open("/run/fulcrum-lab-tests.lock")
+            .expect("/run can be written to");
         lock.lock().expect("a lock can be waited for");
-        let up = fulcrum()
-            .args(["lab", "status", name])
-            .output()
-            .expect("fulcrum is built");
-        // Someone may be looking at it; taking it away is not a test's business.
-        let why = format!("lab {name} is up; `fulcrum lab down {name}` first");
-        match gate(up.status.success().then_some(&why)) {
-            Gate::Run => Some(Self { name, _lock: lock }),
-            Gate::Skip => None,
-        }
+        let mut left = String::new();
+        lock.read_to_string(&mut left).expect("the lock is a file");
+        left.split_whitespace().for_each(down);
+        // Someone may be looking at one; taking it away is not a test's business.
+        let up = names.iter().find(|name| {
+            let status = fulcrum().args(["lab", "status", name]).output();
+            status.expect("fulcrum is built").status.success()
+        });
+        let why = up.map(|name| format!("lab {name} is up; `fulcrum lab down {name}` first"));
+        let turn = Self {
+            names: if why.is_none() { names } else { &[] },
+            lock,
+        };
+        turn.say(turn.names);
+        (gate(why.as_deref()) == Gate::Run).then_some(turn)
+    }
+
+    fn say(&self, names: &[&str]) {
+        let said = self
+            .lock
+            .set_len(0)
+            .and_then(|()| self.lock.write_all_at(names.join("\n").as_bytes(), 0));
+        said.expect("/run can be written to");
     }
 
     /// Runs `fulcrum lab ARGS` to its end.
@@ -54,32 +77,21 @@ impl LabTurn {
 
 impl Drop for LabTurn {
     fn drop(&mut self) {
-        let down = self.lab(&["down", self.name]);
-        if !down.status.success() {
-            eprintln!(
-                "lab {} stays behind: {}",
-                self.name,
-                String::from_utf8_lossy(&down.stderr)
-            );
-        }
+        self.names.iter().copied().for_each(down);
+        self.say(&[]);
     }
 }
 
-/// A lab that is taken down whatever becomes of the test.
-#[derive(Debug)]
-pub struct Down(String);
-
-impl Down {
-    /// The lab of this name, whether it is up or not.
-    #[must_use]
-    pub fn new(lab: &str) -> Self {
-        Self(lab.to_owned())
+/// Takes a lab down if anything of it is there.
+fn down(name: &str) {
+    if !Path::new("/run/fulcrum/lab").join(name).exists() {
+        return;
     }
-}
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        // What is wrong with it, the test has said.
-        let _ = fulcrum().args(["lab", "down", &self.0]).output();
+    let down = fulcrum()
+        .args(["lab", "down", name])
+        .output()
+        .expect("fulcrum is built");
+    if !down.status.success() {
+        eprintln!("lab {name} stays behind: {}", String::from_utf8_lossy(&down.stderr));
     }
 }

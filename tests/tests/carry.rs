@@ -105,7 +105,7 @@ async fn the_first_release_is_upgraded_under_load() {
     if gate::root_with(&["curl", "setpriv"]) == Gate::Skip {
         return;
     }
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{up:?}");
     let client = |command: &[&str]| {

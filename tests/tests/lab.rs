@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use lb_tests::lab::{Down, LabTurn, fulcrum};
+use lb_tests::lab::{LabTurn, fulcrum};
 use lb_user::net::Namespace;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getsid};
@@ -110,7 +110,7 @@ fn assert_gone(processes: &[PathBuf]) {
 
 #[test]
 fn a_killed_lab_goes_away() {
-    let Some(_turn) = LabTurn::take(LAB) else { return };
+    let Some(_turn) = LabTurn::take(&[LAB]) else { return };
     let halfway = Halfway::new();
     kill(halfway.pid(), Signal::SIGKILL).unwrap();
     let (output, processes) = halfway.end();
@@ -121,7 +121,7 @@ fn a_killed_lab_goes_away() {
 
 #[test]
 fn a_lab_is_up_once_and_ctrl_c_ends_it() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let halfway = Halfway::new();
     let second = turn.lab(&["up", LAB]);
     assert!(!second.status.success());
@@ -154,7 +154,7 @@ fn a_lab_is_up_once_and_ctrl_c_ends_it() {
 
 #[test]
 fn down_works_after_anything_and_twice() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let halfway = Halfway::new();
     kill(halfway.guardian, Signal::SIGKILL).unwrap();
     kill(halfway.pid(), Signal::SIGKILL).unwrap();
@@ -178,7 +178,7 @@ fn down_works_after_anything_and_twice() {
 
 #[test]
 fn what_was_left_behind_makes_room() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let halfway = Halfway::new();
     kill(halfway.guardian, Signal::SIGKILL).unwrap();
     kill(halfway.pid(), Signal::SIGKILL).unwrap();
@@ -195,7 +195,7 @@ fn what_was_left_behind_makes_room() {
 
 #[test]
 fn what_others_made_is_not_taken_down() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     const OTHERS: &str = "fl-quickstart-client";
     let made = Namespace::create(OTHERS).unwrap().id().unwrap();
     let refused = turn.lab(&["up", LAB]);
@@ -218,7 +218,7 @@ fn what_others_made_is_not_taken_down() {
 
 #[test]
 fn down_stops_a_lab_that_is_being_shown() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let halfway = Halfway::new();
     kill(halfway.pid(), Signal::SIGCONT).unwrap();
     let down = turn.lab(&["down", LAB]);
@@ -230,7 +230,7 @@ fn down_stops_a_lab_that_is_being_shown() {
 
 #[test]
 fn a_lab_that_is_up_can_be_visited_and_shown() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{}\n{}", text(&up.stdout), text(&up.stderr));
     let said = text(&up.stdout);
@@ -312,14 +312,15 @@ fn traces() -> (Vec<String>, Vec<String>) {
 /// Every lab with the real servers: it comes up, its tour shows what it says, and nothing is left of it.
 #[test]
 fn every_lab_shows_what_it_says() {
-    let Some(_turn) = LabTurn::take(LAB) else { return };
+    const LABS: &[&str] = &["quickstart", "apache", "round-robin", "ha-pair", "database"];
+    let Some(_turn) = LabTurn::take(LABS) else { return };
     let list = text(&fulcrum().args(["lab", "list"]).output().unwrap().stdout);
     let labs: Vec<&str> = list
         .lines()
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert!(labs.len() >= 3, "{list}");
+    assert_eq!(labs, LABS);
     let before = traces();
     for lab in labs {
         let run = |args: &[&str]| {
@@ -332,7 +333,6 @@ fn every_lab_shows_what_it_says() {
             );
             text(&output.stdout)
         };
-        let _down = Down::new(lab);
         run(&["up", lab, "--only-real"]);
         let tour = run(&["tour", lab, "--yes"]);
         assert!(tour.contains("Everything went as it should."), "{tour}");
@@ -344,7 +344,9 @@ fn every_lab_shows_what_it_says() {
 /// A lab file of one's own, and two labs at the same time.
 #[test]
 fn a_file_of_ones_own_is_a_lab() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB, "ten-lines"]) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("own.toml");
     // docs/labs.md shows this one.
@@ -371,7 +373,9 @@ fn a_file_of_ones_own_is_a_lab() {
 /// What is wrong with a file is said with its place, before anything is made; what fails takes everything with it.
 #[test]
 fn what_cannot_be_is_refused_and_what_fails_is_removed() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&["wrong", LAB]) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wrong.toml");
     let path = file.to_str().unwrap();

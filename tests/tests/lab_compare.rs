@@ -12,7 +12,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-const LAB: &str = "quickstart";
 const FOLDER: &str = "/run/fulcrum/lab/compare";
 
 fn assert_gone() {
@@ -45,7 +44,9 @@ fn servers(subject: &Value, of: &str) -> usize {
 
 #[test]
 fn what_differs_in_kind_is_seen() {
-    let Some(_turn) = LabTurn::take(LAB) else { return };
+    let Some(_turn) = LabTurn::take(&["compare"]) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
     let names = [
@@ -169,7 +170,9 @@ fn what_differs_in_kind_is_seen() {
 
 #[test]
 fn an_interrupted_comparison_cleans_up() {
-    let Some(_turn) = LabTurn::take(LAB) else { return };
+    let Some(_turn) = LabTurn::take(&["compare"]) else {
+        return;
+    };
     let compare = fulcrum()
         .args(["lab", "compare", "--quick", "--json", "-"])
         .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use lb_tests::gate::{self, Gate};
-use lb_tests::lab::{Down, LabTurn, fulcrum};
+use lb_tests::lab::{LabTurn, fulcrum};
 use lb_tests::node::DEADLINE;
 use lb_user::net::Namespace;
 use nix::sys::signal::{Signal, kill};
@@ -40,8 +40,9 @@ fn every_kind_of_wire_and_program_works() {
     if gate::root_with(&["curl", "haproxy", "keepalived", "nft", "nginx"]) == Gate::Skip {
         return;
     }
-    let Some(turn) = LabTurn::take(LAB) else { return };
-    let _down = Down::new("everything");
+    let Some(turn) = LabTurn::take(&["everything"]) else {
+        return;
+    };
     let tour = turn.lab(&["tour", &file("everything"), "--yes", "--only-real"]);
     assert!(tour.status.success(), "{}\n{}", text(&tour.stdout), text(&tour.stderr));
     assert_gone("everything");
@@ -49,8 +50,7 @@ fn every_kind_of_wire_and_program_works() {
 
 #[test]
 fn what_does_not_come_true_is_said() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
-    let _down = Down::new("unmet");
+    let Some(turn) = LabTurn::take(&["unmet"]) else { return };
     let tour = turn.lab(&["tour", &file("unmet"), "--yes"]);
     let (said, errors) = (text(&tour.stdout), text(&tour.stderr));
     assert_eq!(tour.status.code(), Some(1), "{said}\n{errors}");
@@ -100,8 +100,7 @@ fn what_does_not_come_true_is_said() {
 
 #[test]
 fn a_step_that_cannot_be_done_ends_the_tour() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
-    let _down = Down::new("unmet");
+    let Some(turn) = LabTurn::take(&["unmet"]) else { return };
     let own = tempfile::tempdir().unwrap();
     let path = own.path().join("own.toml");
     let whole = fs::read_to_string(file("unmet")).unwrap();
@@ -155,8 +154,9 @@ fn without_path(args: &[&str]) -> Output {
 
 #[test]
 fn the_embedded_server_stands_in_where_it_may() {
-    let Some(_turn) = LabTurn::take(LAB) else { return };
-    let _down = Down::new("stand-in");
+    let Some(_turn) = LabTurn::take(&["stand-in"]) else {
+        return;
+    };
     let own = tempfile::tempdir().unwrap();
     let path = own.path().join("own.toml");
     let lab = |more: &str| {
@@ -202,7 +202,7 @@ fn the_embedded_server_stands_in_where_it_may() {
 
 #[test]
 fn load_is_made_from_a_host_and_says_how_it_went() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     assert!(turn.lab(&["up", LAB]).status.success());
     let inside = ["load", "--in", "quickstart/client"];
     let load = |args: &[&str]| turn.lab(&[&inside, args].concat());
@@ -301,8 +301,9 @@ fn load_is_made_from_a_host_and_says_how_it_went() {
 
 #[test]
 fn logs_can_be_followed_and_a_tour_can_leave_its_lab() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
-    let _down = Down::new("ten-lines");
+    let Some(turn) = LabTurn::take(&["ten-lines"]) else {
+        return;
+    };
     let path = format!("{}/../docs/labs/ten-lines.toml", env!("CARGO_MANIFEST_DIR"));
     let tour = turn.lab(&["tour", &path, "--yes", "--keep"]);
     assert!(tour.status.success(), "{}", text(&tour.stderr));

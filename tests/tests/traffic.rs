@@ -137,7 +137,7 @@ const V6: &str = "http://[fd77::100]/";
 
 #[test]
 fn real_clients_notice_only_what_they_must() {
-    let Some(turn) = LabTurn::take(LAB) else { return };
+    let Some(turn) = LabTurn::take(&[LAB]) else { return };
     let up = turn.lab(&["up", LAB]);
     assert!(up.status.success(), "{up:?}");
     let lab = Lab(turn);

@@ -31,7 +31,7 @@ pub(super) async fn build(lab: &str, file: &File, pins: &Path) -> anyhow::Result
     }
     for switch in &file.switch {
         for uplink in &switch.uplinks {
-            wire_switches(lab, switch.name.get_ref(), uplink.get_ref())
+            wire_switches(lab, file, switch.name.get_ref(), uplink.get_ref())
                 .await
                 .with_context(|| format!("link of switch {} to {}", &**switch.name.get_ref(), &**uplink.get_ref()))?;
         }
@@ -78,14 +78,11 @@ async fn make_switch(lab: &str, switch: &Switch) -> anyhow::Result<()> {
     wire::sysctl(&inside, "ipv6/conf/default/disable_ipv6", "1")?;
     let net = Net::inside(&inside)?;
     let bridge = net.add_bridge(BRIDGE).await?;
-    if let Some(mtu) = switch.mtu {
-        net.set_mtu(bridge, mtu).await?;
-    }
     net.set_up(bridge).await?;
     Ok(())
 }
 
-async fn wire_switches(lab: &str, near: &str, far: &str) -> anyhow::Result<()> {
+async fn wire_switches(lab: &str, file: &File, near: &str, far: &str) -> anyhow::Result<()> {
     let (near_space, far_space) = (
         Namespace::open(&namespace(lab, near))?,
         Namespace::open(&namespace(lab, far))?,
@@ -93,12 +90,20 @@ async fn wire_switches(lab: &str, near: &str, far: &str) -> anyhow::Result<()> {
     let (near_net, far_net) = (Net::inside(&near_space)?, Net::inside(&far_space)?);
     // Each port has the name of what is at the other end.
     near_net.add_veth(far, near, &far_space).await?;
-    for (net, port) in [(&near_net, far), (&far_net, near)] {
+    for (net, switch, port) in [(&near_net, near, far), (&far_net, far, near)] {
         let port = net.index(port).await?;
         net.set_master(port, net.index(BRIDGE).await?).await?;
+        if let Some(mtu) = passes(file, switch) {
+            net.set_mtu(port, mtu).await?;
+        }
         net.set_up(port).await?;
     }
     Ok(())
+}
+
+/// The largest packet that passes a switch, if its file says.
+fn passes(file: &File, switch: &str) -> Option<u32> {
+    file.switch.iter().find(|known| **known.name.get_ref() == *switch)?.mtu
 }
 
 async fn make_host(lab: &str, host: &Machine) -> anyhow::Result<Net> {
@@ -141,8 +146,7 @@ async fn connect(
     let index = far_net.index(&port).await?;
     if switch {
         far_net.set_master(index, far_net.index(BRIDGE).await?).await?;
-        let found = file.switch.iter().find(|switch| **switch.name.get_ref() == *far);
-        if let Some(mtu) = interface.mtu.or(found.and_then(|switch| switch.mtu)) {
+        if let Some(mtu) = passes(file, &far).or(interface.mtu) {
             far_net.set_mtu(index, mtu).await?;
         }
         if interface.xdp {

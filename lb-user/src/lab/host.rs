@@ -83,8 +83,8 @@ pub(super) fn namespace(lab: &str, host: &str) -> String {
 pub(super) fn hosts_file(file: &File) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
     for host in &file.host {
-        for address in host.interface.iter().flat_map(|interface| &interface.addresses) {
-            text += &format!("{} {}\n", address.get_ref().ip, &**host.name.get_ref());
+        for ip in host.addresses() {
+            text += &format!("{ip} {}\n", &**host.name.get_ref());
         }
     }
     for (name, ip) in &file.names {
@@ -101,18 +101,7 @@ pub(super) fn resolve(file: &File, url: &Url) -> anyhow::Result<SocketAddr> {
     if let Ok(ip) = url.host.parse::<IpAddr>() {
         return Ok(url.at(ip));
     }
-    let of_host = |machine: &super::file::raw::Machine| {
-        let address = machine
-            .interface
-            .iter()
-            .flat_map(|interface| &interface.addresses)
-            .next()?;
-        (**machine.name.get_ref() == *url.host).then_some(address.get_ref().ip)
-    };
-    let ip = file
-        .names
-        .get(&url.host)
-        .copied()
-        .or_else(|| file.host.iter().find_map(of_host));
+    let of_host = || file.machine(&url.host).ok()?.addresses().next();
+    let ip = file.names.get(&url.host).copied().or_else(of_host);
     Ok(url.at(ip.with_context(|| format!("{url}: the lab has no name {}", url.host))?))
 }

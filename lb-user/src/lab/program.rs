@@ -1,13 +1,15 @@
 //! Programs that labs know how to run in a folder of their own: what stands in their configuration beside what a lab file
 //! says, how they stay in the foreground, and which Debian package brings them.
 //!
-//! `{folder}` is the host's folder, `{run}` the process's, `{lab}` the lab's, `{pins}` a folder of the host on a bpffs.
+//! What stands for folders and addresses in all that, [`super::start`] says.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::file::raw::Run;
+use super::file::raw::{Machine, Run};
+use super::start::addressed;
 use crate::config::{Checked, fault};
 
 /// The kind that is Fulcrum itself.
@@ -277,7 +279,7 @@ impl Program {
     }
 
     /// Does a lab file say of it what it needs, and nothing that it has no use for?
-    pub(super) fn check(&self, run: &Run) -> Checked<()> {
+    pub(super) fn check(&self, host: &Machine, run: &Run) -> Checked<()> {
         let span = run.kind.span();
         let (kind, serves) = (self.kind, self.kind == SERVE || run.or_serve);
         if let (Some(config), None) = (&run.config, self.config) {
@@ -286,7 +288,7 @@ impl Program {
         }
         if serves && run.listen.is_empty() {
             return Err(fault(span, "the embedded server needs to know where to listen")
-                .hint("add: listen = [\"10.0.0.11:80\"]"));
+                .hint("add: listen = [\"{address}:80\"]"));
         }
         if !serves && !run.listen.is_empty() {
             return Err(fault(span, format!("`listen` is for `{SERVE}`")).hint("say it in the program's own way"));
@@ -297,12 +299,18 @@ impl Program {
         if kind != COMMAND && (run.package.is_some() || run.once) {
             return Err(fault(span, "`package` and `once` are for `command`").hint("leave them out"));
         }
-        if let Some(ready) = &run.ready {
-            let text = ready.get_ref();
-            if text.parse::<std::net::SocketAddr>().is_err() && !text.starts_with('{') {
-                return Err(fault(ready.span(), "neither an address nor a socket")
-                    .hint("write \"10.0.0.11:80\" or \"{folder}/NAME.sock\""));
-            }
+        let is_address = |text: &str| addressed(host, text).parse::<SocketAddr>().is_ok();
+        if let Some(ready) = &run.ready
+            && !is_address(ready.get_ref())
+            && !ready.get_ref().starts_with("{folder}/")
+        {
+            return Err(fault(ready.span(), "neither an address nor a socket")
+                .hint("write \"{address}:80\" or \"{folder}/NAME.sock\""));
+        }
+        if let Some(listen) = run.listen.iter().find(|listen| !is_address(listen.get_ref())) {
+            return Err(
+                fault(listen.span(), "not an address and a port").hint("write \"{address}:80\" or \"10.0.0.11:80\"")
+            );
         }
         Ok(())
     }
@@ -356,7 +364,7 @@ impl Program {
 fn serve(run: &Run, host: &str, own: &Path) -> Recipe {
     let mut args = ["lab", "serve", "--name", host].map(str::to_owned).to_vec();
     for address in &run.listen {
-        args.extend(["--listen".to_owned(), address.to_string()]);
+        args.extend(["--listen".to_owned(), address.get_ref().clone()]);
     }
     if run.kind.get_ref().kind == SERVE {
         args.extend(run.args.iter().cloned());
@@ -364,7 +372,7 @@ fn serve(run: &Run, host: &str, own: &Path) -> Recipe {
     Recipe {
         executable: own.to_owned(),
         args,
-        ready: run.listen.first().map(ToString::to_string),
+        ready: run.listen.first().map(|listen| listen.get_ref().clone()),
         ..Recipe::default()
     }
 }

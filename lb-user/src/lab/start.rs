@@ -115,16 +115,35 @@ fn node(lab: &Lab, host: &Machine) -> String {
     fill(lab, host, None, &text)
 }
 
-/// Puts folders in the place of their names.
+/// Puts what is meant in the place of `{host}`, the host's name; `{address}` and `{address6}`, its first ones; `{folder}`, its
+/// folder; `{run}`, the process's; `{lab}`, the lab's; `{pins}`, a folder of the host on a bpffs; and what the host sets.
 fn fill(lab: &Lab, host: &Machine, run: Option<&Run>, text: &str) -> String {
     let name = &**host.name.get_ref();
     let folder = lab.host(name);
-    let mut text = text
+    let mut text = addressed(host, text)
         .replace("{folder}", &folder.display().to_string())
         .replace("{lab}", &lab.folder().display().to_string())
         .replace("{pins}", &lab.pins().join(name).display().to_string());
     if let Some(run) = run {
         text = text.replace("{run}", &folder.join(run.name()).display().to_string());
+    }
+    text
+}
+
+/// Names that stand for something in the texts of any host.
+pub(super) const MEANT: [&str; 7] = ["host", "address", "address6", "folder", "run", "lab", "pins"];
+
+/// Puts a host's name and addresses in their place, and what is its own.
+pub(super) fn addressed(host: &Machine, text: &str) -> String {
+    let mut text = text.to_owned();
+    for (name, value) in &host.set {
+        text = text.replace(&format!("{{{name}}}"), value);
+    }
+    text = text.replace("{host}", host.name.get_ref());
+    for (name, address) in [("{address}", host.address()), ("{address6}", host.address6())] {
+        if let Some(address) = address {
+            text = text.replace(name, &address.to_string());
+        }
     }
     text
 }

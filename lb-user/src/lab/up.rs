@@ -231,11 +231,7 @@ async fn build(lab: &Lab, file: &File, own: &Path) -> anyhow::Result<Facts> {
     let mut facts = lab.facts()?;
     println!();
     for host in &file.host {
-        let addresses = host.interface.iter().flat_map(|interface| &interface.addresses);
-        let address = addresses
-            .map(|address| address.get_ref().ip.to_string())
-            .next()
-            .unwrap_or_default();
+        let address = host.addresses().next().map(|ip| ip.to_string()).unwrap_or_default();
         let mut runs = Vec::new();
         for run in &host.run {
             start::start(lab, host, run, own).await?;

@@ -10,6 +10,7 @@ use super::action::Action;
 use super::raw::{File, Machine, Run};
 use crate::config::{Checked, fault};
 use crate::lab::program;
+use crate::lab::start::MEANT;
 
 /// The first thing that is wrong.
 pub(super) fn whole(file: &File) -> Checked<()> {
@@ -22,6 +23,7 @@ pub(super) fn whole(file: &File) -> Checked<()> {
     loops(file)?;
     addresses(file)?;
     for host in &file.host {
+        texts(host)?;
         runs(host)?;
         files(host)?;
     }
@@ -176,7 +178,7 @@ fn runs(host: &Machine) -> Checked<()> {
             .other(first, "first here")
             .hint("give one of them a `name`"));
         }
-        run.kind.get_ref().check(run)?;
+        run.kind.get_ref().check(host, run)?;
     }
     Ok(())
 }
@@ -199,6 +201,29 @@ fn files(host: &Machine) -> Checked<()> {
         if !inside || file.path.get_ref().is_empty() {
             return Err(fault(file.path.span(), "a file of a host is in the host's folder")
                 .hint("write a path that neither begins with `/` nor has `..` in it"));
+        }
+    }
+    Ok(())
+}
+
+/// Texts name nothing that the host has not.
+fn texts(host: &Machine) -> Checked<()> {
+    let here = || host.name.span();
+    if let Some(name) = host.set.keys().find(|name| MEANT.contains(&name.as_str())) {
+        return Err(
+            fault(here(), format!("`{{{name}}}` stands for something else already")).hint("call it otherwise in `set`")
+        );
+    }
+    let mut texts: Vec<&String> = host.file.iter().map(|file| &file.text).collect();
+    for run in &host.run {
+        let places = run.listen.iter().chain(&run.ready).chain(&run.config);
+        texts.extend(places.map(Spanned::get_ref).chain(&run.args));
+    }
+    for (name, address) in [("{address}", host.address()), ("{address6}", host.address6())] {
+        if address.is_none() && texts.iter().any(|text| text.contains(name)) {
+            return Err(
+                fault(here(), format!("this host has no address for `{name}`")).hint("give an interface of it one")
+            );
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 pub(super) mod action;
 mod check;
+mod like;
 pub(super) mod raw;
 pub(super) mod value;
 
@@ -27,6 +28,7 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
         let span = error.span().unwrap_or(0..0);
         refuse(config::fault(span, error.message()))
     })?;
+    let file = like::resolve(file).map_err(refuse)?;
     check::whole(&file).map_err(refuse)?;
     Ok(file)
 }

@@ -75,7 +75,7 @@ pub(in crate::lab) struct Forward {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::lab) struct Switch {
     pub(in crate::lab) name: Spanned<Host>,
-    /// Largest packet, in bytes.
+    /// Largest packet that passes it, in bytes. Without it, each port has what its host's interface has.
     pub(in crate::lab) mtu: Option<u32>,
     /// Switches that it is wired to.
     #[serde(default)]
@@ -87,6 +87,11 @@ pub(in crate::lab) struct Switch {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::lab) struct Machine {
     pub(in crate::lab) name: Spanned<Host>,
+    /// A host further up that this one is as, in all that it says nothing of, but for interfaces.
+    pub(in crate::lab) like: Option<Spanned<Host>>,
+    /// What stands for `{NAME}` in its texts, by name.
+    #[serde(default)]
+    pub(in crate::lab) set: BTreeMap<String, String>,
     #[serde(default)]
     pub(in crate::lab) interface: Vec<Interface>,
     /// Addresses on `lo`: VIPs, for direct return.
@@ -149,7 +154,7 @@ pub(in crate::lab) struct Route {
     pub(in crate::lab) via: IpAddr,
 }
 
-/// A file in the host's folder. `{folder}` in it is that folder, `{lab}` the lab's, `{pins}` a folder on a bpffs.
+/// A file in the host's folder. [`crate::lab::start`] says what stands for what in it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::lab) struct Text {
@@ -169,9 +174,9 @@ pub(in crate::lab) struct Run {
     pub(in crate::lab) name: Option<Spanned<Word>>,
     /// What stands in the program's configuration file, apart from what every lab needs in it.
     pub(in crate::lab) config: Option<Spanned<String>>,
-    /// Where `serve` listens, or stands in.
+    /// Where `serve` listens, or stands in: `ADDRESS:PORT`.
     #[serde(default)]
-    pub(in crate::lab) listen: Vec<std::net::SocketAddr>,
+    pub(in crate::lab) listen: Vec<Spanned<String>>,
     /// Arguments after those that every lab needs. Of kind `command`, the program is the first of them.
     #[serde(default)]
     pub(in crate::lab) args: Vec<String>,
@@ -198,4 +203,22 @@ pub(in crate::lab) struct Step {
     pub(in crate::lab) text: String,
     #[serde(default, rename = "do")]
     pub(in crate::lab) actions: Vec<Action>,
+}
+
+impl Machine {
+    /// Its first address of IPv4.
+    pub(in crate::lab) fn address(&self) -> Option<IpAddr> {
+        self.addresses().find(IpAddr::is_ipv4)
+    }
+
+    /// Its first address of IPv6.
+    pub(in crate::lab) fn address6(&self) -> Option<IpAddr> {
+        self.addresses().find(IpAddr::is_ipv6)
+    }
+
+    /// Of all its interfaces.
+    pub(in crate::lab) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.interface.iter().flat_map(|interface| &interface.addresses);
+        addresses.map(|address| address.get_ref().ip)
+    }
 }

@@ -1,6 +1,9 @@
 //! Lab files that are refused, and for what.
 
+use toml::Spanned;
+
 use super::*;
+use crate::lab::start::addressed;
 
 const HEAD: &str = "name = \"x\"\nsummary = \"\"\n[[switch]]\nname = \"s\"\n";
 
@@ -77,6 +80,27 @@ fn contradictions_are_refused_at_their_place() {
             run("kind = \"nginx\" }, { kind = \"nginx\""),
             "two processes of host a are called \"nginx\"",
         ),
+        (run("kind = \"serve\", listen = [\"80\"]"), "not an address and a port"),
+        (
+            run("kind = \"serve\", listen = [\"{address}:80\"]"),
+            "no address for `{address}`",
+        ),
+        (
+            run("kind = \"serve\", listen = [\"0.0.0.0:80\"], args = [\"{address6}\"]"),
+            "no address for `{address6}`",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nset = { lab = \"x\" }\n".to_owned(),
+            "`{lab}` stands for something else",
+        ),
+        (
+            host.clone() + "[[host]]\nname = \"b\"\nlike = \"c\"\n",
+            "there is no host c further up",
+        ),
+        (
+            "[[host]]\nname = \"a\"\nlike = \"a\"\n".to_owned(),
+            "there is no host a further up",
+        ),
         (
             "[[host]]\nname = \"a\"\nfile = [{ path = \"../x\", text = \"\" }]\n".to_owned(),
             "in the host's folder",
@@ -116,4 +140,53 @@ fn cables_and_trees_of_switches_are_fine() {
     let file = parse("lab.toml", &text).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(file.machines().collect::<Vec<_>>(), ["s", "t", "u", "a", "b"]);
     assert!(file.machine("b").is_ok() && file.machine("c").is_err());
+}
+
+#[test]
+fn a_host_that_is_like_another_says_only_what_differs() {
+    let text = r#"
+[[host]]
+name = "a"
+set = { part = "first" }
+interface = [{ name = "eth0", switch = "s", addresses = ["fd00::1/64", "10.0.0.1/24"] }]
+loopback = ["10.9.9.9"]
+route = [{ via = "10.0.0.254" }]
+sysctl = { "net.ipv4.ip_forward" = 1 }
+file = [{ path = "page", text = "{part} of {host}" }]
+run = [{ kind = "serve", listen = ["{address}:80", "[{address6}]:80"] }]
+
+[[host]]
+name = "b"
+like = "a"
+set = { part = "second" }
+interface = [{ name = "eth0", switch = "s", addresses = ["10.0.0.2/24", "fd00::2/64"] }]
+sysctl = { "net.ipv4.ip_forward" = 0 }
+
+[[host]]
+name = "c"
+like = "b"
+interface = [{ name = "eth0", switch = "s", addresses = ["10.0.0.3/24", "fd00::3/64"] }]
+file = [{ path = "other", text = "" }]
+"#;
+    let file = parse("lab.toml", &format!("{HEAD}{text}")).unwrap_or_else(|error| panic!("{error}"));
+    let [a, b, c] = file.host.as_slice() else {
+        panic!("three hosts")
+    };
+    for (host, page, address) in [(a, "first of a", "10.0.0.1:80"), (b, "second of b", "10.0.0.2:80")] {
+        let texts: Vec<String> = host.file.iter().map(|file| addressed(host, &file.text)).collect();
+        assert_eq!(texts, [page]);
+        let listen = host
+            .run
+            .first()
+            .and_then(|run| run.listen.first())
+            .map(Spanned::get_ref);
+        assert_eq!(listen.map(|listen| addressed(host, listen)), Some(address.to_owned()));
+    }
+    assert_eq!(addressed(c, "{part} {address6} {host}"), "second fd00::3 c");
+    assert_eq!(c.file.first().map(|file| &**file.path.get_ref()), Some("other"));
+    for host in [b, c] {
+        assert_eq!((&host.loopback, host.route.len(), host.run.len()), (&a.loopback, 1, 1));
+        let forwarding = host.sysctl.values().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(forwarding, ["0"]);
+    }
 }
