@@ -33,6 +33,7 @@ pub(super) const CAVEATS: [(&str, &str); 5] = [
 
 /// When two subjects differ.
 pub(super) const NOISE: &str = "A figure is the median of the rounds; ± is where the median of another run like this \
-    one is to be expected in 19 of 20 cases (Student's t from the deviation of the rounds, and at least 5 % each way). \
+    one is to be expected in 19 of 20 cases (Student's t from the deviation of the rounds, and at least 5 % each way), \
+    as long as nothing else changes: a machine that does other work, too, may be faster or slower an hour later. \
     Two differ when these ranges do not overlap; otherwise there is \"no difference beyond noise\". One sample has no \
     range, and says nothing of differences.";

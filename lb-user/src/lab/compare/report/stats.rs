@@ -7,7 +7,9 @@
 //! - the deviation is itself an estimate of n samples, which Student's t makes up for;
 //! - a median is less sure than a mean, by up to `sqrt(π/2)`, but a disturbed round does not move it;
 //! - rounds of a run share what changes from run to run: where code and buffers lie, what else the machine does. They
-//!   cannot show it, so a range is never narrower than [`BETWEEN_RUNS`] each way.
+//!   cannot show it, so a range is never narrower than [`BETWEEN_RUNS`] each way. A machine that is itself faster or slower
+//!   by the hour, as virtual ones on a busy host are, goes beyond that: of two runs there, 20 medians of 112 left their
+//!   ranges, though every pair of ranges still overlapped.
 //!
 //! Two subjects differ when their ranges do not overlap. Of subjects that are alike, fewer than one pair in a hundred
 //! is taken for different; the tests have that from simulation.
