@@ -284,7 +284,7 @@ async fn somebody_outside_sees_numbers_only() {
     ] {
         let (code, problem) = outside(arguments);
         assert!(
-            code == 403 && problem.contains("no tokens"),
+            code == 403 && problem.contains("no [admin] token-file"),
             "{arguments:?}: {code} {problem}"
         );
     }

@@ -1,14 +1,19 @@
 //! Who may ask what.
 //!
-//! The Unix socket is for whoever may open its file. Over TCP nobody can tell who asks, so what changes something is not
-//! to be had there, and the API only on the node itself. Whoever reaches the port may read what monitoring needs, and
-//! that has the names of services and backends in it.
+//! The Unix socket is for whoever may open its file. Over TCP nobody can tell who asks but by the [token](super::token), so
+//! what changes something takes it, and so does every question from another machine. Whoever reaches the port may read
+//! what monitoring needs, and that has the names of services and backends in it; and the dashboard's page, which shows
+//! nothing of its own.
+//!
+//! There are no cookies: a web site that makes a browser ask has no token to show. Its questions are refused besides.
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::HOST;
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{HOST, ORIGIN};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 
+use super::page;
+use super::token::{Shown, Token};
 use super::types::Problem;
 
 pub(super) const METRICS: &str = "/metrics";
@@ -37,25 +42,61 @@ impl Caller {
     }
 }
 
-/// Refuses what this caller may not ask.
-pub(super) fn check<B>(caller: Caller, request: &Request<B>) -> Result<(), Problem> {
-    if caller == Caller::Owner || [METRICS, HEALTHZ, READYZ].contains(&request.uri().path()) {
-        return Ok(());
+/// What a caller may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    /// Change something.
+    pub(super) changes: bool,
+}
+
+/// Refuses what this caller may not ask, where `token` is that of the file.
+pub(super) fn check<B>(caller: Caller, request: &Request<B>, token: Option<&Token>) -> Result<Rights, Problem> {
+    let path = request.uri().path();
+    if caller == Caller::Owner || [METRICS, HEALTHZ, READYZ].contains(&path) {
+        let changes = caller == Caller::Owner;
+        return Ok(Rights { changes });
+    }
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    if reads && page::has(path) && (caller == Caller::Local || token.is_some()) {
+        return Ok(Rights { changes: false });
     }
     let forbidden = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    if caller == Caller::Remote {
-        return forbidden(
-            "other machines are answered /metrics, /healthz and /readyz only, since this version has no tokens; ask on \
-             the node itself",
-        );
+    let unauthorized = |detail: &str| Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+    if is_of_another_site(request.headers()) {
+        return forbidden("a browser asks for a page of another site, which is refused");
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return forbidden("changes are made over the Unix socket only, since this version has no tokens");
+    match token.map(|token| token.shown(request)) {
+        Some(Shown::Right) => Ok(Rights { changes: true }),
+        Some(Shown::Wrong) => unauthorized("this is not the token of the node: see [admin] token-file"),
+        Some(Shown::Nothing) if caller == Caller::Remote || !reads => unauthorized(
+            "send the token of [admin] token-file, as in `Authorization: Bearer TOKEN`, or use the Unix socket",
+        ),
+        None if caller == Caller::Remote => forbidden(
+            "other machines are answered /metrics, /healthz and /readyz only, since the file has no [admin] token-file; \
+             ask on the node itself",
+        ),
+        None if !reads => {
+            forbidden("changes are made over the Unix socket only, since the file has no [admin] token-file")
+        }
+        Some(Shown::Nothing) | None if !names_this_machine(request) => {
+            forbidden("the Host header must be an IP address or localhost")
+        }
+        Some(Shown::Nothing) | None => Ok(Rights { changes: false }),
     }
-    if !names_this_machine(request) {
-        return forbidden("the Host header must be an IP address or localhost");
+}
+
+/// Does a browser ask for a page that somebody else has served? Of another port, too (Fetch Metadata, RFC 6454 §7).
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return true;
     }
-    Ok(())
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let host = headers.get(HOST).map_or(&[][..], |host| host.as_bytes());
+    let from = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    from.is_none_or(|(_, from)| !from.as_bytes().eq_ignore_ascii_case(host))
 }
 
 /// A browser sends the name of the site whose script it runs, and a site can have its name lead to 127.0.0.1.
@@ -87,28 +128,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn everyone_gets_what_is_theirs() {
-        let check = |caller, method: &str, path: &str, host: Option<&str>| {
-            let mut request = Request::builder().method(method).uri(path);
-            if let Some(host) = host {
-                request = request.header("host", host);
-            }
-            match check(caller, &request.body(()).unwrap()) {
-                Ok(()) => None,
-                Err(problem) => Some((problem.status, problem.detail)),
-            }
-        };
-        let status = "/api/v1/status";
-        for path in [METRICS, HEALTHZ, READYZ] {
-            assert_eq!(check(Caller::Remote, "GET", path, Some("lb1.example:9465")), None);
+    /// What `check` says: what may be done, or the status and the detail of the refusal.
+    fn asked(
+        caller: Caller,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        token: Option<&str>,
+    ) -> Result<bool, (u16, String)> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let (code, detail) = check(Caller::Remote, "GET", status, Some("10.0.0.1")).unwrap();
-        assert!(code == 403 && detail.contains("no tokens"), "{detail}");
-        assert!(check(Caller::Remote, "GET", "/metrics/../api/v1/status", None).is_some());
-        assert_eq!(check(Caller::Owner, "POST", status, Some("anything")), None);
-        let (code, detail) = check(Caller::Local, "POST", status, None).unwrap();
+        let token = token.map(|token| Token::new(token.as_bytes()).unwrap());
+        match check(caller, &request.body(()).unwrap(), token.as_ref()) {
+            Ok(rights) => Ok(rights.changes),
+            Err(problem) => Err((problem.status, problem.detail)),
+        }
+    }
+
+    const STATUS: &str = "/api/v1/status";
+
+    #[test]
+    fn without_a_token_the_node_alone_is_answered() {
+        use Caller::{Local, Owner, Remote};
+        for path in [METRICS, HEALTHZ, READYZ] {
+            assert_eq!(
+                asked(Remote, "GET", path, &[("host", "lb1.example:9465")], None),
+                Ok(false)
+            );
+        }
+        for path in [STATUS, "/metrics/../api/v1/status", "/"] {
+            let (code, detail) = asked(Remote, "GET", path, &[("host", "10.0.0.1")], None).unwrap_err();
+            assert!(code == 403 && detail.contains("no [admin] token-file"), "{detail}");
+        }
+        assert_eq!(asked(Owner, "POST", STATUS, &[("host", "anything")], None), Ok(true));
+        let (code, detail) = asked(Local, "POST", STATUS, &[], None).unwrap_err();
         assert!(code == 403 && detail.contains("Unix socket"), "{detail}");
+        assert_eq!(asked(Local, "GET", "/", &[], None), Ok(false));
         for host in [
             "127.0.0.1:9465",
             "127.0.0.1",
@@ -117,7 +174,11 @@ mod tests {
             "localhost:9465",
             "LOCALHOST",
         ] {
-            assert_eq!(check(Caller::Local, "HEAD", status, Some(host)), None, "{host}");
+            assert_eq!(
+                asked(Local, "HEAD", STATUS, &[("host", host)], None),
+                Ok(false),
+                "{host}"
+            );
         }
         for host in [
             "evil.example:9465",
@@ -126,7 +187,65 @@ mod tests {
             "",
             ":9465",
         ] {
-            assert!(check(Caller::Local, "GET", status, Some(host)).is_some(), "{host}");
+            assert!(asked(Local, "GET", STATUS, &[("host", host)], None).is_err(), "{host}");
         }
+    }
+
+    #[test]
+    fn with_a_token_its_bearer_may_do_everything() {
+        use Caller::{Local, Owner, Remote};
+        let token = Some("0123456789abcdef");
+        let (right, wrong) = (
+            ("authorization", "Bearer 0123456789abcdef"),
+            ("authorization", "Bearer 0123456789abcdee"),
+        );
+        for (caller, method, path, header, expected) in [
+            (Remote, "GET", METRICS, None, Ok(false)),
+            (Remote, "GET", "/", None, Ok(false)),
+            (Remote, "GET", "/nothing", None, Err(401)),
+            (Remote, "POST", "/", None, Err(401)),
+            (Remote, "GET", STATUS, None, Err(401)),
+            (Remote, "GET", STATUS, Some(wrong), Err(401)),
+            (Remote, "GET", STATUS, Some(right), Ok(true)),
+            (Remote, "POST", "/api/v1/reload", Some(right), Ok(true)),
+            (Local, "GET", STATUS, None, Ok(false)),
+            (Local, "GET", STATUS, Some(wrong), Err(401)),
+            (Local, "POST", "/api/v1/reload", None, Err(401)),
+            (Local, "POST", "/api/v1/reload", Some(wrong), Err(401)),
+            (Local, "POST", "/api/v1/reload", Some(right), Ok(true)),
+            (Owner, "POST", "/api/v1/reload", Some(wrong), Ok(true)),
+        ] {
+            let headers: Vec<_> = header.into_iter().collect();
+            let said = asked(caller, method, path, &headers, token).map_err(|(code, _)| code);
+            assert_eq!(said, expected, "{caller:?} {method} {path} {header:?}");
+        }
+        // A name is no danger any more: whoever has it lead here does not have the token.
+        let named = [("host", "lb1.example:9465"), right];
+        assert_eq!(asked(Local, "GET", STATUS, &named, token), Ok(true));
+    }
+
+    #[test]
+    fn pages_of_others_ask_in_vain() {
+        let token = Some("0123456789abcdef");
+        let right = ("authorization", "Bearer 0123456789abcdef");
+        for (headers, refused) in [
+            (vec![("origin", "http://127.0.0.1:9465")], false),
+            (vec![("origin", "https://127.0.0.1:9465")], false),
+            (vec![("origin", "http://127.0.0.1:3000")], true),
+            (vec![("origin", "http://evil.example")], true),
+            (vec![("origin", "null")], true),
+            (vec![("sec-fetch-site", "same-origin")], false),
+            (vec![("sec-fetch-site", "none")], false),
+            (vec![("sec-fetch-site", "same-site")], true),
+            (vec![("sec-fetch-site", "cross-site")], true),
+        ] {
+            let mut all = vec![("host", "127.0.0.1:9465"), right];
+            all.extend(&headers);
+            let said = asked(Caller::Local, "POST", "/api/v1/reload", &all, token);
+            assert_eq!(said.is_err_and(|(code, _)| code == 403), refused, "{headers:?}");
+        }
+        // Following a link to the dashboard is not asking for something with somebody's rights.
+        let followed = [("sec-fetch-site", "cross-site")];
+        assert_eq!(asked(Caller::Local, "GET", "/", &followed, token), Ok(false));
     }
 }

@@ -11,21 +11,28 @@
 mod access;
 mod body;
 pub mod client;
+mod connection;
+mod discovery;
 mod listen;
+pub mod live;
 mod monitor;
 mod negotiate;
+mod page;
 mod percent;
 mod query;
 mod ready;
 mod route;
 pub mod server;
 pub mod socket;
+pub mod token;
 pub mod types;
 
 pub use client::{Client, ClientError};
 pub use listen::{Listener, listen};
-pub use server::serve;
+pub use live::{Live, live};
+pub use server::{Desk, serve};
 pub use socket::{BindError, Socket, bind};
+pub use token::Token;
 
 /// Largest request head that is read, in bytes.
 const MAX_HEAD: usize = 16 * 1024;

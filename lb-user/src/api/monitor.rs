@@ -15,7 +15,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) async fn metrics(headers: &HeaderMap, site: &Site) -> Result<Response<Full<Bytes>>, Problem> {
     let format = negotiate::format(headers);
     let permit = site.large().await?;
-    let status = bounded(site.node.status()).await?;
+    let status = bounded(site.desk.node.status()).await?;
     // The text of 20,000 backends takes tens of milliseconds, for which nobody else shall wait.
     let text = tokio::task::spawn_blocking(move || metrics::encode(status, format)).await;
     let Ok(Ok(text)) = text else {
@@ -36,7 +36,7 @@ pub(super) async fn ready(site: &Site) -> Response<Full<Bytes>> {
     // As much work as a large answer, though it is short.
     let status = async {
         let _permit = site.large().await?;
-        bounded(site.node.status()).await
+        bounded(site.desk.node.status()).await
     };
     let reasons = match status.await {
         Ok(status) => ready::reasons(&status),

@@ -1,4 +1,4 @@
-//! The queries of `explain` and `plan`, as both sides write and read it. Strict: what is not known is refused.
+//! The queries of `explain`, `plan` and `sd`, as both sides write and read it. Strict: what is not known is refused.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -37,6 +37,39 @@ pub(super) fn file(query: &str) -> Result<String, Problem> {
 /// The query that names a text.
 pub(super) fn write_file(name: &str) -> String {
     format!("{FILE}={}", percent::encode(name))
+}
+
+/// The parameters of `sd`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Discovery {
+    /// In the place of that of each backend.
+    pub(super) port: Option<u16>,
+    /// Of these alone; none: of all.
+    pub(super) services: Vec<String>,
+}
+
+/// What is to be discovered.
+pub(super) fn discovery(query: &str) -> Result<Discovery, Problem> {
+    let mut wanted = Discovery::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value =
+            percent::decode(value).ok_or_else(|| Problem::parameter(name, format!("{name} is badly encoded")))?;
+        match name {
+            "service" => wanted.services.push(value),
+            "port" => {
+                let port = value.parse().ok().filter(|port| *port != 0);
+                let port = port.ok_or_else(|| {
+                    Problem::parameter(name, format!("port is a number from 1 to 65535, not {value:?}"))
+                })?;
+                if wanted.port.replace(port).is_some() {
+                    return Err(Problem::parameter(name, "port is given twice"));
+                }
+            }
+            _ => return Err(unknown(name)),
+        }
+    }
+    Ok(wanted)
 }
 
 /// Reads what [`write`] has written, or a person has.

@@ -4,39 +4,73 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Body;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller};
+use super::connection::Connection;
+use super::live::Stream;
+use super::page::Asset;
+use super::server::Desk;
 use super::types::{
     Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets,
 };
-use super::{body, monitor, percent, query};
+use super::{body, discovery, monitor, page, percent, query};
 use crate::config;
-use crate::control::{Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
+use crate::control::{Gone, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where [`super::live`] streams.
+const EVENTS: &str = "/api/v1/events";
+
 /// What requests are answered from. One per listener.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    pub(super) node: Handle,
+    pub(super) desk: Desk,
     /// A permit for each large answer.
     pub(super) large: Arc<Semaphore>,
 }
 
-pub(super) async fn answer<B>(request: Request<B>, caller: Caller, site: &Site) -> Response<Full<Bytes>>
+/// What is sent back: all of it, or one thing after the other.
+type Answer = Either<Full<Bytes>, Stream>;
+
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    caller: Caller,
+    site: &Site,
+    connection: &Connection,
+) -> Response<Answer>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let endpoint = access::check(caller, &request).and_then(|()| Endpoint::of(request.uri().path()));
-    let endpoint = match endpoint {
+    let token = site.desk.token.borrow().clone();
+    let rights = match access::check(caller, &request, token.as_ref()) {
+        Ok(rights) => rights,
+        Err(problem) => return refuse(&problem).map(Either::Left),
+    };
+    if request.uri().path() == EVENTS && request.method() == Method::GET {
+        return match site.desk.live.stream(rights, token.is_some(), connection) {
+            Ok(stream) => headed(StatusCode::OK, "text/event-stream", Either::Right(stream)),
+            Err(problem) => refuse(&problem).map(Either::Left),
+        };
+    }
+    once(request, site).await.map(Either::Left)
+}
+
+/// Answers at one go.
+async fn once<B>(request: Request<B>, site: &Site) -> Response<Full<Bytes>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let endpoint = match Endpoint::of(request.uri().path()) {
         Ok(endpoint) => endpoint,
         Err(problem) => return refuse(&problem),
     };
@@ -67,21 +101,31 @@ where
         return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
     }
     match endpoint {
+        Endpoint::Page(asset) => Ok(asset.answer(request.headers())),
+        // Every method that it has is answered elsewhere.
+        Endpoint::Events => Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing more to events")),
+        Endpoint::Discovery => {
+            let wanted = query::discovery(query)?;
+            let permit = site.large().await?;
+            let groups = discovery::groups(&bounded(site.desk.node.status()).await?, &wanted)?;
+            let body = large(serialized(&groups), permit);
+            Ok(respond(StatusCode::OK, "application/json", body))
+        }
         Endpoint::Metrics => monitor::metrics(request.headers(), site).await,
         Endpoint::Healthz => Ok(monitor::alive()),
         Endpoint::Readyz => Ok(monitor::ready(site).await),
         Endpoint::Status => {
             let permit = site.large().await?;
-            let status = Status::from(bounded(site.node.status()).await?);
+            let status = Status::from(bounded(site.desk.node.status()).await?);
             let body = large(serialized(&status), permit);
             Ok(respond(StatusCode::OK, "application/json", body))
         }
         Endpoint::Explain => {
             let flow = query::parse(query)?;
-            let explanation = bounded(site.node.explain(flow)).await?;
+            let explanation = bounded(site.desk.node.explain(flow)).await?;
             Ok(ok(&Explanation::new(flow, explanation)))
         }
-        Endpoint::Reload => match bounded(site.node.reload()).await? {
+        Endpoint::Reload => match bounded(site.desk.node.reload()).await? {
             Ok(reloaded) => Ok(ok(&Reloaded::from(reloaded))),
             Err(refused) => Err(reload_refused(&refused)),
         },
@@ -91,7 +135,7 @@ where
             let permit = site.large().await?;
             let text = body::read(request, body::TOML, config::MAX_BYTES).await?;
             let text = body::text(text)?;
-            match bounded(site.node.preview(file, text)).await? {
+            match bounded(site.desk.node.preview(file, text)).await? {
                 Ok(preview) => {
                     let body = large(serialized(&Plan::from(preview)), permit);
                     Ok(respond(StatusCode::OK, "application/json", body))
@@ -100,14 +144,14 @@ where
             }
         }
         Endpoint::Backend { service, backend } if request.method() != Method::PATCH => {
-            match bounded(site.node.backend(service, backend)).await? {
+            match bounded(site.desk.node.backend(service, backend)).await? {
                 Ok(one) => Ok(ok(&Backend::from(one))),
                 Err(refused) => Err(override_refused(&refused)),
             }
         }
         Endpoint::Traces => {
             let wanted = body::trace(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
-            match bounded(site.node.trace(wanted)).await? {
+            match bounded(site.desk.node.trace(wanted)).await? {
                 Ok(id) => Ok(ok(&TraceStarted {
                     trace: format!("{id:016x}"),
                 })),
@@ -115,19 +159,19 @@ where
             }
         }
         Endpoint::Trace(id) if request.method() == Method::DELETE => {
-            let ended = bounded(site.node.end_trace(id)).await?;
+            let ended = bounded(site.desk.node.end_trace(id)).await?;
             if ended { Ok(ok(&TraceEnded {})) } else { Err(over()) }
         }
         Endpoint::Trace(id) => {
             let permit = site.large().await?;
-            let packets = bounded(site.node.traced(id)).await?.ok_or_else(over)?;
+            let packets = bounded(site.desk.node.traced(id)).await?.ok_or_else(over)?;
             let packets = packets.into_iter().map(Into::into).collect();
             let body = large(serialized(&TracedPackets { packets }), permit);
             Ok(respond(StatusCode::OK, "application/json", body))
         }
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
-            match bounded(site.node.command(service, backend, patch.into())).await? {
+            match bounded(site.desk.node.command(service, backend, patch.into())).await? {
                 Ok(done) => Ok(ok(&Overridden::from(done))),
                 Err(refused) => Err(override_refused(&refused)),
             }
@@ -137,6 +181,9 @@ where
 
 /// What there is.
 enum Endpoint {
+    Page(&'static Asset),
+    Events,
+    Discovery,
     Metrics,
     Healthz,
     Readyz,
@@ -152,7 +199,12 @@ enum Endpoint {
 impl Endpoint {
     fn of(path: &str) -> Result<Self, Problem> {
         let nothing = || Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"));
+        if let Some(asset) = page::of(path) {
+            return Ok(Self::Page(asset));
+        }
         match path {
+            EVENTS => return Ok(Self::Events),
+            "/api/v1/sd" => return Ok(Self::Discovery),
             access::METRICS => return Ok(Self::Metrics),
             access::HEALTHZ => return Ok(Self::Healthz),
             access::READYZ => return Ok(Self::Readyz),
@@ -182,7 +234,14 @@ impl Endpoint {
     /// As in `Allow`. A HEAD is a GET whose answer's body the server leaves out.
     fn methods(&self) -> &'static str {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Status | Self::Explain => "GET, HEAD",
+            Self::Events => "GET",
+            Self::Page(_)
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::Status
+            | Self::Explain
+            | Self::Discovery => "GET, HEAD",
             Self::Reload | Self::Plan | Self::Traces => "POST",
             Self::Trace(_) => "GET, HEAD, DELETE",
             Self::Backend { .. } => "GET, HEAD, PATCH",
@@ -192,8 +251,14 @@ impl Endpoint {
     /// Scrapers and orchestrators may add parameters of their own.
     fn takes_parameters(&self) -> bool {
         match self {
-            Self::Metrics | Self::Healthz | Self::Readyz | Self::Explain | Self::Plan => true,
-            Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
+            Self::Page(_)
+            | Self::Metrics
+            | Self::Healthz
+            | Self::Readyz
+            | Self::Explain
+            | Self::Plan
+            | Self::Discovery => true,
+            Self::Events | Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
         }
     }
 }
@@ -277,7 +342,13 @@ pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) 
 
 fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(status, "application/problem+json", problem)
+    let mut response = json(status, "application/problem+json", problem);
+    if status == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fulcrum\""));
+    }
+    response
 }
 
 fn ok(value: &impl Serialize) -> Response<Full<Bytes>> {
@@ -296,7 +367,11 @@ fn serialized(value: &impl Serialize) -> Vec<u8> {
 }
 
 pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+    headed(status, kind, Full::new(body.into()))
+}
+
+fn headed<B>(status: StatusCode, kind: &'static str, body: B) -> Response<B> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

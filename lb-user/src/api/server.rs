@@ -1,7 +1,8 @@
 //! The server: accepts, bounds and serves connections.
 //!
 //! The same on the Unix socket and over TCP, each with connections of its own, so that nobody outside can keep the
-//! administrator from the socket. A connection carries one request. It has [`HEAD_TIMEOUT`] to say what it wants and
+//! administrator from the socket. A connection carries one request; one that became a [stream](super::live) counts among
+//! those, and goes on. It has [`HEAD_TIMEOUT`] to say what it wants and
 //! [`CONNECTION_TIMEOUT`] for everything, and request bodies are refused unread or bounded (`body`), so a slow or greedy
 //! client costs one of [`MAX_CONNECTIONS`] for that long, and nothing else. Answers whose size grows with the
 //! configuration are made for [`MAX_LARGE`] at a time, and count until they are sent, so that clients who do not read
@@ -15,12 +16,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::access::Caller;
+use super::connection::Connection;
 use super::listen::Listen;
+use super::live::Live;
 use super::route::Site;
+use super::token::Token;
 use super::{MAX_HEAD, route};
 use crate::control::Handle;
 
@@ -44,11 +48,22 @@ const MAX_HEADERS: usize = 64;
 /// After a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who is asked, in the end.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// The reconciler.
+    pub node: Handle,
+    /// The token in force.
+    pub token: watch::Receiver<Option<Token>>,
+    /// What streams are made of.
+    pub live: Live,
+}
+
 /// Answers requests until `shutdown` ends; then stops listening, and waits a second for requests under way.
-pub async fn serve(listener: impl Listen, node: Handle, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: impl Listen, desk: Desk, shutdown: impl Future<Output = ()>) {
     let mut connections = JoinSet::new();
     let site = Site {
-        node,
+        desk,
         large: Arc::new(Semaphore::new(MAX_LARGE)),
     };
     tokio::select! {
@@ -72,10 +87,7 @@ async fn accept(listener: &impl Listen, site: &Site, connections: &mut JoinSet<(
         match listener.accept().await {
             Ok((stream, caller)) => {
                 let site = site.clone();
-                connections.spawn(async move {
-                    serve_one(stream, caller, site).await;
-                    drop(permit);
-                });
+                connections.spawn(serve_one(stream, caller, site, Connection::new(permit)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an API connection");
@@ -86,10 +98,10 @@ async fn accept(listener: &impl Listen, site: &Site, connections: &mut JoinSet<(
     }
 }
 
-async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, site: Site) {
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, site: Site, itself: Connection) {
     let service = service_fn(|request| {
-        let site = site.clone();
-        async move { Ok::<_, Infallible>(route::answer(request, caller, &site).await) }
+        let (site, itself) = (&site, &itself);
+        async move { Ok::<_, Infallible>(route::answer(request, caller, site, itself).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,9 +110,11 @@ async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, 
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "API connection failed"),
-        Err(_) => tracing::debug!("API connection timed out"),
+    tokio::select! {
+        ended = connection => match ended {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "API connection failed"),
+        },
+        () = itself.overstays(CONNECTION_TIMEOUT) => tracing::debug!("API connection timed out"),
     }
 }

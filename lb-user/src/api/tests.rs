@@ -18,7 +18,7 @@ use lb_common::stats::{Counters, DropReason};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
@@ -73,7 +73,7 @@ impl Server {
         let folder = TempDir::new().unwrap();
         let socket = bind(&folder.path().join("api.sock")).unwrap();
         let (shutdown, asked) = oneshot::channel();
-        let task = tokio::spawn(serve(socket, node, async {
+        let task = tokio::spawn(served(socket, node, None, async {
             let _ = asked.await;
         }));
         Self { folder, shutdown, task }
@@ -106,7 +106,34 @@ impl Server {
     }
 }
 
-fn status() -> model::Status {
+/// Answers, and has streams, as the daemon does.
+async fn served(listener: impl listen::Listen, node: Handle, token: Option<&str>, shutdown: impl Future<Output = ()>) {
+    let (live, states) = live(node_name());
+    let token = token.map(|token| Token::new(token.as_bytes()).unwrap());
+    let desk = Desk {
+        node: node.clone(),
+        token: watch::Sender::new(token).subscribe(),
+        live,
+    };
+    let (stop, mut stopped) = watch::channel(());
+    let shutdown = async {
+        shutdown.await;
+        drop(stop);
+    };
+    let states = async {
+        tokio::select! {
+            () = states.run(node) => {}
+            _ = stopped.changed() => {}
+        }
+    };
+    tokio::join!(serve(listener, desk, shutdown), states);
+}
+
+fn node_name() -> String {
+    status().node
+}
+
+pub(super) fn status() -> model::Status {
     let backend = |name: &str, address: &str, health, next_hop, counters| model::BackendStatus {
         proxied: None,
         nat: (name == "web1").then(|| model::NatStatus {
@@ -316,7 +343,7 @@ async fn bad_requests_say_what_is_wrong() {
     const GOOD: &str = "protocol=tcp&source=1.2.3.4:5&destination=1.2.3.5:80";
     let explain = |query: &str| format!("GET /api/v1/explain?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
     let cases: &[(String, u16, Option<&str>, &str)] = &[
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".into(), 404, None, "there is no /"),
+        ("GET /x HTTP/1.1\r\nHost: x\r\n\r\n".into(), 404, None, "there is no /x"),
         (
             "GET /api/v2/status HTTP/1.1\r\nHost: x\r\n\r\n".into(),
             404,

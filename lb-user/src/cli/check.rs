@@ -6,19 +6,23 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::api::token;
 use crate::config::{self, Parsed, Subject, Warning};
 use crate::model::count;
 use crate::net::Net;
 use crate::proxy::tls::{self, Dates};
 
-/// Validates the file at `path`, and what it names for TLS. An interface that this machine lacks is a warning only: files
+/// Validates the file at `path`, and the files of TLS and the token that it names. An interface that this machine lacks is a warning only: files
 /// are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
-    let judged = tls::judge(&parsed, tls::now(), Dates::Refused);
+    let judged =
+        token::read(&parsed).and_then(|(_, warning)| Ok((warning, tls::judge(&parsed, tls::now(), Dates::Refused)?)));
     let missing = missing_interfaces(&parsed).await;
-    let of_tls = judged.as_ref().map_or(&[][..], Vec::as_slice);
-    for warning in parsed.warnings.iter().chain(&missing).chain(of_tls) {
+    let of_files = judged
+        .iter()
+        .flat_map(|(of_token, of_tls)| of_token.iter().chain(of_tls));
+    for warning in parsed.warnings.iter().chain(&missing).chain(of_files) {
         eprintln!("{}", warning.render(super::colors(&io::stderr())));
     }
     judged?;

@@ -87,6 +87,8 @@ pub enum Subject {
     Socket,
     /// `listen` in `[admin]`.
     Listen,
+    /// `token-file` in `[admin]`.
+    TokenFile,
     /// A `[[service]]` or `[[pool]]`, by its name.
     Service(String),
     /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do

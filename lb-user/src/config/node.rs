@@ -97,6 +97,13 @@ impl Reader {
                 Some(listen) => self.listen(&listen)?,
                 None => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT))),
             },
+            token_file: match value("token-file") {
+                Some(file) => {
+                    self.places.insert(Subject::TokenFile, file.span());
+                    Some(file.path()?)
+                }
+                None => None,
+            },
         })
     }
 

@@ -38,8 +38,8 @@ pub(super) static NODE: Shape = Shape {
 
 pub(super) static ADMIN: Shape = Shape {
     name: "[admin]",
-    keys: &["socket", "listen"],
-    later: &["token-file"],
+    keys: &["socket", "listen", "token-file"],
+    later: &[],
 };
 
 pub(super) static SERVICE: Shape = Shape {

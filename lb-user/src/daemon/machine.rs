@@ -1,5 +1,5 @@
 //! What a file promises and only this machine can confirm: for `nat` ports that the kernel leaves alone, and addresses
-//! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used.
+//! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used; the token.
 //!
 //! Seen first, then judged, at the start and at every reload; what a reload is refused for is looked at again until it
 //! is taken or the file is another. That an address stays is not looked after: also a VIP
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
+use crate::api::token::{self, Token};
 use crate::config::{ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, NatSource, PortRange, Ports, Service, chain};
 use crate::net::{Net, ReservedPorts, ports};
@@ -38,11 +39,22 @@ impl Facts {
     }
 }
 
-/// Refuses a file that promises what this machine does not keep; what it does not keep for long is warned of.
+/// What a file that this machine keeps has besides.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    /// Of what is not kept for long.
+    pub(super) warnings: Vec<Warning>,
+    /// Of `token-file`.
+    pub(super) token: Option<Token>,
+}
+
+/// Refuses a file that promises what this machine does not keep.
 ///
 /// # Errors
 /// The refusal, or why the machine cannot be asked. A file without `nat` and TLS asks nothing.
-pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<Vec<Warning>> {
+pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<Confirmed> {
+    let (token, warning) = token::read(parsed)?;
+    let mut warnings = Vec::from_iter(warning);
     if translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
@@ -51,12 +63,13 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<
         proxy.is_some_and(|proxy| proxy.tls.is_some() || proxy.upstream.tls.is_some())
     };
     if !parsed.config.services.iter().any(speaks) {
-        return Ok(Vec::new());
+        return Ok(Confirmed { warnings, token });
     }
     let (parsed, now) = (parsed.clone(), tls::now());
     // Thousands of certificates take a while to be read.
     let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
-    Ok(judged.context("cannot look at certificates")??)
+    warnings.extend(judged.context("cannot look at certificates")??);
+    Ok(Confirmed { warnings, token })
 }
 
 /// Services that take ports of the node, with these ports.

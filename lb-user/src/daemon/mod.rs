@@ -38,6 +38,7 @@ use lb_common::hash::Seed;
 use lb_common::limits::MEMBERS;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::api::Token;
 use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
@@ -96,7 +97,8 @@ pub async fn run(path: &Path) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    for warning in machine::confirm(&net, &parsed, Dates::Warned).await? {
+    let confirmed = machine::confirm(&net, &parsed, Dates::Warned).await?;
+    for warning in &confirmed.warnings {
         tracing::warn!("{warning}");
     }
     let seed = seed::load(&parsed.config.node)?;
@@ -108,7 +110,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let fresh = lock.is_unused()?;
     let mut known = hosts::Known::load(&parsed.config.node.state_dir);
     known.refresh(&names(&parsed.config)).await;
-    let started = start(path, &net, &parsed, known, interfaces, seed).await;
+    let started = start(path, &net, &parsed, confirmed.token, known, interfaces, seed).await;
     // What runs has a copy of its own.
     drop(parsed);
     match started {
@@ -156,6 +158,7 @@ async fn start(
     path: &Path,
     net: &Net,
     parsed: &Parsed,
+    token: Option<Token>,
     known: hosts::Known,
     interfaces: Vec<Interface>,
     seed: Seed,
@@ -163,7 +166,7 @@ async fn start(
     let reload = Reload::new(path, net.clone(), parsed, known);
     let config = reload.config();
     let node = &config.node;
-    let doors = Doors::open(parsed).await?;
+    let doors = Doors::open(parsed, token).await?;
     let mut dataplane = Kernel::open(&node.pin_dir, seed, node.flow_table_size)?;
     dataplane.forward_messages()?;
     let mut facts = Facts::new(Arc::clone(&config));
@@ -319,6 +322,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         let told = notify::run(Arc::clone(manager), handle.clone(), reads_done);
         parts.spawn("service manager", told);
     }
+    let tokens = doors.tokens();
     parts.spawn("API", doors.serve(handle, stopped));
     tracing::info!(services = config.services.len(), "running");
     if let Some(mut before) = before {
@@ -375,7 +379,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             manager.reloading();
         }
         let taken = reload.read(forced).await.map(|taken| {
-            taken.is_some_and(|Taken { config, changed }| {
+            taken.is_some_and(|Taken { config, changed, token }| {
+                tokens.send_replace(token);
                 machine::reserve(&mut reserved, &config);
                 // The reconciler alone, so that it knows who the resolver and the prober speak of; it tells them.
                 configs.send_replace(config);

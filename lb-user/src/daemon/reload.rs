@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::hosts::Known;
-use super::machine;
+use super::machine::{self, Confirmed};
+use crate::api::Token;
 use crate::config::hosts::{Hosts, names, resolve};
-use crate::config::{self, ConfigError, Parsed, Warning};
+use crate::config::{self, ConfigError, Parsed};
 use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
 use crate::model::{Balance, Config, Mode, Service};
@@ -22,6 +23,8 @@ pub(super) struct Taken {
     pub(super) config: Arc<Config>,
     /// Is it another one than before?
     pub(super) changed: bool,
+    /// That the file names.
+    pub(super) token: Option<Token>,
 }
 
 /// Why a file is not taken.
@@ -88,7 +91,7 @@ impl Reload {
         let outcome = self.accept(again).await;
         self.pending = matches!(outcome, Err(Refusal::OfMachine(_)));
         match outcome {
-            Ok(config) => {
+            Ok((config, token)) => {
                 let changed = config != self.running;
                 if changed {
                     tracing::info!(services = config.services.len(), "configuration reloaded");
@@ -105,7 +108,7 @@ impl Reload {
                 }
                 self.resolve();
                 let config = self.config();
-                Ok(Some(Taken { config, changed }))
+                Ok(Some(Taken { config, changed, token }))
             }
             Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {
                 let text = reason.to_string();
@@ -177,16 +180,16 @@ impl Reload {
     }
 
     /// Judges the file. What it warns of has been said when it is read `again`.
-    async fn accept(&self, again: bool) -> Result<Arc<Config>, Refusal> {
+    async fn accept(&self, again: bool) -> Result<(Arc<Config>, Option<Token>), Refusal> {
         let parsed = config::load(&self.path).map_err(|error| refused(&error))?;
         for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
-        let (config, warnings) = self.allow(&self.path.display().to_string(), parsed).await?;
-        for warning in warnings.iter().filter(|_| !again) {
+        let (config, confirmed) = self.allow(&self.path.display().to_string(), parsed).await?;
+        for warning in confirmed.warnings.iter().filter(|_| !again) {
             tracing::warn!("{warning}");
         }
-        Ok(config)
+        Ok((config, confirmed.token))
     }
 
     /// Judges another text as [`Self::read`] would, and changes nothing; `origin` is what errors call it.
@@ -204,7 +207,7 @@ impl Reload {
     }
 
     /// Judges what a file says beside what runs. What this machine has to say to it besides may be warned of.
-    async fn allow(&self, origin: &str, parsed: Parsed) -> Result<(Arc<Config>, Vec<Warning>), Refusal> {
+    async fn allow(&self, origin: &str, parsed: Parsed) -> Result<(Arc<Config>, Confirmed), Refusal> {
         let (old, new) = (&self.running, &parsed.config);
         let fixed = [
             ("[node] name", old.node.name != new.node.name),
@@ -245,8 +248,8 @@ impl Reload {
             return Err(ReloadRefused::Fixed(reason).into());
         }
         let confirmed = machine::confirm(&self.net, &parsed, Dates::Refused).await;
-        let warnings = confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
-        Ok((Arc::new(parsed.config), warnings))
+        let confirmed = confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
+        Ok((Arc::new(parsed.config), confirmed))
     }
 }
 

@@ -76,13 +76,15 @@ pub enum XdpMode {
     Generic,
 }
 
-/// `[admin]`: how commands and monitoring reach the daemon. Fixed while it runs.
+/// `[admin]`: how commands and monitoring reach the daemon. Fixed while it runs, but for the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Unix socket of the API.
     pub socket: PathBuf,
     /// Where metrics, health and the readable part of the API are served over TCP; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    /// The token that lets its bearer do over TCP what the socket's owner may; `None`: nobody may.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[[service]]`: VIPs, and the backends behind them.

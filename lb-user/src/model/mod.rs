@@ -4,6 +4,7 @@ pub mod backend;
 mod chain;
 pub mod config;
 mod count;
+pub mod drops;
 pub mod explanation;
 pub mod frame;
 pub mod health;

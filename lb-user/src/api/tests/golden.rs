@@ -1,6 +1,7 @@
 //! The JSON as others read it. A change here breaks them: additions only.
 
 use super::*;
+use crate::model::http_status::{ClientsHttp, ServiceHttp, TlsHttp};
 
 #[tokio::test]
 async fn status() {
@@ -57,6 +58,7 @@ async fn status() {
           "state_in_file": null,
           "health": "up",
           "health_reason": "connected in 0.3 ms",
+          "probe_microseconds": null,
           "certificate_not_after": null,
           "next_hop": {
             "mac": "02:00:00:00:00:0a",
@@ -97,6 +99,7 @@ async fn status() {
           "state_in_file": null,
           "health": "unknown",
           "health_reason": "connected in 0.3 ms",
+          "probe_microseconds": null,
           "certificate_not_after": null,
           "next_hop": null,
           "next_hop_reason": "no answer to ARP",
@@ -122,7 +125,9 @@ async fn status() {
           "port": 80,
           "reason": "web3.example has no address"
         }
-      ]
+      ],
+      "certificates": [],
+      "http": null
     }
   ],
   "flows": {
@@ -150,6 +155,12 @@ async fn status() {
     "program": 0,
     "slot": 0
   },
+  "started": 0,
+  "reloads": {
+    "accepted": 0,
+    "refused": 0,
+    "last": 0
+  },
   "refused_reload": null,
   "unread_file": null,
   "fault": "cannot write the map SERVICES",
@@ -161,6 +172,48 @@ async fn status() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains("content-type: application/json"), "{head}");
     assert_eq!(body, expected.replace("VERSION", env!("CARGO_PKG_VERSION")));
+}
+
+/// What clients of the proxy have done; the rest is as for the others.
+#[test]
+fn clients() {
+    let clients = ClientsHttp {
+        connections: 3,
+        requests: [10, 5],
+        responses: [0, 12, 0, 2, 1],
+        received: 700,
+        sent: 9000,
+        tls: Some(TlsHttp {
+            certificates: vec![("shop.example".into(), 1_800_000_000)],
+            ..TlsHttp::default()
+        }),
+        ..ClientsHttp::default()
+    };
+    let mut status = super::status();
+    status.http.push(ServiceHttp {
+        name: "web".into(),
+        queued: 9,
+        waiting: 2,
+        clients: Some(clients),
+        backends: Vec::new(),
+    });
+    let status = serde_json::to_value(types::Status::from(status)).unwrap();
+    let service = &status["services"][0];
+    assert_eq!(
+        service["certificates"],
+        serde_json::json!([{ "name": "shop.example", "not_after": 1_800_000_000 }])
+    );
+    assert_eq!(
+        service["http"],
+        serde_json::json!({
+            "connections": 3,
+            "requests": 15,
+            "responses": { "1xx": 0, "2xx": 12, "3xx": 0, "4xx": 2, "5xx": 1 },
+            "received": 700,
+            "sent": 9000,
+            "waiting": 2,
+        })
+    );
 }
 
 /// What the proxy does with a backend; the rest is as for the others.
@@ -320,6 +373,7 @@ async fn patch() {
     "state_in_file": "active",
     "health": "up",
     "health_reason": "connected in 0.3 ms",
+    "probe_microseconds": null,
     "certificate_not_after": null,
     "next_hop": {
       "mac": "02:00:00:00:00:0a",
@@ -366,12 +420,18 @@ async fn reload() {
 fn a_status_of_an_earlier_version_is_understood() {
     let mut status = serde_json::to_value(types::Status::from(super::status())).unwrap();
     status.as_object_mut().unwrap().remove("overrides_fault");
-    status.as_object_mut().unwrap().remove("repairs");
+    for name in ["repairs", "started", "reloads"] {
+        status.as_object_mut().unwrap().remove(name);
+    }
+    for name in ["certificates", "http"] {
+        status["services"][0].as_object_mut().unwrap().remove(name);
+    }
     for backend in status["services"][0]["backends"].as_array_mut().unwrap() {
         let fields = backend.as_object_mut().unwrap();
         fields.remove("weight_in_file");
         fields.remove("state_in_file");
         fields.remove("certificate_not_after");
+        fields.remove("probe_microseconds");
     }
     let status: types::Status = serde_json::from_value(status).unwrap();
     let mut wanted = types::Status::from(super::status());

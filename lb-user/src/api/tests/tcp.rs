@@ -15,6 +15,10 @@ struct Port {
 
 impl Port {
     async fn start(status: impl Fn() -> model::Status + Send + 'static) -> Self {
+        Self::with(None, status).await
+    }
+
+    async fn with(token: Option<&'static str>, status: impl Fn() -> model::Status + Send + 'static) -> Self {
         let (node, mut questions, _) = Handle::new(1);
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
@@ -37,7 +41,7 @@ impl Port {
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address().unwrap();
         let (shutdown, asked) = oneshot::channel();
-        tokio::spawn(serve(listener, node, async { drop(asked.await) }));
+        tokio::spawn(served(listener, node, token, async { drop(asked.await) }));
         Self {
             address,
             _shutdown: shutdown,

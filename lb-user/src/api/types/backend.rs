@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub struct BackendStatus {
     pub health: Health,
     /// Why they say so, for people.
     pub health_reason: String,
+    /// How long the last probe took that succeeded or failed, in microseconds; `null` before there was one.
+    pub probe_microseconds: Option<u64>,
     /// Until when the certificate is valid that it showed a probe last, in seconds since 1970; `null` when it showed none.
     pub certificate_not_after: Option<u64>,
     /// How it is reached; `null` when that is not known, and in `proxy`, where the kernel finds the way.
@@ -218,6 +221,7 @@ impl From<from::BackendStatus> for BackendStatus {
             state_in_file: backend.state_in_file.map(Into::into),
             health: backend.health.into(),
             health_reason: backend.health_reason,
+            probe_microseconds: backend.probes.and_then(|probes| micros(probes.last?)),
             certificate_not_after: backend.probes.and_then(|probes| probes.certificate_not_after),
             next_hop,
             next_hop_reason,
@@ -236,6 +240,10 @@ impl From<from::BackendStatus> for BackendStatus {
             proxy: backend.proxied.map(Into::into),
         }
     }
+}
+
+fn micros(time: Duration) -> Option<u64> {
+    time.as_micros().try_into().ok()
 }
 
 impl From<from::NatStatus> for NatStatus {

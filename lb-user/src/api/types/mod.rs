@@ -2,6 +2,7 @@
 
 mod backend;
 mod command;
+mod discovery;
 mod explanation;
 mod plan;
 mod problem;
@@ -10,11 +11,12 @@ mod trace;
 
 pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
+pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{
-    FlowTable, FlowTables, InterfaceStatus, Protocol, ServiceStatus, SlotStates, Status, UnattachedInterface,
-    VipStatus, XdpMode,
+    Certificate, FlowTable, FlowTables, HttpStatus, InterfaceStatus, Protocol, Reloads, ServiceStatus, SlotStates,
+    Status, UnattachedInterface, VipStatus, XdpMode,
 };
 pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};

@@ -1,10 +1,13 @@
 //! `GET /api/v1/status`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BackendStatus, UnresolvedBackend};
+use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
 /// The whole node at one moment.
@@ -29,6 +32,12 @@ pub struct Status {
     /// included.
     #[serde(default)]
     pub repairs: BTreeMap<String, u64>,
+    /// When the daemon started, in seconds since 1970.
+    #[serde(default)]
+    pub started: u64,
+    /// What came of reading the file again.
+    #[serde(default)]
+    pub reloads: Reloads,
     /// The last reload, when it was refused, and why.
     pub refused_reload: Option<String>,
     /// The file is not as it was last read, and how; `null` when it is. Looked at every ten seconds.
@@ -37,6 +46,17 @@ pub struct Status {
     pub fault: Option<String>,
     /// Why a restart of the daemon would forget what commands have set, or why it has; `null` when all is well.
     pub overrides_fault: Option<String>,
+}
+
+/// How often the running daemon has read its file again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// How often it was taken.
+    pub accepted: u64,
+    /// How often it was refused.
+    pub refused: u64,
+    /// When it was read last, taken or refused, in seconds since 1970.
+    pub last: u64,
 }
 
 /// How the program sits on an interface.
@@ -94,6 +114,38 @@ pub struct ServiceStatus {
     pub backends: Vec<BackendStatus>,
     /// Backends of the file that have no address, since their host has none.
     pub unresolved: Vec<UnresolvedBackend>,
+    /// Certificates that clients are shown, by the name that each is for first; of several for one, that which ends first.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
+    /// What clients of the proxy have done; `null` in other modes, and of a pool, which has no clients.
+    pub http: Option<HttpStatus>,
+}
+
+/// A certificate that clients are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The name that it is for first.
+    pub name: String,
+    /// Until when it is valid, in seconds since 1970.
+    pub not_after: u64,
+}
+
+/// Clients of a service of the proxy. Numbers without "now" count from the daemon's start, or from when the service came
+/// into the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpStatus {
+    /// Their connections that are open now.
+    pub connections: u32,
+    /// Their requests.
+    pub requests: u64,
+    /// Responses to them, by class: `1xx` to `5xx`, zeros included.
+    pub responses: BTreeMap<String, u64>,
+    /// Bytes received from them.
+    pub received: u64,
+    /// Bytes sent to them.
+    pub sent: u64,
+    /// Requests that wait for a backend now.
+    pub waiting: u32,
 }
 
 /// How many slots of a ring are in each state.
@@ -185,6 +237,18 @@ impl ServiceStatus {
 
 impl From<from::Status> for Status {
     fn from(status: from::Status) -> Self {
+        let mut services: Vec<ServiceStatus> = status.services.into_iter().map(Into::into).collect();
+        // Both are in the order of the file, and one has some of the other's.
+        let mut rest = services.iter_mut();
+        for counted in status.http {
+            let Some(service) = rest.find(|service| *service.name == *counted.name) else {
+                break;
+            };
+            let Some(clients) = counted.clients else { continue };
+            let certificates = clients.tls.iter().flat_map(|tls| &tls.certificates);
+            service.certificates = certificates.map(Into::into).collect();
+            service.http = Some(HttpStatus::new(&clients, counted.waiting));
+        }
         let (mut interfaces, mut unattached_interfaces) = (Vec::new(), Vec::new());
         for from::InterfaceStatus { name, attached } in status.interfaces {
             match attached {
@@ -200,7 +264,7 @@ impl From<from::Status> for Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             interfaces,
             unattached_interfaces,
-            services: status.services.into_iter().map(Into::into).collect(),
+            services,
             flows: status.flows.into(),
             drops: status
                 .drops
@@ -212,10 +276,44 @@ impl From<from::Status> for Status {
                 .each()
                 .map(|(kind, count)| (kind.to_owned(), count))
                 .into(),
+            started: seconds(status.started),
+            reloads: Reloads {
+                accepted: status.reloads.accepted,
+                refused: status.reloads.refused,
+                last: seconds(status.reloads.last),
+            },
             refused_reload: status.reloads.refusal,
             unread_file: status.reloads.unread,
             fault: status.fault,
             overrides_fault: status.overrides_fault,
+        }
+    }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl HttpStatus {
+    fn new(clients: &ClientsHttp, waiting: u32) -> Self {
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].map(str::to_owned);
+        Self {
+            connections: clients.connections,
+            requests: clients.requests.iter().sum(),
+            responses: classes.into_iter().zip(clients.responses).collect(),
+            received: clients.received,
+            sent: clients.sent,
+            waiting,
+        }
+    }
+}
+
+impl From<&(Arc<str>, u64)> for Certificate {
+    fn from((name, not_after): &(Arc<str>, u64)) -> Self {
+        Self {
+            name: name.as_ref().to_owned(),
+            not_after: *not_after,
         }
     }
 }
@@ -268,6 +366,8 @@ impl From<from::ServiceStatus> for ServiceStatus {
             },
             backends: service.backends.into_iter().map(Into::into).collect(),
             unresolved: service.named.into_iter().map(Into::into).collect(),
+            certificates: Vec::new(),
+            http: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus};
+use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Reloads};
 use std::collections::BTreeMap;
 
 #[test]
@@ -42,6 +42,7 @@ fn backend(name: &str, health: Health, reason: &str, reached: bool) -> BackendSt
         state_in_file: None,
         health,
         health_reason: reason.to_owned(),
+        probe_microseconds: None,
         certificate_not_after: None,
         next_hop: reached.then(|| NextHop {
             mac: "02:00:00:00:00:06".to_owned(),
@@ -81,6 +82,8 @@ fn service(name: &str, mode: &str, backends: Vec<BackendStatus>) -> ServiceStatu
         ready: 2,
         quorum: 1,
         backends,
+        certificates: Vec::new(),
+        http: None,
         unresolved: Vec::new(),
     }
 }
@@ -214,6 +217,8 @@ fn people_see_what_matters() {
                     ..backend("web9", Health::Up, "connected in 0.3 ms", true)
                 },
             ],
+            certificates: Vec::new(),
+            http: None,
             unresolved: vec![UnresolvedBackend {
                 name: "web10".to_owned(),
                 host: "web10.lan".to_owned(),
@@ -232,6 +237,8 @@ fn people_see_what_matters() {
         },
         drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
         repairs: BTreeMap::from([("slot".to_owned(), 3), ("entry".to_owned(), 0)]),
+        started: 0,
+        reloads: Reloads::default(),
         refused_reload: None,
         unread_file: Some("/etc/x has changed since it was read".to_owned()),
         fault: Some("map RING is full".to_owned()),

@@ -28,6 +28,7 @@ fn defaults() {
         admin: Admin {
             socket: "/run/fulcrum/fulcrum.sock".into(),
             listen: Some("127.0.0.1:9465".parse().unwrap()),
+            token_file: None,
         },
         services: vec![Service {
             nat: Nat::default(),

@@ -306,11 +306,14 @@ fn config() -> impl Strategy<Value = Config> {
         };
         listen.map(|(everywhere, port)| SocketAddr::new(ip(everywhere), outside_pools(port)))
     });
-    (node(), "(/[a-z]{1,10}){1,9}", listen, services()).prop_map(|(node, socket, listen, services)| Config {
+    let token = prop::option::of("(/[a-z]{1,10}){1,9}");
+    let parts = (node(), "(/[a-z]{1,10}){1,9}", listen, token, services());
+    parts.prop_map(|(node, socket, listen, token, services)| Config {
         node,
         admin: Admin {
             socket: socket.into(),
             listen,
+            token_file: token.map(Into::into),
         },
         services,
     })

@@ -219,12 +219,6 @@ fn what_later_versions_have() {
             "`vrrp` is not available in this version",
             "takes: node, admin, service, pool",
         ),
-        after_node(
-            "[admin]\ntoken-file = \"/etc/fulcrum/token\"\n",
-            (4, 1),
-            "`token-file` is not available in this version",
-            "socket, listen",
-        ),
         in_proxy(
             "[service.tls]\nacme = true\n",
             (8, 1),

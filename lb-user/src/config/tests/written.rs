@@ -55,6 +55,9 @@ pub(crate) fn config(config: &Config) -> String {
         listen.unwrap_or_default()
     )
     .unwrap();
+    if let Some(file) = &config.admin.token_file {
+        writeln!(text, "token-file = {}", path(file)).unwrap();
+    }
     for service in &config.services {
         self::service(&mut text, service);
     }

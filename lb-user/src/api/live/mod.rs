@@ -1,0 +1,224 @@
+//! `GET /api/v1/events`: the node's state as it changes, for the dashboard (server-sent events, WHATWG HTML §9.2).
+//!
+//! One task asks the reconciler, once for everybody who looks, and not at all while nobody does, but for the
+//! [history]. Whoever reads slowly misses some of it and gets the newest next, so a stream holds two messages
+//! at most, which all streams share.
+
+mod history;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::body::{Body, Frame};
+use lb_common::stats::DropReason;
+use serde::Serialize;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
+
+use super::access::Rights;
+use super::connection::Connection;
+use super::types::{Problem, Status};
+use crate::control::Handle;
+use crate::model::drops;
+use history::History;
+
+/// Streams at once, of all listeners. More are refused.
+pub const MAX_STREAMS: usize = 64;
+
+/// Time from one state to the next, at least.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many times the time that it took to make a state is waited at least before the next: a twentieth of a processor.
+const REST: u32 = 20;
+
+/// A stream whose reader has taken nothing for so long is ended.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// What streams are made of. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Live {
+    states: watch::Receiver<Option<Bytes>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    node: String,
+    history: Mutex<History>,
+    /// Somebody new looks.
+    asked: Notify,
+    permits: Arc<Semaphore>,
+}
+
+/// What makes the states. Without it, streams end.
+#[derive(Debug)]
+pub struct Source {
+    states: watch::Sender<Option<Bytes>>,
+    shared: Arc<Shared>,
+}
+
+/// Streams of the node of this name.
+#[must_use]
+pub fn live(node: String) -> (Live, Source) {
+    let (sender, states) = watch::channel(None);
+    let shared = Arc::new(Shared {
+        node,
+        history: Mutex::default(),
+        asked: Notify::new(),
+        permits: Arc::new(Semaphore::new(MAX_STREAMS)),
+    });
+    let source = Source {
+        states: sender,
+        shared: Arc::clone(&shared),
+    };
+    (Live { states, shared }, source)
+}
+
+impl Source {
+    /// Asks `node` as often as there is somebody to tell, until it is gone.
+    pub async fn run(self, node: Handle) {
+        let mut rested = Instant::now();
+        let mut sampled = rested + history::STEP;
+        loop {
+            let looked_at = self.shared.permits.available_permits() < MAX_STREAMS;
+            let due = if looked_at { rested.min(sampled) } else { sampled };
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = self.shared.asked.notified() => tokio::time::sleep_until(rested.min(sampled)).await,
+            }
+            let began = Instant::now();
+            let Ok(status) = node.status().await else { return };
+            if began >= sampled {
+                let mut history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+                history.take(&status, now(), began.into_std());
+                sampled = began + history::STEP;
+            }
+            if self.shared.permits.available_permits() < MAX_STREAMS {
+                let state = event("status", &Status::from(status));
+                self.states.send_replace(Some(state));
+            }
+            rested = began + INTERVAL.max(began.elapsed() * REST);
+        }
+    }
+}
+
+/// For people.
+#[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The first event of a stream.
+#[derive(Serialize)]
+struct Hello<'a> {
+    node: &'a str,
+    version: &'static str,
+    interval_ms: u64,
+    changes: bool,
+    token: bool,
+    drops: BTreeMap<&'static str, &'static str>,
+}
+
+impl Live {
+    /// A stream over `connection` for somebody with these rights; `token`: the node has one.
+    pub(super) fn stream(&self, rights: Rights, token: bool, connection: &Connection) -> Result<Stream, Problem> {
+        let permit = Arc::clone(&self.shared.permits).try_acquire_owned().map_err(|_| {
+            let detail = format!("{MAX_STREAMS} others look already; close one of the pages that do");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        })?;
+        let hello = Hello {
+            node: &self.shared.node,
+            version: env!("CARGO_PKG_VERSION"),
+            interval_ms: INTERVAL.as_millis() as u64,
+            changes: rights.changes,
+            token,
+            drops: DropReason::ALL
+                .iter()
+                .map(|reason| (reason.label(), drops::explanation(*reason)))
+                .collect(),
+        };
+        let history = {
+            let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+            event("history", &history.shown())
+        };
+        let (sender, events) = mpsc::channel(1);
+        let first = [event("hello", &hello), history];
+        let (states, stalled) = (self.states.clone(), connection.becomes_a_stream());
+        tokio::spawn(async move {
+            if feed(first, states, sender).await.is_err() {
+                stalled.notify_one();
+            }
+        });
+        // Only what comes after this is told: a state from when somebody looked last may be old.
+        self.shared.asked.notify_one();
+        Ok(Stream {
+            events,
+            _permit: permit,
+        })
+    }
+}
+
+/// Hands events on until no more come or the reader is gone; an error when it is there and takes none.
+async fn feed(
+    first: [Bytes; 2],
+    mut states: watch::Receiver<Option<Bytes>>,
+    events: mpsc::Sender<Bytes>,
+) -> Result<(), Elapsed> {
+    for event in first {
+        if timeout(STALLED, events.send(event)).await?.is_err() {
+            return Ok(());
+        }
+    }
+    loop {
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return Ok(()) },
+            () = events.closed() => return Ok(()),
+        }
+        let Ok(room) = timeout(STALLED, events.reserve()).await? else {
+            return Ok(());
+        };
+        // What has come meanwhile is newer.
+        if let Some(state) = states.borrow_and_update().clone() {
+            room.send(state);
+        }
+    }
+}
+
+/// The text of an event, whose data is one line.
+fn event(name: &str, data: &impl Serialize) -> Bytes {
+    let mut text = format!("event: {name}\ndata: ").into_bytes();
+    // The types have string keys only, which is all that serialising can trip over.
+    let _ = serde_json::to_writer(&mut text, data);
+    text.extend_from_slice(b"\n\n");
+    text.into()
+}
+
+/// The body of an answer that goes on.
+#[derive(Debug)]
+pub(super) struct Stream {
+    events: mpsc::Receiver<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.events
+            .poll_recv(context)
+            .map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

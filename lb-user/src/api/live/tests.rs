@@ -1,0 +1,209 @@
+use std::time::Instant as Moment;
+
+use http_body_util::BodyExt as _;
+use lb_common::stats::Counters;
+
+use super::history::STEP;
+use super::*;
+use crate::api::tests::status;
+use crate::control::Request;
+use crate::model::http_status::{ClientsHttp, ServiceHttp};
+use crate::model::status::Status as Model;
+
+const READS: Rights = Rights { changes: false };
+
+/// The name and the data of an event.
+fn parsed(event: &Bytes) -> (String, serde_json::Value) {
+    let text = std::str::from_utf8(event).unwrap();
+    let (name, data) = text.strip_suffix("\n\n").unwrap().split_once('\n').unwrap();
+    let data = data.strip_prefix("data: ").unwrap();
+    (
+        name.strip_prefix("event: ").unwrap().to_owned(),
+        serde_json::from_str(data).unwrap(),
+    )
+}
+
+async fn next(stream: &mut Stream) -> Option<(String, serde_json::Value)> {
+    let frame = stream.frame().await?.unwrap().into_data().unwrap();
+    Some(parsed(&frame))
+}
+
+/// Makes states of a node that counts how often it was asked, in time that goes by as soon as everybody waits.
+fn source() -> (Live, tokio::task::JoinHandle<u64>) {
+    let (node, mut questions, _) = Handle::new(1);
+    let (live, source) = live("lb1".to_owned());
+    let running = tokio::spawn(async move {
+        let mut asked = 0;
+        let mut running = std::pin::pin!(source.run(node));
+        loop {
+            tokio::select! {
+                () = &mut running => return asked,
+                question = questions.recv() => match question {
+                    Some(Request::Status(reply)) => {
+                        asked += 1;
+                        let mut status = status();
+                        status.services[0].backends[0].counters.packets = asked * 1000;
+                        // Whoever asks may have gone.
+                        let _ = reply.send(status);
+                    }
+                    _ => return asked,
+                },
+            }
+        }
+    });
+    (live, running)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
+    let (live, _running) = source();
+    tokio::time::sleep(STEP * 3).await;
+    let mut stream = live
+        .stream(Rights { changes: true }, true, &Connection::default())
+        .unwrap();
+    let (name, hello) = next(&mut stream).await.unwrap();
+    assert_eq!(
+        (name.as_str(), &hello["node"], &hello["changes"]),
+        ("hello", &"lb1".into(), &true.into())
+    );
+    assert!(
+        hello["drops"]["no_backend"].as_str().unwrap().contains("backends"),
+        "{hello}"
+    );
+    let (name, history) = next(&mut stream).await.unwrap();
+    assert_eq!(name, "history");
+    assert_eq!(history["services"]["web"]["packets"][0], 100.0, "{history}");
+    let (mut times, mut packets) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (name, state) = next(&mut stream).await.unwrap();
+        assert_eq!((name.as_str(), &state["node"]), ("status", &"lb1".into()));
+        times.push(Instant::now());
+        packets.push(state["services"][0]["backends"][0]["packets"].as_u64().unwrap());
+    }
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= INTERVAL), "{times:?}");
+    assert!(packets.windows(2).all(|pair| pair[0] < pair[1]), "{packets:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_for_nobody() {
+    let (live, running) = source();
+    tokio::time::sleep(STEP * 10 + INTERVAL).await;
+    drop(live.stream(READS, false, &Connection::default()).unwrap());
+    tokio::time::sleep(STEP * 10).await;
+    running.abort();
+    // Otherwise it would have been two hundred times. One is for who looked.
+    let history = live.shared.history.lock().unwrap();
+    let shown = serde_json::to_value(history.shown()).unwrap();
+    let points = shown["services"]["web"]["packets"].as_array().unwrap();
+    assert!((19..=21).contains(&points.len()), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_slowly_gets_the_newest_and_who_does_not_read_is_left() {
+    let (live, _running) = source();
+    let mut slow = live.stream(READS, false, &Connection::default()).unwrap();
+    next(&mut slow).await.unwrap();
+    next(&mut slow).await.unwrap();
+    let (_, first) = next(&mut slow).await.unwrap();
+    tokio::time::sleep(STALLED - INTERVAL * 2).await;
+    let packets = |state: &serde_json::Value| state["services"][0]["backends"][0]["packets"].as_u64().unwrap();
+    // One had been made ready; the next is of now, and all between are lost.
+    let (_, ready) = next(&mut slow).await.unwrap();
+    let (_, newest) = next(&mut slow).await.unwrap();
+    assert!(packets(&ready) - packets(&first) <= 2000 && packets(&newest) - packets(&ready) > 20_000);
+    tokio::time::sleep(STALLED * 2).await;
+    let mut left = 0;
+    while next(&mut slow).await.is_some() {
+        left += 1;
+    }
+    assert!(left <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_bounded_and_end_with_the_source() {
+    let (live, running) = source();
+    let mut streams: Vec<Stream> = (0..MAX_STREAMS)
+        .map(|_| live.stream(READS, false, &Connection::default()).unwrap())
+        .collect();
+    for _ in MAX_STREAMS..1000 {
+        assert_eq!(
+            live.stream(READS, false, &Connection::default()).unwrap_err().status,
+            503
+        );
+    }
+    streams.pop();
+    streams.push(live.stream(READS, false, &Connection::default()).unwrap());
+    running.abort();
+    for mut stream in streams {
+        while next(&mut stream).await.is_some() {}
+    }
+}
+
+#[test]
+fn a_history_is_of_rates_that_are_known() {
+    let (mut history, mut status) = (History::default(), status());
+    let (now, at) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000), Moment::now());
+    let mut step = 0;
+    let mut take = |history: &mut History, status: &Model, steps: u32| {
+        step += steps;
+        history.take(status, now + STEP * step, at + STEP * step);
+        serde_json::to_value(history.shown()).unwrap()
+    };
+    let count = |status: &mut Model, packets| {
+        status.services[0].backends.truncate(1);
+        status.services[0].backends[0].counters = Counters {
+            packets,
+            ..Counters::default()
+        };
+    };
+    status.drops = vec![(DropReason::NoBackend, 5), (DropReason::Fragment, 0)];
+    status.http = vec![ServiceHttp {
+        name: "shop".into(),
+        queued: 0,
+        waiting: 0,
+        clients: Some(ClientsHttp {
+            requests: [0, 10],
+            ..ClientsHttp::default()
+        }),
+        backends: Vec::new(),
+    }];
+    count(&mut status, 1000);
+    let shown = take(&mut history, &status, 0);
+    assert_eq!(
+        (&shown["services"], &shown["drops"]),
+        (&serde_json::json!({}), &serde_json::json!({}))
+    );
+    count(&mut status, 2000);
+    status.http[0].clients.as_mut().unwrap().requests = [20, 15];
+    take(&mut history, &status, 1);
+    // Begun anew, and after a sleep.
+    count(&mut status, 10);
+    take(&mut history, &status, 1);
+    count(&mut status, 310);
+    status.drops[1].1 = 3;
+    let shown = take(&mut history, &status, 3);
+    let none = serde_json::Value::Null;
+    assert_eq!(
+        shown["services"]["web"]["packets"],
+        serde_json::json!([100.0, none, none, none, 10.0])
+    );
+    assert_eq!(shown["services"]["shop"]["requests"][0], 2.5);
+    assert_eq!(
+        shown["drops"],
+        serde_json::json!({ "fragment": [0.0, 0.0, 0.0, 0.0, 0.1] })
+    );
+    assert_eq!(shown["end"], 1_000_050);
+    // What leaves the file is forgotten, and an hour is all that there is.
+    status.http.clear();
+    for packets in 0..400 {
+        count(&mut status, 310 + packets);
+        take(&mut history, &status, 1);
+    }
+    let shown = take(&mut history, &status, 1);
+    assert_eq!(shown["services"]["web"]["packets"].as_array().unwrap().len(), 360);
+    assert!(
+        shown["services"]["shop"].is_null() && shown["drops"]["fragment"].is_null(),
+        "{}",
+        shown["drops"]
+    );
+}

@@ -1,0 +1,104 @@
+//! The dashboard's files, which are in the binary. They hold nothing of the node: the page asks the API for that.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+
+use crate::model::hex;
+
+/// A file, by the path that it is asked for.
+pub(super) struct Asset {
+    path: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($path:literal = $file:literal $kind:literal,)*) => {
+        &[$(Asset {
+            path: $path,
+            kind: $kind,
+            bytes: include_bytes!(concat!("../../dashboard/", $file)),
+        },)*]
+    };
+}
+
+const ASSETS: &[Asset] = assets![
+    "/" = "index.html" "text/html; charset=utf-8",
+];
+
+/// Scripts and styles are the page's own, and nobody shows it inside of another.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Is there such a file?
+pub(super) fn has(path: &str) -> bool {
+    of(path).is_some()
+}
+
+/// The file of this path.
+pub(super) fn of(path: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+impl Asset {
+    /// The file, or that it is still as whoever asks has it.
+    pub(super) fn answer(&self, asked: &HeaderMap) -> Response<Full<Bytes>> {
+        let tag = self.tag();
+        let known = asked.get_all(IF_NONE_MATCH).iter().any(|known| {
+            let mut tags = known.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            tags.any(|known| known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
+        });
+        let mut response = Response::new(Full::new(Bytes::from_static(if known { b"" } else { self.bytes })));
+        if known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(ETAG, tag);
+        // Kept, and asked for again each time: the next version of the daemon has another page.
+        for (name, value) in [
+            (CONTENT_TYPE, self.kind),
+            (CACHE_CONTROL, "no-cache"),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    /// Another one when the file is another.
+    fn tag(&self) -> HeaderValue {
+        let digest = hex::encode(&Sha256::digest(self.bytes)[..12]);
+        HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_not_sent_again() {
+        for asset in ASSETS {
+            let first = asset.answer(&HeaderMap::new());
+            assert_eq!(first.status(), StatusCode::OK);
+            assert!(!asset.bytes.is_empty(), "{}", asset.path);
+            let tag = first.headers()[ETAG].to_str().unwrap();
+            for (known, status) in [
+                (tag.to_owned(), StatusCode::NOT_MODIFIED),
+                (format!("\"x\", W/{tag}"), StatusCode::NOT_MODIFIED),
+                ("\"x\"".to_owned(), StatusCode::OK),
+            ] {
+                let asked = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().unwrap())]);
+                assert_eq!(asset.answer(&asked).status(), status, "{known}");
+            }
+        }
+    }
+}
