@@ -10,7 +10,7 @@ use hyper::{Request, StatusCode};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::types::{AdminState, BackendPatch, Problem, TraceRequest};
+use super::types::{AdminState, BackendPatch, LogLevels, Problem, TraceRequest};
 use crate::model::trace::Filter;
 
 /// Most bytes of what is wanted of a backend.
@@ -98,6 +98,11 @@ pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
     request
         .filter()
         .map_err(|(field, detail)| Problem::field(field, detail))
+}
+
+/// What is to be logged. As strict.
+pub(super) fn log_levels(body: &[u8]) -> Result<LogLevels, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::field("levels", error.to_string()))
 }
 
 /// Names the first field that is wrong.

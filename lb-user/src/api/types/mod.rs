@@ -3,6 +3,7 @@
 mod backend;
 mod command;
 mod explanation;
+mod log;
 mod plan;
 mod problem;
 mod status;
@@ -11,6 +12,7 @@ mod trace;
 pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
+pub use log::LogLevels;
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{

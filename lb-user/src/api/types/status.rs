@@ -9,6 +9,7 @@ use crate::model::{self, status as from};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// Name of the node.
     pub node: String,
@@ -41,6 +42,7 @@ pub struct Status {
 
 /// How the program sits on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
@@ -50,6 +52,7 @@ pub struct InterfaceStatus {
 
 /// An interface without the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnattachedInterface {
     /// Its name.
     pub name: String,
@@ -59,6 +62,7 @@ pub struct UnattachedInterface {
 
 /// Where on the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum XdpMode {
     /// In the driver.
@@ -69,6 +73,7 @@ pub enum XdpMode {
 
 /// A service, its VIPs and backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -98,6 +103,7 @@ pub struct ServiceStatus {
 
 /// How many slots of a ring are in each state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SlotStates {
     /// One backend serves all flows, and none is written down.
     pub stable: u32,
@@ -109,6 +115,7 @@ pub struct SlotStates {
 
 /// The tables of flows that are not translated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowTables {
     /// Of services that choose by a hash: flows of slots that have changed.
     pub flows: FlowTable,
@@ -118,6 +125,7 @@ pub struct FlowTables {
 
 /// One of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowTable {
     /// Flows that are known. Counted every five seconds.
     pub entries: u32,
@@ -131,9 +139,11 @@ pub struct FlowTable {
 
 /// A VIP of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VipStatus {
     /// Address and ports: one, as in `192.0.2.10:80`, a range, as in `192.0.2.10:8000-8999`, or all, `192.0.2.10:*`.
     #[serde(with = "text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub address: model::Vip,
     /// The daemon put the address on the node, so nothing else uses it.
     pub exclusive: bool,
@@ -141,6 +151,7 @@ pub struct VipStatus {
 
 /// L4 protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// RFC 9293
