@@ -8,6 +8,7 @@ use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, StatusCode};
 use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::types::{AdminState, BackendPatch, LogLevels, Problem, TraceRequest};
@@ -93,8 +94,7 @@ pub(super) fn patch(body: &[u8]) -> Result<BackendPatch, Problem> {
 
 /// Which packets are wanted. As strict.
 pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
-    let wrong = |error: serde_json::Error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
-    let request: TraceRequest = serde_json::from_slice(body).map_err(wrong)?;
+    let request: TraceRequest = strict(body)?;
     request
         .filter()
         .map_err(|(field, detail)| Problem::field(field, detail))
@@ -102,7 +102,11 @@ pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
 
 /// What is to be logged. As strict.
 pub(super) fn log_levels(body: &[u8]) -> Result<LogLevels, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::field("levels", error.to_string()))
+    strict(body)
+}
+
+fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
 /// Names the first field that is wrong.

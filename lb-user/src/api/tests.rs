@@ -4,6 +4,7 @@
 
 mod commands;
 mod golden;
+mod openapi;
 mod plans;
 mod socket;
 mod tcp;
