@@ -4,6 +4,7 @@
 
 mod commands;
 mod golden;
+mod log;
 mod openapi;
 mod plans;
 mod socket;
