@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => log::start(&args.log),
         _ => log::start(&args::Log::default()),
     };
-    match log.and_then(|log| run(args.command, log)) {
+    match log.and_then(|log| run(args.command, &log)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}", failure(&error));
@@ -51,13 +51,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, log: Log) -> Result<ExitCode> {
+fn run(command: Command, log: &Log) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(dispatch(command, &log));
+    let outcome = runtime.block_on(dispatch(command, log));
     // A thread that waits for a file or a name must not keep the process.
     runtime.shutdown_background();
     outcome

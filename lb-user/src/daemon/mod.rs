@@ -89,7 +89,7 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     let before = Predecessor::from_environment()?;
     let parsed = config::load(path)?;
     for warning in &parsed.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
     if let Some(missing) = privilege::missing() {
         bail!("{missing}");
@@ -97,7 +97,7 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
     for warning in machine::confirm(&net, &parsed, Dates::Warned).await? {
-        tracing::warn!("{warning}");
+        tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
     let seed = seed::load(&parsed.config.node)?;
     let (mut before, inherited) = before.unzip();

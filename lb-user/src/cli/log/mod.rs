@@ -4,6 +4,8 @@
 //! (sd-daemon(3)), so that `journalctl -p warning` finds what matters, and text has no time of its own. What comes again
 //! and again is held back ([`repeats`]), and what is logged can be changed while the daemon runs.
 
+#[cfg(test)]
+mod documented;
 mod repeats;
 
 use std::convert::Infallible;

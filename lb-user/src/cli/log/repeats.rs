@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,9 +79,8 @@ impl Repeats {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        let mut hasher = self.hasher.build_hasher();
-        (metadata.callsite(), &text.0).hash(&mut hasher);
-        let verdict = self.windows().see(hasher.finish(), level, text.0, Instant::now());
+        let key = self.hasher.hash_one((metadata.callsite(), &text.0));
+        let verdict = self.windows().see(key, level, text.0, Instant::now());
         if verdict == Verdict::FirstHeld {
             self.holds.notify_one();
         }
