@@ -66,8 +66,8 @@ mod tests {
             assert!(text.contains(&format!(".TH {page} 1")), "{text}");
             let words: Vec<_> = name.split(' ').collect();
             let word = words.last().unwrap();
-            // Each shell in its own way; bash writes a case for each command, where hyphens are underscores, too.
-            let case = |between| words.join(between).replace('-', "__");
+            // Each shell in its own way; bash writes a case for each command, and parts it at hyphens, too.
+            let case = |between| words.join(between).replace('-', between);
             assert!(
                 bash.contains(&case("__")) || bash.contains(&case("__subcmd__")),
                 "{name}"
