@@ -8,9 +8,10 @@ use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, StatusCode};
 use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::types::{AdminState, BackendPatch, Problem, TraceRequest};
+use super::types::{AdminState, BackendPatch, LogLevels, Problem, TraceRequest};
 use crate::model::trace::Filter;
 
 /// Most bytes of what is wanted of a backend.
@@ -93,11 +94,19 @@ pub(super) fn patch(body: &[u8]) -> Result<BackendPatch, Problem> {
 
 /// Which packets are wanted. As strict.
 pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
-    let wrong = |error: serde_json::Error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
-    let request: TraceRequest = serde_json::from_slice(body).map_err(wrong)?;
+    let request: TraceRequest = strict(body)?;
     request
         .filter()
         .map_err(|(field, detail)| Problem::field(field, detail))
+}
+
+/// What is to be logged. As strict.
+pub(super) fn log_levels(body: &[u8]) -> Result<LogLevels, Problem> {
+    strict(body)
+}
+
+fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
 /// Names the first field that is wrong.

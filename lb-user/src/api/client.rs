@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::types::{
-    Backend, BackendPatch, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceRequest,
-    TraceStarted, TracedPackets,
+    Backend, BackendPatch, Explanation, LogLevels, Overridden, Plan, Problem, Reloaded, Status, TraceEnded,
+    TraceRequest, TraceStarted, TracedPackets,
 };
 use super::{body, percent, query};
 use crate::model::status::FlowQuery;
@@ -175,6 +175,24 @@ impl Client {
     pub async fn end_trace(&self, trace: &TraceStarted) -> Result<TraceEnded, ClientError> {
         let request = Request::delete(format!("/api/v1/trace/{}", trace.trace));
         self.send(request, Bytes::new()).await
+    }
+
+    /// What the daemon logs.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn log_levels(&self) -> Result<LogLevels, ClientError> {
+        self.get("/api/v1/log-level").await
+    }
+
+    /// Changes that, until the daemon ends.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn set_log_levels(&self, wanted: &LogLevels) -> Result<LogLevels, ClientError> {
+        let body = serde_json::to_vec(wanted).map_err(|e| self.broken(e))?;
+        let request = Request::post("/api/v1/log-level").header(CONTENT_TYPE, body::JSON);
+        self.send(request, body.into()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

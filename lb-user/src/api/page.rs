@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::model::hex;
 
 /// A file, by the path that it is asked for.
+#[derive(Debug)]
 pub(super) struct Asset {
     path: &'static str,
     kind: &'static str,

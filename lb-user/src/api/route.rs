@@ -17,7 +17,8 @@ use super::live::Stream;
 use super::page::Asset;
 use super::server::Desk;
 use super::types::{
-    Backend, Explanation, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted, TracedPackets,
+    Backend, Explanation, LogLevels, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted,
+    TracedPackets,
 };
 use super::{body, discovery, monitor, page, percent, query};
 use crate::config;
@@ -28,6 +29,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where [`super::live`] streams.
 const EVENTS: &str = "/api/v1/events";
+
+/// This API, for programs.
+const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
 /// What requests are answered from. One per listener.
 #[derive(Clone, Debug)]
@@ -90,7 +94,9 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let has_body = request.method() == Method::PATCH || matches!(endpoint, Endpoint::Plan | Endpoint::Traces);
+    let has_body = request.method() == Method::PATCH
+        || matches!(endpoint, Endpoint::Plan | Endpoint::Traces)
+        || (matches!(endpoint, Endpoint::LogLevel) && request.method() == Method::POST);
     // Looked at, never read: the server closes a connection whose request has more to come.
     if !has_body && !request.body().is_end_stream() {
         let detail = format!("{} takes no request body", request.uri().path());
@@ -169,6 +175,17 @@ where
             let body = large(serialized(&TracedPackets { packets }), permit);
             Ok(respond(StatusCode::OK, "application/json", body))
         }
+        Endpoint::LogLevel => {
+            let switch = site.desk.node.levels();
+            if request.method() == Method::POST {
+                let LogLevels { levels } = body::log_levels(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
+                let levels = levels.trim();
+                switch.set(levels).map_err(|detail| Problem::field("levels", detail))?;
+                tracing::info!(levels, "what is logged has been set by a command");
+            }
+            Ok(ok(&LogLevels { levels: switch.get() }))
+        }
+        Endpoint::OpenApi => Ok(respond(StatusCode::OK, body::JSON, OPENAPI)),
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
             match bounded(site.desk.node.command(service, backend, patch.into())).await? {
@@ -179,8 +196,9 @@ where
     }
 }
 
-/// What there is.
-enum Endpoint {
+/// What there is. The tests' table of operations, which `docs/openapi.json` is made of, is checked against it.
+#[derive(Debug)]
+pub(super) enum Endpoint {
     Page(&'static Asset),
     Events,
     Discovery,
@@ -193,11 +211,13 @@ enum Endpoint {
     Plan,
     Traces,
     Trace(u64),
+    LogLevel,
+    OpenApi,
     Backend { service: String, backend: String },
 }
 
 impl Endpoint {
-    fn of(path: &str) -> Result<Self, Problem> {
+    pub(super) fn of(path: &str) -> Result<Self, Problem> {
         let nothing = || Problem::new(StatusCode::NOT_FOUND, format!("there is no {path}"));
         if let Some(asset) = page::of(path) {
             return Ok(Self::Page(asset));
@@ -213,6 +233,8 @@ impl Endpoint {
             "/api/v1/reload" => return Ok(Self::Reload),
             "/api/v1/plan" => return Ok(Self::Plan),
             "/api/v1/trace" => return Ok(Self::Traces),
+            "/api/v1/log-level" => return Ok(Self::LogLevel),
+            "/api/v1/openapi.json" => return Ok(Self::OpenApi),
             _ => {}
         }
         if let Some(id) = path.strip_prefix("/api/v1/trace/") {
@@ -232,7 +254,7 @@ impl Endpoint {
     }
 
     /// As in `Allow`. A HEAD is a GET whose answer's body the server leaves out.
-    fn methods(&self) -> &'static str {
+    pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Events => "GET",
             Self::Page(_)
@@ -241,7 +263,9 @@ impl Endpoint {
             | Self::Readyz
             | Self::Status
             | Self::Explain
-            | Self::Discovery => "GET, HEAD",
+            | Self::Discovery
+            | Self::OpenApi => "GET, HEAD",
+            Self::LogLevel => "GET, HEAD, POST",
             Self::Reload | Self::Plan | Self::Traces => "POST",
             Self::Trace(_) => "GET, HEAD, DELETE",
             Self::Backend { .. } => "GET, HEAD, PATCH",
@@ -259,6 +283,7 @@ impl Endpoint {
             | Self::Plan
             | Self::Discovery => true,
             Self::Events | Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
+            Self::LogLevel | Self::OpenApi => false,
         }
     }
 }

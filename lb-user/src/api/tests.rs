@@ -4,6 +4,8 @@
 
 mod commands;
 mod golden;
+mod log;
+mod openapi;
 mod plans;
 mod socket;
 mod tcp;

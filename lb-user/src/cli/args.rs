@@ -72,6 +72,10 @@ pub(super) enum Command {
     ///
     /// The file's own number puts the file in charge again.
     Weight(Weight),
+    /// Show what the running daemon logs, or change it until it restarts
+    ///
+    /// Levels are as those of `fulcrum run --log-level`.
+    LogLevel(LogLevel),
     /// Say which backend a flow gets, and why, by the program's own code over its own maps
     Explain(Explain),
     /// Show packets as the program sees them: to which backend each goes and by which slot, or why it is dropped
@@ -211,6 +215,17 @@ pub(super) struct Top {
 
 #[derive(ClapArgs, Debug)]
 pub(super) struct Reload {
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct LogLevel {
+    /// error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug
+    pub(super) levels: Option<String>,
     /// As JSON (docs/api.md)
     #[arg(long)]
     pub(super) json: bool,

@@ -66,14 +66,15 @@ mod tests {
             assert!(text.contains(&format!(".TH {page} 1")), "{text}");
             let words: Vec<_> = name.split(' ').collect();
             let word = words.last().unwrap();
-            // Each shell in its own way; bash writes a case for each command.
+            // Each shell in its own way; bash writes a case for each command, and parts it at hyphens, too.
+            let case = |between| words.join(between).replace('-', between);
             assert!(
-                bash.contains(&words.join("__")) || bash.contains(&words.join("__subcmd__")),
+                bash.contains(&case("__")) || bash.contains(&case("__subcmd__")),
                 "{name}"
             );
             assert!(zsh.contains(word) && fish.contains(word), "{name}");
             if words.len() == 2 {
-                let roff = format!("fulcrum\\-{word}(1)");
+                let roff = format!("fulcrum-{word}(1)").replace('-', "\\-");
                 assert!(main.contains(&roff), "{roff}\n{main}");
             }
         }

@@ -12,6 +12,7 @@ mod explain;
 mod generate;
 mod interrupt;
 mod log;
+mod log_level;
 mod pcapng;
 mod plan;
 mod reload;
@@ -31,6 +32,7 @@ use crate::config::ConfigError;
 use crate::{daemon, lab};
 
 use args::{Args, Command};
+use log::Log;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -40,7 +42,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => log::start(&args.log),
         _ => log::start(&args::Log::default()),
     };
-    match log.and_then(|()| run(args.command)) {
+    match log.and_then(|log| run(args.command, &log)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}", failure(&error));
@@ -49,21 +51,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn run(command: Command, log: &Log) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(dispatch(command));
+    let outcome = runtime.block_on(dispatch(command, log));
     // A thread that waits for a file or a name must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(command: Command) -> Result<ExitCode> {
+async fn dispatch(command: Command, log: &Log) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => daemon::run(&args.config.config).await.map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => {
+            let ended = tokio::select! {
+                ended = daemon::run(&args.config.config, log.levels()) => ended,
+                never = log.tell() => match never {},
+            };
+            log.finish();
+            ended.map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(args) => check::run(&args.config).await,
         Command::Status(args) => status::run(&args).await,
         Command::Top(args) => top::run(&args).await,
@@ -73,6 +82,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
+        Command::LogLevel(args) => log_level::run(&args).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Trace(args) => trace::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,

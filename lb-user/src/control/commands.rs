@@ -165,7 +165,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         };
         if changed {
             let (state, weight) = (change.state.map(AdminState::label), change.weight);
-            tracing::info!(service, backend, state, weight, "set by a command");
+            let MemberKey { service, backend } = &member;
+            tracing::info!(%service, %backend, state, weight, "set by a command");
         }
         Ok((member, changed))
     }

@@ -1,9 +1,10 @@
-//! How everyone else asks the reconciler something, or the daemon to read its file.
+//! How everyone else asks the reconciler something, the daemon to read its file, or the log to say more.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::levels::{Levels, Silent};
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
@@ -125,6 +126,7 @@ pub struct Gone;
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     files: mpsc::Sender<FileRequest>,
+    levels: Arc<dyn Levels>,
 }
 
 impl Handle {
@@ -133,7 +135,24 @@ impl Handle {
     pub fn new(depth: usize) -> (Self, mpsc::Receiver<Request>, mpsc::Receiver<FileRequest>) {
         let (requests, request_queue) = mpsc::channel(depth);
         let (files, file_queue) = mpsc::channel(depth);
-        (Self { requests, files }, request_queue, file_queue)
+        let handle = Self {
+            requests,
+            files,
+            levels: Arc::new(Silent),
+        };
+        (handle, request_queue, file_queue)
+    }
+
+    /// The same, for a process whose log is switched by `levels`.
+    #[must_use]
+    pub fn with_levels(self, levels: Arc<dyn Levels>) -> Self {
+        Self { levels, ..self }
+    }
+
+    /// What switches the log.
+    #[must_use]
+    pub fn levels(&self) -> &dyn Levels {
+        &*self.levels
     }
 
     /// The node's state now.

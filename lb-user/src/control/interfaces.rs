@@ -87,8 +87,8 @@ impl Interfaces {
                                 repaired.attached(name);
                             }
                         }
-                        Some(reason) => {
-                            tracing::warn!(interface = name, %reason, "attached in generic mode: native mode was refused");
+                        Some(error) => {
+                            tracing::warn!(interface = name, %error, "attached in generic mode: native mode was refused");
                         }
                         None => tracing::info!(interface = name, mode = label, "attached"),
                     }

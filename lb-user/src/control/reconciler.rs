@@ -365,7 +365,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(failure) => {
                 let text = chain(&failure);
                 if self.fault.as_ref() != Some(&text) {
-                    tracing::warn!(reason = %text, "the data plane is not as desired; trying again");
+                    tracing::warn!(error = %text, "the data plane is not as desired; trying again");
                 }
                 self.fault = Some(text);
                 // What has been written by the operations before the one that failed is not known any more.

@@ -34,7 +34,7 @@ impl Sweep {
     pub(super) fn run(&mut self, dataplane: &mut impl Dataplane, carried: &Carried) -> bool {
         let looked = self.look(dataplane).map(|_| ());
         if let Err(error) = &looked {
-            tracing::warn!(reason = %chain(error), "flows that are over cannot be ended");
+            tracing::warn!(error = %chain(error), "flows that are over cannot be ended");
         }
         match self.refused_since(dataplane) {
             Ok(since) => {
@@ -42,7 +42,7 @@ impl Sweep {
                     say(reason, flows, || self.exhausted(carried));
                 }
             }
-            Err(error) => tracing::debug!(reason = %chain(&error), "drops cannot be read"),
+            Err(error) => tracing::debug!(error = %chain(&error), "drops cannot be read"),
         }
         looked.is_ok()
     }
@@ -98,7 +98,7 @@ fn say(reason: DropReason, flows: u64, exhausted: impl FnOnce() -> String) {
         ),
         _ => tracing::warn!(
             flows,
-            backends = %exhausted(),
+            exhausted = %exhausted(),
             "new flows are dropped: every port towards their backend is in use; widen ports in [service.nat]"
         ),
     }

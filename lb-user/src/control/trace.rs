@@ -106,7 +106,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn leave_off(&mut self) {
         match self.dataplane.trace(None) {
             Ok(()) => tracing::info!("packets are traced no more"),
-            Err(error) => tracing::warn!(reason = %chain(&error), "the trace cannot be ended"),
+            Err(error) => tracing::warn!(error = %chain(&error), "the trace cannot be ended"),
         }
     }
 
@@ -116,7 +116,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         // The service may have left the file: then nothing comes any more, which is right.
         let Ok(wanted) = self.wanted(&trace.filter) else { return };
         if let Err(error) = self.dataplane.trace(Some(&wanted)) {
-            tracing::warn!(reason = %chain(&error), "the trace still follows what was there before");
+            tracing::warn!(error = %chain(&error), "the trace still follows what was there before");
         }
     }
 

@@ -71,7 +71,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         }
         let tidied = self.tidy();
         if let Err(error) = &tidied {
-            tracing::warn!(reason = %chain(error), "what is known of flows cannot be kept in order; trying again");
+            tracing::warn!(error = %chain(error), "what is known of flows cannot be kept in order; trying again");
             self.whole = false;
         }
         // Who has begun to drain since the last plan may get flows until the next one.
@@ -129,7 +129,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     continue;
                 }
                 if !needed.contains(&backend.address) && self.flows_of(&member) == 0 {
-                    tracing::info!(service = %member.service, backend = %member.backend, "has left: no flow needs it");
+                    tracing::info!(service = %member.service, backend = %member.backend, "the backend has left: no flow needs it");
                     left.insert(member);
                 }
             }

@@ -37,7 +37,7 @@ impl Known {
     pub(super) fn load(state_dir: &Path) -> Self {
         let path = state_dir.join("hosts.json");
         let hosts = read(&path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), reason = format!("{error:#}"), "addresses of hosts are not remembered");
+            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "addresses of hosts are not remembered");
             Hosts::new()
         });
         Self { hosts, path }
@@ -69,8 +69,8 @@ impl Known {
         for (name, answer) in found {
             let known = self.hosts.get(&name);
             match (&answer, known) {
-                (Err(reason), Some(Ok(_))) => {
-                    tracing::warn!(host = %name, reason, "cannot be looked up; its backends stay where they are");
+                (Err(error), Some(Ok(_))) => {
+                    tracing::warn!(host = %name, error, "the host cannot be looked up; its backends stay where they are");
                 }
                 (answer, known) if known == Some(answer) => {}
                 _ => {
@@ -100,8 +100,8 @@ impl Known {
             .map_err(io::Error::from)
             .and_then(|text| whole::write(&self.path, &text));
         if let Err(error) = written {
-            let (path, reason) = (self.path.display(), error.to_string());
-            tracing::warn!(%path, reason, "addresses of hosts are not kept for a restart");
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "addresses of hosts are not kept for a restart");
         }
     }
 }

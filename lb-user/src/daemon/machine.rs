@@ -161,9 +161,9 @@ pub(super) fn reserve(reserved: &mut ReservedPorts, config: &Config) {
         let ranges: Vec<String> = ranges.iter().map(PortRange::to_string).collect();
         tracing::warn!(
             error = %chain(&error),
-            "the ports of nat are not kept from the kernel; let /proc/sys be written, or add {} to \
-             net.ipv4.ip_local_reserved_ports",
-            ranges.join(",")
+            ports = %ranges.join(","),
+            "the ports of nat are not kept from the kernel; let /proc/sys be written, or add them to \
+             net.ipv4.ip_local_reserved_ports"
         );
     }
 }

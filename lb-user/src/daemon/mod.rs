@@ -43,7 +43,7 @@ use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{
-    self, FileRequest, Inputs, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
+    self, FileRequest, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
 };
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::health::{self, Target};
@@ -78,11 +78,11 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 /// said that a file has changed.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT.
+/// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT. `levels` switches what it logs.
 ///
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
-pub async fn run(path: &Path) -> Result<()> {
+pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     memory::keep_together();
     // Before anything else, so that nothing is missed meanwhile.
     let mut wakers = Wakers::new(path)?;
@@ -90,7 +90,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let before = Predecessor::from_environment()?;
     let parsed = config::load(path)?;
     for warning in &parsed.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
     if let Some(missing) = privilege::missing() {
         bail!("{missing}");
@@ -99,7 +99,7 @@ pub async fn run(path: &Path) -> Result<()> {
     let interfaces = interfaces(&net, &parsed).await?;
     let confirmed = machine::confirm(&net, &parsed, Dates::Warned).await?;
     for warning in &confirmed.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
     let seed = seed::load(&parsed.config.node)?;
     let (mut before, inherited) = before.unzip();
@@ -121,6 +121,7 @@ pub async fn run(path: &Path) -> Result<()> {
                 origin,
                 before,
                 listening,
+                levels,
             };
             supervise(&mut wakers, net, started, place).await
         }
@@ -140,6 +141,7 @@ struct Place {
     origin: Origin,
     before: Option<Predecessor>,
     listening: Listening,
+    levels: Arc<dyn Levels>,
 }
 
 /// What is there when the program is attached.
@@ -276,7 +278,9 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         origin,
         before,
         listening,
+        levels,
     } = place;
+    let handle = handle.with_levels(levels);
     let (serving, serves) = oneshot::channel();
     let setup = proxy::Setup {
         seed,

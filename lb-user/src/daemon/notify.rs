@@ -60,7 +60,7 @@ impl Manager {
         match Self::new(&address, period.map(Duration::from_micros)) {
             Ok(manager) => Some(manager),
             Err(error) => {
-                tracing::warn!(%error, ?address, "NOTIFY_SOCKET cannot be used, so the service manager hears nothing");
+                tracing::warn!(%error, path = ?address, "NOTIFY_SOCKET cannot be used, so the service manager hears nothing");
                 None
             }
         }

@@ -53,7 +53,7 @@ impl Store {
             Err(error) => format!("and it cannot be renamed to {aside_path}: {error}"),
         };
         let fault = format!("what commands have set is forgotten: {path} cannot be used ({error:#}); {aside}");
-        tracing::error!("{fault}");
+        tracing::error!(reason = fault, "what commands have set is forgotten");
         (Overrides::default(), Some(fault))
     }
 
@@ -78,7 +78,7 @@ impl Store {
             };
             let fault = fault.map(|error| format!("what commands have set would be forgotten by a restart: {error}"));
             if let Some(fault) = fault.as_ref().filter(|_| !failed) {
-                tracing::error!("{fault}; trying again");
+                tracing::error!(reason = fault, "what commands have set cannot be kept; trying again");
             }
             failed = fault.is_some();
             saved.send_replace(Saved { number, fault });

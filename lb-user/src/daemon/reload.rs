@@ -113,7 +113,7 @@ impl Reload {
             Err(Refusal::OfFile(reason) | Refusal::OfMachine(reason)) => {
                 let text = reason.to_string();
                 if !again || self.results.refusal.as_ref() != Some(&text) {
-                    tracing::error!("reload refused, the running configuration stays:\n{reason}");
+                    tracing::error!(%reason, "reload refused, the running configuration stays");
                     self.results.refuse(now(), text);
                 }
                 Err(reason)
@@ -183,11 +183,11 @@ impl Reload {
     async fn accept(&self, again: bool) -> Result<(Arc<Config>, Option<Token>), Refusal> {
         let parsed = config::load(&self.path).map_err(|error| refused(&error))?;
         for warning in parsed.warnings.iter().filter(|_| !again) {
-            tracing::warn!("{warning}");
+            tracing::warn!(reason = %warning, "the configuration is taken with a warning");
         }
         let (config, confirmed) = self.allow(&self.path.display().to_string(), parsed).await?;
         for warning in confirmed.warnings.iter().filter(|_| !again) {
-            tracing::warn!("{warning}");
+            tracing::warn!(reason = %warning, "the configuration is taken with a warning");
         }
         Ok((config, confirmed.token))
     }

@@ -171,8 +171,7 @@ impl Resolver {
         self.net
             .listen(&GROUPS)
             .inspect_err(|error| {
-                let period = self.means.sweep;
-                tracing::warn!(%error, "cannot listen for changes of routes and neighbours; looking every {period:?}");
+                tracing::warn!(%error, "cannot listen for changes of routes and neighbours; looking now and then");
             })
             .ok()
     }

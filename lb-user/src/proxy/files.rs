@@ -59,13 +59,16 @@ impl Files {
                 Some(known) if is_same(&known) => Some(known),
                 known => match read(proxy, known.as_ref(), &traffic.service(&service.name)) {
                     Ok(read) => Some(read),
-                    Err(reason) => {
-                        let what = if known.is_some() {
-                            "what was read before stays"
-                        } else {
-                            "the service is not served"
-                        };
-                        tracing::error!(service = %service.name, reason, "a file of the proxy cannot be used; {what}");
+                    Err(error) => {
+                        let service = &service.name;
+                        match known {
+                            Some(_) => {
+                                tracing::error!(%service, error, "a file of the proxy cannot be used: what was read before stays");
+                            }
+                            None => {
+                                tracing::error!(%service, error, "a file of the proxy cannot be used: the service is not served");
+                            }
+                        }
                         known
                     }
                 },

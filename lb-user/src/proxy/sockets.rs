@@ -79,11 +79,11 @@ impl Sockets {
                     self.open.insert(address, Listener { address, sockets });
                 }
                 Err(error) => {
-                    let reason = error.to_string();
-                    if self.faults.get(&address) != Some(&reason) {
-                        tracing::error!(%address, reason, "the proxy cannot listen there; trying again");
+                    let error = error.to_string();
+                    if self.faults.get(&address) != Some(&error) {
+                        tracing::error!(%address, error, "the proxy cannot listen there; trying again");
                     }
-                    self.faults.insert(address, reason);
+                    self.faults.insert(address, error);
                 }
             }
         }

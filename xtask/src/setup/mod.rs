@@ -32,7 +32,7 @@ const TEST_PROGRAMS: [(&str, &str); 15] = [
 ];
 
 /// More of it: modules of other programs and of Debian's Python and PHP, and programs that are in nobody's PATH but root's.
-const TEST_PACKAGES: [&str; 12] = [
+const TEST_PACKAGES: [&str; 13] = [
     "apache2-bin",
     "keepalived",
     "libnginx-mod-stream",
@@ -44,6 +44,7 @@ const TEST_PACKAGES: [&str; 12] = [
     "python3-grpcio",
     "python3-h2",
     "python3-httpx",
+    "python3-jsonschema",
     "python3-websockets",
 ];
 

@@ -10,6 +10,7 @@ use crate::model::{self, status as from};
 
 /// A backend whose host has no address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnresolvedBackend {
     /// Its name.
     pub name: String,
@@ -23,6 +24,7 @@ pub struct UnresolvedBackend {
 
 /// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackendStatus {
     /// Its name.
     pub name: String,
@@ -88,6 +90,7 @@ pub struct BackendStatus {
 
 /// What the proxy does with a backend. Counted at the moment of the answer, and since the daemon started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProxyStatus {
     /// It is among those who get what is new.
     pub serves: bool,
@@ -109,6 +112,7 @@ pub struct ProxyStatus {
 
 /// What `nat` uses towards a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NatStatus {
     /// The address that the backend sees as the client; `null` for the client's own.
     pub source: Option<IpAddr>,
@@ -128,6 +132,7 @@ pub struct NatStatus {
 
 /// Whether a backend serves while others do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It does.
@@ -138,6 +143,7 @@ pub enum Role {
 
 /// What the administrator wants of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AdminState {
     /// Serves while it is healthy.
@@ -150,6 +156,7 @@ pub enum AdminState {
 
 /// What probes say of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Nothing yet.
@@ -162,6 +169,7 @@ pub enum Health {
 
 /// Where a packet for a backend goes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NextHop {
     /// Six bytes in hexadecimal, with colons.
     pub mac: String,

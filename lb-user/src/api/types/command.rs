@@ -8,6 +8,7 @@ use crate::model::status as from;
 
 /// One backend at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Backend {
     /// Name of the service.
     pub service: String,
@@ -17,6 +18,7 @@ pub struct Backend {
 
 /// What is wanted of a backend; what is not named stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BackendPatch {
     /// Instead of the file's state.
@@ -29,6 +31,7 @@ pub struct BackendPatch {
 
 /// What has become of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Overridden {
     /// Name of the service.
     pub service: String,
@@ -42,6 +45,7 @@ pub struct Overridden {
 
 /// A configuration that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
     /// Does it say anything new?
     pub changed: bool,

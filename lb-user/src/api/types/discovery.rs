@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Targets that share their labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TargetGroup {
     /// Addresses with ports: one.
     pub targets: Vec<String>,

@@ -11,6 +11,7 @@ use crate::model::status as from;
 
 /// What the program would do with a packet of a flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The flow that was asked about.
     pub flow: Flow,
@@ -21,6 +22,7 @@ pub struct Explanation {
 
 /// A flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flow {
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -32,6 +34,7 @@ pub struct Flow {
 
 /// The fate of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// Sent to a backend.
@@ -97,6 +100,7 @@ pub enum Verdict {
 
 /// A service or a pool of the proxy, from which a backend is chosen for each request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -112,6 +116,7 @@ pub struct Pool {
 
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Otherwise {
     /// Its name.
     pub backend: String,
@@ -121,6 +126,7 @@ pub struct Otherwise {
 
 /// A flow that has a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KnownFlow {
     /// What the backend sees as the client.
     pub source: SocketAddr,
@@ -130,6 +136,7 @@ pub struct KnownFlow {
 
 /// How far a flow has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Only one side has been heard.

@@ -4,6 +4,7 @@ mod backend;
 mod command;
 mod discovery;
 mod explanation;
+mod log;
 mod plan;
 mod problem;
 mod status;
@@ -13,6 +14,7 @@ pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxySt
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
+pub use log::LogLevels;
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{

@@ -9,6 +9,7 @@ use crate::model::preview as from;
 
 /// What a reload of a file would change, as things are now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Would anything change?
     pub changed: bool,
@@ -26,6 +27,7 @@ pub struct Plan {
 
 /// A service that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServicePlan {
     /// Its name.
     pub name: String,
@@ -47,6 +49,7 @@ pub struct ServicePlan {
 
 /// How something differs from what runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The file has it, and what runs has not.
@@ -61,6 +64,7 @@ pub enum Change {
 
 /// A key with another value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KeyPlan {
     /// As in the file; `health.interval` stands in `[service.health]`.
     pub key: String,
@@ -72,6 +76,7 @@ pub struct KeyPlan {
 
 /// A backend that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BackendPlan {
     /// Its name.
     pub name: String,
@@ -103,6 +108,7 @@ pub struct BackendPlan {
 
 /// What becomes of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Flows {
     /// They stay.
@@ -117,6 +123,7 @@ pub enum Flows {
 
 /// A VIP that would come or go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AddressPlan {
     /// The address.
     pub address: IpAddr,
@@ -128,6 +135,7 @@ pub struct AddressPlan {
 
 /// A backend of which a command has said something that would end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OverridePlan {
     /// Name of its service.
     pub service: String,
@@ -137,6 +145,7 @@ pub struct OverridePlan {
 
 /// Flows that are known, by what would become of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowsPlan {
     /// See [`Flows::Draining`].
     pub draining: u64,

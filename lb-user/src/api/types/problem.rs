@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
     /// Always `about:blank`: `status` says which kind of problem it is (RFC 9457 §4.2.1).
     #[serde(rename = "type")]

@@ -12,6 +12,7 @@ use crate::model::{self, status as from};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// Name of the node.
     pub node: String,
@@ -50,6 +51,7 @@ pub struct Status {
 
 /// How often the running daemon has read its file again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloads {
     /// How often it was taken.
     pub accepted: u64,
@@ -61,6 +63,7 @@ pub struct Reloads {
 
 /// How the program sits on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
@@ -70,6 +73,7 @@ pub struct InterfaceStatus {
 
 /// An interface without the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnattachedInterface {
     /// Its name.
     pub name: String,
@@ -79,6 +83,7 @@ pub struct UnattachedInterface {
 
 /// Where on the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum XdpMode {
     /// In the driver.
@@ -89,6 +94,7 @@ pub enum XdpMode {
 
 /// A service, its VIPs and backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -123,6 +129,7 @@ pub struct ServiceStatus {
 
 /// A certificate that clients are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Certificate {
     /// The name that it is for first.
     pub name: String,
@@ -133,6 +140,7 @@ pub struct Certificate {
 /// Clients of a service of the proxy. Numbers without "now" count from the daemon's start, or from when the service came
 /// into the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HttpStatus {
     /// Their connections that are open now.
     pub connections: u32,
@@ -150,6 +158,7 @@ pub struct HttpStatus {
 
 /// How many slots of a ring are in each state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SlotStates {
     /// One backend serves all flows, and none is written down.
     pub stable: u32,
@@ -161,6 +170,7 @@ pub struct SlotStates {
 
 /// The tables of flows that are not translated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowTables {
     /// Of services that choose by a hash: flows of slots that have changed.
     pub flows: FlowTable,
@@ -170,6 +180,7 @@ pub struct FlowTables {
 
 /// One of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowTable {
     /// Flows that are known. Counted every five seconds.
     pub entries: u32,
@@ -183,9 +194,11 @@ pub struct FlowTable {
 
 /// A VIP of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VipStatus {
     /// Address and ports: one, as in `192.0.2.10:80`, a range, as in `192.0.2.10:8000-8999`, or all, `192.0.2.10:*`.
     #[serde(with = "text")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub address: model::Vip,
     /// The daemon put the address on the node, so nothing else uses it.
     pub exclusive: bool,
@@ -193,6 +206,7 @@ pub struct VipStatus {
 
 /// L4 protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// RFC 9293

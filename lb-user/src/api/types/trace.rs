@@ -15,6 +15,7 @@ use crate::model::trace::{Filter, MAX_RATE, RATE, Traced};
 
 /// Which packets are wanted: those that pass all of what is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TraceRequest {
     /// Name of a service.
@@ -35,6 +36,7 @@ pub struct TraceRequest {
 
 /// A trace that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TraceStarted {
     /// What it is asked about by, and ended.
     pub trace: String,
@@ -42,10 +44,12 @@ pub struct TraceStarted {
 
 /// A trace that has been ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TraceEnded {}
 
 /// What a trace has shown since the last time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TracedPackets {
     /// In the order of each CPU.
     pub packets: Vec<TracedPacket>,
@@ -53,6 +57,7 @@ pub struct TracedPackets {
 
 /// A packet, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TracedPacket {
     /// When it came: microseconds since 1970 (UTC).
     pub time_us: u64,
@@ -88,6 +93,7 @@ pub struct TracedPacket {
 
 /// A slot, when the packet had been decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TracedSlot {
     /// Its place in the ring, from 0.
     pub index: u32,

@@ -188,8 +188,8 @@ fn modified(folder: &Path) -> Option<SystemTime> {
 }
 
 fn say_unused(folder: &Path, reason: &str) {
-    let folder = folder.display();
-    tracing::warn!(%folder, %reason, "maps that are not used; `fulcrum detach` removes them, with all others");
+    let path = folder.display();
+    tracing::warn!(%path, %reason, "maps that are not used; `fulcrum detach` removes them, with all others");
 }
 
 /// Says which layout the maps in `folder` have, or why that is not known.

@@ -28,6 +28,7 @@ use super::Kernel;
 use super::flows as kernel_flows;
 use super::object::LoadError;
 use super::pins::PinError;
+use crate::model::chain;
 use crate::plan::Table;
 use convert::Counting;
 pub(super) use find::Place;
@@ -60,7 +61,7 @@ impl Carry {
             place.complete()?;
             return Ok(None);
         };
-        tracing::info!(folder = %leader.folder.display(), "taking over maps of another layout");
+        tracing::info!(path = %leader.folder.display(), "taking over maps of another layout");
         let mut carry = Self {
             attached: place.is_adopted(),
             place,
@@ -138,7 +139,7 @@ impl Carry {
         }
         for Source { folder, .. } in &self.place.sources {
             find::discard(folder)?;
-            tracing::info!(folder = %folder.display(), flows, "maps of another layout taken over");
+            tracing::info!(path = %folder.display(), flows, "maps of another layout taken over");
         }
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Kernel {
         if let Err(error) = copied.and_then(|()| Ok(carry.end()?)) {
             let error: &dyn std::error::Error = &*error;
             tracing::warn!(
-                error,
+                error = %chain(error),
                 "maps of another layout are not taken over to the end; the next start tries again"
             );
         }

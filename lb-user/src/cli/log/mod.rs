@@ -1,22 +1,33 @@
 //! How the daemon logs: to standard error, as text or as JSON.
 //!
 //! Where standard error is the journal (systemd.exec(5), `JOURNAL_STREAM`), each line begins with its priority
-//! (sd-daemon(3)), so that `journalctl -p warning` finds what matters, and text has no time of its own.
+//! (sd-daemon(3)), so that `journalctl -p warning` finds what matters, and text has no time of its own. What comes again
+//! and again is held back ([`repeats`]), and what is logged can be changed while the daemon runs.
 
+#[cfg(test)]
+mod documented;
+mod repeats;
+
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{self, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use super::args::Log;
+use super::args;
+use crate::control::Levels;
+use repeats::{Limit, Repeats};
 
 /// Sets what is logged where `--log-level` does not.
 const VARIABLE: &str = "FULCRUM_LOG";
@@ -31,26 +42,85 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// The log that has begun.
+#[derive(Debug)]
+pub(super) struct Log {
+    switch: Arc<Switch>,
+    repeats: Arc<Repeats>,
+}
+
+/// What is logged, and how to change it.
+#[derive(Debug)]
+struct Switch {
+    levels: Mutex<String>,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
 /// Begins to log. A level that cannot be read is an error when it is an argument, and counts as `info` when it is a
 /// variable: commands that have nothing to log shall not fail for it.
-pub(super) fn start(log: &Log) -> Result<()> {
-    let filter = match &log.level {
-        Some(level) => filter(level)?,
-        None => EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info")),
+pub(super) fn start(log: &args::Log) -> Result<Log> {
+    let (levels, filter) = match &log.level {
+        Some(levels) => (levels.clone(), filter(levels).context("--log-level")?),
+        None => std::env::var(VARIABLE)
+            .ok()
+            .and_then(|levels| levels.parse().ok().map(|filter| (levels, filter)))
+            .unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info"))),
     };
+    let (filter, handle) = reload::Layer::new(filter);
+    let repeats = Arc::new(Repeats::default());
     let journal = is_journal();
-    let lines = Format::default().with_target(false);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    let builder = builder.with_ansi(!journal && super::colors(&io::stderr()));
-    match (log.format, journal) {
-        (LogFormat::Text, false) => builder.event_format(lines).init(),
-        (LogFormat::Text, true) => builder.event_format(Prioritised(lines.without_time())).init(),
-        (LogFormat::Json, false) => builder.json().event_format(json(lines)).init(),
-        (LogFormat::Json, true) => builder.json().event_format(Prioritised(json(lines))).init(),
+    let format = Format::default().with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(!journal && super::colors(&io::stderr()));
+    let lines = match (log.format, journal) {
+        (LogFormat::Text, false) => lines.event_format(format).boxed(),
+        (LogFormat::Text, true) => lines.event_format(Prioritised(format.without_time())).boxed(),
+        (LogFormat::Json, false) => lines.json().event_format(json(format)).boxed(),
+        (LogFormat::Json, true) => lines.json().event_format(Prioritised(json(format))).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(Limit(Arc::clone(&repeats)))
+        .with(lines)
+        .init();
+    let switch = Arc::new(Switch {
+        levels: Mutex::new(levels),
+        filter: handle,
+    });
+    Ok(Log { switch, repeats })
+}
+
+impl Log {
+    /// What changes the levels.
+    pub(super) fn levels(&self) -> Arc<dyn Levels> {
+        Arc::clone(&self.switch) as _
     }
-    Ok(())
+
+    /// Says what is held back, each when its time has come.
+    pub(super) async fn tell(&self) -> Infallible {
+        self.repeats.tell().await
+    }
+
+    /// Says what is held back still.
+    pub(super) fn finish(&self) {
+        self.repeats.finish();
+    }
+}
+
+impl Levels for Switch {
+    fn get(&self) -> String {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, levels: &str) -> Result<(), String> {
+        let filter = filter(levels).map_err(|error| format!("{error:#}"))?;
+        // Both under the lock, so that of two who set them one has the last word.
+        let mut known = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter).map_err(|error| error.to_string())?;
+        levels.clone_into(&mut known);
+        Ok(())
+    }
 }
 
 /// What is logged at `levels`. A word of its own has to be a level: it would be taken for a part, and all else be silent.
@@ -61,7 +131,7 @@ fn filter(levels: &str) -> Result<EnvFilter> {
         None => levels.parse().map_err(anyhow::Error::from),
     };
     parsed.with_context(|| {
-        format!("--log-level {levels}: write error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug")
+        format!("{levels}: write error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug")
     })
 }
 
@@ -116,14 +186,12 @@ fn priority(level: Level) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -144,7 +212,7 @@ mod tests {
     }
 
     impl Lines {
-        fn text(&self) -> String {
+        pub(super) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
@@ -202,11 +270,35 @@ mod tests {
         }
         for bad in ["loud", "info,health", "lb_user=loud"] {
             let refused = format!("{:#}", filter(bad).unwrap_err());
-            assert!(
-                refused.starts_with(&format!("--log-level {bad}: write error, warn")),
-                "{refused}"
-            );
+            assert!(refused.starts_with(&format!("{bad}: write error, warn")), "{refused}");
         }
+    }
+
+    #[test]
+    fn levels_change_while_it_runs() {
+        let lines = Lines::default();
+        let (filter, handle) = reload::Layer::new(filter("warn").unwrap());
+        let switch = Switch {
+            levels: Mutex::new("warn".to_owned()),
+            filter: handle,
+        };
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(lines.clone())
+            .with_ansi(false);
+        let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("before");
+            switch.set("error,lb_user::cli=info").unwrap();
+            tracing::info!("meanwhile");
+            assert!(switch.set("loud").unwrap_err().starts_with("loud: write error, warn"));
+            tracing::info!("still");
+            assert_eq!(switch.get(), "error,lb_user::cli=info");
+            switch.set("off").unwrap();
+            tracing::error!("afterwards");
+        });
+        let text = lines.text();
+        assert!(text.contains("meanwhile") && text.contains("still"), "{text}");
+        assert!(!text.contains("before") && !text.contains("afterwards"), "{text}");
     }
 
     #[test]
