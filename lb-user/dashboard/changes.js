@@ -106,23 +106,23 @@ export class Changes {
 
   /** The stream has begun: may this caller change things, and does the node have a token at all? */
   hello({ changes, token: hasToken }) {
-    const wrong = !changes && token() !== null;
-    if (wrong) sessionStorage.removeItem(KEY);
     this.allowed = changes;
     this.lock.hidden = !hasToken;
     setText(this.lock, changes ? "Lock changes" : "Unlock changes");
     if (changes) this.unlockDialog.close();
-    else if (wrong) this.unlock("The node refuses this token.");
   }
 
-  /** The node has refused the stream: without a token or with a wrong one it shows nothing. */
+  /** The node refuses the stream, with this token or for want of one. Without one it may still show something. */
   refused({ status, why }) {
     const wrong = token() !== null;
     sessionStorage.removeItem(KEY);
     this.allowed = false;
     this.lock.hidden = false;
     setText(this.lock, "Unlock");
-    this.unlock(wrong ? `The node refuses this token (${status}): ${why}` : null);
+    if (wrong) {
+      this.unlock(`The node refuses this token (${status}): ${why}`);
+      this.reconnect();
+    } else if (!this.unlockDialog.open) this.unlock();
   }
 
   unlock(error = null) {

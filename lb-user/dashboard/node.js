@@ -35,6 +35,7 @@ class Banner {
     setAttribute(this.element, "data-level", level);
     setText(this.title, title);
     setText(this.text, text);
+    setAttribute(this.element, "data-lines", text.includes("\n"));
   }
 }
 

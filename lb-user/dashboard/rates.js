@@ -1,7 +1,7 @@
 // Rates per second, from one status to the next, and what they add up to.
 
 const L4 = ["packets", "bytes", "new_flows"];
-const PROXY = ["bytes", "requests"];
+const CLIENTS = ["bytes", "requests"];
 const ZERO = { packets: 0, bytes: 0, new_flows: 0, requests: 0, failures: 0 };
 
 /** The counters of a backend that rates are shown of. */
@@ -72,5 +72,8 @@ function compare(status, last, seen, seconds) {
   return rates;
 }
 
-/** What a mode is measured by, in the order of the page. */
-export const measures = (service) => (service.mode === "proxy" ? PROXY : L4);
+/** What the history has of a service: of a pool, which has no clients of its own, nothing. */
+export function measures(service) {
+  if (service.mode !== "proxy") return L4;
+  return service.http ? CLIENTS : [];
+}

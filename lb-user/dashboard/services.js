@@ -119,9 +119,9 @@ function traffic(service, of) {
 function facts(service) {
   const said = [`Healthy with ${counted(service.quorum, "backend")} or more that can take new connections`];
   if (service.http) {
-    const { connections, queued } = service.http;
+    const { connections, waiting } = service.http;
     said.push(`${counted(connections, "connection")} of clients`);
-    if (queued) said.push(`${whole(queued)} waiting for a backend`);
+    if (waiting) said.push(`${counted(waiting, "request")} waiting for a backend`);
   }
   return `${said.join("; ")}.`;
 }
