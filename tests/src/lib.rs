@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod backing;
 pub mod bench;
+pub mod browser;
 pub mod bulk;
 pub mod capture;
 pub mod changing;

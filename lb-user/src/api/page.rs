@@ -31,6 +31,24 @@ macro_rules! assets {
 
 const ASSETS: &[Asset] = assets![
     "/" = "index.html" "text/html; charset=utf-8",
+    "/app.css" = "app.css" "text/css; charset=utf-8",
+    "/app.js" = "app.js" "text/javascript; charset=utf-8",
+    "/backend.js" = "backend.js" "text/javascript; charset=utf-8",
+    "/changes.js" = "changes.js" "text/javascript; charset=utf-8",
+    "/charts.js" = "charts.js" "text/javascript; charset=utf-8",
+    "/dom.js" = "dom.js" "text/javascript; charset=utf-8",
+    "/format.js" = "format.js" "text/javascript; charset=utf-8",
+    "/history.js" = "history.js" "text/javascript; charset=utf-8",
+    "/icon.svg" = "icon.svg" "image/svg+xml",
+    "/log.js" = "log.js" "text/javascript; charset=utf-8",
+    "/node.js" = "node.js" "text/javascript; charset=utf-8",
+    "/rates.js" = "rates.js" "text/javascript; charset=utf-8",
+    "/services.js" = "services.js" "text/javascript; charset=utf-8",
+    "/stream.js" = "stream.js" "text/javascript; charset=utf-8",
+    "/theme.js" = "theme.js" "text/javascript; charset=utf-8",
+    "/uplot.css" = "uplot.css" "text/css; charset=utf-8",
+    "/uplot.js" = "uplot.js" "text/javascript; charset=utf-8",
+    "/words.js" = "words.js" "text/javascript; charset=utf-8",
 ];
 
 /// Scripts and styles are the page's own, and nobody shows it inside of another.
@@ -84,6 +102,17 @@ impl Asset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_is_served() {
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboard")).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            // What is for people, and the page itself.
+            if !name.ends_with(".md") && !name.ends_with(".LICENSE") && name != "index.html" {
+                assert!(has(&format!("/{name}")), "{name}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_known_is_not_sent_again() {

@@ -1,0 +1,209 @@
+// The node as a whole: its banners, totals, drops, certificates and upkeep.
+
+import { Keyed, byId, el, setAttribute, setOptional, setText } from "./dom.js";
+import { counted, day, duration, moment, percent, scaled, whole } from "./format.js";
+import { condition } from "./words.js";
+
+const DAY_SECONDS = 86_400;
+/** A certificate with fewer days left is a warning; with fewer still it is bad. */
+const WARN_DAYS = 21;
+const BAD_DAYS = 7;
+
+/** What people must know first, the worst on top. */
+function banners(status) {
+  const said = [];
+  const add = (level, title, text) => text && said.push({ level, title, text });
+  add("bad", "The kernel is not as the file wants it", status.fault);
+  for (const { name, reason } of status.unattached_interfaces) add("bad", `Not attached to ${name}`, reason);
+  add("bad", "The last reload was refused; the running configuration stays", status.refused_reload);
+  add("warn", "The file is not as it was last read", status.unread_file);
+  add("warn", "A restart may forget what commands have set", status.overrides_fault);
+  const generic = status.interfaces.filter(({ mode }) => mode === "generic").map(({ name }) => name);
+  add("info", "Slower than it could be", generic.length && `The program runs after the driver, not in it, on ${generic.join(", ")}.`);
+  return said;
+}
+
+/** A line with a title and a text that may have several lines. */
+class Banner {
+  constructor() {
+    this.title = el("strong");
+    this.text = el("span");
+    this.element = el("div", { class: "banner" }, this.title, this.text);
+  }
+
+  update({ level, title, text }) {
+    setAttribute(this.element, "data-level", level);
+    setText(this.title, title);
+    setText(this.text, text);
+    setAttribute(this.element, "data-lines", text.includes("\n"));
+  }
+}
+
+/** A term and what it is. */
+class Fact {
+  constructor() {
+    this.term = el("dt");
+    this.value = el("dd");
+    this.note = el("dd", { class: "muted small" });
+    this.element = el("div", {}, this.term, this.value, this.note);
+  }
+
+  update({ term, value, level, note }) {
+    setText(this.term, term);
+    setText(this.value, value);
+    setAttribute(this.value, "data-level", level ?? null);
+    setOptional(this.note, note);
+  }
+}
+
+function totals(status, rates) {
+  const sum = { packets: 0, bytes: 0, requests: 0 };
+  for (const of of rates?.services.values() ?? []) for (const name in sum) sum[name] += of[name];
+  const dropped = rates && Object.values(rates.drops).reduce((all, rate) => all + rate, 0);
+  const { services } = status;
+  const healthy = services.filter((service) => service.healthy).length;
+  const backends = services.flatMap((service) => service.backends);
+  const up = backends.filter((backend) => backend.health === "up").length;
+  const facts = [
+    { term: "Services healthy", value: `${whole(healthy)} of ${whole(services.length)}`, level: healthy < services.length ? "bad" : null },
+    { term: "Backends up", value: `${whole(up)} of ${whole(backends.length)}`, level: up < backends.length ? "warn" : null },
+    { term: "Traffic", value: rates ? `${scaled(sum.bytes, "B")}/s` : "–" },
+  ];
+  const [l4, l7] = [services.some(({ mode }) => mode !== "proxy"), services.some(({ mode }) => mode === "proxy")];
+  if (l4) facts.push({ term: "Packets", value: rates ? `${scaled(sum.packets)}/s` : "–" });
+  if (l7) facts.push({ term: "Requests", value: rates ? `${scaled(sum.requests)}/s` : "–" });
+  facts.push({ term: "Dropped", value: rates ? `${scaled(dropped)}/s` : "–" });
+  return facts;
+}
+
+/** Certificates that the node shows and that its backends have shown; the first to end comes first. */
+function certificates(status) {
+  const own = status.services.flatMap((service) =>
+    (service.certificates ?? []).map(({ name, not_after }) => ({ of: service.name, name, end: not_after })),
+  );
+  const shown = status.services.flatMap((service) =>
+    service.backends
+      .filter((backend) => backend.certificate_not_after !== null)
+      .map((backend) => ({ of: `${service.name}/${backend.name}`, name: "shown to probes", end: backend.certificate_not_after })),
+  );
+  return [...own, ...shown].sort((a, b) => a.end - b.end);
+}
+
+function upkeep(status) {
+  const { reloads, flows } = status;
+  const room = ({ entries, capacity }) => `${whole(entries)} of ${whole(capacity)} (${percent(entries / capacity)})`;
+  const missed = ({ no_room }) => (no_room ? `${counted(no_room, "flow")} found no room` : null);
+  const repaired = Object.entries(status.repairs).filter(([, count]) => count > 0);
+  const facts = [];
+  if (reloads) {
+    const refused = reloads.refused ? `${whole(reloads.refused)} refused` : null;
+    const last = reloads.last ? `file last read ${moment(reloads.last)}` : null;
+    facts.push({ term: "Reloads", value: `${whole(reloads.accepted)} accepted`, note: [refused, last].filter(Boolean).join(", ") });
+  }
+  facts.push({ term: "Interfaces", value: status.interfaces.map(({ name, mode }) => `${name} (${mode})`).join(", ") || "none" });
+  facts.push({ term: "Flows of changed slots", value: room(flows.flows), note: missed(flows.flows) });
+  facts.push({ term: "Flows chosen by turn or load", value: room(flows.tracked), note: missed(flows.tracked) });
+  facts.push({
+    term: "Put right after others",
+    value: repaired.length ? repaired.map(([kind, count]) => `${kind}: ${whole(count)}`).join(", ") : "nothing",
+  });
+  return facts;
+}
+
+/** A table with a row for each item: `row(item)` answers with what its cells show, and a level for the last one. */
+class Rows {
+  constructor(titles, label) {
+    const body = el("tbody", { role: "rowgroup" });
+    const head = titles.map((title, i) => el("th", { role: "columnheader", scope: "col", class: i > 1 ? "number" : null }, title));
+    this.element = el(
+      "table",
+      { role: "table", "aria-label": label },
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...head)),
+      body,
+    );
+    this.rows = new Keyed(body, () => {
+      const cells = titles.map((title, i) => el("td", { role: "cell", "data-label": title, class: i > 1 ? "number" : null }));
+      const element = el("tr", { role: "row" }, ...cells);
+      const update = ({ texts, level }) => {
+        texts.forEach((text, i) => setText(cells[i], text));
+        setAttribute(cells.at(-1), "data-level", level ?? null);
+      };
+      return { element, update };
+    });
+  }
+
+  show(rows) {
+    this.element.hidden = rows.length === 0;
+    this.rows.show(rows, ({ key }) => key);
+  }
+}
+
+/** Everything of the page that is about the node and not about one service. */
+export class Node {
+  constructor() {
+    this.banners = new Keyed(byId("banners"), () => new Banner());
+    this.totals = new Keyed(byId("totals"), () => new Fact());
+    this.upkeep = new Keyed(byId("upkeep-list"), () => new Fact());
+    this.certificates = new Rows(["Of", "Certificate", "Valid until", "Left"], "Certificates");
+    byId("certificate-list").append(this.certificates.element);
+    this.drops = new Rows(["Reason", "What it means", "Now", "Total"], "Dropped packets");
+    this.noDrops = el("p", { class: "empty" }, "None.");
+    this.others = el("ul", { class: "small" });
+    const summary = el("summary", {}, "Reasons that have not been seen");
+    this.unseen = el("details", { class: "small" }, summary, this.others);
+    byId("drop-list").append(this.drops.element, this.noDrops, this.unseen);
+    this.otherReasons = new Keyed(this.others, (reason) => {
+      const element = el("li", {}, el("code", {}, reason), ": ", this.explain(reason));
+      return { element, update() {} };
+    });
+  }
+
+  hello(hello) {
+    this.explanations = hello.drops;
+  }
+
+  explain(reason) {
+    return this.explanations?.[reason] ?? "";
+  }
+
+  update(status, rates) {
+    const now = Date.now() / 1000;
+    setText(byId("node"), status.node);
+    const up = status.started ? ` · up ${duration(now - status.started)}` : "";
+    setText(byId("facts"), `Fulcrum ${status.version}${up}`);
+    const said = banners(status);
+    this.banners.show(said, ({ title }) => title);
+    this.totals.show(totals(status, rates), ({ term }) => term);
+    this.upkeep.show(upkeep(status), ({ term }) => term);
+    this.showCertificates(certificates(status), now);
+    this.showDrops(status, rates);
+    for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
+    const problems = said.filter(({ level }) => level !== "info").length + status.services.filter((s) => condition(s).level !== "good").length;
+    document.title = `${problems ? `(${problems}) ` : ""}${status.node} · Fulcrum`;
+  }
+
+  showCertificates(all, now) {
+    byId("certificates").hidden = all.length === 0;
+    const rows = all.map(({ of, name, end }) => {
+      const days = Math.floor((end - now) / DAY_SECONDS);
+      const left = end < now ? "expired" : counted(days, "day");
+      const level = days < BAD_DAYS ? "bad" : days < WARN_DAYS ? "warn" : null;
+      return { key: `${of} ${name}`, texts: [of, name, day(end), level ? `${level === "bad" ? "✖" : "▲"} ${left}` : left], level };
+    });
+    this.certificates.show(rows);
+  }
+
+  showDrops(status, rates) {
+    const counts = Object.entries(status.drops).sort((a, b) => b[1] - a[1]);
+    const seen = counts.filter(([, count]) => count > 0);
+    const rows = seen.map(([reason, count]) => {
+      const rate = rates ? `${scaled(rates.drops[reason])}/s` : "–";
+      return { key: reason, texts: [reason, this.explain(reason), rate, whole(count)] };
+    });
+    this.drops.show(rows);
+    this.noDrops.hidden = rows.length > 0;
+    const others = counts.filter(([, count]) => count === 0).map(([reason]) => reason).sort();
+    this.unseen.hidden = others.length === 0;
+    this.otherReasons.show(others, (reason) => reason);
+  }
+}
