@@ -376,6 +376,14 @@ const NODE: &[Family] = &[
         source: Source::Backend(|backend| Some(truth(backend.leaving))),
     },
     Family {
+        name: "fulcrum_backend_active",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Whether the backend is meant to serve (1), which one is not that is drained, disabled or leaving",
+        source: Source::Backend(|backend| Some(truth(backend.state == AdminState::Active && !backend.leaving))),
+    },
+    Family {
         name: "fulcrum_backend_up",
         kind: Kind::Gauge,
         unit: None,
