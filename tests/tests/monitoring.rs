@@ -279,7 +279,7 @@ impl Drop for Watched {
     }
 }
 
-/// Services that make the daemon late with its probes, as nobody answers, and a ring that does not fit.
+/// Services that make the daemon late with its probes, as nobody answers.
 fn too_much() -> String {
     let mut text = String::new();
     for (name, third) in [("far1", 1), ("far2", 2)] {
@@ -297,8 +297,8 @@ fn too_much() -> String {
     text
 }
 
-/// Rings of all that there is room for.
-fn too_large() -> String {
+/// Rings that leave a sixteenth of the room for all of them.
+fn large() -> String {
     let large = |number: u8| {
         format!(
             "[[service]]\nname = \"large{number}\"\naddress = \"10.82.0.{}:80\"\nmode = \"nat\"\ntable-size = 1048576\n\
@@ -306,7 +306,15 @@ fn too_large() -> String {
             130 + number
         )
     };
-    (0..16).map(large).collect()
+    (0..15).map(large).collect()
+}
+
+/// The file with one service alone, whose ring takes that sixteenth, which it lies in: there is no room for both.
+fn grown(good: &str) -> String {
+    let mut parts = good.split("[[service]]\n");
+    let head = parts.next().unwrap();
+    let narrow = parts.find(|service| service.contains("\"narrow\"")).unwrap();
+    format!("{head}[[service]]\ntable-size = 1048576\n{narrow}")
 }
 
 /// Every panel of the dashboard has something to show, and each alert fires when its fault is there.
@@ -334,7 +342,8 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
         "{firing:?}"
     );
 
-    lab.begin("client", "./traffic 2>/dev/null");
+    let traffic = lab.path("client", "traffic");
+    lab.begin("client", &format!("{} 2>/dev/null", traffic.display()));
     let caused = ["FulcrumSpreadOff", "FulcrumDropsRising", "FulcrumHttpErrors"];
     lab.until_firing(&caused);
     let mut seen: BTreeSet<String> = lab.alerts();
@@ -351,7 +360,7 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     let toml = lab.path("lb", "fulcrum.toml");
     let good = fs::read_to_string(&toml).unwrap();
     fs::write(&toml, format!("{good}\nnonsense\n")).unwrap();
-    let pin = PathBuf::from(format!("/run/fulcrum/lab/{LAB}/pins/lb/links/eth0-native"));
+    let pin = PathBuf::from(format!("/run/fulcrum/lab/{LAB}/bpf/lb/links/eth0-native"));
     fs::remove_file(pin).unwrap();
     lab.run("lb", &["ip", "link", "delete", "eth1"]);
     // All ports of a backend, and more flows than there is room for.
@@ -372,11 +381,21 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     ]);
     seen.extend(lab.alerts());
 
-    fs::write(&toml, format!("{good}\n{}{}", too_much(), too_large())).unwrap();
-    lab.until_firing(&["FulcrumFault", "FulcrumProbesLate"]);
+    fs::write(&toml, format!("{good}\n{}", too_much())).unwrap();
+    lab.until_firing(&["FulcrumProbesLate"]);
+    seen.extend(lab.alerts());
+    let rings = |services: u32| {
+        let loaded = format!("count(fulcrum_service_info{{instance=\"lb:9465\"}}) == {services}");
+        lab.until("the file is taken", || !lab.query(&loaded).is_empty());
+    };
+    fs::write(&toml, format!("{good}\n{}", large())).unwrap();
+    rings(20);
+    fs::write(&toml, format!("{}\n{}", grown(&good), large())).unwrap();
+    lab.until_firing(&["FulcrumFault"]);
     seen.extend(lab.alerts());
     fs::write(&toml, &good).unwrap();
-    lab.until("the file is taken again", || !lab.alerts().contains("FulcrumFault"));
+    rings(5);
+    lab.until("all is as the file wants it", || !lab.alerts().contains("FulcrumFault"));
 
     lab.kill("web1");
     lab.until_firing(&["FulcrumBackendDown", "FulcrumQuorumLost"]);
