@@ -74,8 +74,8 @@ fn every_name_is_one_of_a_family() {
     let known = |name: &str| {
         let mut families = lb_user::metrics::FAMILIES.iter();
         families.any(|family| {
-            let of = |suffix: &&str| name.strip_suffix(*suffix) == Some(family.name);
-            suffixes.iter().any(|suffix| of(&suffix))
+            let of = |suffix: &str| name.strip_suffix(suffix) == Some(family.name);
+            suffixes.iter().any(|suffix| of(suffix))
         })
     };
     let rules = monitoring::file(RULES);
