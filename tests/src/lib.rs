@@ -15,6 +15,7 @@ pub mod leftovers;
 pub mod mariadb;
 pub mod model;
 pub mod modes;
+pub mod monitoring;
 pub mod nat;
 pub mod netns;
 pub mod node;

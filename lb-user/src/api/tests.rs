@@ -218,6 +218,7 @@ pub(super) fn status() -> model::Status {
             }],
             ready: 1,
             quorum: 2,
+            probe_interval: None,
             slots: model::SlotStates {
                 stable: 16000,
                 moving: 284,

@@ -185,6 +185,7 @@ impl<D: Dataplane> View<'_, D> {
             slots: states,
             ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
+            probe_interval: service.health.kind.probes().then_some(service.health.interval),
             backends: service
                 .backends
                 .iter()

@@ -6,6 +6,7 @@
 //! Nothing outside the lab's own namespaces and its folder is touched.
 
 pub mod args;
+mod asset;
 mod build;
 mod catalogue;
 mod certificate;

@@ -64,7 +64,10 @@ pub(super) fn write_files(lab: &Lab, host: &Machine, own: &Path) -> anyhow::Resu
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     for file in &host.file {
         let place = folder.join(file.path.get_ref());
-        let text = fill(lab, host, None, &file.text);
+        let text = match &file.asset {
+            Some(asset) => asset.text().to_owned(),
+            None => fill(lab, host, None, file.text.as_deref().unwrap_or_default()),
+        };
         let write = || {
             fs::create_dir_all(place.parent().unwrap_or(&folder))?;
             fs::write(&place, text)?;

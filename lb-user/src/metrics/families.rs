@@ -276,6 +276,22 @@ const NODE: &[Family] = &[
         source: Source::Service(|service| Value::Whole(service.quorum.into())),
     },
     Family {
+        name: "fulcrum_service_probe_interval_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: &["service"],
+        help: "From the start of a probe of a backend to that of the next one, as the file wants it; missing where nobody probes",
+        source: Source::Own(|status, put| {
+            status
+                .services
+                .iter()
+                .try_for_each(|service| match service.probe_interval {
+                    Some(interval) => put(&[&service.name], Value::Real(interval.as_secs_f64())),
+                    None => Ok(()),
+                })
+        }),
+    },
+    Family {
         name: "fulcrum_backend_packets_total",
         kind: Kind::Counter,
         unit: None,
@@ -360,6 +376,14 @@ const NODE: &[Family] = &[
         source: Source::Backend(|backend| Some(truth(backend.leaving))),
     },
     Family {
+        name: "fulcrum_backend_active",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: BACKEND,
+        help: "Whether the backend is meant to serve (1), which one is not that is drained, disabled or leaving",
+        source: Source::Backend(|backend| Some(truth(backend.state == AdminState::Active && !backend.leaving))),
+    },
+    Family {
         name: "fulcrum_backend_up",
         kind: Kind::Gauge,
         unit: None,
@@ -398,6 +422,14 @@ const NODE: &[Family] = &[
         labels: BACKEND,
         help: "How long the last probe took that succeeded or failed; missing before the first one",
         source: Source::Backend(|backend| Some(Value::Real(backend.probes?.last?.as_secs_f64()))),
+    },
+    Family {
+        name: "fulcrum_backend_last_probe_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: BACKEND,
+        help: "When the last probe ended, whatever came of it, in seconds since 1970; missing before the first one",
+        source: Source::Backend(|backend| Some(seconds(backend.probes?.ended?))),
     },
     Family {
         name: "fulcrum_backend_certificate_not_after_timestamp_seconds",

@@ -52,6 +52,7 @@ fn backend(name: &str) -> BackendStatus {
             local: 0,
             last: Some(Duration::from_micros(310)),
             certificate_not_after: Some(1_800_000_000),
+            ended: Some(at(1_700_000_061_250)),
         }),
         next_hop: Some(Ok(Reached {
             mac: Mac([2, 0, 0, 0, 0, 0x0a]),
@@ -85,6 +86,7 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         named: Vec::new(),
         ready: 1,
         quorum: 2,
+        probe_interval: Some(Duration::from_millis(2_500)),
         slots: SlotStates {
             stable: 16000,
             moving: 284,

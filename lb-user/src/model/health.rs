@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Backend, Service};
 
@@ -79,6 +79,8 @@ struct Tally {
     last: AtomicU64,
     /// Seconds since 1970 until which the last certificate is valid, plus one; 0: there was none.
     certificate: AtomicU64,
+    /// Milliseconds since 1970 when the last probe ended, whatever came of it; 0: there was none.
+    ended: AtomicU64,
 }
 
 /// [`Probes`] at one moment. The numbers are read one by one, so a probe that ends meanwhile may be in some only.
@@ -94,6 +96,8 @@ pub struct ProbeCounts {
     pub last: Option<Duration>,
     /// Until when the certificate is valid that the backend showed last, in seconds since 1970.
     pub certificate_not_after: Option<u64>,
+    /// When the last one ended, also one that did not leave this node.
+    pub ended: Option<SystemTime>,
 }
 
 impl Probes {
@@ -112,6 +116,7 @@ impl Probes {
     /// A probe did not leave this node.
     pub fn stayed_local(&self) {
         self.0.local.fetch_add(1, Ordering::Relaxed);
+        self.ended();
     }
 
     /// The backend showed a certificate that is valid until `not_after`, in seconds since 1970; `None`: it is not asked
@@ -124,6 +129,14 @@ impl Probes {
     fn took(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.last.store(nanos.saturating_add(1), Ordering::Relaxed);
+        self.ended();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it is shown, and nothing follows from it")]
+    fn ended(&self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.0.ended.store(millis, Ordering::Relaxed);
     }
 
     /// What they have come to so far.
@@ -136,6 +149,9 @@ impl Probes {
             local: read(&self.0.local),
             last: read(&self.0.last).checked_sub(1).map(Duration::from_nanos),
             certificate_not_after: read(&self.0.certificate).checked_sub(1),
+            ended: Some(read(&self.0.ended))
+                .filter(|&millis| millis > 0)
+                .and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))),
         }
     }
 }

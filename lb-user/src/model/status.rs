@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lb_common::addr::Mac;
 use lb_common::id::MemberId;
@@ -204,6 +204,8 @@ pub struct ServiceStatus {
     pub table_size: u32,
     /// Of these, by what is remembered of their flows.
     pub slots: SlotStates,
+    /// Between two probes of a backend; `None` when nobody probes.
+    pub probe_interval: Option<Duration>,
     /// Backends that can take new flows.
     pub ready: u32,
     /// So many make the service count as healthy.

@@ -205,7 +205,8 @@ impl Bed {
         };
         let files = started.file.iter().map(|(path, text)| Text {
             path: nowhere((*path).to_owned()),
-            text: text.clone(),
+            text: Some(text.clone()),
+            asset: None,
             executable: false,
         });
         Ok(Machine {

@@ -202,6 +202,10 @@ fn files(host: &Machine) -> Checked<()> {
             return Err(fault(file.path.span(), "a file of a host is in the host's folder")
                 .hint("write a path that neither begins with `/` nor has `..` in it"));
         }
+        if file.text.is_some() == file.asset.is_some() {
+            return Err(fault(file.path.span(), "a file of a host has either `text` or `asset`")
+                .hint("write what is in it as `text`, or the name of a file of the binary as `asset`"));
+        }
     }
     Ok(())
 }
@@ -214,7 +218,7 @@ fn texts(host: &Machine) -> Checked<()> {
             fault(here(), format!("`{{{name}}}` stands for something else already")).hint("call it otherwise in `set`")
         );
     }
-    let mut texts: Vec<&String> = host.file.iter().map(|file| &file.text).collect();
+    let mut texts: Vec<&String> = host.file.iter().flat_map(|file| &file.text).collect();
     for run in &host.run {
         let places = run.listen.iter().chain(&run.ready).chain(&run.config);
         texts.extend(places.map(Spanned::get_ref).chain(&run.args));

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::action::Action;
 use super::value::{Host, Loss, Place, Prefixed, Span as Time, Url, Word};
+use crate::lab::asset::Asset;
 use crate::lab::program::Kind;
 
 /// A whole lab.
@@ -159,7 +160,9 @@ pub(in crate::lab) struct Route {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::lab) struct Text {
     pub(in crate::lab) path: Spanned<String>,
-    pub(in crate::lab) text: String,
+    pub(in crate::lab) text: Option<String>,
+    /// In place of `text`: a file that comes with the binary, as it is.
+    pub(in crate::lab) asset: Option<Asset>,
     /// May be executed.
     #[serde(default)]
     pub(in crate::lab) executable: bool,

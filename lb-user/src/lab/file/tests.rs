@@ -173,7 +173,12 @@ file = [{ path = "other", text = "" }]
         panic!("three hosts")
     };
     for (host, page, address) in [(a, "first of a", "10.0.0.1:80"), (b, "second of b", "10.0.0.2:80")] {
-        let texts: Vec<String> = host.file.iter().map(|file| addressed(host, &file.text)).collect();
+        let texts: Vec<String> = host
+            .file
+            .iter()
+            .flat_map(|file| &file.text)
+            .map(|text| addressed(host, text))
+            .collect();
         assert_eq!(texts, [page]);
         let listen = host
             .run

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::model::http_status::ServiceHttp;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
 
@@ -22,7 +23,16 @@ scrape_configs:
       - targets: [\"127.0.0.1:9465\"]
 ```
 
-Labels hold names of the file, or one of a few words; the number of series follows from the file, never from traffic.
+Labels hold names of the file, or one of a few words; the number of series follows from the file, never from traffic. A
+client's address, a path or a header is never a label. Of a node there are at most
+
+```text
+SERIES
+```
+
+series. Node and machine are no labels: Prometheus adds `instance` and `job`. Rules, alerts and a dashboard over these
+families: [monitoring](monitoring.md).
+
 Numbers of packets are counted by the XDP program: they go on while the daemon restarts, and a backend's begin anew when
 it leaves the file and comes back. Probes, reloads, and what the proxy does are counted by the daemon, from its start.
 
@@ -32,8 +42,49 @@ it leaves the file and comes back. Probes, reloads, and what the proxy does are 
 | --- | --- | --- | --- | --- |
 ";
 
+/// How many series there are at most, by what they are of: counted in texts that differ by one of it.
+fn series() -> String {
+    let count = |services: Vec<ServiceStatus>, http: Vec<ServiceHttp>| {
+        let drops = DropReason::ALL.iter().map(|&reason| (reason, 0)).collect();
+        let status = Status {
+            http,
+            drops,
+            ..status(services)
+        };
+        let text = encode(status, Format::Text).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let web = |backends: &[BackendStatus]| vec![service("web", backends.to_vec())];
+    // One for HTTP of the first service of `shop`, with so many of its backends and certificates.
+    let shop = |backends: usize, certificates: usize| {
+        let mut shop = http::shop();
+        shop.truncate(1);
+        shop[0].backends.truncate(backends);
+        let tls = shop[0].clients.as_mut().unwrap().tls.as_mut().unwrap();
+        tls.certificates.truncate(certificates);
+        shop
+    };
+    let direct = BackendStatus {
+        nat: None,
+        ..backend("web1")
+    };
+    let interface = 2;
+    let node = count(Vec::new(), Vec::new()) - interface;
+    let bare = count(web(&[]), Vec::new());
+    let service = bare - node - interface;
+    let of_nat = count(web(&[backend("web1")]), Vec::new()) - bare;
+    let of_direct = count(web(&[direct]), Vec::new()) - bare;
+    let proxied = count(web(&[]), shop(0, 0)) - bare;
+    let certificate = count(web(&[]), shop(0, 1)) - bare - proxied;
+    let of_proxy = count(web(&[]), shop(1, 0)) - bare - proxied;
+    format!(
+        "{node} + {interface} × interfaces + {service} × services + {of_nat} × backends of nat + {of_direct} × other backends\n\
+         + {proxied} × services of proxy + {certificate} × certificates + {of_proxy} × backends of proxy"
+    )
+}
+
 fn made() -> String {
-    let mut text = HEAD.to_owned();
+    let mut text = HEAD.replace("SERIES", &series());
     for family in FAMILIES {
         let kind = match family.kind {
             Kind::Counter => "counter",

@@ -13,7 +13,7 @@ fn durations() -> Durations {
 }
 
 /// A service with TLS, a log and a backend, and the pool that its routes lead to.
-fn shop() -> Vec<ServiceHttp> {
+pub(super) fn shop() -> Vec<ServiceHttp> {
     let backend = |name: &str| BackendHttp {
         name: name.into(),
         active: 1,
