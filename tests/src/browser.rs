@@ -21,7 +21,8 @@ const START: &str = r#"exec "$@" --no-sandbox --disable-gpu --no-first-run --no-
 
 /// A browser in a namespace, with one page. Killed on drop.
 pub struct Browser {
-    process: Process,
+    /// Ends with the browser.
+    _process: Process,
     requests: ChildStdin,
     messages: Receiver<Value>,
     session: Option<String>,
@@ -71,7 +72,7 @@ impl Browser {
             }
         });
         let mut browser = Self {
-            process,
+            _process: process,
             requests,
             messages,
             session: None,
@@ -79,12 +80,12 @@ impl Browser {
             complaints: Vec::new(),
             _folder: folder,
         };
-        let target = browser.ask("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.ask("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.ask("Target.attachToTarget", attach);
+        let attached = browser.ask("Target.attachToTarget", &attach);
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
-            browser.ask(domain, json!({}));
+            browser.ask(domain, &json!({}));
         }
         browser
     }
@@ -93,7 +94,7 @@ impl Browser {
     ///
     /// # Panics
     /// When the browser refuses, ends, or does not answer in time.
-    pub fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut request = json!({ "id": self.last, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -123,7 +124,7 @@ impl Browser {
     /// # Panics
     /// When it cannot be reached.
     pub fn open(&mut self, url: &str) {
-        let opened = self.ask("Page.navigate", json!({ "url": url }));
+        let opened = self.ask("Page.navigate", &json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{url}: {}", opened["errorText"]);
         self.until("document.readyState === 'complete'");
     }
@@ -134,7 +135,7 @@ impl Browser {
     /// When it throws.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let mut said = self.ask("Runtime.evaluate", params);
+        let mut said = self.ask("Runtime.evaluate", &params);
         assert!(
             said["exceptionDetails"].is_null(),
             "{expression}: {}",
@@ -149,7 +150,7 @@ impl Browser {
     /// When it does not in time, with what the page shows.
     pub fn until(&mut self, condition: &str) {
         let patience = DEADLINE.as_millis() / 2;
-        let held = self.evaluate(&format!("({})(() => {condition}, {patience})", WAIT));
+        let held = self.evaluate(&format!("({WAIT})(() => {condition}, {patience})"));
         if held != true {
             let shown = self.evaluate("document.body.innerText");
             panic!(
@@ -177,7 +178,7 @@ impl Browser {
     /// # Panics
     /// When the browser refuses.
     pub fn write(&mut self, text: &str) {
-        self.ask("Input.insertText", json!({ "text": text }));
+        self.ask("Input.insertText", &json!({ "text": text }));
     }
 
     /// Presses a key, such as `Escape` or `Tab`, by its code on Windows.
@@ -187,7 +188,7 @@ impl Browser {
     pub fn press(&mut self, key: &str, code: u32) {
         for kind in ["rawKeyDown", "keyUp"] {
             let event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
-            self.ask("Input.dispatchKeyEvent", event);
+            self.ask("Input.dispatchKeyEvent", &event);
         }
     }
 
@@ -198,9 +199,9 @@ impl Browser {
     pub fn show_as(&mut self, width: u32, height: u32, scheme: &str) {
         // As on a telephone, scroll bars take no room.
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
-        self.ask("Emulation.setDeviceMetricsOverride", size);
+        self.ask("Emulation.setDeviceMetricsOverride", &size);
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.ask("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.ask("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
     /// What the console has complained about since this was asked last.
