@@ -28,6 +28,15 @@ fn row(backend: &str, attribute: &str) -> String {
     format!("document.querySelector('[data-backend=\"web/{backend}\"][{attribute}]') !== null")
 }
 
+/// As the browser has it, since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the browser's clock is this one, and two of its times are compared"
+)]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
 fn backend<'s>(status: &'s Status, name: &str) -> &'s BackendStatus {
     let mut all = status.services.iter().flat_map(|service| &service.backends);
     all.find(|backend| backend.name == name).unwrap()
@@ -111,7 +120,7 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
     servers[1] = None;
     node.until("web2 is down", |status| backend(status, "web2").health == Health::Down)
         .await;
-    let said = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let said = now();
     let shown = Duration::from_millis(browser.evaluate("window.shown").as_u64().unwrap());
     assert!(shown < said + SOON, "said at {said:?}, shown at {shown:?}");
     let word = "document.querySelector('[data-backend=\"web/web2\"] .badge').textContent.endsWith('down')";
