@@ -31,10 +31,10 @@ a request: `fulcrum trace` and the access logs of the proxy show these.
 it runs: `fulcrum log-level info,lb_user::health=debug`, or `POST /api/v1/log-level` ([the API](api.md)). That lasts until
 the daemon ends, by a restart or an upgrade.
 
-**Repeats.** The same event, with the same text in its fields, is written five times within ten seconds. The others are
-counted, and one line at the end of these ten seconds says how many were held back: `repeated`, with the `event` as it
-was. What differs in a field, such as the backend, is another event. `debug` and `trace` are not limited. The daemon keeps
-1,024 events in mind; what finds no room there is written.
+**Repeats.** The same warning or error, with the same text in its fields, is written five times within ten seconds. The others
+are counted, and one line at the end of these ten seconds says how many were held back: `repeated`, with the `event` as it
+was. What differs in a field, such as the backend, is another event. `INFO` is not limited, since each change is news, nor are
+`DEBUG` and `TRACE`. The daemon keeps 1,024 events in mind; what finds no room there is written.
 
 ";
 

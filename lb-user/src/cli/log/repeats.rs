@@ -2,8 +2,9 @@
 //!
 //! The same event (place in the program, message and fields) is written [`MOST`] times within [`WINDOW`]; the others of
 //! that window are counted, and one line at its end says how many they were. What differs in a field, such as the backend,
-//! is another event. `debug` and `trace` are not limited, since whoever asks for them wants all. At most [`KEYS`] events are
-//! kept in mind; what finds no room is written.
+//! is another event. Warnings and errors alone are limited: an `info` says that something has changed, and of changes back and
+//! forth, each is news; whoever asks for `debug` and `trace` wants all. At most [`KEYS`] events are kept in mind; what finds no
+//! room is written.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -74,7 +75,7 @@ impl Repeats {
     fn writes(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let level = *metadata.level();
-        if level > Level::INFO || metadata.fields().field(REPEATED).is_some() {
+        if level > Level::WARN || metadata.fields().field(REPEATED).is_some() {
             return true;
         }
         let mut text = Text::default();
@@ -194,8 +195,7 @@ impl Held {
         let Self { repeated, level, event } = self;
         match *level {
             Level::ERROR => tracing::error!(repeated, event, "came again and again: held back"),
-            Level::WARN => tracing::warn!(repeated, event, "came again and again: held back"),
-            _ => tracing::info!(repeated, event, "came again and again: held back"),
+            _ => tracing::warn!(repeated, event, "came again and again: held back"),
         }
     }
 }
@@ -260,12 +260,12 @@ mod tests {
         see(&mut windows, last, start + WINDOW);
         assert_eq!(windows.0.len(), 1);
         let long = "ä".repeat(TEXT);
-        windows.see(0, Level::INFO, long, start + WINDOW);
+        windows.see(0, Level::WARN, long, start + WINDOW);
         assert!(windows.0[&0].text.capacity() <= TEXT);
     }
 
     #[test]
-    fn fields_make_the_difference_and_levels_below_info_are_not_limited() {
+    fn fields_make_the_difference_and_changes_are_not_limited() {
         let (lines, repeats) = (Lines::default(), Arc::new(Repeats::default()));
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(lines.clone())
@@ -280,6 +280,7 @@ mod tests {
                 for backend in ["a", "b"] {
                     tracing::warn!(backend, "down");
                 }
+                tracing::info!("changed");
                 tracing::debug!("probed");
             }
             repeats.finish();
@@ -289,7 +290,7 @@ mod tests {
         let most = MOST as usize;
         assert_eq!(count("WARN down backend=\"a\""), most, "{text}");
         assert_eq!(count("WARN down backend=\"b\""), most);
-        assert_eq!(count("DEBUG probed"), 20);
+        assert_eq!((count("INFO changed"), count("DEBUG probed")), (20, 20));
         for backend in ["a", "b"] {
             let line =
                 format!(r#"WARN came again and again: held back repeated=15 event="down backend=\"{backend}\"""#);
