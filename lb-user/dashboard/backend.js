@@ -75,7 +75,7 @@ export class BackendRow {
       ...columns(service).map(([title], i) => cell(title, this.values[i])),
       cell("Probe", this.probe),
     );
-    this.buttons = changes?.buttons(service.name) ?? null;
+    this.buttons = changes?.buttons() ?? null;
     if (this.buttons) this.element.append(el("td", { role: "cell", class: "change" }, this.buttons.element));
   }
 

@@ -16,7 +16,13 @@ const OTHERS = "all others";
 const HEIGHT = 200;
 const HOUR_SECONDS = 3600;
 
-const styleOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const probe = el("span", { hidden: true });
+document.body.append(probe);
+/** A colour of the theme that is in force, as a canvas takes it. */
+const colourOf = (name) => {
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+};
 
 /** The lines that a chart shows: the largest by their sum, in order of their names, so that colours stay. */
 function lines(series) {
@@ -67,7 +73,7 @@ class Chart {
     if (none) return;
     const data = [times, ...shown.map(([, values]) => [...new Array(times.length - values.length).fill(null), ...values])];
     const names = shown.map(([name]) => name);
-    const shape = JSON.stringify([names, unit, styleOf("--text")]);
+    const shape = JSON.stringify([names, unit, colourOf("--text")]);
     if (shape !== this.shape) this.make(names, data, shape);
     else this.plot.setData(data);
     setAttribute(this.drawing, "aria-label", `${this.title}: ${names.join(", ")}`);
@@ -77,9 +83,9 @@ class Chart {
   make(names, data, shape) {
     this.shape = shape;
     this.plot?.destroy();
-    const [text, grid] = [styleOf("--muted"), styleOf("--line")];
+    const [text, grid] = [colourOf("--muted"), colourOf("--line")];
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui, sans-serif" };
-    const colour = (i) => styleOf(names[i] === OTHERS ? "--muted" : `--chart-${i + 1}`);
+    const colour = (i) => colourOf(names[i] === OTHERS ? "--muted" : `--chart-${i + 1}`);
     const options = {
       width: this.place.clientWidth || 300,
       height: HEIGHT,

@@ -49,11 +49,16 @@ export class Keyed {
   }
 
   show(items, key) {
-    const gone = new Set(this.views.keys());
+    // Those that go first, so that the others stand in their places and need not be moved, which would take their focus.
+    const kept = new Set(items.map(key));
+    for (const [name, view] of this.views) {
+      if (kept.has(name)) continue;
+      view.element.remove();
+      this.views.delete(name);
+    }
     let place = this.parent.firstChild;
     for (const item of items) {
       const name = key(item);
-      gone.delete(name);
       let view = this.views.get(name);
       if (!view) {
         view = this.make(item);
@@ -62,10 +67,6 @@ export class Keyed {
       if (view.element === place) place = place.nextSibling;
       else this.parent.insertBefore(view.element, place);
       view.update(item);
-    }
-    for (const name of gone) {
-      this.views.get(name).element.remove();
-      this.views.delete(name);
     }
   }
 }

@@ -4,42 +4,27 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lb_tests::gate::{self, Gate};
-use lb_tests::node::Node;
+use lb_tests::node::{DEADLINE, Node};
 use lb_tests::peers::PYTHON;
+use lb_tests::toml::service;
 use serde_json::{Value, json};
 
-const SERVICES: &str = r#"
-[[service]]
-name = "web"
-address = "10.9.0.100:80"
-mode = "dsr"
-[service.health]
-kind = "none"
-[[service.backend]]
-name = "web1"
-address = "10.9.0.11:80"
-[[service]]
-name = "nat"
-address = "10.9.0.102:80"
-mode = "nat"
-[service.health]
-interval = "2s"
-timeout = "1s"
-[[service.backend]]
-name = "db"
-address = "10.9.0.12:8080"
-[[service]]
-name = "shop"
-address = "10.9.0.103:80"
-mode = "proxy"
-[[service.backend]]
-name = "shop1"
-address = "10.9.0.13:8080"
-"#;
+/// A service of each kind.
+fn services() -> String {
+    let web = service("web", "dsr", &["10.9.0.100:80"]).unprobed();
+    let nat = service("nat", "nat", &["10.9.0.102:80"]).table("health", "interval = \"2s\"\ntimeout = \"1s\"");
+    let shop = service("shop", "proxy", &["10.9.0.103:80"]);
+    let web = web.backend_with("10.9.0.11:80", "name = \"web1\"");
+    let nat = nat.backend_with("10.9.0.12:8080", "name = \"db\"");
+    let shop = shop.backend_with("10.9.0.13:8080", "name = \"shop1\"");
+    format!("{web}{nat}{shop}")
+}
 
 const BACKEND: &str = "/api/v1/services/{service}/backends/{backend}";
 const EVENTS: &str = "/api/v1/events";
@@ -77,9 +62,7 @@ impl Asked<'_> {
             .unwrap_or_else(|| panic!("{method} {template}"))
             .to_owned();
         let mut curl = Command::new("curl");
-        // What does not end by itself is looked at for a while.
-        let time = if template == EVENTS { "2" } else { "10" };
-        curl.args(["-sS", "--globoff", "--max-time", time, "-X", method]);
+        curl.args(["-sS", "--globoff", "--max-time", "10", "-X", method]);
         curl.args(["-w", "\n%{http_code} %{content_type}", "--unix-socket"]);
         curl.arg(self.node.path("socket"));
         if let Some((kind, body)) = body {
@@ -98,6 +81,30 @@ impl Asked<'_> {
         body.to_owned()
     }
 
+    /// Follows the events, which do not end, until one of each kind has come.
+    fn follow(&mut self) {
+        let mut stream = UnixStream::connect(self.node.path("socket")).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let (mut text, mut part) = (String::new(), vec![0; 1 << 16]);
+        while !["hello", "history", "status"]
+            .iter()
+            .all(|event| text.contains(&format!("event: {event}\ndata: {{")))
+        {
+            let read = stream.read(&mut part).unwrap();
+            assert!(read > 0, "{text}");
+            text += &String::from_utf8_lossy(&part[..read]);
+        }
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.contains("\r\ncontent-type: text/event-stream\r\n"),
+            "{head}"
+        );
+        self.answered.insert("events".to_owned());
+        self.answers
+            .push(json!({ "operation": "events", "status": 200, "type": "text/event-stream", "body": body }));
+    }
+
     fn get(&mut self, path: &str) -> String {
         self.ask("GET", (path, path), None, 200)
     }
@@ -114,7 +121,7 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
         return;
     }
     let node = Node::new().await;
-    let file = format!("{}{SERVICES}", node.head("eth0"));
+    let file = node.head("eth0") + &services();
     node.configure(&file);
     let _daemon = node.start().await;
     let settled = |status: &lb_user::api::types::Status| status.fault.is_none();
@@ -138,10 +145,7 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
     asked.get("/readyz");
     assert_eq!(asked.get("/api/v1/openapi.json"), text);
 
-    let events = asked.get(EVENTS);
-    for event in ["hello", "history", "status"] {
-        assert!(events.contains(&format!("event: {event}\ndata: {{")), "{events}");
-    }
+    asked.follow();
     let sd = "/api/v1/sd";
     for (query, status) in [
         ("", 200),

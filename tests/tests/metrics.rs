@@ -264,6 +264,65 @@ impl Drop for Killed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_the_api_until_another_one_takes_its_place() {
+    if gate::root_with(&["curl"]) == Gate::Skip {
+        return;
+    }
+    let node = node().await;
+    let file = node.path("token");
+    let head = format!(
+        "{}listen = \"[::]:9465\"\ntoken-file = \"{}\"\n",
+        node.head("eth0"),
+        file.display()
+    );
+    node.configure(&format!("{head}{SERVICES}"));
+    fs::write(&file, "the first token of this node\n").unwrap();
+    let check = node.run("check");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success() && said.contains("without blanks"), "{said}");
+    let (first, second) = ("the-first-token-of-this-node", "the-second-token-of-this-node");
+    fs::write(&file, first).unwrap();
+    let _daemon = node.start().await;
+    let ask = |token: &str, more: &[&str]| {
+        let bearer = format!("Authorization: Bearer {token}");
+        let arguments = [
+            &["-H", &bearer],
+            more,
+            &["http://10.9.0.1:9465/api/v1/services/web/backends/web1"],
+        ]
+        .concat();
+        curl(&node.outside, &arguments).0
+    };
+    let drain = [
+        "-X",
+        "PATCH",
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        "{\"state\":\"drain\"}",
+    ];
+    assert_eq!(
+        (ask(first, &[]), ask(first, &drain), ask(second, &drain)),
+        (200, 200, 401)
+    );
+    let web1 = node.client().status().await.unwrap().services[0].backends[0].clone();
+    assert_eq!(web1.state, lb_user::api::types::AdminState::Drain);
+
+    // One that is none is refused, and the first stays; then the second takes its place.
+    fs::write(&file, "short").unwrap();
+    let refused = node.client().reload().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("16 characters at least") && !refused.contains("short"),
+        "{refused}"
+    );
+    assert_eq!((ask(first, &[]), ask("short", &[])), (200, 401));
+    fs::write(&file, second).unwrap();
+    node.client().reload().await.unwrap();
+    assert_eq!((ask(first, &[]), ask(second, &[])), (401, 200));
+    assert!(!node.log().contains("-token-of-this-node"), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_outside_sees_numbers_only() {
     if gate::root_with(&["curl"]) == Gate::Skip {
         return;

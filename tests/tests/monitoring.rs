@@ -41,6 +41,25 @@ fn promtool_finds_nothing() {
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&said));
     }
+    // What is commented out at the end is as good.
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("fulcrum.token"), "").unwrap();
+    fs::write(path("fulcrum.rules.yml"), monitoring::file(RULES)).unwrap();
+    let text = monitoring::file("prometheus/prometheus.yml");
+    let (before, job) = text.split_once("  # - job_name: backends").unwrap();
+    let job = job
+        .replace("\n  # ", "\n  ")
+        .replace("/etc/prometheus", &folder.path().to_string_lossy());
+    fs::write(path("prometheus.yml"), format!("{before}  - job_name: backends{job}")).unwrap();
+    let mut promtool = Command::new("promtool");
+    let output = promtool
+        .args(["check", "config"])
+        .arg(path("prometheus.yml"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 /// Each alert has a case in which it fires, one in which it does not, and something to do about it.
@@ -333,6 +352,14 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     }
     let Some(mut lab) = Watched::up() else { return };
     lab.until("Prometheus has asked everybody", || lab.query("up == 1").len() == 3);
+    // The node says which backends there are, to whoever has its token.
+    let found = |service: &str| {
+        lab.query(&format!("up{{job=\"backends\",service=\"{service}\"}}"))
+            .len()
+    };
+    lab.until("Prometheus has found the backends", || {
+        found("sticky") == 2 && found("secure") == 2
+    });
     // A healthy node has no alert but for what is wrong with it from the start.
     let certificates = ["FulcrumBackendCertificateExpires", "FulcrumCertificateExpires"];
     lab.until_firing(&certificates);
@@ -390,6 +417,10 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     };
     fs::write(&toml, format!("{good}\n{}", large())).unwrap();
     rings(20);
+    lab.until("Prometheus has found what is new", || {
+        !lab.query("up{job=\"backends\",service=\"large7\",backend=\"web1\"}")
+            .is_empty()
+    });
     fs::write(&toml, format!("{}\n{}", grown(&good), large())).unwrap();
     lab.until_firing(&["FulcrumFault"]);
     seen.extend(lab.alerts());

@@ -202,6 +202,7 @@ mod tests {
         for (caller, method, path, header, expected) in [
             (Remote, "GET", METRICS, None, Ok(false)),
             (Remote, "GET", "/", None, Ok(false)),
+            (Remote, "GET", "/app.js", None, Ok(false)),
             (Remote, "GET", "/nothing", None, Err(401)),
             (Remote, "POST", "/", None, Err(401)),
             (Remote, "GET", STATUS, None, Err(401)),

@@ -1,10 +1,8 @@
 //! What monitoring asks: numbers, whether the process works, whether the node is ready for traffic.
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{HeaderMap, Response, StatusCode};
 
-use super::route::{Site, bounded, large, respond};
+use super::route::{Answer, Site, bounded, large, respond};
 use super::types::Problem;
 use super::{negotiate, ready};
 use crate::metrics;
@@ -12,7 +10,7 @@ use crate::metrics;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `/metrics`, in the format that is asked for.
-pub(super) async fn metrics(headers: &HeaderMap, site: &Site) -> Result<Response<Full<Bytes>>, Problem> {
+pub(super) async fn metrics(headers: &HeaderMap, site: &Site) -> Result<Response<Answer>, Problem> {
     let format = negotiate::format(headers);
     let permit = site.large().await?;
     let status = bounded(site.desk.node.status()).await?;
@@ -27,12 +25,12 @@ pub(super) async fn metrics(headers: &HeaderMap, site: &Site) -> Result<Response
 }
 
 /// `/healthz`: the process works, or this would not be sent.
-pub(super) fn alive() -> Response<Full<Bytes>> {
+pub(super) fn alive() -> Response<Answer> {
     respond(StatusCode::OK, TEXT, "ok\n")
 }
 
 /// `/readyz`: whether traffic may be sent here, and if not, why, one reason per line.
-pub(super) async fn ready(site: &Site) -> Response<Full<Bytes>> {
+pub(super) async fn ready(site: &Site) -> Response<Answer> {
     // As much work as a large answer, though it is short.
     let status = async {
         let _permit = site.large().await?;

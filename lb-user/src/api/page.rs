@@ -103,6 +103,53 @@ impl Asset {
 mod tests {
     use super::*;
 
+    /// Relative luminance of a colour as `#rrggbb` (WCAG 2.2).
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 {
+                value / 12.92
+            } else {
+                ((value + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    #[test]
+    fn text_can_be_read_in_both_themes() {
+        let css = std::str::from_utf8(of("/app.css").unwrap().bytes).unwrap();
+        let colour = |name: &str, theme: usize| {
+            let begin = format!("  --{name}: light-dark(");
+            let rest = css.split_once(&begin).unwrap_or_else(|| panic!("{name}")).1;
+            luminance(rest.split(')').next().unwrap().split(", ").nth(theme).unwrap())
+        };
+        let mut pairs = vec![
+            ("on-accent", "accent"),
+            ("surface", "bad"),
+            ("text", "raised"),
+            ("muted", "raised"),
+        ];
+        for text in ["text", "muted", "accent", "good", "warn", "bad", "info"] {
+            pairs.extend([(text, "ground"), (text, "surface")]);
+        }
+        for (level, ground) in [
+            ("good", "good-ground"),
+            ("warn", "warn-ground"),
+            ("bad", "bad-ground"),
+            ("info", "info-ground"),
+        ] {
+            pairs.extend([(level, ground), ("text", ground)]);
+        }
+        for (text, ground) in pairs {
+            for theme in [0, 1] {
+                let (a, b) = (colour(text, theme), colour(ground, theme));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= 4.5, "{text} on {ground}, theme {theme}: {contrast:.2}");
+            }
+        }
+    }
+
     #[test]
     fn every_file_is_served() {
         for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboard")).unwrap() {

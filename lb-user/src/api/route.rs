@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::{self, Caller};
+use super::access::{self, Caller, Rights};
 use super::connection::Connection;
 use super::live::Stream;
 use super::page::Asset;
@@ -27,9 +27,6 @@ use crate::control::{Gone, OverrideRefused, PreviewRefused, ReloadRefused, Trace
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where [`super::live`] streams.
-const EVENTS: &str = "/api/v1/events";
-
 /// This API, for programs.
 const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 
@@ -42,7 +39,7 @@ pub(super) struct Site {
 }
 
 /// What is sent back: all of it, or one thing after the other.
-type Answer = Either<Full<Bytes>, Stream>;
+pub(super) type Answer = Either<Full<Bytes>, Stream>;
 
 pub(super) async fn answer<B>(
     request: Request<B>,
@@ -54,28 +51,10 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let token = site.desk.token.borrow().clone();
-    let rights = match access::check(caller, &request, token.as_ref()) {
-        Ok(rights) => rights,
-        Err(problem) => return refuse(&problem).map(Either::Left),
-    };
-    if request.uri().path() == EVENTS && request.method() == Method::GET {
-        return match site.desk.live.stream(rights, token.is_some(), connection) {
-            Ok(stream) => headed(StatusCode::OK, "text/event-stream", Either::Right(stream)),
-            Err(problem) => refuse(&problem).map(Either::Left),
-        };
-    }
-    once(request, site).await.map(Either::Left)
-}
-
-/// Answers at one go.
-async fn once<B>(request: Request<B>, site: &Site) -> Response<Full<Bytes>>
-where
-    B: Body,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let endpoint = match Endpoint::of(request.uri().path()) {
-        Ok(endpoint) => endpoint,
+    let rights = access::check(caller, &request, site.desk.token.borrow().as_ref());
+    let allowed = rights.and_then(|rights| Ok((rights, Endpoint::of(request.uri().path())?)));
+    let (rights, endpoint) = match allowed {
+        Ok(allowed) => allowed,
         Err(problem) => return refuse(&problem),
     };
     let methods = endpoint.methods();
@@ -85,11 +64,22 @@ where
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         return response;
     }
-    let answer = dispatch(endpoint, request, site).await;
+    let answer = dispatch(endpoint, request, site, Asker { rights, connection }).await;
     answer.unwrap_or_else(|problem| refuse(&problem))
 }
 
-async fn dispatch<B>(endpoint: Endpoint, request: Request<B>, site: &Site) -> Result<Response<Full<Bytes>>, Problem>
+/// Whoever asks.
+struct Asker<'a> {
+    rights: Rights,
+    connection: &'a Connection,
+}
+
+async fn dispatch<B>(
+    endpoint: Endpoint,
+    request: Request<B>,
+    site: &Site,
+    asker: Asker<'_>,
+) -> Result<Response<Answer>, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -107,9 +97,12 @@ where
         return Err(query::unknown(query.split(['=', '&']).next().unwrap_or(query)));
     }
     match endpoint {
-        Endpoint::Page(asset) => Ok(asset.answer(request.headers())),
-        // Every method that it has is answered elsewhere.
-        Endpoint::Events => Err(Problem::new(StatusCode::NOT_FOUND, "there is nothing more to events")),
+        Endpoint::Page(asset) => Ok(asset.answer(request.headers()).map(Either::Left)),
+        Endpoint::Events => {
+            let token = site.desk.token.borrow().is_some();
+            let stream = site.desk.live.stream(asker.rights, token, asker.connection)?;
+            Ok(headed(StatusCode::OK, "text/event-stream", Either::Right(stream)))
+        }
         Endpoint::Discovery => {
             let wanted = query::discovery(query)?;
             let permit = site.large().await?;
@@ -223,7 +216,7 @@ impl Endpoint {
             return Ok(Self::Page(asset));
         }
         match path {
-            EVENTS => return Ok(Self::Events),
+            "/api/v1/events" => return Ok(Self::Events),
             "/api/v1/sd" => return Ok(Self::Discovery),
             access::METRICS => return Ok(Self::Metrics),
             access::HEALTHZ => return Ok(Self::Healthz),
@@ -365,7 +358,7 @@ pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) 
     }
 }
 
-fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
+fn refuse(problem: &Problem) -> Response<Answer> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, "application/problem+json", problem);
     if status == StatusCode::UNAUTHORIZED {
@@ -376,11 +369,11 @@ fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
     response
 }
 
-fn ok(value: &impl Serialize) -> Response<Full<Bytes>> {
+fn ok(value: &impl Serialize) -> Response<Answer> {
     json(StatusCode::OK, "application/json", value)
 }
 
-fn json(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Answer> {
     respond(status, kind, serialized(value))
 }
 
@@ -391,11 +384,11 @@ fn serialized(value: &impl Serialize) -> Vec<u8> {
     body
 }
 
-pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    headed(status, kind, Full::new(body.into()))
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+    headed(status, kind, Either::Left(Full::new(body.into())))
 }
 
-fn headed<B>(status: StatusCode, kind: &'static str, body: B) -> Response<B> {
+fn headed(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -3,6 +3,7 @@
 //! Past 500 lines: one node that all of them ask, and how it is asked.
 
 mod commands;
+mod events;
 mod golden;
 mod log;
 mod openapi;

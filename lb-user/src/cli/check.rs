@@ -12,8 +12,8 @@ use crate::model::count;
 use crate::net::Net;
 use crate::proxy::tls::{self, Dates};
 
-/// Validates the file at `path`, and the files of TLS and the token that it names. An interface that this machine lacks is a warning only: files
-/// are checked on other machines too.
+/// Validates the file at `path`, and the files of TLS and the token that it names. An interface that this machine lacks is
+/// a warning only: files are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
     let judged =

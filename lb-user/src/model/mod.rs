@@ -7,6 +7,8 @@ mod count;
 pub mod drops;
 pub mod explanation;
 pub mod frame;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod health;
 pub mod hex;
 pub mod http_status;

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant as Moment;
 
 use http_body_util::BodyExt as _;
@@ -28,35 +29,39 @@ async fn next(stream: &mut Stream) -> Option<(String, serde_json::Value)> {
     Some(parsed(&frame))
 }
 
-/// Makes states of a node that counts how often it was asked, in time that goes by as soon as everybody waits.
-fn source() -> (Live, tokio::task::JoinHandle<u64>) {
+/// A node that makes states, in time that goes by as soon as everybody waits.
+struct Source {
+    live: Live,
+    /// How often it was asked.
+    asked: Arc<AtomicU64>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+fn source() -> Source {
     let (node, mut questions, _) = Handle::new(1);
     let (live, source) = live("lb1".to_owned());
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
     let running = tokio::spawn(async move {
-        let mut asked = 0;
-        let mut running = std::pin::pin!(source.run(node));
-        loop {
-            tokio::select! {
-                () = &mut running => return asked,
-                question = questions.recv() => match question {
-                    Some(Request::Status(reply)) => {
-                        asked += 1;
-                        let mut status = status();
-                        status.services[0].backends[0].counters.packets = asked * 1000;
-                        // Whoever asks may have gone.
-                        let _ = reply.send(status);
-                    }
-                    _ => return asked,
-                },
+        let answers = async {
+            while let Some(Request::Status(reply)) = questions.recv().await {
+                let mut status = status();
+                status.services[0].backends[0].counters.packets = (count.fetch_add(1, Relaxed) + 1) * 1000;
+                // Whoever asks may have gone.
+                let _ = reply.send(status);
             }
+        };
+        tokio::select! {
+            () = source.run(node) => {}
+            () = answers => {}
         }
     });
-    (live, running)
+    Source { live, asked, running }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
-    let (live, _running) = source();
+    let Source { live, .. } = source();
     tokio::time::sleep(STEP * 3).await;
     let mut stream = live
         .stream(Rights { changes: true }, true, &Connection::default())
@@ -86,21 +91,23 @@ async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_asked_for_nobody() {
-    let (live, running) = source();
+    let Source { live, asked, .. } = source();
+    let asked = || asked.load(Relaxed);
     tokio::time::sleep(STEP * 10 + INTERVAL).await;
-    drop(live.stream(READS, false, &Connection::default()).unwrap());
+    assert_eq!(asked(), 10, "one for each point of the history");
+    let stream = live.stream(READS, false, &Connection::default()).unwrap();
+    tokio::time::sleep(STEP).await;
+    let while_looked_at = asked() - 10;
+    assert!((10..=12).contains(&while_looked_at), "{while_looked_at}");
+    drop(stream);
     tokio::time::sleep(STEP * 10).await;
-    running.abort();
-    // Otherwise it would have been two hundred times. One is for who looked.
-    let history = live.shared.history.lock().unwrap();
-    let shown = serde_json::to_value(history.shown()).unwrap();
-    let points = shown["services"]["web"]["packets"].as_array().unwrap();
-    assert!((19..=21).contains(&points.len()), "{shown}");
+    let after = asked() - 10 - while_looked_at;
+    assert!((10..=11).contains(&after), "{after}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_reads_slowly_gets_the_newest_and_who_does_not_read_is_left() {
-    let (live, _running) = source();
+    let Source { live, .. } = source();
     let mut slow = live.stream(READS, false, &Connection::default()).unwrap();
     next(&mut slow).await.unwrap();
     next(&mut slow).await.unwrap();
@@ -121,7 +128,7 @@ async fn who_reads_slowly_gets_the_newest_and_who_does_not_read_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_are_bounded_and_end_with_the_source() {
-    let (live, running) = source();
+    let Source { live, running, .. } = source();
     let mut streams: Vec<Stream> = (0..MAX_STREAMS)
         .map(|_| live.stream(READS, false, &Connection::default()).unwrap())
         .collect();

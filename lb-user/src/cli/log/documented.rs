@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::model::golden;
+
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/logs.md");
 
 const HEAD: &str = "\
 # The log
@@ -186,14 +187,7 @@ fn fields_are_those_of_the_list_and_messages_are_fixed() {
 
 #[test]
 fn the_document_is_current() {
-    if std::env::var_os("FULCRUM_BLESS").is_some() {
-        fs::write(DOCUMENT, made()).unwrap();
-    }
-    let is = fs::read_to_string(DOCUMENT).unwrap_or_default();
-    assert!(
-        is == made(),
-        "docs/logs.md is stale: run FULCRUM_BLESS=1 cargo test -p lb-user cli::log"
-    );
+    golden::check("../docs/logs.md", &made());
 }
 
 #[test]

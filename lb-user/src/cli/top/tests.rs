@@ -9,6 +9,7 @@ use super::rates::{Between, Rates, short};
 use super::state::{Mode, Sort, Target, Top, Wish};
 use super::view;
 use crate::api::types::{AdminState, ProxyStatus, Role, Status, UnresolvedBackend};
+use crate::model::golden;
 
 /// A node with two services, after `seconds` of traffic.
 fn status(seconds: u64) -> Status {
@@ -86,14 +87,8 @@ fn picture(top: &Top, width: u16, height: u16) -> String {
     lines.collect()
 }
 
-/// `FULCRUM_BLESS=1` rewrites the files.
 fn check(top: &Top, width: u16, height: u16, file: &str) {
-    let path = format!("{}/src/cli/top/tests/{file}", env!("CARGO_MANIFEST_DIR"));
-    let made = picture(top, width, height);
-    if std::env::var_os("FULCRUM_BLESS").is_some() {
-        std::fs::write(&path, &made).unwrap();
-    }
-    assert_eq!(made, std::fs::read_to_string(&path).unwrap());
+    golden::check(&format!("src/cli/top/tests/{file}"), &picture(top, width, height));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::model::http_status::ServiceHttp;
+use lb_common::stats::DropReason;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+use crate::model::http_status::ServiceHttp;
+use crate::model::{drops, golden};
 
 const HEAD: &str = "\
 # Metrics
@@ -104,17 +105,14 @@ fn made() -> String {
         .unwrap();
     }
     text.push_str("\nIn the text format, which has no `info`, that type is a gauge that is always 1.\n");
+    text.push_str("\n## Drops by reason\n\n| `reason` | |\n| --- | --- |\n");
+    for reason in DropReason::ALL {
+        writeln!(text, "| `{}` | {}. |", reason.label(), drops::explanation(*reason)).unwrap();
+    }
     text
 }
 
 #[test]
 fn the_document_is_current() {
-    if std::env::var_os("FULCRUM_BLESS").is_some() {
-        std::fs::write(PATH, made()).unwrap();
-    }
-    let is = std::fs::read_to_string(PATH).unwrap_or_default();
-    assert!(
-        is == made(),
-        "docs/metrics.md is stale: run FULCRUM_BLESS=1 cargo test -p lb-user metrics"
-    );
+    golden::check("../docs/metrics.md", &made());
 }

@@ -1,6 +1,7 @@
 //! What the proxy counts.
 
 use super::*;
+use crate::model::golden;
 use crate::model::http_status::{BackendHttp, ClientsHttp, Durations, ServiceHttp, TlsHttp};
 
 fn durations() -> Durations {
@@ -82,12 +83,7 @@ fn text(format: Format, http: Vec<ServiceHttp>) -> String {
 }
 
 fn check(format: Format, file: &str) {
-    let path = format!("{}/src/metrics/tests/{file}", env!("CARGO_MANIFEST_DIR"));
-    let made = text(format, shop());
-    if std::env::var_os("FULCRUM_BLESS").is_some() {
-        std::fs::write(&path, &made).unwrap();
-    }
-    assert_eq!(made, std::fs::read_to_string(&path).unwrap());
+    golden::check(&format!("src/metrics/tests/{file}"), &text(format, shop()));
 }
 
 #[test]

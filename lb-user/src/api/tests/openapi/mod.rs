@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::route::Endpoint;
 use super::super::types::Problem;
+use crate::model::golden;
 use operations::{Body, OPERATIONS, Operation, PATH, Parameter};
-
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
 
 const DESCRIPTION: &str = "What a running Fulcrum answers on its Unix socket and over TCP. Within v1 no field is renamed, \
      removed or given another meaning; fields, operations and values of open sets may be added, so ignore what you don't \
@@ -167,14 +166,7 @@ fn made() -> String {
 
 #[test]
 fn the_document_is_current() {
-    if std::env::var_os("FULCRUM_BLESS").is_some() {
-        std::fs::write(DOCUMENT, made()).unwrap();
-    }
-    let is = std::fs::read_to_string(DOCUMENT).unwrap_or_default();
-    assert!(
-        is == made(),
-        "docs/openapi.json is stale: run FULCRUM_BLESS=1 cargo test -p lb-user openapi"
-    );
+    golden::check("../docs/openapi.json", &made());
 }
 
 /// Where a template leads in the router.
