@@ -48,6 +48,7 @@ impl Server {
                     Request::Backend(service, backend, reply) => reply.send(commands::one(&service, &backend)).is_ok(),
                     Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Tally(reply) => reply.send(None).is_ok(),
                     Request::Pulse(reply) => reply.send(Pulse::default()).is_ok(),
                     Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
                     Request::Traced(id, reply) => reply.send(trace::traced(id)).is_ok(),

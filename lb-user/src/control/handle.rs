@@ -11,6 +11,7 @@ use super::trace::TraceRefused;
 use crate::model::Config;
 use crate::model::preview::Preview;
 use crate::model::status::{Explanation, FlowQuery, OneBackend, Overridden, Pulse, Status};
+use crate::model::tally::Tally;
 use crate::model::trace::{Filter, Traced};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
@@ -19,6 +20,8 @@ use crate::model::trace::{Filter, Traced};
 pub enum Request {
     /// The node's state.
     Status(oneshot::Sender<Status>),
+    /// What has been counted; `None` when it cannot be read.
+    Tally(oneshot::Sender<Option<Tally>>),
     /// Whether the reconciler works, and how the node is in short.
     Pulse(oneshot::Sender<Pulse>),
     /// What becomes of a flow.
@@ -161,6 +164,14 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn status(&self) -> Result<Status, Gone> {
         self.ask(Request::Status).await
+    }
+
+    /// What the node has counted, in short: cheaper than its state. `None` when it cannot be read.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn tally(&self) -> Result<Option<Tally>, Gone> {
+        self.ask(Request::Tally).await
     }
 
     /// How the node is, in short, with every configuration that was accepted before put to the maps. Cheap; what answers

@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::ring::{Slot, State};
 use lb_common::service::Decision;
+use lb_common::stats::Counters;
 use tokio::time::Instant;
 
 use super::carried::Carried;
@@ -21,6 +24,7 @@ use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, SlotStates, Status, VipStatus,
 };
+use crate::model::tally::{ServiceTally, Tally};
 use crate::model::traffic::{Traffic, serving};
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
 use crate::plan::{Keys, ServiceKey};
@@ -64,6 +68,30 @@ impl<D: Dataplane> View<'_, D> {
             repairs: said.repairs,
             started: said.started,
             settled: said.settled,
+        })
+    }
+
+    /// What has been counted.
+    pub(super) fn tally(&self) -> Result<Tally, ApplyError> {
+        let services = self.facts.config.services.iter().filter(|service| !service.is_pool());
+        let of = |service: &Service| {
+            if service.is_proxied() {
+                let counted = self.traffic.service(&service.name);
+                let requests = counted.requests.iter().map(|count| count.load(Relaxed)).sum();
+                let bytes = counted.received.load(Relaxed) + counted.sent.load(Relaxed);
+                return Ok(ServiceTally::Proxied { requests, bytes });
+            }
+            let mut sum = Counters::default();
+            for id in self.carried.ids(&service.name).into_iter().flat_map(|ids| ids.values()) {
+                sum += self.dataplane.counters(*id)?;
+            }
+            Ok(ServiceTally::Balanced(sum))
+        };
+        Ok(Tally {
+            services: services
+                .map(|service| Ok((Arc::clone(&service.name), of(service)?)))
+                .collect::<Result<_, ApplyError>>()?,
+            drops: self.dataplane.drops()?,
         })
     }
 

@@ -19,6 +19,7 @@ pub mod preview;
 pub mod probe;
 pub mod proxy;
 pub mod status;
+pub mod tally;
 pub mod trace;
 pub mod traffic;
 pub mod vip;

@@ -1,6 +1,6 @@
 //! Rates of the last hour, per service and per drop reason. Pure: time is an argument.
 //!
-//! Counters of a status become rates by what the one before had. One that has become smaller has begun anew, and then
+//! What was counted becomes rates by what had been counted before. One that has become smaller has begun anew, and then
 //! nothing is known of the time between. What has gone from the file is forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::model::status::{ServiceStatus, Status};
+use crate::model::tally::{ServiceTally, Tally};
 
 /// Time between two points.
 pub(super) const STEP: Duration = Duration::from_secs(10);
@@ -51,11 +51,15 @@ pub(super) struct Shown<'a> {
 
 impl History {
     /// Takes the point of `now`. Times that were missed, since the machine slept, are points of which nothing is known.
-    pub(super) fn take(&mut self, status: &Status, now: SystemTime, at: Instant) {
+    pub(super) fn take(&mut self, tally: &Tally, now: SystemTime, at: Instant) {
         let counted = Before {
             at,
-            services: counters(status),
-            drops: status
+            services: tally
+                .services
+                .iter()
+                .map(|(name, of)| (Arc::clone(name), counters(*of)))
+                .collect(),
+            drops: tally
                 .drops
                 .iter()
                 .map(|(reason, packets)| (reason.label(), *packets))
@@ -140,35 +144,14 @@ fn hundredths(rate: f32) -> f64 {
     (f64::from(rate) * 100.0).round() / 100.0
 }
 
-/// What is followed of each service: of the proxy, what clients have done; of the others, what went to backends.
-fn counters(status: &Status) -> BTreeMap<Arc<str>, Vec<(&'static str, u64)>> {
-    let clients = status
-        .http
-        .iter()
-        .filter_map(|http| Some((&http.name, http.clients.as_ref()?)));
-    let proxied = clients.map(|(name, clients)| {
-        let counters = vec![
-            ("requests", clients.requests.iter().sum()),
-            ("bytes", clients.received + clients.sent),
-        ];
-        (Arc::clone(name), counters)
-    });
-    let balanced = status
-        .services
-        .iter()
-        .filter(|service| service.mode != crate::model::Mode::Proxy);
-    let balanced = balanced.map(|service| {
-        let sum = |of: fn(&lb_common::stats::Counters) -> u64| sum(service, of);
-        let counters = vec![
-            ("packets", sum(|counters| counters.packets)),
-            ("bytes", sum(|counters| counters.bytes)),
-            ("new_flows", sum(|counters| counters.new_flows)),
-        ];
-        (Arc::clone(&service.name), counters)
-    });
-    proxied.chain(balanced).collect()
-}
-
-fn sum(service: &ServiceStatus, of: fn(&lb_common::stats::Counters) -> u64) -> u64 {
-    service.backends.iter().map(|backend| of(&backend.counters)).sum()
+/// What is followed of a service.
+fn counters(of: ServiceTally) -> Vec<(&'static str, u64)> {
+    match of {
+        ServiceTally::Balanced(counted) => vec![
+            ("packets", counted.packets),
+            ("bytes", counted.bytes),
+            ("new_flows", counted.new_flows),
+        ],
+        ServiceTally::Proxied { requests, bytes } => vec![("requests", requests), ("bytes", bytes)],
+    }
 }

@@ -8,7 +8,7 @@ mod history;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -86,25 +86,31 @@ impl Source {
         let mut rested = Instant::now();
         let mut sampled = rested + history::STEP;
         loop {
-            let looked_at = self.shared.permits.available_permits() < MAX_STREAMS;
-            let due = if looked_at { rested.min(sampled) } else { sampled };
+            let is_looked_at = self.shared.permits.available_permits() < MAX_STREAMS;
             tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = self.shared.asked.notified() => tokio::time::sleep_until(rested.min(sampled)).await,
+                () = tokio::time::sleep_until(sampled) => {
+                    let at = Instant::now();
+                    sampled = at + history::STEP;
+                    let Ok(tally) = node.tally().await else { return };
+                    if let Some(tally) = tally {
+                        self.shared.history().take(&tally, now(), at.into_std());
+                    }
+                }
+                () = tokio::time::sleep_until(rested), if is_looked_at => {
+                    let began = Instant::now();
+                    let Ok(status) = node.status().await else { return };
+                    self.states.send_replace(Some(event("status", &Status::from(status))));
+                    rested = began + INTERVAL.max(began.elapsed() * REST);
+                }
+                () = self.shared.asked.notified() => {}
             }
-            let began = Instant::now();
-            let Ok(status) = node.status().await else { return };
-            if began >= sampled {
-                let mut history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
-                history.take(&status, now(), began.into_std());
-                sampled = began + history::STEP;
-            }
-            if self.shared.permits.available_permits() < MAX_STREAMS {
-                let state = event("status", &Status::from(status));
-                self.states.send_replace(Some(state));
-            }
-            rested = began + INTERVAL.max(began.elapsed() * REST);
         }
+    }
+}
+
+impl Shared {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,10 +149,7 @@ impl Live {
                 .map(|reason| (reason.label(), drops::explanation(*reason)))
                 .collect(),
         };
-        let history = {
-            let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
-            event("history", &history.shown())
-        };
+        let history = event("history", &self.shared.history().shown());
         let (sender, events) = mpsc::channel(1);
         let first = [event("hello", &hello), history];
         let (states, stalled) = (self.states.clone(), connection.becomes_a_stream());

@@ -25,6 +25,7 @@ impl Port {
                 let _ = match question {
                     Request::Status(reply) => reply.send(status()).is_ok(),
                     Request::Explain(flow, reply) => reply.send(explain(flow)).is_ok(),
+                    Request::Tally(reply) => reply.send(None).is_ok(),
                     Request::Traced(_, reply) => reply.send(None).is_ok(),
                     Request::Backend(..)
                     | Request::Preview(..)

@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use lb_common::stats::Counters;
+
 use super::*;
 use crate::control::drains::HEARD;
 use crate::control::merge;
 use crate::model::preview::{Change, Flows};
 use crate::model::proxy::{HashOn, HeaderAction, HeaderName, Proxy, Route};
 use crate::model::status::Pool;
+use crate::model::tally::ServiceTally;
 use crate::model::trace::Filter;
 use crate::model::traffic::{PoolMember, Traffic};
 use crate::model::{AdminState, Mode, Role, Service};
@@ -294,6 +297,50 @@ async fn a_drain_waits_for_requests_and_is_cut_at_last() {
         seen(&reconciler, 0),
         (true, 3, crate::model::status::ProxiedStatus { active: 0, ..counted })
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tally_is_what_the_state_adds_up_to() {
+    let web = config(ONE);
+    let mut reconciler = running(Arc::clone(&web)).await;
+    let ids = reconciler.carried.ids(&web.services[0].name).unwrap().clone();
+    for (number, id) in ids.values().enumerate() {
+        let packets = number as u64 + 1;
+        reconciler.dataplane.count(
+            *id,
+            Counters {
+                packets,
+                bytes: packets * 100,
+                ..Counters::default()
+            },
+        );
+    }
+    let tally = reconciler.view().tally().unwrap();
+    let mut sum = Counters::default();
+    for backend in &reconciler.status().services[0].backends {
+        sum += backend.counters;
+    }
+    assert!(sum.packets == 6 && sum.bytes == 600, "{sum:?}");
+    assert_eq!(
+        tally.services,
+        [(Arc::clone(&web.services[0].name), ServiceTally::Balanced(sum))].into()
+    );
+    assert_eq!(tally.drops, reconciler.status().drops);
+
+    let mut reconciler = running(proxied(&two())).await;
+    let traffic = Arc::new(Traffic::default());
+    reconciler.set_traffic(Arc::clone(&traffic));
+    let counted = traffic.service(&"web".into());
+    counted.requests[0].store(3, Relaxed);
+    counted.requests[1].store(4, Relaxed);
+    counted.received.store(10, Relaxed);
+    counted.sent.store(90, Relaxed);
+    let tally = reconciler.view().tally().unwrap();
+    let web = ServiceTally::Proxied {
+        requests: 7,
+        bytes: 100,
+    };
+    assert_eq!(tally.services, [("web".into(), web)].into(), "a pool has no clients");
 }
 
 #[tokio::test(flavor = "multi_thread")]
