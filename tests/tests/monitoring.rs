@@ -267,13 +267,22 @@ impl Watched {
         firing.iter().map(name).collect()
     }
 
+    /// The end of what the node has logged.
+    fn log(&self) -> String {
+        let output = self.turn.lab(&["logs", LAB, "lb"]);
+        let log = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
     fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {
             assert!(
                 Instant::now() < deadline,
-                "not in time: {what}; firing: {:?}",
-                self.alerts()
+                "not in time: {what}; firing: {:?}; the node says:\n{}",
+                self.alerts(),
+                self.log()
             );
             std::thread::sleep(PAUSE);
         }

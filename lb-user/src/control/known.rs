@@ -8,7 +8,6 @@
 //! An entry of which a packet is heard between the look and the end stays: it is not what was judged.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
@@ -201,7 +200,7 @@ fn change(
             for &(i, slot) in &slots {
                 changed[i as usize] = slot;
             }
-            ring.slots = Arc::from(changed);
+            ring.slots = changed.into();
         }
         dataplane.apply(&MapOp::PutSlots { block, slots })?;
     }

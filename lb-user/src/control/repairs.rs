@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::model::status::Repairs;
 use crate::plan::Snapshot;
@@ -88,10 +87,7 @@ fn differences(left: &Snapshot, found: &Snapshot) -> Repairs {
         (gone.count() + come.count()) as u64
     }
     let slots = left.rings.iter().map(|(block, ring)| {
-        let now = found
-            .rings
-            .get(block)
-            .filter(|now| !Arc::ptr_eq(&now.slots, &ring.slots));
+        let now = found.rings.get(block).filter(|now| !now.slots.ptr_eq(&ring.slots));
         let both = now.into_iter().flat_map(|now| ring.slots.iter().zip(&*now.slots));
         both.filter(|(left, now)| left != now).count() as u64
     });

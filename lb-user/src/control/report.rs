@@ -1,14 +1,13 @@
 //! The node's state, for those who ask.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use lb_common::backend::{MacFlags, Member};
-use lb_common::id::{MemberId, MemberIndex};
-use lb_common::ring::{Slot, State};
+use lb_common::id::MemberId;
 use lb_common::service::Decision;
 use lb_common::stats::Counters;
 use tokio::time::Instant;
@@ -22,12 +21,12 @@ use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::http_status;
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
-    ServiceStatus, SlotStates, Status, VipStatus,
+    ServiceStatus, Status, VipStatus,
 };
 use crate::model::tally::{ServiceTally, Tally};
 use crate::model::traffic::{Traffic, serving};
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
-use crate::plan::{Keys, ServiceKey};
+use crate::plan::{Keys, ServiceKey, Share};
 
 /// What is known, what is installed, and what has been counted.
 pub(super) struct View<'a, D> {
@@ -122,7 +121,12 @@ impl<D: Dataplane> View<'_, D> {
             .service(&service.vips, service.protocol)
             .find_map(|key| target.entries.get(&key).filter(|d| d.is_balanced()));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
-        let (shares, states) = ring.map_or_else(Default::default, |(decision, ring)| slots(*decision, &ring.slots));
+        let census = ring.map(|(decision, ring)| (*decision, ring.slots.census()));
+        let share = |id: MemberId| {
+            let (decision, census) = census?;
+            let index = id.0.checked_sub(decision.member_base())?;
+            census.shares.get(index as usize).copied()
+        };
         let ids = carried.ids(&service.name);
         let pool = if service.is_proxied() {
             facts.pool(service)
@@ -137,7 +141,7 @@ impl<D: Dataplane> View<'_, D> {
             let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
             let member = MemberKey::of(service, backend);
-            let share = id.and_then(|id| shares.get(&id)).copied().unwrap_or_default();
+            let share = id.and_then(share).unwrap_or_default();
             let known_flows = id.map_or(0, |id| known.of(id));
             let translated = id.and_then(|id| usage.flows.get(&id)).map_or(0, NatFlows::open);
             let alive = id.and_then(|id| target.members.get(&id)).is_some_and(is_alive);
@@ -210,7 +214,7 @@ impl<D: Dataplane> View<'_, D> {
             mode: service.mode,
             balance: service.balance,
             table_size: service.table_size.slots(),
-            slots: states,
+            slots: census.map(|(_, census)| census.states).unwrap_or_default(),
             ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
             probe_interval: service.health.kind.probes().then_some(service.health.interval),
@@ -259,41 +263,7 @@ fn nat_status(service: &Service, member: &Member, flows: Option<&NatFlows>) -> O
     })
 }
 
-/// The slots that refer to a member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Share {
-    /// It has them.
-    current: u32,
-    /// It has had them, and their older flows are still its own.
-    previous: u32,
-}
-
 /// Does health let this member serve?
 fn is_alive(member: &Member) -> bool {
     member.next_hop.flags() & MacFlags::ALIVE != 0
-}
-
-/// How many slots each member has or has had, and how many are in each state. A node has up to 16 Mi of them, and everybody who asks
-/// waits for this: so it counts by index, and looks nothing up.
-fn slots(decision: Decision, ring: &[Slot]) -> (HashMap<MemberId, Share>, SlotStates) {
-    let most = ring.iter().map(|slot| match slot.state() {
-        State::Moving(previous) => slot.current().0.max(previous.0),
-        State::Stable | State::Settled => slot.current().0,
-    });
-    let most = most.max().unwrap_or(0);
-    let mut counts = vec![Share::default(); usize::from(most) + 1];
-    let mut states = SlotStates::default();
-    for slot in ring {
-        counts[usize::from(slot.current().0)].current += 1;
-        match slot.state() {
-            State::Stable => states.stable += 1,
-            State::Moving(previous) => {
-                states.moving += 1;
-                counts[usize::from(previous.0)].previous += 1;
-            }
-            State::Settled => states.settled += 1,
-        }
-    }
-    let members = (0..=most).map(|index| decision.member(MemberIndex(index)));
-    (members.zip(counts).collect(), states)
 }

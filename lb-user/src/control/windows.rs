@@ -5,13 +5,14 @@
 //! since this manager started, for it does not know what was before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::id::MemberIndex;
 use lb_common::ring::{Slot, State};
 use lb_common::slot;
 use tokio::time::Instant;
+
+use crate::plan::Slots;
 
 /// Slots, by number, and what they become.
 pub(super) type Changes = Vec<(u32, Slot)>;
@@ -30,7 +31,7 @@ pub(super) struct Windows {
 /// A ring.
 #[derive(Debug)]
 struct Watched {
-    slots: Arc<[Slot]>,
+    slots: Slots,
     idle: Duration,
     moving: Moving,
     settled: bool,
@@ -74,12 +75,12 @@ impl Windows {
 
     /// These rings are installed, and with these `idle-timeout`s. A slot that has changed while it moved, and remembers the
     /// same backend, has begun to move when it did so first.
-    pub(super) fn observe<'a>(&mut self, rings: impl Iterator<Item = (u32, &'a Arc<[Slot]>, Duration)>, now: Instant) {
+    pub(super) fn observe<'a>(&mut self, rings: impl Iterator<Item = (u32, &'a Slots, Duration)>, now: Instant) {
         let mut before = std::mem::take(&mut self.rings);
         for (block, slots, idle) in rings {
             let known = before.remove(&block);
             let watched = match known {
-                Some(known) if Arc::ptr_eq(&known.slots, slots) => Watched { idle, ..known },
+                Some(known) if known.slots.ptr_eq(slots) => Watched { idle, ..known },
                 known => {
                     let known = known.map(|known| known.moving).unwrap_or_default();
                     Watched::new(slots, idle, &known, now)
@@ -143,7 +144,7 @@ impl Windows {
 
 impl Watched {
     /// With what was `known` of the ring's slots.
-    fn new(slots: &Arc<[Slot]>, idle: Duration, known: &Moving, now: Instant) -> Self {
+    fn new(slots: &Slots, idle: Duration, known: &Moving, now: Instant) -> Self {
         let mut moving = Moving::default();
         let mut settled = false;
         let mut known_slots = known.slots.iter().copied().peekable();
@@ -167,7 +168,7 @@ impl Watched {
             }
         }
         Self {
-            slots: Arc::clone(slots),
+            slots: slots.clone(),
             idle,
             moving,
             settled,
@@ -190,7 +191,7 @@ mod tests {
 
     /// One ring at block 7.
     fn see(windows: &mut Windows, slots: &[Slot], now: Instant) {
-        windows.observe([(7, &slots.into(), IDLE)].into_iter(), now);
+        windows.observe([(7, &slots.to_vec().into(), IDLE)].into_iter(), now);
     }
 
     fn numbers(over: &BTreeMap<u32, Changes>) -> Vec<u32> {

@@ -5,7 +5,6 @@
 //! the new decision.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::MemberId;
@@ -17,7 +16,7 @@ use lb_common::service::{BucketV4, BucketV6, Decision, EntryV4, EntryV6, KeyV4, 
 
 use super::error::ApplyError;
 use super::region::{Region, store_u32, store_u64};
-use crate::plan::{MapOp, Ring, ServiceKey, Snapshot};
+use crate::plan::{MapOp, Ring, ServiceKey, Slots, Snapshot};
 
 /// The hash behind one family's buckets.
 pub(super) trait Overflow<K>: Send {
@@ -320,14 +319,14 @@ impl Layout {
         })
     }
 
-    fn slots(&self, block: u32, log2: u8, known: Option<&Ring>) -> Arc<[Slot]> {
+    fn slots(&self, block: u32, log2: u8, known: Option<&Ring>) -> Slots {
         let blocks = (1u32 << (log2 & 31)) / SLOTS_PER_BLOCK;
         let end = self.ring.as_slice().len().min((block + blocks) as usize);
         let blocks = self.ring.as_slice().get(block as usize..end).unwrap_or_default();
         if let Some(known) = known.filter(|known| known.log2 == log2) {
             let mut both = blocks.iter().zip(known.slots.chunks(SLOTS_PER_BLOCK as usize));
             if both.all(|(now, known)| now.slots == *known) {
-                return Arc::clone(&known.slots);
+                return known.slots.clone();
             }
         }
         let mut slots = Vec::with_capacity(blocks.len() * SLOTS_PER_BLOCK as usize);

@@ -1,7 +1,6 @@
 //! The operations between two states of the maps, and their order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::MemberId;
@@ -9,6 +8,7 @@ use lb_common::ring::Slot;
 use lb_common::service::{self, Decision};
 
 use super::entries::{Forget, Table};
+use super::slots::Slots;
 use super::snapshot::{Ring, ServiceKey, Snapshot};
 
 /// One write to the maps. A packet meets each slot and each entry as it was before or as it is after; a ring and a member
@@ -25,7 +25,7 @@ pub enum MapOp {
         /// First block.
         block: u32,
         /// Every slot, in order.
-        slots: Arc<[Slot]>,
+        slots: Slots,
     },
     /// Changes slots of a ring that is in use.
     PutSlots {
@@ -116,7 +116,7 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
     for (&block, ring) in &target.rings {
         match installed.rings.get(&block) {
             Some(old) if old.log2 == ring.log2 => {
-                if !Arc::ptr_eq(&old.slots, &ring.slots) {
+                if !old.slots.ptr_eq(&ring.slots) {
                     let slots: Vec<_> = (0..)
                         .zip(old.slots.iter().zip(&*ring.slots))
                         .filter(|(_, (a, b))| a != b)
@@ -129,7 +129,7 @@ pub fn diff(installed: &Snapshot, target: &Snapshot) -> Vec<MapOp> {
             }
             _ => ops.push(MapOp::PutRing {
                 block,
-                slots: Arc::clone(&ring.slots),
+                slots: ring.slots.clone(),
             }),
         }
     }
@@ -199,7 +199,7 @@ fn changed(installed: &Snapshot, target: &Snapshot) -> Option<BTreeSet<ServiceKe
     let strays = target.rings.iter().any(|(block, ring)| {
         installed.rings.get(block).is_some_and(|old| {
             let mut both = old.slots.iter().zip(&*ring.slots);
-            !Arc::ptr_eq(&old.slots, &ring.slots) && both.any(|(old, new)| !old.is_stable() && new.is_stable())
+            !old.slots.ptr_eq(&ring.slots) && both.any(|(old, new)| !old.is_stable() && new.is_stable())
         })
     });
     (strays || !keys.is_empty()).then_some(keys)

@@ -8,6 +8,7 @@ use lb_common::id::MemberIndex;
 use lb_common::ring::Slot;
 use lb_common::slot;
 
+use super::slots::Slots;
 use crate::balance::Rings;
 
 /// Rings that need not be made again. Whatever it has forgotten costs time only.
@@ -23,7 +24,7 @@ pub struct Memory {
 struct Made {
     wanted: Option<Arc<[MemberIndex]>>,
     keeps: Option<BTreeSet<MemberIndex>>,
-    slots: Arc<[Slot]>,
+    slots: Slots,
     used: bool,
 }
 
@@ -45,20 +46,20 @@ impl Memory {
         &mut self,
         block: u32,
         size: usize,
-        installed: Option<&Arc<[Slot]>>,
+        installed: Option<&Slots>,
         wanted: Option<&Arc<[MemberIndex]>>,
         keeps: Option<BTreeSet<MemberIndex>>,
-    ) -> Arc<[Slot]> {
+    ) -> Slots {
         if let Some(made) = self.made.get_mut(&block)
             && made.keeps == keeps
             && same(made.wanted.as_ref(), wanted)
-            && installed.is_some_and(|installed| Arc::ptr_eq(installed, &made.slots))
+            && installed.is_some_and(|installed| installed.ptr_eq(&made.slots))
         {
             made.used = true;
-            return Arc::clone(&made.slots);
+            return made.slots.clone();
         }
         let target = |i: usize| wanted.map_or(MemberIndex::NONE, |wanted| wanted[i]);
-        let slots: Arc<[Slot]> = match (installed, &keeps) {
+        let slots: Slots = match (installed, &keeps) {
             (Some(installed), Some(alive)) => {
                 let most = alive.last().map_or(0, |index| usize::from(index.0));
                 let mut lives = vec![false; most + 1];
@@ -72,12 +73,12 @@ impl Memory {
             _ => (0..size).map(|i| Slot::stable(target(i))).collect(),
         };
         let slots = installed
-            .filter(|installed| ***installed == *slots)
-            .map_or(slots, Arc::clone);
+            .filter(|installed| **installed == slots)
+            .map_or(slots, Slots::clone);
         let made = Made {
             wanted: wanted.cloned(),
             keeps,
-            slots: Arc::clone(&slots),
+            slots: slots.clone(),
             used: true,
         };
         self.made.insert(block, made);

@@ -16,6 +16,7 @@ mod outer;
 pub mod outlook;
 mod place;
 mod regions;
+mod slots;
 mod snapshot;
 mod space;
 
@@ -27,6 +28,7 @@ pub use entries::{Forget, Table};
 pub use keys::Keys;
 pub use memory::Memory;
 pub use place::{Placement, place};
+pub use slots::{Share, Slots};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
 pub use space::Full;
 

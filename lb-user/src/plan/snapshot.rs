@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use lb_common::addr::PortBe;
 use lb_common::backend::Member;
 use lb_common::id::MemberId;
 use lb_common::limits::MEMBERS;
-use lb_common::ring::Slot;
 use lb_common::service::{Decision, KeyV4, KeyV6, PortBlock, protocol};
 
 use super::entries::Table;
+use super::slots::Slots;
 use crate::model::Protocol;
 
 /// Key of `SERVICES_V4` or `SERVICES_V6`.
@@ -86,7 +85,7 @@ pub struct Ring {
     /// Log2 of the number of slots.
     pub log2: u8,
     /// One per slot.
-    pub slots: Arc<[Slot]>,
+    pub slots: Slots,
 }
 
 /// What the maps hold, or shall hold.
@@ -106,7 +105,7 @@ impl Ring {
     /// May flows of its slots be written down?
     #[must_use]
     pub fn is_stable(&self) -> bool {
-        self.slots.iter().all(|slot| slot.is_stable())
+        self.slots.census().states.stable as usize == self.slots.len()
     }
 
     /// The same slots in a ring of 2^`log2`, no fewer: slot i passes on to i, i + N and so on.
