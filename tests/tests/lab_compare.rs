@@ -153,14 +153,15 @@ fn what_differs_in_kind_is_seen() {
     // Who dies is missed at layer 4, and not at layer 7; who is drained is missed nowhere.
     assert!(event(subject(&found, "nftables"), "killed")["failed"].as_u64() > Some(0));
     for name in ["proxy", "proxy-tls"] {
-        assert_eq!(event(subject(&found, name), "killed")["failed"], 0, "{name}");
+        let killed = event(subject(&found, name), "killed");
+        assert_eq!(killed["failed"], 0, "{name}: {killed}");
     }
     for name in ["dsr", "tunnel", "nat", "proxy", "proxy-tls"] {
         let drained = event(subject(&found, name), "drained");
         assert_eq!(
             (&drained["failed"], &drained["kept"]["cut"]),
             (&0.into(), &0.into()),
-            "{name}"
+            "{name}: {drained}"
         );
     }
 

@@ -20,8 +20,17 @@ const CONNECTIONS: usize = 64;
 /// 2 s for a request, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Between looks at how many there are.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// An hour: whoever started it ends it.
 pub(super) const EVER: Duration = Duration::from_secs(3600);
+
+/// Requests that a sample has at least: where it would have fewer, it takes longer.
+const LEAST: f64 = 10.0;
+
+/// Longest wait for them, where requests come as they are answered.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Failures that samples may have: one of a hundred. With more of them, a figure says nothing.
 const TOLERABLE: u64 = 100;
@@ -104,10 +113,18 @@ struct Span {
 /// Makes requests, and looks at a part of the time when all connections are open and caches are warm.
 async fn throughput(bed: &Bed, settings: &Settings, subject: &Subject, plan: &Plan) -> anyhow::Result<Span> {
     let mut running = Running::start(&bed.client.namespace, plan)?;
+    let enough = async |from: u64| {
+        let began = Instant::now();
+        while running.progress().answered < from + LEAST as u64 && began.elapsed() < LONGEST {
+            sleep(PAUSE).await;
+        }
+    };
     sleep(settings.warm_up()).await;
+    enough(0).await;
     let memory = private_memory(bed)?;
     let (began, before, first) = (Instant::now(), Clocks::read(bed, subject)?, running.progress());
     sleep(settings.sample).await;
+    enough(first.answered).await;
     let (took, last, after) = (began.elapsed(), running.progress(), Clocks::read(bed, subject)?);
     running.end();
     running.done().await;
@@ -153,7 +170,7 @@ pub(super) async fn latency(
     let plan = Plan {
         connections: CONNECTIONS,
         pace: Pace::Open { rate },
-        end: End::After(settings.warm_up() + settings.sample),
+        end: End::After(settings.warm_up() + settings.sample.max(Duration::from_secs_f64(LEAST / rate))),
         record: true,
         ..plan(subject)
     };

@@ -221,9 +221,13 @@ impl Pool {
         let Self {
             members, candidates, ..
         } = self;
+        let untried = |i: &&usize| !ask.exclude.contains(&members[**i].is.address);
         candidates.clear();
-        let tried = |i: &usize| ask.exclude.contains(&members[*i].is.address);
-        candidates.extend(self.sharing.iter().filter(|i| !tried(i)));
+        candidates.extend(self.sharing.iter().filter(untried));
+        if candidates.is_empty() {
+            // Who is set aside may fail it; nobody does for certain.
+            candidates.extend(self.serving.iter().filter(untried));
+        }
         if candidates.is_empty() {
             return Choice::Nobody;
         }

@@ -2,12 +2,13 @@
 //! is measured and how to read it.
 //!
 //! [`world`] builds a machine with many services, and backends that answer; [`process`] starts the daemon on it and looks
-//! at the process from outside; [`report`] prints.
+//! at the process from outside; [`scrape`] asks for its metrics; [`report`] prints.
 //!
 //! A figure counts only when the node is whole: every backend up, nothing refused, no fault.
 
 mod process;
 mod report;
+mod scrape;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ pub use report::Report;
 
 use process::Running;
 use report::Figure;
+use scrape::Scraping;
 use world::World;
 
 /// How large, and how often.
@@ -124,6 +126,22 @@ async fn look(options: &Options, world: &mut World, running: &Running, report: &
         // The rest of its work is not the next one's.
         running.reload().await?;
     }
+    for _ in 0..options.reloads {
+        let began = Instant::now();
+        scrape::scrape(&world.node.namespace)?;
+        report.add(Figure::Scrape, millis(began.elapsed()));
+    }
+    let scraping = Scraping::start(&world.node.namespace);
+    for _ in 0..options.reloads {
+        let weight = world.change()?;
+        scraping.wait_for_next()?;
+        let began = Instant::now();
+        world.write();
+        running.reload().await?;
+        report.add(Figure::ScrapedReload, millis(began.elapsed()));
+        running.expect_weight(weight)?;
+    }
+    scraping.end()?;
     running.expect_whole().await?;
     let memory = running.memory()?;
     report.add(Figure::Anonymous, memory.anonymous);

@@ -12,6 +12,8 @@ pub(super) enum Figure {
     Restart,
     AskedReload,
     NoticedReload,
+    Scrape,
+    ScrapedReload,
     Probing,
     Anonymous,
     Resident,
@@ -19,12 +21,14 @@ pub(super) enum Figure {
 }
 
 impl Figure {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::FirstStart,
         Self::StartWork,
         Self::Restart,
         Self::AskedReload,
         Self::NoticedReload,
+        Self::Scrape,
+        Self::ScrapedReload,
         Self::Probing,
         Self::Anonymous,
         Self::Resident,
@@ -39,6 +43,8 @@ impl Figure {
             Self::Restart => ("start to ready, maps of the last run", "s", Some(3.0)),
             Self::AskedReload => ("reload of one line, asked for", "ms", Some(200.0)),
             Self::NoticedReload => ("reload of one line, noticed", "ms", Some(200.0)),
+            Self::Scrape => ("scrape of /metrics", "ms", Some(100.0)),
+            Self::ScrapedReload => ("reload of one line, asked for while scraped", "ms", Some(200.0)),
             Self::Probing => ("processor time, every backend probed once", "s", Some(2.5)),
             Self::Anonymous => ("memory of its own", "MB", Some(200.0)),
             Self::Resident => ("memory with maps and program text", "MB", None),

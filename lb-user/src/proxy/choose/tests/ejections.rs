@@ -21,8 +21,9 @@ fn all_end(world: &World, pool: &mut Pool, (n, of): (u16, u16), ending: Ending, 
     }
 }
 
-fn serves(world: &World, pool: &mut Pool, (n, of): (u16, u16)) -> bool {
-    matches!(world.ask(pool, 0, &only(n, of)), Choice::Backend(_))
+fn serves(world: &World, pool: &mut Pool, n: u16) -> bool {
+    pool.tick(world.now);
+    pool.sharing.iter().any(|&i| pool.members[i].is.address == address(n))
 }
 
 fn gauge(world: &World, n: u16) -> (u64, u32) {
@@ -47,20 +48,17 @@ fn five_failures_in_a_row() {
         all_end(&world, &mut pools[0], (1, 2), ending, 2);
         all_end(&world, &mut pools[0], (1, 2), Ending::Abandoned, 9);
         all_end(&world, &mut pools[1], (1, 2), ending, 2);
-        assert!(
-            serves(&world, &mut pools[0], (1, 2)),
-            "a success was between, then four"
-        );
+        assert!(serves(&world, &mut pools[0], 1), "a success was between, then four");
         all_end(&world, &mut pools[0], (1, 2), ending, 1);
         for pool in &mut pools {
-            assert!(!serves(&world, pool, (1, 2)), "{ending:?}: on every thread");
+            assert!(!serves(&world, pool, 1), "{ending:?}: on every thread");
             assert!((0..9).all(|_| world.request(pool) == 2));
         }
         assert_eq!(gauge(&world, 1), (1, 1));
         world.wait(9_999);
-        assert!(!serves(&world, &mut pools[1], (1, 2)));
+        assert!(!serves(&world, &mut pools[1], 1));
         world.wait(1);
-        assert!(serves(&world, &mut pools[1], (1, 2)));
+        assert!(serves(&world, &mut pools[1], 1));
         assert_eq!(gauge(&world, 1), (1, 0));
     }
 }
@@ -72,7 +70,7 @@ fn each_time_for_longer_and_then_forgiven() {
     let fall = |world: &mut World, pool: &mut Pool| {
         all_end(world, pool, (1, 2), Ending::Failed, 5);
         let begun = world.now;
-        while !serves(world, pool, (1, 2)) {
+        while !serves(world, pool, 1) {
             world.wait(500);
         }
         (world.now - begun).as_secs()
@@ -105,11 +103,11 @@ fn the_last_stays() {
     let world = World::new();
     let mut pool = world.pool(settings(Balance::RoundRobin), &members(&[1]));
     all_end(&world, &mut pool, (1, 1), Ending::Failed, 50);
-    assert!(serves(&world, &mut pool, (1, 1)));
+    assert!(serves(&world, &mut pool, 1));
     let mut pool = world.pool(settings(Balance::RoundRobin), &members(&[1, 1, 1]));
     all_end(&world, &mut pool, (2, 3), Ending::Failed, 50);
     all_end(&world, &mut pool, (3, 3), Ending::Failed, 50);
-    let serving: Vec<u16> = (1..=3).filter(|&n| serves(&world, &mut pool, (n, 3))).collect();
+    let serving: Vec<u16> = (1..=3).filter(|&n| serves(&world, &mut pool, n)).collect();
     assert_eq!(serving, [1, 3], "one is the most of three");
 }
 
@@ -126,12 +124,31 @@ fn where_all_that_are_up_are_set_aside_they_serve() {
 }
 
 #[test]
+fn who_is_set_aside_is_better_than_nobody() {
+    for balance in ALL {
+        let world = World::new();
+        let mut pool = world.pool(settings(balance), &members(&[1, 1, 1]));
+        all_end(&world, &mut pool, (1, 3), Ending::Failed, 5);
+        let mut whom = |tried: &[u16]| {
+            let tried: Vec<SocketAddr> = tried.iter().copied().map(address).collect();
+            match world.ask(&mut pool, 0, &tried) {
+                Choice::Backend(lease) => Some(lease.member().address),
+                Choice::Full | Choice::Nobody => None,
+            }
+        };
+        assert_eq!(whom(&[2]), Some(address(3)), "{balance:?}");
+        assert_eq!(whom(&[2, 3]), Some(address(1)), "{balance:?}");
+        assert_eq!(whom(&[1, 2, 3]), None, "{balance:?}");
+    }
+}
+
+#[test]
 fn a_rebuild_lets_nobody_in() {
     let mut world = World::new();
     let mut pool = world.pool(settings(Balance::ByRequests), &members(&[1, 1]));
     all_end(&world, &mut pool, (1, 2), Ending::Failed, 5);
     world.rebuild(&mut pool, settings(Balance::ByRequests), &members(&[1, 1]));
-    assert!(!serves(&world, &mut pool, (1, 2)));
+    assert!(!serves(&world, &mut pool, 1));
     world.wait(10_000);
     pool.tick(world.now);
     assert_eq!(gauge(&world, 1), (1, 0), "without a request");
@@ -141,7 +158,7 @@ fn a_rebuild_lets_nobody_in() {
         ..settings(Balance::ByRequests)
     };
     world.rebuild(&mut pool, never, &members(&[1, 1]));
-    assert!(serves(&world, &mut pool, (1, 2)), "the file wants nobody set aside");
+    assert!(serves(&world, &mut pool, 1), "the file wants nobody set aside");
     assert_eq!(gauge(&world, 1), (2, 0));
 }
 
@@ -173,7 +190,7 @@ fn who_is_slower_than_the_median() {
     }
     assert_eq!([1, 2, 3, 4].map(|n| gauge(&world, n)), [(0, 0), (0, 0), (1, 1), (0, 0)]);
     world.wait(10_000);
-    assert!(serves(&world, &mut pool, (3, 4)), "and it is let in again");
+    assert!(serves(&world, &mut pool, 3), "and it is let in again");
 }
 
 #[test]
@@ -217,7 +234,7 @@ proptest! {
             let pool = &mut pools[usize::from(n) % 2];
             let aside: u32 = (1..=many).map(|n| gauge(&world, n).1).sum();
             prop_assert!(aside <= u32::from(many) / 2, "{} of {}", aside, many);
-            let serving = (1..=many).filter(|&n| serves(&world, pool, (n, many))).count();
+            let serving = (1..=many).filter(|&n| serves(&world, pool, n)).count();
             prop_assert_eq!(serving as u32 + aside, u32::from(many));
         }
     }
