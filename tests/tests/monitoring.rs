@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,42 @@ fn the_dashboard_is_as_grafana_has_them() {
         {
             assert_eq!(source["uid"], "${datasource}", "{title}");
         }
+    }
+}
+
+/// The dashboard is what Grafana's published types allow.
+#[test]
+fn the_dashboard_is_valid_by_grafanas_schema() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana");
+    let compiler = folder.join("node_modules/.bin/tsc");
+    if gate::root_with(&["node"]) == Gate::Skip
+        || gate::gate((!compiler.exists()).then_some("needs @grafana/schema: see `cargo xtask setup --for test`"))
+            == Gate::Skip
+    {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let schema = folder.join("schema");
+    let check = |dashboard: &str| {
+        let text =
+            format!("import type {{ Dashboard }} from {schema:?};\nexport const dashboard: Dashboard = {dashboard}");
+        let path = place.path().join("dashboard.ts");
+        fs::write(&path, text).unwrap();
+        let mut tsc = Command::new(&compiler);
+        tsc.args(["--strict", "--noEmit", "--target", "es2022", "--module", "esnext"]);
+        let output = tsc.args(["--moduleResolution", "bundler"]).arg(path).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let dashboard = monitoring::file("grafana/fulcrum.json");
+    assert_eq!(check(&dashboard), "");
+    // It looks at values, names, and whatever is missing, down to what only one kind of panel has.
+    for (right, wrong) in [
+        ("\"drawStyle\": \"line\"", "\"drawStyle\": \"lines\""),
+        ("\"lineWidth\": 1", "\"linewidth\": 1"),
+        ("\"enable\": true,", ""),
+    ] {
+        assert!(dashboard.contains(right), "{right}");
+        assert_ne!(check(&dashboard.replacen(right, wrong, 1)), "", "{wrong}");
     }
 }
 

@@ -24,6 +24,7 @@ mod ready;
 mod route;
 pub mod server;
 pub mod socket;
+mod stream;
 pub mod token;
 pub mod types;
 

@@ -1,8 +1,11 @@
 //! What monitoring asks: numbers, whether the process works, whether the node is ready for traffic.
 
+use http_body_util::Either;
 use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::mpsc;
 
-use super::route::{Answer, Site, bounded, large, respond};
+use super::route::{Answer, Site, bounded, headed, respond};
+use super::stream::{Stream, Writer};
 use super::types::Problem;
 use super::{negotiate, ready};
 use crate::metrics;
@@ -14,14 +17,15 @@ pub(super) async fn metrics(headers: &HeaderMap, site: &Site) -> Result<Response
     let format = negotiate::format(headers);
     let permit = site.large().await?;
     let status = bounded(site.desk.node.status()).await?;
-    // The text of 20,000 backends takes tens of milliseconds, for which nobody else shall wait.
-    let text = tokio::task::spawn_blocking(move || metrics::encode(status, format)).await;
-    let Ok(Ok(text)) = text else {
-        let detail = "the metrics could not be written; this is a bug";
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
-    };
-    let body = large(text.into_bytes(), permit);
-    Ok(respond(StatusCode::OK, format.media_type(), body))
+    let (sender, parts) = mpsc::channel(1);
+    // The text of 20,000 backends is 20 MB: it is sent as it is written, and nobody else waits for either.
+    tokio::task::spawn_blocking(move || {
+        let mut text = Writer::new(sender);
+        // An error says that nobody reads any more.
+        let _ = metrics::encode(status, format, &mut text).and_then(|()| text.flush());
+    });
+    let body = Either::Right(Stream::new(parts, permit));
+    Ok(headed(StatusCode::OK, format.media_type(), body))
 }
 
 /// `/healthz`: the process works, or this would not be sent.

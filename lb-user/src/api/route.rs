@@ -13,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller, Rights};
 use super::connection::Connection;
-use super::live::Stream;
 use super::page::Asset;
 use super::server::Desk;
+use super::stream::Stream;
 use super::types::{
     Backend, Explanation, LogLevels, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted,
     TracedPackets,
@@ -388,7 +388,7 @@ pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<By
     headed(status, kind, Either::Left(Full::new(body.into())))
 }
 
-fn headed(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
+pub(super) fn headed(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

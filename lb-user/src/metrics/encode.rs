@@ -17,9 +17,6 @@ use crate::model::http_status::Durations;
 use crate::model::status::Status;
 use crate::model::traffic::Histogram;
 
-/// Bytes of text per backend, and for everything else, roughly: keeps a large text from being copied as it grows.
-const BYTES: (usize, usize) = (1_000, 16 << 10);
-
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -40,17 +37,15 @@ impl Format {
     }
 }
 
-pub(super) fn encode(status: Status, format: Format) -> Result<String, fmt::Error> {
-    let backends: usize = status.services.iter().map(|service| service.backends.len()).sum();
-    let mut written = String::with_capacity(backends * BYTES.0 + BYTES.1);
+pub(super) fn encode(status: Status, format: Format, to: &mut impl fmt::Write) -> fmt::Result {
     // The crate hands its encoder to what is registered, and to nobody else.
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape { status, format }));
-    text::encode_registry(&mut written, &registry)?;
-    if format == Format::OpenMetrics {
-        text::encode_eof(&mut written)?;
+    text::encode_registry(to, &registry)?;
+    match format {
+        Format::OpenMetrics => text::encode_eof(to),
+        Format::Text => Ok(()),
     }
-    Ok(written)
 }
 
 #[derive(Debug)]

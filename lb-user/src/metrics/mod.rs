@@ -13,12 +13,12 @@ use crate::model::status::Status;
 pub use encode::Format;
 pub use families::{FAMILIES, Family, Kind};
 
-/// `status` in `format`.
+/// Writes `status` in `format`.
 ///
 /// # Errors
-/// None that is known: writing to a `String` does not fail.
-pub fn encode(status: Status, format: Format) -> Result<String, std::fmt::Error> {
-    encode::encode(status, format)
+/// Those of whoever is written to.
+pub fn encode(status: Status, format: Format, to: &mut impl std::fmt::Write) -> std::fmt::Result {
+    encode::encode(status, format, to)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Running Fulcrum, and building it while lb-ebpf/object belongs to the sources, needs none of it.
 
 mod apt;
+mod npm;
 
 use std::path::Path;
 use std::process::Command;
@@ -13,13 +14,14 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 15] = [
+const TEST_PROGRAMS: [(&str, &str); 16] = [
     ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
     ("mariadb", "mariadb-client-core"),
     ("mariadb-install-db", "mariadb-server-core"),
     ("mariadbd", "mariadb-server-core"),
+    ("npm", "npm"),
     ("openssl", "openssl"),
     ("pgrep", "procps"),
     ("prometheus", "prometheus"),
@@ -81,7 +83,7 @@ const OBJCOPY_PACKAGE: &str = "llvm-22";
 /// Name what is missing to build, test and lint Fulcrum; with --yes, install it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Install what is missing: packages by apt-get, starting no service; the rest for this user or in .tools
+    /// Install what is missing: packages by apt-get, starting no service; the rest for this user or in the checkout
     #[arg(long)]
     yes: bool,
     /// Look at one purpose only
@@ -170,6 +172,8 @@ struct Missing {
     bpf_linker: bool,
     cargo_fuzz: bool,
     cargo_deb: bool,
+    /// Grafana's types of dashboards, and what checks a dashboard against them.
+    grafana: bool,
     packages: Vec<&'static str>,
 }
 
@@ -204,6 +208,7 @@ impl Missing {
                 .iter()
                 .filter(|(program, _)| exec::find(program).is_none());
             missing.packages.extend(absent.map(|(_, package)| package));
+            missing.grafana = !npm::is_installed(root);
             let absent = TEST_PACKAGES.iter().filter(|package| !apt::is_installed(package));
             missing.packages.extend(absent);
         }
@@ -276,6 +281,13 @@ impl Missing {
                 exec::shown(&install_linker(Path::new("")))
             ));
         }
+        if self.grafana {
+            items.push(format!(
+                "  {:16} Grafana's types of dashboards, for the tests: {}",
+                "@grafana/schema",
+                exec::shown(&npm::install(Path::new("")))
+            ));
+        }
         if self.cargo_fuzz {
             items.push(format!(
                 "  {:16} version {}, for cargo xtask fuzz: {}",
@@ -311,6 +323,9 @@ impl Missing {
         if self.bpf_linker {
             println!("Building bpf-linker takes a few minutes.");
             exec::run(&mut install_linker(root)).context("bpf-linker")?;
+        }
+        if self.grafana {
+            exec::run(&mut npm::install(root)).context("@grafana/schema")?;
         }
         if self.cargo_fuzz {
             exec::run(&mut install_verb("cargo-fuzz", fuzz::VERSION, root)).context("cargo-fuzz")?;
@@ -362,10 +377,11 @@ mod tests {
             bpf_linker: true,
             cargo_fuzz: true,
             cargo_deb: true,
+            grafana: true,
             packages: vec!["llvm-22", "llvm-22-dev", "g++", "dpkg-dev", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 12);
+        assert_eq!(items.len(), 13);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
@@ -377,6 +393,7 @@ mod tests {
             "rustup component add rust-src",
             "for cargo xtask lint: rustup component add clippy",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
+            "for the tests: npm ci --ignore-scripts --no-audit --no-fund --prefix tests/grafana",
             "for cargo xtask fuzz: cargo install cargo-fuzz --version",
             "for cargo xtask dist: cargo install cargo-deb --version",
         ]) {

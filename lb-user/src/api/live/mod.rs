@@ -7,22 +7,20 @@
 mod history;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::body::{Body, Frame};
 use lb_common::stats::DropReason;
 use serde::Serialize;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use super::access::Rights;
 use super::connection::Connection;
+use super::stream::Stream;
 use super::types::{Problem, Status};
 use crate::control::Handle;
 use crate::model::drops;
@@ -160,10 +158,7 @@ impl Live {
         });
         // Only what comes after this is told: a state from when somebody looked last may be old.
         self.shared.asked.notify_one();
-        Ok(Stream {
-            events,
-            _permit: permit,
-        })
+        Ok(Stream::new(events, permit))
     }
 }
 
@@ -200,27 +195,6 @@ fn event(name: &str, data: &impl Serialize) -> Bytes {
     let _ = serde_json::to_writer(&mut text, data);
     text.extend_from_slice(b"\n\n");
     text.into()
-}
-
-/// The body of an answer that goes on.
-#[derive(Debug)]
-pub(super) struct Stream {
-    events: mpsc::Receiver<Bytes>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Body for Stream {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.events
-            .poll_recv(context)
-            .map(|event| event.map(|event| Ok(Frame::data(event))))
-    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn series() -> String {
             drops,
             ..status(services)
         };
-        let text = encode(status, Format::Text).unwrap();
+        let text = encoded(status, Format::Text);
         text.lines().filter(|line| !line.starts_with('#')).count()
     };
     let web = |backends: &[BackendStatus]| vec![service("web", backends.to_vec())];

@@ -8,8 +8,7 @@ fn small() -> Status {
 }
 
 fn check(format: Format, file: &str) {
-    let made = encode(small(), format)
-        .unwrap()
+    let made = encoded(small(), format)
         .replace(env!("CARGO_PKG_VERSION"), "VERSION")
         .replace(std::env::consts::ARCH, "ARCH");
     golden::check(&format!("src/metrics/tests/{file}"), &made);

@@ -70,7 +70,7 @@ fn text(format: Format, http: Vec<ServiceHttp>) -> String {
         http,
         ..status(Vec::new())
     };
-    let text = encode(status, format).unwrap();
+    let text = encoded(status, format);
     let is_of_proxy = |line: &&str| {
         ["_http_", "_tls_", "fulcrum_certificate_", "_access_log_"]
             .iter()

@@ -126,6 +126,9 @@ async fn look(options: &Options, world: &mut World, running: &Running, report: &
         // The rest of its work is not the next one's.
         running.reload().await?;
     }
+    let memory = running.memory()?;
+    report.add(Figure::Anonymous, memory.anonymous);
+    report.add(Figure::Resident, memory.resident);
     for _ in 0..options.reloads {
         let began = Instant::now();
         scrape::scrape(&world.node.namespace)?;
@@ -143,10 +146,9 @@ async fn look(options: &Options, world: &mut World, running: &Running, report: &
     }
     scraping.end()?;
     running.expect_whole().await?;
-    let memory = running.memory()?;
-    report.add(Figure::Anonymous, memory.anonymous);
-    report.add(Figure::Resident, memory.resident);
-    report.add(Figure::Peak, memory.peak);
+    let after = running.memory()?;
+    report.add(Figure::Scraped, after.anonymous);
+    report.add(Figure::Peak, after.peak);
     Ok(())
 }
 

@@ -16,12 +16,13 @@ pub(super) enum Figure {
     ScrapedReload,
     Probing,
     Anonymous,
+    Scraped,
     Resident,
     Peak,
 }
 
 impl Figure {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::FirstStart,
         Self::StartWork,
         Self::Restart,
@@ -31,6 +32,7 @@ impl Figure {
         Self::ScrapedReload,
         Self::Probing,
         Self::Anonymous,
+        Self::Scraped,
         Self::Resident,
         Self::Peak,
     ];
@@ -47,8 +49,9 @@ impl Figure {
             Self::ScrapedReload => ("reload of one line, asked for while scraped", "ms", Some(200.0)),
             Self::Probing => ("processor time, every backend probed once", "s", Some(2.5)),
             Self::Anonymous => ("memory of its own", "MB", Some(200.0)),
+            Self::Scraped => ("the same, after scrapes", "MB", None),
             Self::Resident => ("memory with maps and program text", "MB", None),
-            Self::Peak => ("the same, at its highest", "MB", None),
+            Self::Peak => ("this, at its highest", "MB", None),
         }
     }
 }

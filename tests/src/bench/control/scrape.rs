@@ -12,24 +12,39 @@ use lb_user::net::Namespace;
 /// Where a node listens unless its file says otherwise.
 const LISTENER: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9465);
 
+/// How an answer begins.
+const BEGIN: &[u8; 13] = b"HTTP/1.0 200 ";
+
+/// How it ends.
+const END: &[u8] = b"# EOF\n";
+
 /// Longest wait for the next scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks on the machine `inside`, and takes the whole answer: its length in bytes.
 pub(super) fn scrape(inside: &Namespace) -> Result<usize> {
-    let answer = inside.run_inside(|| -> Result<Vec<u8>> {
+    let answer = inside.run_inside(|| -> Result<(usize, Vec<u8>)> {
         let mut stream = TcpStream::connect(LISTENER)?;
         // HTTP/1.0: the answer ends with the connection.
         stream
             .write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
+        let mut begin = [0; BEGIN.len()];
+        stream.read_exact(&mut begin)?;
+        ensure!(begin == *BEGIN, "it is refused");
+        let (mut length, mut end, mut part) = (begin.len(), Vec::new(), vec![0; 256 << 10]);
+        loop {
+            let read = stream.read(&mut part)?;
+            if read == 0 {
+                return Ok((length, end));
+            }
+            length += read;
+            end.extend_from_slice(&part[read.saturating_sub(END.len())..read]);
+            end.drain(..end.len().saturating_sub(END.len()));
+        }
     })?;
-    let answer = answer.context("a scrape")?;
-    ensure!(answer.starts_with(b"HTTP/1.0 200 "), "a scrape is refused");
-    ensure!(answer.ends_with(b"# EOF\n"), "a scrape is cut");
-    Ok(answer.len())
+    let (length, end) = answer.context("a scrape")?;
+    ensure!(end == END, "a scrape is cut");
+    Ok(length)
 }
 
 /// Scrapes one after the other, until it is told to end.
