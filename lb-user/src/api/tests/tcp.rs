@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::super::server::MAX_LARGE;
 use super::*;
+use crate::metrics::{self, Format};
 
 /// A server on a port of loopback, until it is dropped.
 struct Port {
@@ -99,6 +100,30 @@ async fn metrics_come_in_the_format_that_is_asked_for() {
         "{head}"
     );
     assert!(body.contains("# TYPE fulcrum_drops counter\n") && body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn many_metrics_come_as_they_are_written() {
+    fn many() -> model::Status {
+        let mut status = status();
+        let one = status.services[0].backends[0].clone();
+        let named = |i| model::BackendStatus {
+            name: format!("b{i}").into(),
+            ..one.clone()
+        };
+        status.services[0].backends = (0..1000).map(named).collect();
+        status
+    }
+    let mut whole = String::new();
+    metrics::encode(many(), Format::Text, &mut whole).unwrap();
+    assert!(whole.len() > 4 * (64 << 10), "several parts: {}", whole.len());
+    let port = Port::start(many).await;
+    // HTTP/1.0 knows no chunks.
+    let (head, body) = port.ask("GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(code(&head), "200");
+    assert!(body == whole, "{} bytes instead of {}", body.len(), whole.len());
+    let (head, none) = port.ask("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!((code(&head), none.as_str()), ("200", ""));
 }
 
 #[tokio::test]
