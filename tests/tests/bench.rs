@@ -43,7 +43,7 @@ async fn the_manager_is_measured_in_every_mode_that_a_router_reaches() {
         let compared = rows
             .iter()
             .filter(|row| row.reference == Some("goal") && row.ratio().is_some());
-        assert_eq!(compared.count(), 6, "{rows:?}");
+        assert_eq!(compared.count(), 8, "{rows:?}");
         assert_eq!(report.json().lines().count(), rows.len());
     }
 }

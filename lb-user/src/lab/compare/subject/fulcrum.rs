@@ -59,7 +59,9 @@ pub(super) async fn start(bed: &Bed, mode: &str, setup: Setup) -> anyhow::Result
         let mut each = SERVICES
             .iter()
             .flat_map(|(service, _)| SERVERS.map(|(name, _)| (*service, name)));
-        each.all(|(service, name)| view.backend(service, name).is_some_and(|backend| backend.serves))
+        // In proxy, those that nobody has probed serve as well; their first probe may yet fail.
+        let is_whole = |backend: &daemon::Backend| backend.up && backend.serves;
+        each.all(|(service, name)| view.backend(service, name).is_some_and(is_whole))
     };
     daemon::until(&socket, PATIENCE, "both servers serve", serves).await?;
     Ok(())
