@@ -34,7 +34,6 @@ struct Watched {
     slots: Slots,
     idle: Duration,
     moving: Moving,
-    settled: bool,
 }
 
 /// The slots of a ring that move, from whom, and since when. A node may have 16 Mi of them, and slots begin together: so
@@ -99,7 +98,9 @@ impl Windows {
 
     /// Is there a slot that is not stable?
     pub(super) fn is_any_open(&self) -> bool {
-        self.rings.values().any(|ring| ring.settled || !ring.moving.is_empty())
+        self.rings
+            .values()
+            .any(|ring| ring.has_settled() || !ring.moving.is_empty())
     }
 
     /// When the next window is over, if nothing happens.
@@ -128,7 +129,7 @@ impl Windows {
     /// The settled slots of which `is_known` says that no flow is known, stable, by first block.
     pub(super) fn stable(&self, is_known: impl Fn(u32, u32) -> bool) -> BTreeMap<u32, Changes> {
         let mut all = BTreeMap::new();
-        for (&block, ring) in self.rings.iter().filter(|(_, ring)| ring.settled) {
+        for (&block, ring) in self.rings.iter().filter(|(_, ring)| ring.has_settled()) {
             let settled = (0..)
                 .zip(&*ring.slots)
                 .filter(|(_, slot)| slot.state() == State::Settled);
@@ -146,33 +147,30 @@ impl Watched {
     /// With what was `known` of the ring's slots.
     fn new(slots: &Slots, idle: Duration, known: &Moving, now: Instant) -> Self {
         let mut moving = Moving::default();
-        let mut settled = false;
         let mut known_slots = known.slots.iter().copied().peekable();
         // Where each of the known times, and after them now, has its place.
         let mut places: Vec<Option<u32>> = vec![None; known.times.len() + 1];
         for (i, slot) in (0..).zip(&**slots) {
-            match slot.state() {
-                State::Stable => {}
-                State::Settled => settled = true,
-                State::Moving(from) => {
-                    while known_slots.next_if(|&(other, ..)| other < i).is_some() {}
-                    let known_time = known_slots.next_if(|&(other, ..)| other == i);
-                    let time = known_time.filter(|&(_, member, _)| member == from);
-                    let time = time.map_or(known.times.len(), |(.., time)| time as usize);
-                    let place = *places[time].get_or_insert_with(|| {
-                        moving.times.push(known.times.get(time).copied().unwrap_or(now));
-                        moving.times.len() as u32 - 1
-                    });
-                    moving.slots.push((i, from, place));
-                }
-            }
+            let State::Moving(from) = slot.state() else { continue };
+            while known_slots.next_if(|&(other, ..)| other < i).is_some() {}
+            let known_time = known_slots.next_if(|&(other, ..)| other == i);
+            let time = known_time.filter(|&(_, member, _)| member == from);
+            let time = time.map_or(known.times.len(), |(.., time)| time as usize);
+            let place = *places[time].get_or_insert_with(|| {
+                moving.times.push(known.times.get(time).copied().unwrap_or(now));
+                moving.times.len() as u32 - 1
+            });
+            moving.slots.push((i, from, place));
         }
         Self {
             slots: slots.clone(),
             idle,
             moving,
-            settled,
         }
+    }
+
+    fn has_settled(&self) -> bool {
+        self.slots.census().states.settled > 0
     }
 }
 

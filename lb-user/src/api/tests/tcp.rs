@@ -124,6 +124,7 @@ async fn many_metrics_come_as_they_are_written() {
     assert!(body == whole, "{} bytes instead of {}", body.len(), whole.len());
     let (head, none) = port.ask("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!((code(&head), none.as_str()), ("200", ""));
+    assert!(!head.contains("content-length"), "nobody knows it yet: {head}");
 }
 
 #[tokio::test]

@@ -21,9 +21,9 @@ const END: &[u8] = b"# EOF\n";
 /// Longest wait for the next scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks on the machine `inside`, and takes the whole answer: its length in bytes.
-pub(super) fn scrape(inside: &Namespace) -> Result<usize> {
-    let answer = inside.run_inside(|| -> Result<(usize, Vec<u8>)> {
+/// Asks on the machine `inside`, and takes the whole answer.
+pub(super) fn scrape(inside: &Namespace) -> Result<()> {
+    let end = inside.run_inside(|| -> Result<Vec<u8>> {
         let mut stream = TcpStream::connect(LISTENER)?;
         // HTTP/1.0: the answer ends with the connection.
         stream
@@ -31,20 +31,18 @@ pub(super) fn scrape(inside: &Namespace) -> Result<usize> {
         let mut begin = [0; BEGIN.len()];
         stream.read_exact(&mut begin)?;
         ensure!(begin == *BEGIN, "it is refused");
-        let (mut length, mut end, mut part) = (begin.len(), Vec::new(), vec![0; 256 << 10]);
+        let (mut end, mut part) = (Vec::new(), vec![0; 256 << 10]);
         loop {
             let read = stream.read(&mut part)?;
             if read == 0 {
-                return Ok((length, end));
+                return Ok(end);
             }
-            length += read;
             end.extend_from_slice(&part[read.saturating_sub(END.len())..read]);
             end.drain(..end.len().saturating_sub(END.len()));
         }
     })?;
-    let (length, end) = answer.context("a scrape")?;
-    ensure!(end == END, "a scrape is cut");
-    Ok(length)
+    ensure!(end.context("a scrape")? == END, "a scrape is cut");
+    Ok(())
 }
 
 /// Scrapes one after the other, until it is told to end.
