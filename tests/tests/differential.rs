@@ -228,7 +228,7 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
         );
     }
     for (&member, &[packets, bytes, opened, _]) in &model.counted {
-        let counted = kernel.counters(lb_common::id::MemberId(member)).unwrap();
+        let counted = kernel.counters(lb_common::id::MemberId(member), 1).unwrap()[0];
         let counted = [counted.packets, counted.bytes, counted.new_flows];
         assert_eq!(
             counted,

@@ -1,6 +1,6 @@
 //! What was last carried out: ids, and the names that go with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -44,6 +44,12 @@ impl Carried {
     /// The services that have a place.
     pub(super) fn services(&self) -> impl Iterator<Item = (Decision, &Service)> {
         self.placed().map(|(decision, service, _)| (decision, service))
+    }
+
+    /// Ids of the members of every service that has some.
+    pub(super) fn by_name(&self) -> HashMap<&str, &BTreeMap<SocketAddr, MemberId>> {
+        let names = self.config.balanced().map(|service| &*service.name);
+        names.zip(&self.placement.members).collect()
     }
 
     /// Ids of a service's members.

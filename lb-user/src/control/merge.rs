@@ -214,7 +214,7 @@ impl Facts {
         self.weight_by(service, backend, self.verdict(service, backend))
     }
 
-    fn weight_by(&self, service: &Service, backend: &Backend, verdict: Option<&Verdict>) -> u16 {
+    pub(super) fn weight_by(&self, service: &Service, backend: &Backend, verdict: Option<&Verdict>) -> u16 {
         // Few probes ask for a weight, and few backends have one that a command has set.
         match verdict.and_then(|verdict| verdict.weight) {
             Some(_) if backend.leaving || self.overrides.of(&MemberKey::of(service, backend)).weight.is_some() => {

@@ -1,6 +1,6 @@
 //! The node's state, for those who ask.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -51,9 +51,9 @@ impl<D: Dataplane> View<'_, D> {
             traffic,
             ..
         } = *self;
-        let keys = held::keys(&self.facts.config);
+        let index = self.index();
         let services = facts.config.services.iter();
-        let services = services.map(|service| self.service(service, &keys));
+        let services = services.map(|service| self.service(service, &index));
         Ok(Status {
             node: facts.config.node.name.clone(),
             interfaces: said.interfaces,
@@ -73,6 +73,7 @@ impl<D: Dataplane> View<'_, D> {
     /// What has been counted.
     pub(super) fn tally(&self) -> Result<Tally, ApplyError> {
         let services = self.facts.config.services.iter().filter(|service| !service.is_pool());
+        let ids = self.carried.by_name();
         let of = |service: &Service| {
             if service.is_proxied() {
                 let counted = self.traffic.service(&service.name);
@@ -81,8 +82,8 @@ impl<D: Dataplane> View<'_, D> {
                 return Ok(ServiceTally::Proxied { requests, bytes });
             }
             let mut sum = Counters::default();
-            for id in self.carried.ids(&service.name).into_iter().flat_map(|ids| ids.values()) {
-                sum += self.dataplane.counters(*id)?;
+            if let Some(ids) = ids.get(&*service.name) {
+                self.counters(ids)?.into_values().for_each(|counters| sum += counters);
             }
             Ok(ServiceTally::Balanced(sum))
         };
@@ -94,30 +95,49 @@ impl<D: Dataplane> View<'_, D> {
         })
     }
 
+    fn index(&self) -> Index<'_> {
+        let Self { facts, carried, .. } = *self;
+        Index {
+            keys: held::keys(&facts.config),
+            ids: carried.by_name(),
+            in_file: facts.file.services.iter().map(|s| (&*s.name, s)).collect(),
+        }
+    }
+
     /// The state of one backend; `None` when there is none.
     pub(super) fn backend(&self, member: &MemberKey) -> Result<Option<BackendStatus>, ApplyError> {
         let mut services = self.facts.config.services.iter();
         let Some(service) = services.find(|service| service.name == member.service) else {
             return Ok(None);
         };
-        let status = self.service(service, &held::keys(&self.facts.config))?;
+        let status = self.service(service, &self.index())?;
         Ok(status.backends.into_iter().find(|b| b.address == member.backend))
     }
 
-    fn service(&self, service: &Service, keys: &Keys) -> Result<ServiceStatus, ApplyError> {
+    /// Counters of a service's members. Their ids are next to each other, so one read serves them all.
+    fn counters(&self, ids: &BTreeMap<SocketAddr, MemberId>) -> Result<BTreeMap<MemberId, Counters>, ApplyError> {
+        let (Some(&first), Some(&last)) = (ids.values().min(), ids.values().max()) else {
+            return Ok(BTreeMap::new());
+        };
+        let counters = self.dataplane.counters(first, last.0 - first.0 + 1)?;
+        Ok((first.0..).map(MemberId).zip(counters).collect())
+    }
+
+    fn service(&self, service: &Service, index: &Index<'_>) -> Result<ServiceStatus, ApplyError> {
         let Self {
             facts,
             carried,
-            dataplane,
             usage,
             known,
             drains,
             traffic,
             now,
             counted,
+            ..
         } = *self;
         let target = &carried.placement.target;
-        let decision = keys
+        let decision = index
+            .keys
             .service(&service.vips, service.protocol)
             .find_map(|key| target.entries.get(&key).filter(|d| d.is_balanced()));
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
@@ -127,16 +147,16 @@ impl<D: Dataplane> View<'_, D> {
             let index = id.0.checked_sub(decision.member_base())?;
             census.shares.get(index as usize).copied()
         };
-        let ids = carried.ids(&service.name);
+        let ids = index.ids.get(&*service.name).copied();
+        let counters = ids.map(|ids| self.counters(ids)).transpose()?.unwrap_or_default();
         let pool = if service.is_proxied() {
             facts.pool(service)
         } else {
             Vec::new()
         };
         let serve: HashSet<SocketAddr> = serving(&pool).iter().map(|m| m.address).collect();
-        let in_file = facts.file.services.iter().find(|s| s.name == service.name);
-        let in_file = in_file.map_or(&[][..], |s| &s.backends);
-        let backend = |(i, backend): (usize, &Backend)| -> Result<BackendStatus, ApplyError> {
+        let in_file = index.in_file.get(&*service.name).map_or(&[][..], |s| &s.backends);
+        let backend = |(i, backend): (usize, &Backend)| {
             // Overrides leave places and order as they are.
             let file = in_file.get(i).filter(|_| !backend.leaving);
             let id = ids.and_then(|ids| ids.get(&backend.address)).copied();
@@ -167,13 +187,13 @@ impl<D: Dataplane> View<'_, D> {
                 AdminState::Disabled => !alive,
             };
             let verdict = facts.verdict(service, backend);
-            let weight = facts.weight(service, backend);
+            let weight = facts.weight_by(service, backend, verdict);
             let reason = match (verdict, backend.state) {
                 (Some(verdict), _) => verdict.reason.clone(),
                 (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
                 (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
             };
-            Ok(BackendStatus {
+            BackendStatus {
                 name: backend.name.clone(),
                 address: backend.address,
                 host: backend.host.clone(),
@@ -192,13 +212,13 @@ impl<D: Dataplane> View<'_, D> {
                 slots: share.current,
                 moving_slots: share.previous,
                 drained,
-                counters: id.map(|id| dataplane.counters(id)).transpose()?.unwrap_or_default(),
+                counters: id.and_then(|id| counters.get(&id).copied()).unwrap_or_default(),
                 leaving: backend.leaving,
                 known_flows,
                 cut_flows: drains.cut_of(&member),
                 nat: id.and_then(|id| nat_status(service, target.members.get(&id)?, usage.flows.get(&id))),
                 proxied,
-            })
+            }
         };
         let vip = |&address: &Vip| VipStatus {
             address,
@@ -218,12 +238,7 @@ impl<D: Dataplane> View<'_, D> {
             ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
             probe_interval: service.health.kind.probes().then_some(service.health.interval),
-            backends: service
-                .backends
-                .iter()
-                .enumerate()
-                .map(backend)
-                .collect::<Result<_, _>>()?,
+            backends: service.backends.iter().enumerate().map(backend).collect(),
             named: service.named.clone(),
         })
     }
@@ -240,6 +255,15 @@ impl<D> View<'_, D> {
             None => Err("not looked up yet".to_owned()),
         }
     }
+}
+
+/// What every service is looked up in.
+struct Index<'a> {
+    keys: Keys,
+    /// Of their members.
+    ids: HashMap<&'a str, &'a BTreeMap<SocketAddr, MemberId>>,
+    /// Services as the file has them.
+    in_file: HashMap<&'a str, &'a Service>,
 }
 
 /// What the reconciler knows besides.

@@ -64,11 +64,11 @@ pub trait Dataplane: Send {
     /// The maps as the program sees them.
     fn tables(&self) -> &dyn Tables;
 
-    /// Counters of a member, summed over CPUs.
+    /// Counters of `count` members from `first` on, summed over CPUs.
     ///
     /// # Errors
     /// When the kernel refuses a read.
-    fn counters(&self, id: MemberId) -> Result<Counters, ApplyError>;
+    fn counters(&self, first: MemberId, count: u32) -> Result<Vec<Counters>, ApplyError>;
 
     /// Drops by reason, summed over CPUs; every reason.
     ///

@@ -1,10 +1,9 @@
-//! Reading a whole hash in few system calls: `BPF_MAP_LOOKUP_BATCH` (Linux 5.6), which aya does not offer.
-//!
-//! The kernel goes bucket by bucket: an entry that is there from the beginning to the end is seen exactly once, one that
-//! comes or goes meanwhile may be seen or not.
+//! Reading much of a map in few system calls: `BPF_MAP_LOOKUP_BATCH` (Linux 5.6, of per-CPU arrays 5.13), which aya does
+//! not offer.
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::AddAssign;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::Pod;
@@ -32,6 +31,9 @@ struct Attributes {
 }
 
 /// A hash, to be read whole.
+///
+/// The kernel goes bucket by bucket: an entry that is there from the beginning to the end is seen exactly once, one that
+/// comes or goes meanwhile may be seen or not.
 pub(super) struct Batch<K, V> {
     map: OwnedFd,
     entries: PhantomData<(K, V)>,
@@ -40,19 +42,8 @@ pub(super) struct Batch<K, V> {
 impl<K: Pod, V: Pod> Batch<K, V> {
     /// Of `map`, a hash whose keys and values are `K` and `V`.
     pub(super) fn new(map: &MapData) -> io::Result<Self> {
-        let info = map.info().map_err(io::Error::other)?;
-        let sizes = (info.key_size() as usize, info.value_size() as usize);
-        // The kernel writes as many bytes as the map has.
-        if sizes != (size_of::<K>(), size_of::<V>()) {
-            let (key, value) = sizes;
-            return Err(io::Error::other(format!(
-                "entries have {key} and {value} bytes, and not {} and {}",
-                size_of::<K>(),
-                size_of::<V>()
-            )));
-        }
         Ok(Self {
-            map: map.fd().as_fd().try_clone_to_owned()?,
+            map: checked::<K, V>(map)?,
             entries: PhantomData,
         })
     }
@@ -89,16 +80,9 @@ impl<K: Pod, V: Pod> Batch<K, V> {
             elem_flags: 0,
             flags: 0,
         };
-        // SAFETY: the attributes have the size that is said. `in_batch` and `out_batch` point to a u32 each, which is what
-        // a hash reads and writes there; `keys` and `values` to room for `count` entries of the map's sizes.
-        let result = Errno::result(unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_LOOKUP_BATCH,
-                std::ptr::from_mut(&mut attributes),
-                size_of::<Attributes>(),
-            )
-        });
+        // SAFETY: `in_batch` and `out_batch` point to a u32 each, which is what a hash reads and writes there; `keys` and
+        // `values` to room for `count` entries of the map's sizes.
+        let result = unsafe { look_up(&mut attributes) };
         if matches!(result, Ok(_) | Err(Errno::ENOENT)) {
             let count = (attributes.count as usize).min(chunk.room);
             // SAFETY: the kernel has written the first `count` of each, and any bytes are a `Pod`.
@@ -108,8 +92,94 @@ impl<K: Pod, V: Pod> Batch<K, V> {
             }
             *place = Some(next);
         }
-        result.map(drop)
+        result
     }
+}
+
+/// A per-CPU array, read as the sums over CPUs.
+pub(super) struct Sums<V> {
+    map: OwnedFd,
+    cpus: usize,
+    elements: PhantomData<V>,
+}
+
+impl<V: Pod + Default + AddAssign> Sums<V> {
+    /// Of `map`, a per-CPU array whose values are `V`.
+    pub(super) fn new(map: &MapData) -> io::Result<Self> {
+        // The kernel puts each CPU's value at a multiple of 8 bytes.
+        const { assert!(size_of::<V>().is_multiple_of(8)) };
+        Ok(Self {
+            map: checked::<u32, V>(map)?,
+            cpus: aya::util::nr_cpus().map_err(|(_, error)| error)?,
+            elements: PhantomData,
+        })
+    }
+
+    /// `count` elements from `first` on, fewer where the array ends.
+    pub(super) fn read(&self, first: u32, count: u32) -> io::Result<Vec<V>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        // What an array is told is the element before; the first has none.
+        let before = first.checked_sub(1);
+        let mut last = 0u32;
+        let mut keys = vec![0u32; count as usize];
+        let mut values = vec![V::default(); count as usize * self.cpus];
+        let mut attributes = Attributes {
+            in_batch: before.as_ref().map_or(0, |before| std::ptr::from_ref(before) as u64),
+            out_batch: std::ptr::from_mut(&mut last) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count,
+            map_fd: self.map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: `in_batch` and `out_batch` point to a u32 each, which is what an array reads and writes there; `keys` to
+        // room for `count` of its keys, and `values` for as many values of each CPU.
+        match unsafe { look_up(&mut attributes) } {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let of_each = values.chunks(self.cpus).take(attributes.count as usize);
+        Ok(of_each
+            .map(|of_cpus| {
+                of_cpus.iter().fold(V::default(), |mut sum, &value| {
+                    sum += value;
+                    sum
+                })
+            })
+            .collect())
+    }
+}
+
+/// The map, if its keys and values have these sizes: the kernel writes as many bytes as the map has.
+fn checked<K, V>(map: &MapData) -> io::Result<OwnedFd> {
+    let info = map.info().map_err(io::Error::other)?;
+    let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+    if (key, value) != (size_of::<K>(), size_of::<V>()) {
+        return Err(io::Error::other(format!(
+            "entries have {key} and {value} bytes, and not {} and {}",
+            size_of::<K>(),
+            size_of::<V>()
+        )));
+    }
+    map.fd().as_fd().try_clone_to_owned()
+}
+
+/// # Safety
+/// What the attributes point to is as the map wants it.
+unsafe fn look_up(attributes: &mut Attributes) -> nix::Result<()> {
+    // SAFETY: the attributes have the size that is said; the rest is the caller's word.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_LOOKUP_BATCH,
+            std::ptr::from_mut(attributes),
+            size_of::<Attributes>(),
+        )
+    };
+    Errno::result(result).map(drop)
 }
 
 /// Room for entries.

@@ -17,6 +17,8 @@ use super::super::region::{Region, store_u64};
 use super::super::tables::{Layout, Overflow, Services};
 use super::ApplyError;
 use super::arrays::Arrays;
+use super::batch::Sums;
+use super::entries;
 use super::object::LoadError;
 
 /// The arrays and hashes that decide about packets.
@@ -142,6 +144,7 @@ fn refused(verb: &'static str, map: &'static str) -> impl Fn(MapError) -> ApplyE
 /// What the program counts, and the way to wait for it.
 pub(super) struct Counting {
     counters: PerCpuArray<MapData, Counters>,
+    sums: Sums<Counters>,
     drops: PerCpuArray<MapData, u64>,
     grace: ArrayOfMaps<MapData, Array<MapData, u32>>,
     inner: Array<MapData, u32>,
@@ -155,8 +158,13 @@ impl Counting {
     pub(super) fn new(program: &mut Ebpf, arrays: &Arrays) -> Result<Self, LoadError> {
         let source: &mut Source<'_> = &mut |name| arrays.get(name).or_else(|| program.take_map(name));
         let inner = Array::create(1, 0).map_err(|error| LoadError::map("GRACE", error))?;
+        let counters = source("COUNTERS").ok_or_else(|| LoadError::map("COUNTERS", "it is not there"))?;
+        let Map::PerCpuArray(data) = &counters else {
+            return Err(LoadError::map("COUNTERS", "it is not a per-CPU array"));
+        };
         Ok(Self {
-            counters: take(source, "COUNTERS")?,
+            sums: Sums::new(data).map_err(|error| LoadError::map("COUNTERS", error))?,
+            counters: PerCpuArray::try_from(counters).map_err(|error| LoadError::map("COUNTERS", error))?,
             drops: take(source, "DROPS")?,
             grace: take(source, "GRACE")?,
             inner,
@@ -199,12 +207,9 @@ impl Counting {
             .map_err(|error| LoadError::map("PORTS", error))
     }
 
-    pub(super) fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {
-        let values = self.counters.get(&id.0, 0).map_err(refused("read", "COUNTERS"))?;
-        Ok(values.iter().fold(Counters::default(), |mut sum, &cpu| {
-            sum += cpu;
-            sum
-        }))
+    pub(super) fn counters(&self, first: MemberId, count: u32) -> Result<Vec<Counters>, ApplyError> {
+        let sums = self.sums.read(first.0, count);
+        sums.map_err(|error| entries::refused("read", "COUNTERS", error))
     }
 
     pub(super) fn reset(&mut self, id: MemberId) -> Result<(), ApplyError> {

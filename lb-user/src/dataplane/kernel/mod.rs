@@ -237,8 +237,8 @@ impl Dataplane for Kernel {
         &self.layout
     }
 
-    fn counters(&self, id: MemberId) -> Result<Counters, ApplyError> {
-        self.counting.counters(id)
+    fn counters(&self, first: MemberId, count: u32) -> Result<Vec<Counters>, ApplyError> {
+        self.counting.counters(first, count)
     }
 
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
