@@ -24,6 +24,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+pub mod ha;
 pub mod health;
 pub mod lab;
 pub mod metrics;

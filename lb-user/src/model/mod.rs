@@ -23,6 +23,7 @@ pub mod tally;
 pub mod trace;
 pub mod traffic;
 pub mod vip;
+pub mod vrrp;
 
 pub use backend::{AdminState, Backend, NamedBackend, Role};
 pub use chain::chain;
