@@ -27,6 +27,7 @@ mod size;
 mod source;
 mod tunnel;
 mod vips;
+mod vrrp;
 mod whole;
 
 use std::collections::HashMap;
@@ -245,14 +246,24 @@ impl Reader {
         for table in root.tables("pool", &schema::POOL)? {
             drafts.push(self.pool(&table)?);
         }
+        let mut routers = Vec::new();
+        for table in root.tables("vrrp", &schema::VRRP)? {
+            routers.push(self.vrrp(&table, &node)?);
+        }
         self.whole(&drafts, admin.listen)?;
+        self.virtual_routers(&routers, &drafts, &node)?;
         if no_service {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings
                 .push(fault(span, "no `[[service]]`: every packet passes").hint("add a [[service]] with its backends"));
         }
         let services = drafts.into_iter().map(|draft| draft.service).collect();
-        Ok(Config { node, admin, services })
+        Ok(Config {
+            node,
+            admin,
+            services,
+            routers: routers.into_iter().map(|draft| draft.router).collect(),
+        })
     }
 }
 

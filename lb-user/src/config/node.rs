@@ -130,7 +130,7 @@ impl Reader {
 }
 
 /// What the kernel's `dev_valid_name` takes.
-fn is_interface_name(name: &str) -> bool {
+pub(super) fn is_interface_name(name: &str) -> bool {
     let blank = |b: u8| b.is_ascii_whitespace() || b == 0x0b;
     (1..=MAX_INTERFACE_NAME).contains(&name.len())
         && name != "."

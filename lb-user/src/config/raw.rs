@@ -112,6 +112,7 @@ impl<'a> Table<'a> {
             let first = match shape.name {
                 "[[service]]" => "; it comes before its [service.…] tables",
                 "[[pool]]" => "; it comes before its [pool.…] tables",
+                "[[vrrp]]" => "; it comes before its [[vrrp.track]] tables",
                 _ => "",
             };
             fault(value.span(), message).hint(format!("write {} in double brackets{first}", shape.name))
@@ -289,6 +290,18 @@ impl<'a> Value<'a> {
             }
             _ => Err(self.mistyped(&wanted())),
         }
+    }
+
+    /// A whole number within limits, which may be below 0.
+    pub(super) fn signed(&self, limits: RangeInclusive<i16>) -> Checked<i16> {
+        let wanted = || format!("a whole number from {} to {}", limits.start(), limits.end());
+        let number = match self.value.get_ref() {
+            DeValue::Integer(integer) => i16::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| limits.contains(number))
+            .ok_or_else(|| self.mistyped(&wanted()))
     }
 
     /// True or false.

@@ -17,8 +17,8 @@ pub(super) struct Shape {
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
-    keys: &["node", "admin", "service", "pool"],
-    later: &["protection", "vrrp"],
+    keys: &["node", "admin", "service", "pool", "vrrp"],
+    later: &["protection"],
 };
 
 pub(super) static NODE: Shape = Shape {
@@ -115,8 +115,46 @@ pub(super) static POOL_BACKEND: Shape = Shape {
     ..BACKEND
 };
 
+pub(super) static VRRP: Shape = Shape {
+    name: "[[vrrp]]",
+    keys: &[
+        "name",
+        "interface",
+        "router-id",
+        "version",
+        "priority",
+        "advertisement-interval",
+        "peers",
+        "source-address",
+        "addresses",
+        "preempt",
+        "preempt-delay",
+        "start-delay",
+        "sync-group",
+        "notify",
+        "track",
+    ],
+    later: &[],
+};
+
+pub(super) static VRRP_TRACK: Shape = Shape {
+    name: "[[vrrp.track]]",
+    keys: &[
+        "script",
+        "interface",
+        "service",
+        "file",
+        "interval",
+        "timeout",
+        "rise",
+        "fall",
+        "weight",
+    ],
+    later: &[],
+};
+
 /// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
-pub(super) static ALL: [&Shape; 26] = [
+pub(super) static ALL: [&Shape; 28] = [
     &ROOT,
     &NODE,
     &ADMIN,
@@ -143,4 +181,6 @@ pub(super) static ALL: [&Shape; 26] = [
     &proxy::ROUTE_HEADER,
     &POOL,
     &POOL_HEALTH,
+    &VRRP,
+    &VRRP_TRACK,
 ];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::proxy::Proxy;
+use super::vrrp::VirtualRouter;
 use super::{Backend, HealthKind, NamedBackend, Via, Vip};
 
 /// A whole configuration file.
@@ -19,6 +20,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[[service]]` in file order, then `[[pool]]`; names are unique, and so are VIP, protocol and a single port. Ranges do not overlap.
     pub services: Vec<Service>,
+    /// `[[vrrp]]` in file order; names are unique, and no address is of two.
+    pub routers: Vec<VirtualRouter>,
 }
 
 impl Config {
@@ -30,6 +33,11 @@ impl Config {
     /// The services of the proxy, and the pools that its routes lead to, in file order.
     pub fn proxied(&self) -> impl Iterator<Item = &Service> {
         self.services.iter().filter(|service| service.is_proxied())
+    }
+
+    /// The addresses of virtual routers: whoever is master holds them, and nobody else.
+    pub fn virtual_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.routers.iter().flat_map(|router| router.addresses.iter().copied())
     }
 
     /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.

@@ -30,6 +30,7 @@ fn defaults() {
             listen: Some("127.0.0.1:9465".parse().unwrap()),
             token_file: None,
         },
+        routers: Vec::new(),
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),

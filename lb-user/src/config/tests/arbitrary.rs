@@ -309,6 +309,7 @@ fn config() -> impl Strategy<Value = Config> {
     let token = prop::option::of("(/[a-z]{1,10}){1,9}");
     let parts = (node(), "(/[a-z]{1,10}){1,9}", listen, token, services());
     parts.prop_map(|(node, socket, listen, token, services)| Config {
+        routers: Vec::new(),
         node,
         admin: Admin {
             socket: socket.into(),
