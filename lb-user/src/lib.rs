@@ -8,10 +8,10 @@
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
 //! api                          HTTP server on the Unix socket and TCP, and its client
-//! health · proxy               producers of events; the L7 proxy
+//! health · proxy · ha          producers of events; the L7 proxy; VRRP
 //! control                      desired state, reconciler; the only writer of the data plane
 //! metrics                      families and names, in one place
-//! dataplane · net              load, attach, map access (`use aya` only in dataplane/kernel); netlink
+//! dataplane · net · process    load, attach, map access (`use aya` only in dataplane/kernel); netlink; programs
 //! plan · config                pure
 //! balance                      pure: rings
 //! model                        pure: domain types
@@ -31,4 +31,5 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod process;
 pub mod proxy;

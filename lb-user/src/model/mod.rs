@@ -18,6 +18,7 @@ pub mod prefix;
 pub mod preview;
 pub mod probe;
 pub mod proxy;
+mod quoted;
 pub mod status;
 pub mod tally;
 pub mod trace;
@@ -40,4 +41,5 @@ pub use probe::{
     DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
     ScriptProbe, Statuses, TlsCheck, UdpProbe, Via,
 };
+pub use quoted::quoted;
 pub use vip::{Ports, Vip};

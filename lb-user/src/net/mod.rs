@@ -4,6 +4,7 @@
 //! of services: who owns which address is decided elsewhere. Besides, [`tls`] is what everybody needs who speaks it.
 
 pub mod address;
+mod announce;
 pub mod error;
 pub mod hosts;
 pub mod link;
@@ -28,6 +29,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use address::Address;
+pub use announce::Announcer;
 pub use error::Error;
 pub use link::Link;
 pub use namespace::Namespace;

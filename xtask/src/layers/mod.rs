@@ -22,7 +22,7 @@ const ROWS: [&[&str]; 10] = [
     &["proxy", "health", "ha", "acme"],
     &["control"],
     &["metrics"],
-    &["dataplane", "net"],
+    &["dataplane", "net", "process"],
     &["plan", "config"],
     &["balance"],
 ];

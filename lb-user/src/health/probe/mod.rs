@@ -30,6 +30,7 @@ use super::Target;
 use super::path::{self, Paths};
 use crate::model::{HealthKind, MysqlRole, Probes, ServicePath, Statuses};
 use crate::net::Net;
+use crate::process;
 pub use trust::Trust;
 
 /// VIPs of one backend that are asked at once; of more, the others come later, with what is left of the time.
@@ -127,7 +128,7 @@ pub enum Failure {
     Mysql(#[from] mysql::Failure),
     /// How a command ended.
     #[error(transparent)]
-    Script(#[from] script::Failure),
+    Script(#[from] process::Failure),
     /// Of a probe that goes the way of the service's packets: what came of it at one of the VIPs.
     #[error("{vip} through the service: {failure}")]
     AtVip {
@@ -375,13 +376,6 @@ impl From<io::Error> for Failure {
             text,
         }
     }
-}
-
-/// The first `most` characters of what a backend or a command says, in one line.
-fn quoted(text: &[u8], most: usize) -> String {
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = String::from_utf8_lossy(text).chars().map(shown).collect();
-    text.trim().chars().take(most).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use lb_common::addr::Mac;
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ impl PacketSocket {
         // With no protocol it hears nothing until the filter is there.
         let socket = socket::socket(AddressFamily::Packet, SockType::Datagram, flags, None)?;
         attach(&socket, &filter::NOTHING)?;
-        let any = link_address(v6, 0, Mac::default());
+        let any = link_address(protocol(v6), 0, Mac::default());
         // SAFETY: the address is a sockaddr_ll of this length.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const any).cast(), LINK_ADDRESS) };
         Errno::result(bound)?;
@@ -66,20 +66,8 @@ impl PacketSocket {
     /// When the kernel refuses, as for an interface that is gone or off.
     pub fn send(&self, packet: &[u8], interface: u32, mac: Mac) -> io::Result<()> {
         let v6 = packet.first().is_some_and(|first| first >> 4 == 6);
-        let to = link_address(v6, interface, mac);
-        // SAFETY: the packet is readable for its length, the address a sockaddr_ll of this length.
-        let sent = unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const to).cast(),
-                LINK_ADDRESS,
-            )
-        };
-        match Errno::result(sent) {
-            Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Ok(()),
+        match send_to(self.socket.as_raw_fd(), packet, protocol(v6), interface, mac) {
+            Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Ok(()),
             Err(refused) => Err(refused.into()),
         }
     }
@@ -102,8 +90,35 @@ impl PacketSocket {
 
 const LINK_ADDRESS: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
 
-fn link_address(v6: bool, interface: u32, mac: Mac) -> libc::sockaddr_ll {
-    let protocol = if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP };
+/// What Ethernet calls a family of IP.
+const fn protocol(v6: bool) -> libc::c_int {
+    if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP }
+}
+
+/// Sends a packet of this protocol of Ethernet by a packet socket of the kind that leaves the header to the kernel.
+pub(super) fn send_to(
+    socket: RawFd,
+    packet: &[u8],
+    protocol: libc::c_int,
+    interface: u32,
+    mac: Mac,
+) -> nix::Result<()> {
+    let to = link_address(protocol, interface, mac);
+    // SAFETY: the packet is readable for its length, the address a sockaddr_ll of this length.
+    let sent = unsafe {
+        libc::sendto(
+            socket,
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const to).cast(),
+            LINK_ADDRESS,
+        )
+    };
+    Errno::result(sent).map(drop)
+}
+
+fn link_address(protocol: libc::c_int, interface: u32, mac: Mac) -> libc::sockaddr_ll {
     let mut address = [0; 8];
     address[..mac.0.len()].copy_from_slice(&mac.0);
     libc::sockaddr_ll {

@@ -4,7 +4,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::packet::{Boxed, Connection, Input};
-use super::{Failure, error, quoted};
+use super::{Failure, error};
+use crate::model::quoted;
 use crate::model::MysqlLogin;
 
 /// Flags of a client, and of what a server can.

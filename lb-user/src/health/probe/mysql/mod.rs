@@ -14,7 +14,8 @@ use tokio::io::AsyncReadExt as _;
 
 use super::link::connect;
 use super::trust::Protocol;
-use super::{Answer, Call, Phase, quoted, tls};
+use super::{Answer, Call, Phase, tls};
+use crate::model::quoted;
 use crate::model::{MysqlLogin, MysqlProbe, MysqlRole};
 use auth::Greeting;
 use packet::{Connection, Input};
