@@ -265,6 +265,7 @@ fn attach(node: &Node, mut kernel: Kernel) {
             name: "eth0".to_owned(),
             index: nix::net::if_::if_nametoindex("eth0").unwrap(),
             mac: Mac::default(),
+            running: true,
             addresses: BTreeSet::new(),
         };
         kernel.attach(&[eth0], XdpMode::Native)

@@ -12,7 +12,7 @@ use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
     AdminState, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
-    UnattachedInterface, UnresolvedBackend, VipStatus, XdpMode,
+    UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
 };
 use crate::config;
 
@@ -91,6 +91,10 @@ fn text(status: &Status) -> String {
     if let Some(fault) = &status.overrides_fault {
         let _ = writeln!(text, "OVERRIDES: {fault}");
     }
+    for router in &status.virtual_routers {
+        text.push('\n');
+        text.push_str(&router_text(router));
+    }
     for service in &status.services {
         text.push('\n');
         text.push_str(&service_text(service));
@@ -118,6 +122,40 @@ fn text(status: &Status) -> String {
         .collect();
     if !drops.is_empty() {
         let _ = writeln!(text, "\ndropped: {}", drops.join(", "));
+    }
+    text
+}
+
+fn router_text(router: &VirtualRouter) -> String {
+    let VirtualRouter { name, role, reason, .. } = router;
+    let addresses: Vec<String> = router.addresses.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "{name}  {}  router-id {} on {}\n",
+        addresses.join(", "),
+        router.router_id,
+        router.interface
+    );
+    let _ = write!(
+        text,
+        "  {} since {reason}; priority {}",
+        role.to_uppercase(),
+        router.priority
+    );
+    if router.priority != router.priority_in_file {
+        let _ = write!(text, " ({} in the file)", router.priority_in_file);
+    }
+    let _ = writeln!(text);
+    if let (Some(master), Some(priority), "backup") = (router.master, router.master_priority, &**role) {
+        let _ = writeln!(text, "  master is {master}, with priority {priority}");
+    }
+    if router.rival {
+        let _ = writeln!(text, "  TWO MASTERS: another node says that it is master, too");
+    }
+    if !router.down.is_empty() {
+        let _ = writeln!(text, "  down: {}", router.down.join(", "));
+    }
+    if let Some(fault) = &router.notify_fault {
+        let _ = writeln!(text, "  NOTIFY: {fault}");
     }
     text
 }

@@ -36,6 +36,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             repairs: self.repaired.counts(),
             started: self.started,
             settled: self.settled,
+            ha: self.ha.status.borrow().clone(),
         }
     }
 
@@ -55,6 +56,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             repairs: said.repairs,
             started: said.started,
             settled: said.settled,
+            ha: said.ha,
         })
     }
 

@@ -180,6 +180,7 @@ mod tests {
             name: name.to_owned(),
             index,
             mac: Mac([2, 0, 0, 0, 0, mac]),
+            running: true,
             addresses: [].into(),
         }
     }

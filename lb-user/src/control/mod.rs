@@ -11,6 +11,7 @@ mod carried;
 mod commands;
 mod drains;
 mod explain;
+mod fitness;
 mod handle;
 mod held;
 mod interfaces;
@@ -37,6 +38,7 @@ mod writing;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};
+pub use fitness::Fitness;
 pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, Reloaded, Request};
 pub use levels::Levels;
 pub use overrides::{Override, Overrides};

@@ -1,6 +1,6 @@
 //! Which services have as many backends as they need. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::merge::Facts;
@@ -28,6 +28,12 @@ impl Turn {
 }
 
 impl Quorums {
+    /// Services that have not as many backends as they need, as far as that is known.
+    pub(super) fn lacking(&self) -> BTreeSet<Arc<str>> {
+        let lacking = self.healthy.iter().filter(|(_, healthy)| !**healthy);
+        lacking.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     /// Those whose state is another one than at the last look. One that is new has none before it is known of each of its
     /// backends whether it can serve.
     pub(super) fn observe(&mut self, facts: &Facts) -> Vec<Turn> {

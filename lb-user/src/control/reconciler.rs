@@ -4,7 +4,7 @@
 //! logged once, and is tried again, later and later. Every [`RESYNC`] the maps and addresses are read back and the
 //! program is attached anew where somebody took it off, so that what somebody else changed is repaired.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,7 @@ use super::begins::Begins;
 use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
 use super::drains::Drains;
+use super::fitness::Ha;
 use super::handle::Request;
 use super::held::{held, keys};
 use super::interfaces::Interfaces;
@@ -113,6 +114,7 @@ pub struct Reconciler<D, A> {
     pub(super) begins: Begins,
     pub(super) slow_starts: SlowStarts,
     pub(super) quorums: Quorums,
+    pub(super) ha: Ha,
     pub(super) trace: Option<Trace>,
     /// What the proxy's backends have done.
     pub(super) traffic: Arc<Traffic>,
@@ -156,6 +158,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             begins: Begins::default(),
             slow_starts: SlowStarts::default(),
             quorums: Quorums::default(),
+            ha: Ha::default(),
             trace: None,
             traffic: Arc::default(),
             repaired: Repaired::default(),
@@ -231,6 +234,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         // The first rounds, before this ran, may have failed.
         let mut retry = self.fault.is_some().then(|| Instant::now() + backoff);
         loop {
+            self.tell_fitness();
             let mut asked = None;
             let due = self.due();
             let mut changed = tokio::select! {
@@ -427,13 +431,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let addresses = self.addresses.present().await.map_err(Failure::Present)?;
         let vips = self.facts.vips();
         let were_owned = self.were_owned(&installed);
-        let own = self.own(&installed, &addresses, vips.keys());
+        // The addresses of virtual routers come and go with mastership; in the maps they are like those of this node.
+        let of_routers: BTreeSet<IpAddr> = self.facts.config.virtual_addresses().collect();
+        let mut own = self.own(&installed, &addresses, vips.keys());
+        own.extend(vips.keys().filter(|vip| of_routers.contains(vip)));
 
         let mut desired = self.facts.desired(&own);
         let mut failure = attached.err().map(Failure::Attach);
         // The maps are the record of whose an address is: it leaves the node before its entry leaves the maps, and
         // comes after its entry has come.
-        for &vip in were_owned.iter().filter(|&vip| !vips.contains_key(vip)) {
+        let gone = |vip: &&IpAddr| !vips.contains_key(*vip) && !of_routers.contains(*vip);
+        for &vip in were_owned.iter().filter(gone) {
             let from: Vec<u32> = addresses.iter().filter(|a| a.ip == vip).map(|a| a.interface).collect();
             match self.take_off(vip, &from).await {
                 Ok(()) => {
@@ -452,6 +460,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
             Err(refused) => return Err(refused),
         }
+        own.retain(|vip| !of_routers.contains(vip));
         let refused = self.put_on(&own, &addresses).await.err();
         failure = failure.or(refused);
         failure.map_or(Ok(()), Err)

@@ -25,6 +25,7 @@ use crate::model::status::{
 };
 use crate::model::tally::{ServiceTally, Tally};
 use crate::model::traffic::{Traffic, serving};
+use crate::model::vrrp::HaStatus;
 use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
 use crate::plan::{Keys, ServiceKey, Share};
 
@@ -67,6 +68,7 @@ impl<D: Dataplane> View<'_, D> {
             repairs: said.repairs,
             started: said.started,
             settled: said.settled,
+            ha: said.ha,
         })
     }
 
@@ -276,6 +278,7 @@ pub(super) struct Said {
     pub(super) repairs: Repairs,
     pub(super) started: SystemTime,
     pub(super) settled: bool,
+    pub(super) ha: HaStatus,
 }
 
 /// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.

@@ -170,6 +170,7 @@ fn interface(name: &str, index: u32) -> Interface {
         name: name.to_owned(),
         index,
         mac: Mac([2, 0, 0, 0, 1, index as u8]),
+        running: true,
         addresses: BTreeSet::new(),
     }
 }

@@ -43,12 +43,14 @@ use crate::config::hosts::names;
 use crate::config::{self, Parsed, Subject};
 use crate::control::merge::{self, Facts};
 use crate::control::{
-    self, FileRequest, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
+    self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
 };
 use crate::dataplane::kernel::{Kernel, Lock};
+use crate::ha;
 use crate::health::{self, Target};
 use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
+use crate::model::vrrp::HaStatus;
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 use crate::proxy::tls::Dates;
@@ -73,6 +75,10 @@ const NEWS: usize = MEMBERS as usize;
 
 /// Longest wait for a part to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// Longest wait for another node to become master: its skew is less than the longest interval of version 3, and what is told
+/// of the end takes two seconds at most.
+const GIVE_AWAY: Duration = Duration::from_secs(45);
 
 /// 10 s; bounds how long a file is not taken after the machine has become what it was refused for, and how long it is not
 /// said that a file has changed.
@@ -151,6 +157,8 @@ struct Started {
     reconciler: Reconciler<Kernel, NodeAddresses>,
     /// What the proxy hashes with, and what it counts.
     proxy: (Seed, Arc<Traffic>),
+    /// Where the state of virtual routers is told, and what they depend on.
+    ha: (watch::Sender<HaStatus>, watch::Receiver<Fitness>),
     kept: Kept,
     doors: Doors,
 }
@@ -178,6 +186,7 @@ async fn start(
     let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
     let traffic = Arc::new(Traffic::default());
     reconciler.set_traffic(Arc::clone(&traffic));
+    let ha = reconciler.connect_ha();
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
@@ -188,6 +197,7 @@ async fn start(
         interfaces,
         reconciler,
         proxy: (seed, traffic),
+        ha,
         kept: Kept {
             store,
             overrides,
@@ -240,6 +250,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         interfaces,
         reconciler,
         proxy: (seed, traffic),
+        ha: (ha_status, fitness),
         kept,
         doors,
     } = started;
@@ -271,6 +282,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let (handle, requests, mut files) = control::Handle::new(QUEUE);
     let (stop, stopped) = watch::channel(());
     let (stop_proxy, proxy_stopped) = watch::channel(());
+    let (stop_ha, ha_stopped) = watch::channel(());
     // Counts the times that files of the proxy are to be read again.
     let (rereads, reread) = watch::channel(0);
     let Place {
@@ -307,6 +319,19 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         overrides,
     };
 
+    // It outlives most: what this node holds is given away, or handed on.
+    let mut ha = Parts::default();
+    ha.spawn(
+        "virtual routers",
+        ha::run(ha::Setup {
+            net: net.clone(),
+            configs: in_force_changes.clone(),
+            fitness,
+            status: ha_status,
+            stopped: ha_stopped,
+            inherits: before.is_some(),
+        }),
+    );
     // It outlives the others: requests under way come to their end.
     memory::room_for(proxy::threads(&config));
     let mut proxy = Parts::default();
@@ -376,6 +401,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             }
             ended = parts.ended() => break Err(ended),
             ended = proxy.ended() => break Err(ended),
+            ended = ha.ended() => break Err(ended),
         };
         reads.send_modify(|reads| reads.begun += 1);
         // What is merely tried again is nothing that the manager has asked for.
@@ -406,6 +432,11 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
     let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;
+    if !matches!(end, Ok(Some(_))) {
+        // Somebody else is master before the proxy takes no more.
+        drop(stop_ha);
+        let _ = tokio::time::timeout(GIVE_AWAY, ha.end("virtual routers")).await;
+    }
     let outcome = match end {
         Ok(Some(mut successor)) => {
             tracing::info!(pid = successor.pid(), "another daemon takes over");

@@ -1,4 +1,546 @@
-//! High availability: this node's part in the virtual routers of the file.
+//! High availability: this node's part in the virtual routers of the file (VRRP, RFC 9568 and RFC 3768).
+//!
+//! [`machine`] decides, [`packet`] reads and writes what goes over the wire, and the engine here carries out what they
+//! say: it sends, holds and announces addresses, and starts programs. Nothing that it waits for is somebody else's: scripts
+//! and programs run in tasks of their own. What it promises: an address is put on the node only by a master, and one that
+//! ends lets it go; if it is killed, the kernel does so a few seconds later.
 
 pub mod machine;
 pub mod packet;
+mod programs;
+mod router;
+mod socket;
+mod tracks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::control::{Fitness, addresses};
+use crate::model::vrrp::{HaStatus, Role, VirtualRouter};
+use crate::model::{Config, Interface, chain};
+use crate::net::{Announcer, Net, watch as links};
+use machine::{Effect, Event, Reason};
+use packet::{Advertisement, Refused, TTL};
+use router::{Router, Surroundings};
+use socket::{Datagram, VrrpSocket};
+
+/// Advertisements that wait to be read, of all interfaces. When there are as many, sockets wait, and the kernel drops.
+const QUEUE: usize = 1_024;
+
+/// News of scripts that wait. When there are as many, scripts wait.
+const NEWS: usize = 64;
+
+/// 1 s; bounds how long files that are tracked, and failures that come from outside, go unseen.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Advertisements in a second that are read of an interface: nobody has a reason to send more. Besides, what each virtual
+/// router may get of its peers at the shortest interval.
+const MOST: u32 = 1_000;
+const MOST_OF_EACH: u32 = 200;
+
+/// What the engine works with.
+pub struct Setup {
+    /// The node's network.
+    pub net: Net,
+    /// The configuration in force.
+    pub configs: watch::Receiver<Arc<Config>>,
+    /// Whether the node can balance.
+    pub fitness: watch::Receiver<Fitness>,
+    /// Where its state is told.
+    pub status: watch::Sender<HaStatus>,
+    /// Closed when it is to end.
+    pub stopped: watch::Receiver<()>,
+    /// The node may be master already: another daemon has handed on.
+    pub inherits: bool,
+}
+
+/// Takes part in virtual routers until it is told to end; then gives away what it holds, and lets it go.
+pub async fn run(setup: Setup) {
+    let Setup {
+        net,
+        mut configs,
+        mut fitness,
+        status,
+        mut stopped,
+        inherits,
+    } = setup;
+    let (said, mut scripts) = mpsc::channel(NEWS);
+    let (heard, mut datagrams) = mpsc::channel(QUEUE);
+    let (found, mut interfaces) = watch::channel(Vec::new());
+    let mut engine = Engine {
+        net,
+        announcer: None,
+        routers: Vec::new(),
+        listeners: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        watched: BTreeSet::new(),
+        watcher: JoinSet::new(),
+        found,
+        heard,
+        said,
+    };
+    let config = Arc::clone(&configs.borrow_and_update());
+    engine.reconfigure(&config.routers, inherits).await;
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ends = false;
+    loop {
+        let due = engine.routers.iter().filter_map(Router::due).min();
+        tokio::select! {
+            biased;
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            Some(datagram) = datagrams.recv() => {
+                engine.hear(datagram).await;
+                // What waits behind it comes after what time asks for.
+            }
+            _ = stopped.changed(), if !ends => {
+                ends = true;
+                engine.stop_all().await;
+            }
+            Ok(()) = configs.changed(), if !ends => {
+                let config = Arc::clone(&configs.borrow_and_update());
+                engine.reconfigure(&config.routers, false).await;
+            }
+            Ok(()) = fitness.changed() => {}
+            Ok(()) = interfaces.changed() => engine.listen(&interfaces.borrow_and_update().clone()),
+            Some((name, track, up)) = scripts.recv() => {
+                engine.routers.iter_mut().filter(|r| r.config.name == name).for_each(|r| r.script(track, up));
+            }
+            _ = look.tick() => engine.listen(&interfaces.borrow().clone()),
+        }
+        if !ends {
+            let (fit, here) = (fitness.borrow_and_update().clone(), interfaces.borrow().clone());
+            engine.judge(&here, &fit).await;
+        }
+        engine.on_time().await;
+        let now = Instant::now();
+        status.send_replace(engine.status(now));
+        if ends && engine.routers.iter().all(|router| router.machine.is_over()) {
+            for router in engine.routers {
+                router.end().await;
+            }
+            return;
+        }
+    }
+}
+
+struct Engine {
+    net: Net,
+    /// Opened when it is needed.
+    announcer: Option<Announcer>,
+    routers: Vec<Router>,
+    /// By interface and family; why one cannot be opened.
+    listeners: BTreeMap<(Arc<str>, bool), Result<Listener, String>>,
+    refused: BTreeMap<(Arc<str>, Refused), u64>,
+    /// Interfaces that are watched, and who does so.
+    watched: BTreeSet<String>,
+    watcher: JoinSet<()>,
+    found: watch::Sender<Vec<Interface>>,
+    heard: mpsc::Sender<((Arc<str>, bool), Datagram)>,
+    said: mpsc::Sender<(Arc<str>, usize, bool)>,
+}
+
+struct Listener {
+    socket: Arc<VrrpSocket>,
+    /// How many more are read before this time.
+    left: u32,
+    until: Instant,
+    _reader: JoinSet<()>,
+}
+
+impl Engine {
+    /// The file has these virtual routers. Those that are the same to others go on as they are.
+    async fn reconfigure(&mut self, configs: &[VirtualRouter], inherits: bool) {
+        let now = Instant::now();
+        let mut before = std::mem::take(&mut self.routers);
+        for config in configs {
+            let same = before.iter().position(|router| router.is_still(config));
+            if let Some(place) = same {
+                let mut router = before.remove(place);
+                router.take(config.clone());
+                self.routers.push(router);
+                continue;
+            }
+            // What an earlier run has left is nobody's yet.
+            let mut router = Router::new(config.clone(), now, &self.said);
+            if inherits && self.holds_all(config).await {
+                router.inherited = true;
+            } else if !before.iter().any(|other| other.config.addresses == config.addresses) {
+                self.release(&config.addresses).await;
+            }
+            self.routers.push(router);
+        }
+        // Those that are no more say so, and do not wait for whoever comes.
+        for mut router in before {
+            let mut effects = router.machine.handle(Event::Stop, now);
+            effects.extend(router.machine.handle(Event::Time, now + 10 * router.config.interval));
+            let stays: BTreeSet<IpAddr> = self.routers.iter().flat_map(|r| r.config.addresses.clone()).collect();
+            for effect in effects {
+                match effect {
+                    Effect::Advertise(priority) => self.advertise(&mut router, priority),
+                    Effect::Release => {
+                        let gone: Vec<IpAddr> = router
+                            .config
+                            .addresses
+                            .iter()
+                            .copied()
+                            .filter(|ip| !stays.contains(ip))
+                            .collect();
+                        self.release(&gone).await;
+                    }
+                    Effect::Became(role, reason) => router.became(role, reason),
+                    Effect::Hold | Effect::Announce => {}
+                }
+            }
+            tokio::spawn(router.end());
+        }
+        self.watch_interfaces();
+    }
+
+    /// Watches the interfaces that somebody names.
+    fn watch_interfaces(&mut self) {
+        use crate::model::vrrp::Tracked;
+        let mut names = BTreeSet::new();
+        for router in &self.routers {
+            names.insert(router.config.interface.to_string());
+            for track in &router.config.tracks {
+                if let Tracked::Interface(name) = &track.subject {
+                    names.insert(name.to_string());
+                }
+            }
+        }
+        if names != self.watched {
+            self.watcher.abort_all();
+            if !names.is_empty() {
+                let all = names.iter().cloned().collect();
+                self.watcher
+                    .spawn(links::run(self.net.clone(), all, self.found.clone()));
+            }
+            self.watched = names;
+        }
+    }
+
+    /// Opens what is to be listened to, and closes what is not.
+    fn listen(&mut self, interfaces: &[Interface]) {
+        let wanted: BTreeMap<(Arc<str>, bool), u32> = self
+            .routers
+            .iter()
+            .filter_map(|router| {
+                let config = &router.config;
+                let interface = interfaces.iter().find(|i| *i.name == *config.interface)?;
+                Some(((Arc::clone(&config.interface), config.is_v6()), interface.index))
+            })
+            .collect();
+        self.listeners.retain(|key, listener| {
+            let there = listener.as_ref().ok().map(|listener| listener.socket.interface());
+            there.is_some() && wanted.get(key).copied() == there
+        });
+        for (key, index) in wanted {
+            if !self.listeners.contains_key(&key) {
+                let listener = self.open(&key, index);
+                self.listeners.insert(key, listener);
+            }
+        }
+    }
+
+    fn open(&self, key: &(Arc<str>, bool), index: u32) -> Result<Listener, String> {
+        let (name, v6) = key;
+        let socket = VrrpSocket::open(self.net.namespace(), name, index, *v6).map_err(|error| {
+            let reason = format!("cannot listen on {name}: {}", chain(&error));
+            tracing::warn!(interface = %name, %error, "cannot listen for advertisements");
+            reason
+        })?;
+        let socket = Arc::new(socket);
+        let mut reader = JoinSet::new();
+        let (heard, key, from) = (self.heard.clone(), key.clone(), Arc::clone(&socket));
+        reader.spawn(async move {
+            loop {
+                match from.receive().await {
+                    Ok(datagram) => {
+                        if heard.send((key.clone(), datagram)).await.is_err() {
+                            return;
+                        }
+                    }
+                    // Such as an interface that went down: what the watcher says of it counts.
+                    Err(error) => {
+                        tracing::debug!(interface = %key.0, %error, "cannot read advertisements");
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            }
+        });
+        Ok(Listener {
+            socket,
+            left: 0,
+            until: Instant::now(),
+            _reader: reader,
+        })
+    }
+
+    /// Takes an advertisement, or counts why not.
+    async fn hear(&mut self, (key, datagram): ((Arc<str>, bool), Datagram)) {
+        match self.accept(&key, &datagram) {
+            Ok((place, heard)) => {
+                let effects = self.routers[place].machine.handle(Event::Heard(heard), Instant::now());
+                self.perform(place, effects).await;
+            }
+            Err(cause) => {
+                *self.refused.entry((Arc::clone(&key.0), cause)).or_default() += 1;
+                tracing::debug!(interface = %key.0, from = %datagram.source, cause = cause.label(), "an advertisement is not taken");
+            }
+        }
+    }
+
+    fn accept(&mut self, key: &(Arc<str>, bool), datagram: &Datagram) -> Result<(usize, machine::Heard), Refused> {
+        let here = self.routers.iter().filter(|r| r.config.interface == key.0).count();
+        let now = Instant::now();
+        if let Some(Ok(listener)) = self.listeners.get_mut(key) {
+            if now >= listener.until {
+                let most = MOST + MOST_OF_EACH * u32::try_from(here).unwrap_or(u32::MAX);
+                (listener.left, listener.until) = (most, now + Duration::from_secs(1));
+            }
+            listener.left = listener.left.checked_sub(1).ok_or(Refused::Flood)?;
+        }
+        if self
+            .routers
+            .iter()
+            .any(|r| r.config.interface == key.0 && r.source == Some(datagram.source))
+        {
+            return Err(Refused::Own);
+        }
+        if datagram.ttl != TTL {
+            return Err(Refused::Ttl);
+        }
+        let advertisement = Advertisement::decode(&datagram.message, datagram.source, datagram.destination)?;
+        let meant = |r: &Router| {
+            let config = &r.config;
+            config.interface == key.0 && config.is_v6() == key.1 && config.id.get() == advertisement.id
+        };
+        let place = self.routers.iter().position(meant).ok_or(Refused::UnknownRouter)?;
+        let heard = self.routers[place].accept(datagram, &advertisement)?;
+        Ok((place, heard))
+    }
+
+    /// Looks at what is tracked, and does what follows.
+    async fn judge(&mut self, interfaces: &[Interface], fit: &Fitness) {
+        let around = Surroundings {
+            interfaces,
+            lacking: &fit.lacking,
+            fault: fit.fault.as_deref(),
+        };
+        for router in &mut self.routers {
+            router.look(around);
+            let key = (Arc::clone(&router.config.interface), router.config.is_v6());
+            if let Some(Err(reason)) = self.listeners.get(&key) {
+                router.fault = router.fault.take().or_else(|| Some(reason.clone()));
+            }
+        }
+        // A sync group is as able as its least able member.
+        let faults: Vec<Option<String>> = self.routers.iter().map(|router| self.fault_of(router)).collect();
+        for (place, fault) in faults.into_iter().enumerate() {
+            let now = Instant::now();
+            let router = &mut self.routers[place];
+            if std::mem::take(&mut router.inherited) && fault.is_none() {
+                let effects = router.inherit(now);
+                self.perform(place, effects).await;
+                continue;
+            }
+            let effects = router.judge(fault.as_deref(), fit.settled, now);
+            self.perform(place, effects).await;
+        }
+    }
+
+    fn fault_of(&self, router: &Router) -> Option<String> {
+        let in_group =
+            |other: &&Router| router.config.sync_group.is_some() && other.config.sync_group == router.config.sync_group;
+        router.fault.clone().or_else(|| {
+            let mut others = self.routers.iter().filter(in_group);
+            others.find_map(|other| {
+                Some(format!(
+                    "{}, of its sync-group: {}",
+                    other.config.name,
+                    other.fault.as_ref()?
+                ))
+            })
+        })
+    }
+
+    /// What time asks for.
+    async fn on_time(&mut self) {
+        for place in 0..self.routers.len() {
+            let now = Instant::now();
+            let effects = self.routers[place].machine.handle(Event::Time, now);
+            self.perform(place, effects).await;
+            let router = &self.routers[place];
+            if router.renewal.is_some_and(|at| now >= at) {
+                self.hold(place).await;
+            }
+            if self.routers[place].next_announcement().is_some_and(|at| now >= at) {
+                self.announce(place).await;
+                self.routers[place].announced();
+            }
+        }
+    }
+
+    async fn stop_all(&mut self) {
+        for place in 0..self.routers.len() {
+            let effects = self.routers[place].machine.handle(Event::Stop, Instant::now());
+            self.perform(place, effects).await;
+        }
+    }
+
+    /// Does what a machine says, and what follows from it for its sync group.
+    async fn perform(&mut self, place: usize, effects: Vec<Effect>) {
+        let mut all = vec![(place, effects)];
+        while let Some((place, effects)) = all.pop() {
+            for effect in effects {
+                let now = Instant::now();
+                match effect {
+                    Effect::Advertise(priority) => {
+                        let mut router = self.routers.remove(place);
+                        self.advertise(&mut router, priority);
+                        self.routers.insert(place, router);
+                    }
+                    Effect::Hold => {
+                        self.routers[place].holds(true, now);
+                        self.hold(place).await;
+                    }
+                    Effect::Announce => self.announce(place).await,
+                    Effect::Release => {
+                        self.routers[place].holds(false, now);
+                        let addresses = self.routers[place].config.addresses.clone();
+                        self.release(&addresses).await;
+                    }
+                    Effect::Became(role, reason) => {
+                        let was_master = self.routers[place].was_master;
+                        self.routers[place].became(role, reason);
+                        all.extend(self.of_group(place, role, reason, was_master));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the others of a sync group do when one has become something by itself.
+    fn of_group(&mut self, place: usize, role: Role, reason: Reason, was_master: bool) -> Vec<(usize, Vec<Effect>)> {
+        let event = match role {
+            Role::Master => Event::Promote,
+            Role::Backup if was_master => Event::Demote,
+            Role::Backup | Role::Waiting | Role::Fault => return Vec::new(),
+        };
+        let group = self.routers[place].config.sync_group.clone();
+        if group.is_none() || reason == Reason::Group {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let others = self.routers.iter_mut().enumerate();
+        let others = others.filter(|(other, router)| *other != place && router.config.sync_group == group);
+        others
+            .map(|(other, router)| (other, router.machine.handle(event, now)))
+            .collect()
+    }
+
+    fn advertise(&self, router: &mut Router, priority: u8) {
+        let config = &router.config;
+        let key = (Arc::clone(&config.interface), config.is_v6());
+        let (Some(Ok(listener)), Some(source)) = (self.listeners.get(&key), router.source) else {
+            return;
+        };
+        let (advertisement, to) = router.advertisement(priority);
+        for to in to {
+            let sent = listener.socket.send(source, to, &advertisement.encode(source, to));
+            match sent {
+                Ok(()) => router.sent += 1,
+                Err(error) => {
+                    tracing::warn!(virtual_router = %router.config.name, %to, %error, "cannot send an advertisement");
+                }
+            }
+        }
+    }
+
+    /// Puts the addresses on the interface, or keeps them there.
+    async fn hold(&mut self, place: usize) {
+        let router = &mut self.routers[place];
+        router.renewal = router.renewal.map(|_| Instant::now() + router.renew_every());
+        let Some(index) = self.index(place) else { return };
+        let router = &self.routers[place];
+        for ip in &router.config.addresses {
+            if let Err(error) = self.net.hold_vip(index, *ip, router.lifetime()).await {
+                tracing::warn!(virtual_router = %router.config.name, error = %chain(&error), "cannot hold an address");
+            }
+        }
+    }
+
+    /// Tells neighbours where the addresses are.
+    async fn announce(&mut self, place: usize) {
+        if self.announcer.is_none() {
+            self.announcer = Announcer::inside(self.net.namespace())
+                .inspect_err(|error| tracing::warn!(%error, "cannot announce addresses"))
+                .ok();
+        }
+        let (Some(announcer), Some(index)) = (&self.announcer, self.index(place)) else {
+            return;
+        };
+        let router = &self.routers[place];
+        let mac = self.mac(index);
+        for ip in &router.config.addresses {
+            if let Err(error) = announcer.announce(*ip, index, mac) {
+                tracing::warn!(virtual_router = %router.config.name, %error, "cannot announce an address");
+            }
+        }
+    }
+
+    fn index(&self, place: usize) -> Option<u32> {
+        let name = &self.routers[place].config.interface;
+        let found = self.found.borrow();
+        found.iter().find(|i| *i.name == **name).map(|i| i.index)
+    }
+
+    fn mac(&self, index: u32) -> lb_common::addr::Mac {
+        let found = self.found.borrow();
+        found
+            .iter()
+            .find(|i| i.index == index)
+            .map(|i| i.mac)
+            .unwrap_or_default()
+    }
+
+    /// Takes addresses off whatever interface has them.
+    async fn release(&self, gone: &[IpAddr]) {
+        for ip in gone {
+            if let Err(error) = addresses::take_off(&self.net, *ip).await {
+                tracing::warn!(vip = %ip, error = %chain(&error), "cannot let an address go");
+            }
+        }
+    }
+
+    /// Is the node master, by what its interfaces have?
+    async fn holds_all(&self, config: &VirtualRouter) -> bool {
+        let there = self.net.addresses().await.unwrap_or_default();
+        config
+            .addresses
+            .iter()
+            .all(|ip| there.iter().any(|address| address.ip == *ip))
+    }
+
+    fn status(&self, now: Instant) -> HaStatus {
+        let interfaces: BTreeSet<&Arc<str>> = self.routers.iter().map(|r| &r.config.interface).collect();
+        let count = |interface: &Arc<str>, cause: Refused| {
+            let count = self.refused.get(&(Arc::clone(interface), cause)).copied();
+            (Arc::clone(interface), cause.label(), count.unwrap_or(0))
+        };
+        HaStatus {
+            routers: self.routers.iter().map(|router| router.status(now)).collect(),
+            refused: interfaces
+                .into_iter()
+                .flat_map(|interface| Refused::ALL.map(|cause| count(interface, cause)))
+                .collect(),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Every family of a node: name, labels, meaning, and where its numbers come from. docs/metrics.md is made of this list.
 
 mod http;
+mod vrrp;
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -67,15 +68,13 @@ const BACKEND: &[&str] = &["service", "backend"];
 
 /// All families, in the order of the text.
 pub const FAMILIES: &[Family] = &{
-    let mut all = [NODE[0]; NODE.len() + http::FAMILIES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < NODE.len() {
-            NODE[i]
-        } else {
-            http::FAMILIES[i - NODE.len()]
-        };
-        i += 1;
+    let mut all = [NODE[0]; NODE.len() + vrrp::FAMILIES.len() + http::FAMILIES.len()];
+    let (mut at, mut list) = (0, 0);
+    while list < 3 {
+        let some = [NODE, vrrp::FAMILIES, http::FAMILIES][list];
+        let (_, rest) = all.split_at_mut(at);
+        rest.split_at_mut(some.len()).0.copy_from_slice(some);
+        (at, list) = (at + some.len(), list + 1);
     }
     all
 };

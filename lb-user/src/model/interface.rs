@@ -14,6 +14,8 @@ pub struct Interface {
     pub index: u32,
     /// Its address; zeros if it is no Ethernet.
     pub mac: Mac,
+    /// It is switched on, and has a carrier.
+    pub running: bool,
     /// Its addresses that have a subnet, with the length of its prefix: VIPs of that subnet belong on it.
     pub addresses: BTreeSet<(IpAddr, u8)>,
 }

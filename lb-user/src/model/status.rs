@@ -12,6 +12,7 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::http_status::ServiceHttp;
 use super::traffic::BackendTraffic;
+use super::vrrp::HaStatus;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
 
 pub use super::explanation::{Explanation, FlowQuery, KnownFlow, Otherwise, Pool, SlotState};
@@ -43,6 +44,8 @@ pub struct Status {
     pub settled: bool,
     /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
     pub overrides_fault: Option<String>,
+    /// Virtual routers.
+    pub ha: HaStatus,
 }
 
 /// What the reconciler knows without reading a map: for whoever asks often whether it works, and how it is.

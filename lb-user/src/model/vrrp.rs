@@ -199,6 +199,15 @@ impl Role {
     }
 }
 
+/// What this node does for high availability.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HaStatus {
+    /// In file order.
+    pub routers: Vec<VrrpStatus>,
+    /// Advertisements that were not taken, by interface and cause; every cause of every interface.
+    pub refused: Vec<(Arc<str>, &'static str, u64)>,
+}
+
 /// The state of a virtual router on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VrrpStatus {
@@ -232,8 +241,6 @@ pub struct VrrpStatus {
     pub sent: u64,
     /// Those that were taken.
     pub received: u64,
-    /// Those that were not, by cause; every cause.
-    pub refused: Vec<(&'static str, u64)>,
     /// What the last program that ended badly said, while it is tried again.
     pub notify_fault: Option<String>,
 }

@@ -12,6 +12,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 
+use rtnetlink::AddressAddRequest;
+
 use super::error::{self, Context};
 use super::{Error, LOOPBACK, Net};
 
@@ -96,21 +98,36 @@ impl Net {
     /// # Errors
     /// When the kernel refuses: there is no such interface, IPv6 is switched off on it, or privileges are missing.
     pub async fn add_vip(&self, interface: u32, vip: IpAddr) -> Result<(), Error> {
+        let added = self.vip(interface, vip, None).execute().await;
+        present(added).doing(|| format!("adding VIP {vip} to interface {interface}"))
+    }
+
+    /// The same for so many seconds from now on, whether it is there or not: then the kernel takes it off itself, unless
+    /// this is called again before.
+    ///
+    /// # Errors
+    /// As for [`Self::add_vip`].
+    pub async fn hold_vip(&self, interface: u32, vip: IpAddr, seconds: u32) -> Result<(), Error> {
+        let held = self.vip(interface, vip, Some(seconds)).replace().execute().await;
+        held.doing(|| format!("holding VIP {vip} on interface {interface}"))
+    }
+
+    fn vip(&self, interface: u32, vip: IpAddr, seconds: Option<u32>) -> AddressAddRequest {
         let mut request = self.handle.address().add(interface, vip, host_prefix(vip));
         let message = request.message_mut();
         let mut flags = AddressFlags::Noprefixroute;
         match vip {
             IpAddr::V4(_) => message.header.scope = AddressScope::Host,
-            IpAddr::V6(_) => {
-                flags |= AddressFlags::Nodad;
-                let mut lifetime = CacheInfo::default();
-                lifetime.ifa_preferred = 0;
-                lifetime.ifa_valid = u32::MAX;
-                message.attributes.push(AddressAttribute::CacheInfo(lifetime));
-            }
+            IpAddr::V6(_) => flags |= AddressFlags::Nodad,
+        }
+        if vip.is_ipv6() || seconds.is_some() {
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_preferred = 0;
+            lifetime.ifa_valid = seconds.unwrap_or(u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
         }
         message.attributes.push(AddressAttribute::Flags(flags));
-        present(request.execute().await).doing(|| format!("adding VIP {vip} to interface {interface}"))
+        request
     }
 
     /// Gives an interface an address of its own, with its subnet; IPv6 without duplicate detection. `Ok` also when it

@@ -47,7 +47,11 @@ impl Announcer {
     pub fn announce(&self, ip: IpAddr, interface: u32, mac: Mac) -> io::Result<()> {
         let (packet, protocol, to) = match ip {
             IpAddr::V4(v4) => (gratuitous_arp(v4, mac).to_vec(), libc::ETH_P_ARP, BROADCAST),
-            IpAddr::V6(v6) => (neighbour_advertisement(v6, mac).to_vec(), libc::ETH_P_IPV6, ALL_NODES_MAC),
+            IpAddr::V6(v6) => (
+                neighbour_advertisement(v6, mac).to_vec(),
+                libc::ETH_P_IPV6,
+                ALL_NODES_MAC,
+            ),
         };
         match packet::send_to(self.socket.as_raw_fd(), &packet, protocol, interface, to) {
             Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => Ok(()),
@@ -89,7 +93,9 @@ fn neighbour_advertisement(ip: Ipv6Addr, mac: Mac) -> [u8; 72] {
     message[24..26].copy_from_slice(&[2, 1]);
     message[26..32].copy_from_slice(&mac.0);
     let words = header[8..].chunks(2).chain(message.chunks(2));
-    let sum: u32 = words.map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 = words
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
     let checksum = fold(sum + LENGTH as u32 + u32::from(ICMPV6));
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     packet

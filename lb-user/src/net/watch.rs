@@ -108,6 +108,7 @@ fn interface(name: &str, link: &Link, addresses: &[Address]) -> Interface {
         name: name.to_owned(),
         index: link.index,
         mac: link.mac.unwrap_or_default(),
+        running: link.running,
         // VIPs have none: what is put on an interface does not change what belongs there.
         addresses: own
             .filter(|address| address.prefix < host_prefix(address.ip))
@@ -150,6 +151,7 @@ mod tests {
             name: "eth0".to_owned(),
             index: 7,
             mac: Mac::default(),
+            running: true,
             addresses: [("10.0.0.1".parse().unwrap(), 24), ("fd00::1".parse().unwrap(), 64)].into(),
         };
         assert_eq!(interface("eth0", &link, &addresses), expected);

@@ -9,6 +9,7 @@ mod plan;
 mod problem;
 mod status;
 mod trace;
+mod vrrp;
 
 pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
@@ -22,3 +23,4 @@ pub use status::{
     Status, UnattachedInterface, VipStatus, XdpMode,
 };
 pub use trace::{TraceEnded, TraceRequest, TraceStarted, TracedPacket, TracedPackets, TracedSlot};
+pub use vrrp::VirtualRouter;

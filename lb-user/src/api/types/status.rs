@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendStatus, UnresolvedBackend};
+use super::{BackendStatus, UnresolvedBackend, VirtualRouter};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -24,6 +24,9 @@ pub struct Status {
     pub unattached_interfaces: Vec<UnattachedInterface>,
     /// In the order of the file.
     pub services: Vec<ServiceStatus>,
+    /// In the order of the file.
+    #[serde(default)]
+    pub virtual_routers: Vec<VirtualRouter>,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
@@ -279,6 +282,7 @@ impl From<from::Status> for Status {
             interfaces,
             unattached_interfaces,
             services,
+            virtual_routers: status.ha.routers.into_iter().map(Into::into).collect(),
             flows: status.flows.into(),
             drops: status
                 .drops

@@ -7,6 +7,7 @@ const VIP: &str = "192.0.2.10";
 /// An interface whose subnet holds the VIPs.
 fn with_subnet(name: &str, index: u32) -> Interface {
     Interface {
+        running: true,
         addresses: [([192, 0, 2, 1].into(), 24)].into(),
         ..interface(name, index)
     }

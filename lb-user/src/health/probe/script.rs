@@ -16,7 +16,11 @@ pub(super) async fn probe(check: &ScriptProbe, call: Call<'_>) -> Result<Answer,
         ("FULCRUM_PORT", address.port().to_string()),
     ];
     let mut process = Process::start(&check.program, check.arguments.clone(), environment).map_err(local)?;
-    let status = call.deadline.bound(Phase::Running, process.exit()).await?.map_err(local)?;
+    let status = call
+        .deadline
+        .bound(Phase::Running, process.exit())
+        .await?
+        .map_err(local)?;
     match status.code() {
         Some(0) => return Ok(Answer::Exited),
         Some(code @ 2..=255) if check.dynamic_weight => return Ok(Answer::Weighs(code as u16 - 2)),

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::packet::{Boxed, Connection, Input};
 use super::{Failure, error};
-use crate::model::quoted;
 use crate::model::MysqlLogin;
+use crate::model::quoted;
 
 /// Flags of a client, and of what a server can.
 const LONG_PASSWORD: u32 = 1;

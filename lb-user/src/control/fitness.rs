@@ -1,0 +1,65 @@
+//! What high availability and the reconciler know of each other: whether this node can balance, and what it is to others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::addresses::Addresses;
+use super::reconciler::Reconciler;
+use crate::dataplane::Dataplane;
+use crate::model::vrrp::HaStatus;
+
+/// Whether this node can balance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fitness {
+    /// Every backend that is probed has been, at least once since the daemon started.
+    pub settled: bool,
+    /// Why it cannot, for people: the program is not on an interface, or the maps cannot be written.
+    pub fault: Option<String>,
+    /// Services that have not as many backends as they need.
+    pub lacking: BTreeSet<Arc<str>>,
+}
+
+/// The reconciler's ends.
+#[derive(Debug)]
+pub(super) struct Ha {
+    pub(super) status: watch::Receiver<HaStatus>,
+    fitness: watch::Sender<Fitness>,
+}
+
+impl Default for Ha {
+    fn default() -> Self {
+        Self {
+            status: watch::channel(HaStatus::default()).1,
+            fitness: watch::channel(Fitness::default()).0,
+        }
+    }
+}
+
+impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
+    /// The ends of whoever plays this node's part in virtual routers.
+    pub fn connect_ha(&mut self) -> (watch::Sender<HaStatus>, watch::Receiver<Fitness>) {
+        let (told, status) = watch::channel(HaStatus::default());
+        self.ha.status = status;
+        (told, self.ha.fitness.subscribe())
+    }
+
+    /// Tells others whether this node can balance, where that is news.
+    pub(super) fn tell_fitness(&self) {
+        let names = &self.facts.config.node.interfaces;
+        let mut interfaces = self.interfaces.status(names).into_iter();
+        let unattached = interfaces.find(|interface| interface.attached.is_err());
+        let unattached = unattached.map(|interface| format!("the program is not on {}", interface.name));
+        let now = Fitness {
+            settled: self.settled,
+            fault: unattached.or_else(|| self.fault.clone().filter(|_| !self.whole)),
+            lacking: self.quorums.lacking(),
+        };
+        self.ha.fitness.send_if_modified(|known| {
+            let news = *known != now;
+            *known = now;
+            news
+        });
+    }
+}

@@ -1,0 +1,1 @@
+//! Programs that are told, and scripts that are watched.
