@@ -1,7 +1,7 @@
 //! `[[vrrp]]`: virtual routers, and what they may contradict in each other and in services.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU8;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -274,7 +274,11 @@ fn addresses(value: &Value<'_>, version: VrrpVersion) -> Checked<(Vec<Span>, Vec
             Some((ip, length)) => (ip, Some(length)),
             None => (text, None),
         };
-        let ip = address::alone(&span, ip)?;
+        // The first address of IPv6 may be the virtual router's link-local one (RFC 9568 section 5.2.9).
+        let ip = match ip.parse::<Ipv6Addr>() {
+            Ok(v6) if v6.is_unicast_link_local() => IpAddr::V6(v6),
+            _ => address::alone(&span, ip)?,
+        };
         let most = if ip.is_ipv4() { 32 } else { 128 };
         if length.is_some_and(|length| !length.parse().is_ok_and(|length: u8| (1..=most).contains(&length))) {
             let message = format!("\"{}\" is not a prefix", excerpt(text));

@@ -26,7 +26,7 @@ use crate::model::vrrp::{HaStatus, Role, VirtualRouter};
 use crate::model::{Config, Interface, chain};
 use crate::net::{Announcer, Net, watch as links};
 use machine::{Effect, Event, Reason};
-use packet::{Advertisement, Refused, TTL};
+use packet::{Advertisement, Refused};
 use router::{Router, Surroundings};
 use socket::{Datagram, VrrpSocket};
 
@@ -200,11 +200,11 @@ impl Engine {
             }
             tokio::spawn(router.end());
         }
-        self.watch_interfaces();
+        self.watch_interfaces().await;
     }
 
-    /// Watches the interfaces that somebody names.
-    fn watch_interfaces(&mut self) {
+    /// Watches the interfaces that somebody names; how they are now is known when this returns.
+    async fn watch_interfaces(&mut self) {
         use crate::model::vrrp::Tracked;
         let mut names = BTreeSet::new();
         for router in &self.routers {
@@ -217,8 +217,12 @@ impl Engine {
         }
         if names != self.watched {
             self.watcher.abort_all();
+            let all: Vec<String> = names.iter().cloned().collect();
+            match links::look(&self.net, &all).await {
+                Ok(found) => _ = self.found.send_replace(found),
+                Err(error) => tracing::warn!(error = %chain(&error), "cannot look at the interfaces"),
+            }
             if !names.is_empty() {
-                let all = names.iter().cloned().collect();
                 self.watcher
                     .spawn(links::run(self.net.clone(), all, self.found.clone()));
             }
@@ -313,9 +317,6 @@ impl Engine {
             .any(|r| r.config.interface == key.0 && r.source == Some(datagram.source))
         {
             return Err(Refused::Own);
-        }
-        if datagram.ttl != TTL {
-            return Err(Refused::Ttl);
         }
         let advertisement = Advertisement::decode(&datagram.message, datagram.source, datagram.destination)?;
         let meant = |r: &Router| {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::machine::{Effect, Event, Heard, Machine, Reason, Settings};
-use super::packet::{Advertisement, GROUP_V4, GROUP_V6, Refused};
+use super::packet::{Advertisement, GROUP_V4, GROUP_V6, Refused, TTL};
 use super::programs::{self, Change};
 use super::socket::Datagram;
 use super::tracks::{self, Outcome};
@@ -254,6 +254,10 @@ impl Router {
         let config = &self.config;
         if advertisement.version != config.version {
             return Err(Refused::Version);
+        }
+        // Peers that the file names may be behind routers, and keepalived sends to them over IPv6 with a hop limit of 64.
+        if config.peers.is_empty() && datagram.ttl != TTL {
+            return Err(Refused::Ttl);
         }
         let group = [IpAddr::V4(GROUP_V4), IpAddr::V6(GROUP_V6)].contains(&datagram.destination);
         let known = if config.peers.is_empty() {
