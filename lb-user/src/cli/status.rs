@@ -137,7 +137,7 @@ fn router_text(router: &VirtualRouter) -> String {
     );
     let _ = write!(
         text,
-        "  {} since {reason}; priority {}",
+        "  {}: {reason}; priority {}",
         role.to_uppercase(),
         router.priority
     );

@@ -328,12 +328,14 @@ impl Router {
         self.was_master = role == Role::Master;
         let (name, priority) = (&config.name, self.machine.priority());
         match role {
-            Role::Fault => tracing::warn!(virtual_router = %name, reason = self.reason, "takes no part"),
-            Role::Waiting => tracing::info!(virtual_router = %name, reason = self.reason, "ends"),
-            Role::Backup => tracing::info!(virtual_router = %name, priority, reason = self.reason, "is backup"),
+            Role::Fault => {
+                tracing::warn!(virtual_router = %name, reason = self.reason, "takes no part in a virtual router")
+            }
+            Role::Waiting => tracing::info!(virtual_router = %name, reason = self.reason, "has left a virtual router"),
+            Role::Backup => tracing::info!(virtual_router = %name, priority, reason = self.reason, "became backup"),
             Role::Master => {
                 self.transitions += 1;
-                tracing::info!(virtual_router = %name, priority, reason = self.reason, "is master");
+                tracing::info!(virtual_router = %name, priority, reason = self.reason, "became master");
             }
         }
         self.changes.send_replace(Some(Change {

@@ -130,6 +130,31 @@ async fn status() {
       "http": null
     }
   ],
+  "virtual_routers": [
+    {
+      "name": "VI_1",
+      "interface": "eth0",
+      "router_id": 41,
+      "version": 3,
+      "role": "backup",
+      "reason": "10.0.0.2 goes before it, with priority 110",
+      "priority": 70,
+      "priority_in_file": 100,
+      "addresses": [
+        "192.0.2.10"
+      ],
+      "master": "10.0.0.2",
+      "master_priority": 110,
+      "rival": false,
+      "down": [
+        "script pidof nginx"
+      ],
+      "transitions": 2,
+      "sent": 12,
+      "received": 345,
+      "notify_fault": null
+    }
+  ],
   "flows": {
     "flows": {
       "entries": 12,

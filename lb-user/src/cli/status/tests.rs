@@ -271,6 +271,12 @@ REPAIRED what somebody else has changed: slot 3
 FILE: /etc/x has changed since it was read
 OVERRIDES: they would be forgotten
 
+VI_1  192.0.2.10  router-id 41 on eth0
+  BACKUP: 10.0.0.2 goes before it, with priority 110; priority 70 (100 in the file)
+  master is 10.0.0.2, with priority 110
+  down: script pidof nginx
+  NOTIFY: /etc/fulcrum/on-backup: exit code 1
+
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO QUORUM: 2 backends can take new flows, it needs 3
   280 slots are moving, 4 are settled
