@@ -91,7 +91,8 @@ pub async fn run(setup: Setup) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ends = false;
     loop {
-        let due = engine.routers.iter().filter_map(Router::due).min();
+        let now = Instant::now();
+        let due = engine.routers.iter().filter_map(|router| router.due(now)).min();
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
@@ -342,33 +343,36 @@ impl Engine {
                 router.fault = router.fault.take().or_else(|| Some(reason.clone()));
             }
         }
-        // A sync group is as able as its least able member.
-        let faults: Vec<Option<String>> = self.routers.iter().map(|router| self.fault_of(router)).collect();
-        for (place, fault) in faults.into_iter().enumerate() {
-            let now = Instant::now();
+        // A sync group is as able as its least able member, and as ready.
+        let now = Instant::now();
+        let of_group = |router: &Router| {
+            let ready = self.group(router).all(|member| member.is_ready(now));
+            (self.fault_of(router), ready && fit.settled)
+        };
+        let states: Vec<(Option<String>, bool)> = self.routers.iter().map(of_group).collect();
+        for (place, (fault, ready)) in states.into_iter().enumerate() {
             let router = &mut self.routers[place];
             if std::mem::take(&mut router.inherited) && fault.is_none() {
                 let effects = router.inherit(now);
                 self.perform(place, effects).await;
                 continue;
             }
-            let effects = router.judge(fault.as_deref(), fit.settled, now);
+            let effects = router.judge(fault.as_deref(), ready, now);
             self.perform(place, effects).await;
         }
     }
 
+    /// A virtual router with the others of its sync group.
+    fn group<'a>(&'a self, router: &'a Router) -> impl Iterator<Item = &'a Router> {
+        let (name, group) = (&router.config.name, &router.config.sync_group);
+        let others = self.routers.iter();
+        others.filter(move |other| other.config.name == *name || group.is_some() && other.config.sync_group == *group)
+    }
+
     fn fault_of(&self, router: &Router) -> Option<String> {
-        let in_group =
-            |other: &&Router| router.config.sync_group.is_some() && other.config.sync_group == router.config.sync_group;
         router.fault.clone().or_else(|| {
-            let mut others = self.routers.iter().filter(in_group);
-            others.find_map(|other| {
-                Some(format!(
-                    "{}, of its sync-group: {}",
-                    other.config.name,
-                    other.fault.as_ref()?
-                ))
-            })
+            let of_other = |other: &Router| Some(format!("{}: {}", other.config.name, other.fault.as_ref()?));
+            self.group(router).find_map(of_other)
         })
     }
 

@@ -178,26 +178,26 @@ impl Router {
         self.fault = fault.or_else(|| self.outcome.fault.clone());
     }
 
-    /// What follows from that, and from time; `fault` is its own or one of its sync group.
-    pub(super) fn judge(&mut self, fault: Option<&str>, settled: bool, now: Instant) -> Vec<Effect> {
+    /// Could it take part, as far as it knows itself?
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        let mut scripts = self.scripts.iter().zip(&self.config.tracks);
+        let known = scripts.all(|(said, track)| said.is_some() || !matches!(track.subject, Tracked::Script(_)));
+        self.begun || now >= self.begins && known
+    }
+
+    /// What follows from that, and from time. `fault` is its own or one of its sync group; it begins when the whole group is
+    /// `ready`.
+    pub(super) fn judge(&mut self, fault: Option<&str>, ready: bool, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.outcome.priority != self.machine.priority() {
             effects.extend(self.machine.handle(Event::Priority(self.outcome.priority), now));
         }
-        let able = if fault.is_some() { Event::Unable } else { Event::Able };
-        let known = || {
-            self.scripts
-                .iter()
-                .zip(&self.config.tracks)
-                .all(|(said, track)| said.is_some() || !matches!(track.subject, Tracked::Script(_)))
-        };
-        let begins = !self.begun && settled && now >= self.begins && known();
         if let (Some(fault), Role::Backup | Role::Master | Role::Waiting) = (fault, self.machine.role()) {
             fault.clone_into(&mut self.reason);
         }
+        let able = if fault.is_some() { Event::Unable } else { Event::Able };
         effects.extend(self.machine.handle(able, now));
-        if begins {
-            self.begun = true;
+        if ready && !std::mem::replace(&mut self.begun, true) {
             effects.extend(self.machine.handle(Event::Start, now));
         }
         effects
@@ -210,8 +210,8 @@ impl Router {
     }
 
     /// When it wants to be asked again.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let begins = (!self.begun).then_some(self.begins);
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        let begins = Some(self.begins).filter(|begins| *begins > now);
         let times = [self.machine.due(), self.next_announcement(), self.renewal, begins];
         times.into_iter().flatten().min()
     }
