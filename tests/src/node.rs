@@ -64,6 +64,19 @@ impl Node {
         }
     }
 
+    /// A machine of a namespace that is there, whose wires are somebody else's.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn of(namespace: TestNamespace) -> Self {
+        Self {
+            namespace,
+            outside: TestNamespace::new("outside"),
+            folder: leftovers::folder(),
+        }
+    }
+
     /// A file of this machine.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -77,6 +77,17 @@ impl Segment {
         }
     }
 
+    /// Another balancer on the switch, host `number`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn another_node(&self, number: u8) -> Node {
+        let name = format!("lb{number}");
+        let node = Node::of(plug(&self.node, &name, number).await);
+        prepare(&self.node.outside, &name, &self.node);
+        node
+    }
+
     /// Starts `fulcrum lab serve` as `web1` on the first backend, and so on.
     ///
     /// # Panics

@@ -208,11 +208,18 @@ async fn until_held(
 fn refused(node: &Node) -> String {
     let socket = node.path("socket");
     let output = Command::new("curl")
-        .args(["-s", "--unix-socket", &socket.to_string_lossy(), "http://fulcrum/metrics"])
+        .args([
+            "-s",
+            "--unix-socket",
+            &socket.to_string_lossy(),
+            "http://fulcrum/metrics",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let refused = text.lines().filter(|line| line.starts_with("fulcrum_vrrp_advertisements_refused") && !line.ends_with(" 0"));
+    let refused = text
+        .lines()
+        .filter(|line| line.starts_with("fulcrum_vrrp_advertisements_refused") && !line.ends_with(" 0"));
     refused.collect::<Vec<_>>().join("\n")
 }
 
