@@ -387,6 +387,7 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     if gate::root_with(&[
         "curl",
         "ip",
+        "keepalived",
         "nginx",
         "openssl",
         "prometheus",
@@ -450,7 +451,22 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
         "FulcrumNatPortsShort",
         "FulcrumFlowTableFull",
         "FulcrumRepaired",
+        // On eth1.
+        "FulcrumNoMaster",
+        "FulcrumVrrpFault",
+        "FulcrumNotifyFailed",
     ]);
+    seen.extend(lab.alerts());
+
+    let keepalived = lab.path("client", "keepalived");
+    lab.begin(
+        "client",
+        &format!(
+            "exec keepalived --dont-fork --log-console --vrrp --dont-respawn -f {0}.conf -p {0}.pid -r {0}.vrrp.pid 2>/dev/null",
+            keepalived.display()
+        ),
+    );
+    lab.until_firing(&["FulcrumTwoMasters"]);
     seen.extend(lab.alerts());
 
     fs::write(&toml, format!("{good}\n{}", too_much())).unwrap();

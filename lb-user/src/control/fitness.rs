@@ -15,8 +15,10 @@ use crate::model::vrrp::HaStatus;
 pub struct Fitness {
     /// Every backend that is probed has been, at least once since the daemon started.
     pub settled: bool,
-    /// Why it cannot, for people: the program is not on an interface, or the maps cannot be written.
+    /// Why it cannot, for people: the maps cannot be written.
     pub fault: Option<String>,
+    /// Interfaces of `[node]` that the program is not on.
+    pub unattached: BTreeSet<String>,
     /// Services that have not as many backends as they need.
     pub lacking: BTreeSet<Arc<str>>,
 }
@@ -48,12 +50,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Tells others whether this node can balance, where that is news.
     pub(super) fn tell_fitness(&self) {
         let names = &self.facts.config.node.interfaces;
-        let mut interfaces = self.interfaces.status(names).into_iter();
-        let unattached = interfaces.find(|interface| interface.attached.is_err());
-        let unattached = unattached.map(|interface| format!("the program is not on {}", interface.name));
+        let interfaces = self.interfaces.status(names).into_iter();
+        let unattached = interfaces.filter(|interface| interface.attached.is_err());
         let now = Fitness {
             settled: self.settled,
-            fault: unattached.or_else(|| self.fault.clone().filter(|_| !self.whole)),
+            fault: self.fault.clone().filter(|_| !self.whole),
+            unattached: unattached.map(|interface| interface.name).collect(),
             lacking: self.quorums.lacking(),
         };
         self.ha.fitness.send_if_modified(|known| {

@@ -331,11 +331,7 @@ impl Engine {
 
     /// Looks at what is tracked, and does what follows.
     async fn judge(&mut self, interfaces: &[Interface], fit: &Fitness) {
-        let around = Surroundings {
-            interfaces,
-            lacking: &fit.lacking,
-            fault: fit.fault.as_deref(),
-        };
+        let around = Surroundings { interfaces, fit };
         for router in &mut self.routers {
             router.look(around);
             let key = (Arc::clone(&router.config.interface), router.config.is_v6());

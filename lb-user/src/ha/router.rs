@@ -14,6 +14,7 @@ use super::packet::{Advertisement, GROUP_V4, GROUP_V6, Refused, TTL};
 use super::programs::{self, Change};
 use super::socket::Datagram;
 use super::tracks::{self, Outcome};
+use crate::control::Fitness;
 use crate::model::Interface;
 use crate::model::vrrp::{Occasion, Role, Tracked, VirtualRouter, VrrpStatus, VrrpVersion};
 
@@ -35,10 +36,7 @@ const LAST_PROGRAM: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) interfaces: &'a [Interface],
-    /// Services that have not as many backends as they need.
-    pub(super) lacking: &'a BTreeSet<Arc<str>>,
-    /// Why the node cannot balance, or shall not.
-    pub(super) fault: Option<&'a str>,
+    pub(super) fit: &'a Fitness,
 }
 
 /// See the module.
@@ -160,7 +158,7 @@ impl Router {
         let up = |place: usize, tracked: &Tracked| match tracked {
             Tracked::Script(_) => self.scripts[place].unwrap_or(true),
             Tracked::Interface(name) => around.interfaces.iter().any(|i| *i.name == **name && i.running),
-            Tracked::Service(name) => !around.lacking.contains(name),
+            Tracked::Service(name) => !around.fit.lacking.contains(name),
             Tracked::File(path) => !path.exists(),
         };
         let tracks = config.tracks.iter().enumerate();
@@ -173,7 +171,10 @@ impl Router {
             None => Some(format!("there is no interface {}", config.interface)),
             Some(interface) if !interface.running => Some(format!("{} is off, or has no carrier", config.interface)),
             Some(_) if self.source.is_none() => Some(format!("{} has no {family} address", config.interface)),
-            Some(_) => around.fault.map(str::to_owned),
+            Some(_) if around.fit.unattached.contains(&*config.interface) => {
+                Some(format!("the program is not on {}", config.interface))
+            }
+            Some(_) => around.fit.fault.clone(),
         };
         self.fault = fault.or_else(|| self.outcome.fault.clone());
     }
