@@ -14,6 +14,7 @@ pub mod parse;
 pub mod ports;
 pub mod proxy_protocol;
 pub mod slot;
+pub mod vrrp_packet;
 
 // For lb-user's own `written.rs`, which `config` shares.
 use lb_user::model;
@@ -28,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "config",
         check: config::check,
@@ -60,5 +61,9 @@ pub const TARGETS: [Target; 8] = [
     Target {
         name: "slot",
         check: slot::check,
+    },
+    Target {
+        name: "vrrp_packet",
+        check: vrrp_packet::check,
     },
 ];

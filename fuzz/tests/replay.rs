@@ -86,6 +86,11 @@ fn slot() {
 }
 
 #[test]
+fn vrrp_packet() {
+    replay("vrrp_packet");
+}
+
+#[test]
 fn every_target_has_a_program_and_a_corpus() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = |folder: &str| -> Vec<String> {

@@ -99,6 +99,9 @@ fn unfit(file: &Config, service: &Service, address: SocketAddr, taken: &HashSet<
     if file.services.iter().flat_map(|s| &s.vips).any(|vip| vip.ip == ip) {
         return Some("which is a VIP".to_owned());
     }
+    if file.virtual_addresses().any(|held| held == ip) {
+        return Some("which is an address of a virtual router".to_owned());
+    }
     let sources = file.services.iter().filter_map(|s| match &s.nat.source {
         NatSource::Floating(sources) if s.mode == Mode::Nat => Some(sources),
         _ => None,
@@ -198,6 +201,19 @@ weight = 7
         assert_eq!(resolve(&file, &more, &first), first);
         let other = hosts(&[("c.lan", &["10.0.0.3"])]);
         assert!(shown(&resolve(&file, &other, &first)).0.ends_with("c 10.0.0.3:80"));
+    }
+
+    #[test]
+    fn addresses_of_virtual_routers_are_no_backends() {
+        let router = "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 1\n\
+            addresses = [\"10.0.0.9\"]\n";
+        let text = format!("[node]\ninterfaces = [\"eth0\"]\nhash-seed-file = \"/s\"\n{FILE}{router}");
+        let file = Arc::new(crate::config::parse("x", &text).unwrap().config);
+        let (_, lack) = shown(&resolve(&file, &hosts(&[("c.lan", &["10.0.0.9"])]), &file));
+        assert!(
+            lack.ends_with("c: c.lan is 10.0.0.9, which is an address of a virtual router"),
+            "{lack}"
+        );
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl Reader {
             routers.push(self.vrrp(&table, &node)?);
         }
         self.whole(&drafts, admin.listen)?;
-        self.virtual_routers(&routers, &drafts, &node)?;
+        self.virtual_routers(&routers, &drafts, &node, admin.listen)?;
         if no_service {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings

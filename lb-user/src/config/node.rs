@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lb_common::limits::{FLOW_TABLE, FLOW_TABLE_RANGE};
 
 use super::address::{self, Role};
-use super::fault::{Checked, fault};
+use super::fault::{Checked, Span, fault};
 use super::raw::{Table, Value, excerpt};
 use super::{Reader, Subject, schema};
 use crate::model::{Admin, Node, XdpMode};
@@ -68,11 +68,7 @@ impl Reader {
     fn interfaces(&mut self, value: &Value<'_>) -> Checked<Vec<String>> {
         let mut names = Vec::new();
         for (span, name) in value.strings()? {
-            if !is_interface_name(name) {
-                let message = format!("\"{}\" cannot be the name of an interface", excerpt(name));
-                let hint = format!("names have 1 to {MAX_INTERFACE_NAME} bytes, without blanks, '/' and ':'");
-                return Err(fault(span, message).hint(hint));
-            }
+            interface_name(&span, name)?;
             if let Some(first) = self.places.insert(Subject::Interface(name.to_owned()), span.clone()) {
                 return Err(fault(span, format!("interface \"{name}\" stands here twice")).other(first, "first here"));
             }
@@ -129,8 +125,18 @@ impl Reader {
     }
 }
 
+/// Can an interface be called so?
+pub(super) fn interface_name(span: &Span, name: &str) -> Checked<()> {
+    if is_interface_name(name) {
+        return Ok(());
+    }
+    let message = format!("\"{}\" cannot be the name of an interface", excerpt(name));
+    let hint = format!("names have 1 to {MAX_INTERFACE_NAME} bytes, without blanks, '/' and ':'");
+    Err(fault(span.clone(), message).hint(hint))
+}
+
 /// What the kernel's `dev_valid_name` takes.
-pub(super) fn is_interface_name(name: &str) -> bool {
+fn is_interface_name(name: &str) -> bool {
     let blank = |b: u8| b.is_ascii_whitespace() || b == 0x0b;
     (1..=MAX_INTERFACE_NAME).contains(&name.len())
         && name != "."

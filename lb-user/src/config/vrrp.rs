@@ -1,20 +1,21 @@
 //! `[[vrrp]]`: virtual routers, and what they may contradict in each other and in services.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+mod track;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU8;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
 use super::fault::{Checked, Span, fault};
-use super::node::is_interface_name;
+use super::node;
 use super::raw::{Table, Value, excerpt};
 use super::service::Draft;
-use super::{Reader, schema};
+use super::{Reader, Subject, schema};
 use crate::model::Node;
-use crate::model::vrrp::{Occasion, Program, Script, Track, Tracked, VirtualRouter, VrrpVersion};
+use crate::model::vrrp::{Track, Tracked, VirtualRouter, VrrpVersion};
 
 /// Longest wait that can be asked for.
 const MAX_DELAY: Duration = Duration::from_secs(1_000);
@@ -22,14 +23,8 @@ const MAX_DELAY: Duration = Duration::from_secs(1_000);
 /// Most addresses: what one advertisement of IPv6 carries in a packet of 1,280 bytes, which every link takes.
 const MAX_ADDRESSES: usize = 77;
 
-/// Limits of `interval` and `timeout` of a script.
-const SCRIPT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
-
-/// Most successes or failures in a row that can be asked for.
-const MAX_STREAK: u32 = 1_000;
-
-/// Largest change of a priority.
-const MAX_WEIGHT: i16 = 253;
+/// Addresses of virtual routers: the place of each, and whose it is.
+type Held<'a> = HashMap<IpAddr, (&'a Span, &'a VrrpDraft)>;
 
 /// A virtual router, and where it stands.
 #[derive(Debug)]
@@ -38,8 +33,13 @@ pub(super) struct VrrpDraft {
     header: Span,
     name: Span,
     id: Span,
+    /// As many as addresses.
     addresses: Vec<Span>,
+    /// As many as peers.
+    peers: Vec<Span>,
+    source: Option<Span>,
     sync_group: Option<Span>,
+    /// As many as tracks: where it says what is tracked.
     tracks: Vec<Span>,
 }
 
@@ -60,11 +60,17 @@ impl Reader {
         };
         let (places, addresses) = addresses(&table.require("addresses", "[\"192.0.2.10\"]")?, version)?;
         let v6 = addresses[0].is_ipv6();
-        let mut tracks = Vec::new();
-        for table in table.tables("track", &schema::VRRP_TRACK)? {
-            tracks.push((table.span.clone(), track(&table)?));
-        }
+        let tracks = table.tables("track", &schema::VRRP_TRACK)?;
+        let tracks: Vec<(Span, Track)> = tracks.iter().map(track::track).collect::<Checked<_>>()?;
         let (track_places, tracks) = tracks.into_iter().unzip();
+        let (peer_places, peers) = match table.get("peers") {
+            Some(peers) => of_nodes(peers.strings()?, v6, "a peer")?,
+            None => (Vec::new(), Vec::new()),
+        };
+        let (source_places, source) = match table.get("source-address") {
+            Some(source) => of_nodes(vec![(source.span(), source.string()?)], v6, "`source-address`")?,
+            None => (Vec::new(), Vec::new()),
+        };
         let sync_group = table.get("sync-group");
         let preempt = table.get("preempt").map_or(Ok(true), |preempt| preempt.boolean())?;
         if let Some(delay) = table.get("preempt-delay").filter(|_| !preempt) {
@@ -82,17 +88,8 @@ impl Reader {
                     Some(interval) => advertisement_interval(&interval, version)?,
                     None => Duration::from_secs(1),
                 },
-                peers: match table.get("peers") {
-                    Some(peers) => of_family(peers.strings()?, v6, "a peer")?,
-                    None => Vec::new(),
-                },
-                source: match table.get("source-address") {
-                    Some(source) => {
-                        let one = vec![(source.span(), source.string()?)];
-                        of_family(one, v6, "`source-address`")?.into_iter().next()
-                    }
-                    None => None,
-                },
+                peers,
+                source: source.into_iter().next(),
                 addresses,
                 preempt,
                 preempt_delay: delay("preempt-delay")?,
@@ -102,7 +99,7 @@ impl Reader {
                     .map(|group| group.name().map(Arc::from))
                     .transpose()?,
                 notify: match table.get("notify") {
-                    Some(notify) => occasions(&notify)?,
+                    Some(notify) => track::occasions(&notify)?,
                     None => BTreeMap::new(),
                 },
                 tracks,
@@ -111,59 +108,67 @@ impl Reader {
             name: name.span(),
             id: id.span(),
             addresses: places,
+            peers: peer_places,
+            source: source_places.into_iter().next(),
             sync_group: sync_group.map(|group| group.span()),
             tracks: track_places,
         })
     }
 
-    /// What virtual routers contradict in each other, in the services and in `[node]`.
-    pub(super) fn virtual_routers(&mut self, routers: &[VrrpDraft], drafts: &[Draft], node: &Node) -> Checked<()> {
+    /// What virtual routers contradict in each other, in the services, in `[node]` and in `[admin]`.
+    pub(super) fn virtual_routers(
+        &mut self,
+        routers: &[VrrpDraft],
+        drafts: &[Draft],
+        node: &Node,
+        listen: Option<SocketAddr>,
+    ) -> Checked<()> {
         let Some(first) = routers.first() else { return Ok(()) };
         if node.hash_seed_file.is_none() {
             let hint = "nodes that stand in for each other need one seed, or flows change their backend with the node: \
                         `head -c 16 /dev/urandom > /etc/fulcrum/seed`, copy it to the others, and set hash-seed-file in [node]";
             return Err(fault(first.header.clone(), "`[[vrrp]]` needs `hash-seed-file` in [node]").hint(hint));
         }
-        apart(routers)?;
-        let held: HashMap<IpAddr, &VrrpDraft> = routers
-            .iter()
-            .flat_map(|draft| draft.router.addresses.iter().map(move |ip| (*ip, draft)))
-            .collect();
-        for draft in drafts {
-            for (span, backend) in draft.backends.iter().zip(&draft.service.backends) {
-                if let Some(other) = held.get(&backend.address.ip()) {
-                    let message = format!("backend {} has an address of a virtual router", backend.address);
-                    return Err(fault(span.clone(), message)
-                        .other(other.header.clone(), format!("held by \"{}\"", other.router.name))
-                        .hint("give the backend's own address"));
-                }
-            }
-        }
-        for draft in routers {
-            for (span, track) in draft.tracks.iter().zip(&draft.router.tracks) {
-                if let Tracked::Service(name) = &track.subject
-                    && !drafts.iter().any(|d| d.service.name == *name && !d.service.is_pool())
-                {
-                    let message = format!(
-                        "\"{}\" tracks \"{name}\", and there is no service of this name",
-                        draft.router.name
-                    );
-                    return Err(fault(span.clone(), message));
-                }
-            }
-        }
+        let held = apart(routers)?;
+        nodes_elsewhere(routers, &held)?;
+        self.listens_on_every_node(listen, &held)?;
+        backends_elsewhere(drafts, &held)?;
+        tracked_services(routers, drafts)?;
         self.lonely_groups(routers);
         self.vips_of_every_node(&held, drafts);
         Ok(())
     }
 
+    /// A node that does not hold the address could not listen there, and would not start.
+    fn listens_on_every_node(&self, listen: Option<SocketAddr>, held: &Held<'_>) -> Checked<()> {
+        let Some((listen, (place, owner))) = listen.and_then(|listen| Some((listen, held.get(&listen.ip())?))) else {
+            return Ok(());
+        };
+        let all = match listen {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let all = SocketAddr::new(all, listen.port());
+        let span = self.places.get(&Subject::Listen).unwrap_or(place);
+        let message = format!(
+            "`[admin] listen` is on {}, which only the master of \"{}\" holds",
+            listen.ip(),
+            owner.router.name
+        );
+        Err(fault(span.clone(), message)
+            .other((*place).clone(), "held by whoever is master")
+            .hint(format!("name the node's own address, or \"{all}\" for all that it has")))
+    }
+
     fn lonely_groups(&mut self, routers: &[VrrpDraft]) {
+        let mut members: HashMap<&str, usize> = HashMap::new();
+        for group in routers.iter().filter_map(|draft| draft.router.sync_group.as_deref()) {
+            *members.entry(group).or_default() += 1;
+        }
         for draft in routers {
-            let (Some(group), Some(span)) = (&draft.router.sync_group, &draft.sync_group) else {
-                continue;
-            };
-            let members = routers.iter().filter(|d| d.router.sync_group.as_ref() == Some(group));
-            if members.count() == 1 {
+            if let (Some(group), Some(span)) = (&draft.router.sync_group, &draft.sync_group)
+                && members.get(&**group) == Some(&1)
+            {
                 let warning = fault(span.clone(), format!("nobody else is in the sync-group \"{group}\""));
                 self.warnings
                     .push(warning.hint("name the same group in the other [[vrrp]], or remove it"));
@@ -172,14 +177,13 @@ impl Reader {
     }
 
     /// Two nodes that hold one address at once are what virtual routers are there to prevent.
-    fn vips_of_every_node(&mut self, held: &HashMap<IpAddr, &VrrpDraft>, drafts: &[Draft]) {
-        let mut warned: Vec<IpAddr> = Vec::new();
+    fn vips_of_every_node(&mut self, held: &Held<'_>, drafts: &[Draft]) {
+        let mut warned: HashSet<IpAddr> = HashSet::new();
         for draft in drafts {
             for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
-                if held.contains_key(&vip.ip) || warned.contains(&vip.ip) {
+                if held.contains_key(&vip.ip) || !warned.insert(vip.ip) {
                     continue;
                 }
-                warned.push(vip.ip);
                 let message = format!("{} is in no [[vrrp]]: every node with this file holds it", vip.ip);
                 let hint =
                     "add it to the `addresses` of one, unless a routing protocol brings clients to several nodes";
@@ -189,10 +193,11 @@ impl Reader {
     }
 }
 
-fn apart(routers: &[VrrpDraft]) -> Checked<()> {
+/// All addresses of virtual routers, where these keep apart.
+fn apart(routers: &[VrrpDraft]) -> Checked<Held<'_>> {
     let mut names: HashMap<&str, &VrrpDraft> = HashMap::new();
     let mut ids: HashMap<(&str, u8, bool), &VrrpDraft> = HashMap::new();
-    let mut addresses: HashMap<IpAddr, &Span> = HashMap::new();
+    let mut held = Held::new();
     for draft in routers {
         let router = &draft.router;
         if let Some(other) = names.insert(&router.name, draft) {
@@ -200,15 +205,72 @@ fn apart(routers: &[VrrpDraft]) -> Checked<()> {
             return Err(fault(draft.name.clone(), message).other(other.name.clone(), "first here"));
         }
         if let Some(other) = ids.insert((&router.interface, router.id.get(), router.is_v6()), draft) {
-            let message = format!("router-id {} is used twice on {}", router.id, router.interface);
+            let interface = excerpt(&router.interface);
+            let message = format!("router-id {} is used twice on {interface}", router.id);
             return Err(fault(draft.id.clone(), message)
                 .other(other.id.clone(), "first here")
-                .hint("1 to 255, one for each virtual router of an interface"));
+                .hint("1 to 255, one for each virtual router of an interface and of a family of IP"));
         }
         for (span, ip) in draft.addresses.iter().zip(&router.addresses) {
-            if let Some(other) = addresses.insert(*ip, span) {
+            if let Some((other, _)) = held.insert(*ip, (span, draft)) {
                 let message = format!("{ip} belongs to two virtual routers");
                 return Err(fault(span.clone(), message).other(other.clone(), "first here"));
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// Nodes talk with addresses that stay where they are.
+fn nodes_elsewhere(routers: &[VrrpDraft], held: &Held<'_>) -> Checked<()> {
+    for VrrpDraft {
+        router, peers, source, ..
+    } in routers
+    {
+        let peers = router.peers.iter().zip(peers).map(|(ip, span)| ("peer", ip, span));
+        let source = router
+            .source
+            .iter()
+            .zip(source)
+            .map(|(ip, span)| ("source-address", ip, span));
+        for (what, ip, span) in peers.chain(source) {
+            if let Some((place, owner)) = held.get(ip) {
+                let message = format!("the {what} {ip} is an address of a virtual router");
+                return Err(fault(span.clone(), message)
+                    .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
+                    .hint("name the address that the node itself has, whoever is master"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whoever is master holds the address, so packets for a backend with it would never leave that node.
+fn backends_elsewhere(drafts: &[Draft], held: &Held<'_>) -> Checked<()> {
+    for draft in drafts {
+        for (span, backend) in draft.backends.iter().zip(&draft.service.backends) {
+            if let Some((place, owner)) = held.get(&backend.address.ip()) {
+                let message = format!("backend {} has an address of a virtual router", backend.address);
+                return Err(fault(span.clone(), message)
+                    .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
+                    .hint("give the backend's own address"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tracked_services(routers: &[VrrpDraft], drafts: &[Draft]) -> Checked<()> {
+    let services = drafts.iter().map(|draft| &draft.service);
+    let services: HashSet<&str> = services.filter(|s| !s.is_pool()).map(|s| &*s.name).collect();
+    for draft in routers {
+        for (span, track) in draft.tracks.iter().zip(&draft.router.tracks) {
+            if let Tracked::Service(name) = &track.subject
+                && !services.contains(&**name)
+            {
+                let router = &draft.router.name;
+                let message = format!("\"{router}\" tracks \"{name}\", and there is no service of this name");
+                return Err(fault(span.clone(), message).hint("name a [[service]] of this file"));
             }
         }
     }
@@ -217,10 +279,8 @@ fn apart(routers: &[VrrpDraft]) -> Checked<()> {
 
 fn interface(value: &Value<'_>) -> Checked<Arc<str>> {
     let name = value.string()?;
-    if is_interface_name(name) {
-        return Ok(name.into());
-    }
-    Err(value.fault(format!("\"{}\" cannot be the name of an interface", excerpt(name))))
+    node::interface_name(&value.span(), name)?;
+    Ok(name.into())
 }
 
 /// One number, or one for each node by its name.
@@ -229,19 +289,27 @@ fn priority(value: &Value<'_>, node: &Node) -> Checked<NonZeroU8> {
         let number = value.whole(1..=255)?;
         Ok(NonZeroU8::new(number as u8).unwrap_or(NonZeroU8::MIN))
     };
+    // TOML takes a dot for the way into a table of its own, names of hosts have some.
+    let key = |name: &str| match name.contains('.') {
+        true => format!("\"{name}\""),
+        false => name.to_owned(),
+    };
     if !value.is_table() {
         return number(value);
     }
     let mut own = None;
     for (_, name, value) in value.entries("priority = { lb1 = 110, lb2 = 100 }")? {
-        let priority = number(&value)?;
+        let priority = number(&value).map_err(|fault| match value.is_table() {
+            true => fault.hint("a name with dots stands in quotes: priority = { \"lb1.example\" = 110 }"),
+            false => fault,
+        })?;
         own = own.or((name == node.name).then_some(priority));
     }
     own.ok_or_else(|| {
         let fault = value.fault(format!("this node, \"{}\", has no priority here", node.name));
         fault.hint(format!(
             "add {} = 100, or give the node another name in [node]",
-            node.name
+            key(&node.name)
         ))
     })
 }
@@ -268,8 +336,12 @@ fn advertisement_interval(value: &Value<'_>, version: VrrpVersion) -> Checked<Du
 
 /// `192.0.2.10`, or with the length of its subnet's prefix, `192.0.2.10/24`, as other programs want it.
 fn addresses(value: &Value<'_>, version: VrrpVersion) -> Checked<(Vec<Span>, Vec<IpAddr>)> {
-    let (mut places, mut addresses) = (Vec::new(), Vec::<IpAddr>::new());
-    for (span, text) in value.strings()? {
+    let texts = value.strings()?;
+    if texts.is_empty() || texts.len() > MAX_ADDRESSES {
+        return Err(value.fault(format!("a virtual router has 1 to {MAX_ADDRESSES} addresses")));
+    }
+    let (mut places, mut addresses) = (Vec::<Span>::new(), Vec::<IpAddr>::new());
+    for (span, text) in texts {
         let (ip, length) = match text.split_once('/') {
             Some((ip, length)) => (ip, Some(length)),
             None => (text, None),
@@ -280,7 +352,9 @@ fn addresses(value: &Value<'_>, version: VrrpVersion) -> Checked<(Vec<Span>, Vec
             _ => address::alone(&span, ip)?,
         };
         let most = if ip.is_ipv4() { 32 } else { 128 };
-        if length.is_some_and(|length| !length.parse().is_ok_and(|length: u8| (1..=most).contains(&length))) {
+        let digits = |length: &str| length.bytes().all(|b| b.is_ascii_digit());
+        let good = |length: &str| digits(length) && length.parse().is_ok_and(|length: u8| (1..=most).contains(&length));
+        if length.is_some_and(|length| !good(length)) {
             let message = format!("\"{}\" is not a prefix", excerpt(text));
             return Err(fault(span, message).hint(format!("write \"{ip}\" or \"{ip}/{most}\"")));
         }
@@ -290,114 +364,32 @@ fn addresses(value: &Value<'_>, version: VrrpVersion) -> Checked<(Vec<Span>, Vec
         if let Some(first) = addresses.first().filter(|first| first.is_ipv4() != ip.is_ipv4()) {
             let message = format!("{first} and {ip} cannot be of one virtual router: it has one family");
             let hint = "write two [[vrrp]] with the same sync-group, so that both are where one is";
-            return Err(fault(span, message).hint(hint));
+            let label = format!("the first is {}", address::family(*first));
+            return Err(fault(span, message).other(places[0].clone(), label).hint(hint));
         }
-        if addresses.contains(&ip) {
-            return Err(fault(span, format!("{ip} stands here twice")));
+        if let Some(first) = addresses.iter().position(|other| *other == ip) {
+            return Err(fault(span, format!("{ip} stands here twice")).other(places[first].clone(), "first here"));
         }
         places.push(span);
         addresses.push(ip);
     }
-    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
-        return Err(value.fault(format!("a virtual router has 1 to {MAX_ADDRESSES} addresses")));
-    }
     Ok((places, addresses))
 }
 
-fn of_family(texts: Vec<(Span, &str)>, v6: bool, what: &str) -> Checked<Vec<IpAddr>> {
+/// Addresses of nodes, of the virtual router's family, none twice.
+fn of_nodes(texts: Vec<(Span, &str)>, v6: bool, what: &str) -> Checked<(Vec<Span>, Vec<IpAddr>)> {
     let family = if v6 { "IPv6" } else { "IPv4" };
+    let mut known: HashMap<IpAddr, Span> = HashMap::new();
     let each = texts.into_iter().map(|(span, text)| {
         let ip = address::alone(&span, text)?;
-        if ip.is_ipv6() == v6 {
-            return Ok(ip);
+        if ip.is_ipv6() != v6 {
+            let message = format!("{what} is {}, and the virtual router {family}", address::family(ip));
+            return Err(fault(span, message).hint(format!("name an address of {family}")));
         }
-        let message = format!("{what} is {}, and the virtual router {family}", address::family(ip));
-        Err(fault(span, message))
+        if let Some(first) = known.insert(ip, span.clone()) {
+            return Err(fault(span, format!("{ip} stands here twice")).other(first, "first here"));
+        }
+        Ok((span, ip))
     });
     each.collect()
-}
-
-fn occasions(value: &Value<'_>) -> Checked<BTreeMap<Occasion, Arc<Program>>> {
-    let mut programs = BTreeMap::new();
-    for (span, word, value) in value.entries("notify = { master = \"/etc/fulcrum/on-master\" }")? {
-        let Some(occasion) = Occasion::ALL.into_iter().find(|occasion| occasion.label() == word) else {
-            let message = format!("unknown key `{}` in notify", excerpt(word));
-            return Err(fault(span, message).hint("notify takes: master, backup, fault, stop"));
-        };
-        programs.insert(occasion, Arc::new(program(&value)?));
-    }
-    Ok(programs)
-}
-
-/// A line of words, or a list of them.
-fn program(value: &Value<'_>) -> Checked<Program> {
-    let mut words: Vec<String> = match value.text() {
-        Some(line) => line.split_whitespace().map(str::to_owned).collect(),
-        None => value.strings()?.into_iter().map(|(_, word)| word.to_owned()).collect(),
-    };
-    if words.iter().any(|word| word.contains('\0')) {
-        return Err(value.fault("a word of a command contains a zero byte"));
-    }
-    if words.first().is_none_or(String::is_empty) {
-        return Err(value.fault("no program is named"));
-    }
-    let path = words.remove(0).into();
-    Ok(Program { path, arguments: words })
-}
-
-fn track(table: &Table<'_>) -> Checked<Track> {
-    const KINDS: [&str; 4] = ["script", "interface", "service", "file"];
-    let mut said = KINDS.iter().filter_map(|&kind| Some((kind, table.get(kind)?)));
-    let (Some((kind, value)), None) = (said.next(), said.next()) else {
-        let message = "[[vrrp.track]] names one of: script, interface, service, file";
-        return Err(fault(table.span.clone(), message));
-    };
-    if kind != "script" {
-        let of_scripts = ["interval", "timeout", "rise", "fall"]
-            .into_iter()
-            .find_map(|key| table.get(key));
-        if let Some(value) = of_scripts {
-            let message = format!("`{}` is of scripts, and this tracks a {kind}", value.key());
-            return Err(value.fault(message));
-        }
-    }
-    let weight = match table.get("weight") {
-        Some(weight) => weight.signed(-MAX_WEIGHT..=MAX_WEIGHT)?,
-        None => 0,
-    };
-    let subject = match kind {
-        "script" => Tracked::Script(script(table, &value)?),
-        "interface" => Tracked::Interface(interface(&value)?),
-        "service" => Tracked::Service(value.name()?.into()),
-        _ => Tracked::File(value.path()?),
-    };
-    Ok(Track { subject, weight })
-}
-
-fn script(table: &Table<'_>, command: &Value<'_>) -> Checked<Script> {
-    let interval = match table.get("interval") {
-        Some(interval) => interval.duration(SCRIPT)?,
-        None => Duration::from_secs(5),
-    };
-    let timeout = match table.get("timeout") {
-        Some(timeout) => {
-            let limit = timeout.duration(SCRIPT)?;
-            if limit > interval {
-                return Err(timeout.fault("`timeout` must not be longer than `interval`"));
-            }
-            limit
-        }
-        None => interval,
-    };
-    let streak = |key| match table.get(key) {
-        Some(streak) => streak.whole(1..=MAX_STREAK),
-        None => Ok(1),
-    };
-    Ok(Script {
-        program: program(command)?,
-        interval,
-        timeout,
-        rise: streak("rise")?,
-        fall: streak("fall")?,
-    })
 }

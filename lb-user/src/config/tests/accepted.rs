@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::super::schema;
-use super::super::{load, parse};
+use super::super::{load, parse, parse_with};
 use super::{NODE, SERVICE, read};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, HttpProbe, Mode, Nat, NatSource, Node,
@@ -372,16 +372,17 @@ fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn files_in_the_documentation_are_good() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let examples = text
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap());
-    let mut files = 0;
-    for example in examples.filter(|example| example.contains("[node]")) {
-        read(example).unwrap_or_else(|error| panic!("{error}"));
-        files += 1;
+    for page in ["configuration.md", "high-availability.md"] {
+        let text = std::fs::read_to_string(format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let examples = text
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
+        let mut files = 0;
+        for example in examples.filter(|example| example.contains("[node]")) {
+            parse_with(page, example, || "lb1".to_owned()).unwrap_or_else(|error| panic!("{error}"));
+            files += 1;
+        }
+        assert!(files > 0, "{page}");
     }
-    assert!(files > 0);
 }

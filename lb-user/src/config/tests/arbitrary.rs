@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::load;
-use super::{read, written};
+use super::{read, vrrp, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
     Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
@@ -308,7 +308,7 @@ fn config() -> impl Strategy<Value = Config> {
     });
     let token = prop::option::of("(/[a-z]{1,10}){1,9}");
     let parts = (node(), "(/[a-z]{1,10}){1,9}", listen, token, services());
-    parts.prop_map(|(node, socket, listen, token, services)| Config {
+    let plain = parts.prop_map(|(node, socket, listen, token, services)| Config {
         routers: Vec::new(),
         node,
         admin: Admin {
@@ -317,7 +317,8 @@ fn config() -> impl Strategy<Value = Config> {
             token_file: token.map(Into::into),
         },
         services,
-    })
+    });
+    (plain, vrrp::any_routers()).prop_map(|(config, routers)| vrrp::with(config, routers))
 }
 
 /// Reads, and renders whatever comes of it.
@@ -453,6 +454,16 @@ const TOKENS: &[&str] = &[
     "nat",
     "source",
     "ports",
+    "vrrp",
+    "priority",
+    "addresses",
+    "peers",
+    "notify",
+    "[[vrrp]]\n",
+    "[[vrrp.track]]\n",
+    "hash-seed-file = \"/seed\"\n",
+    "interface = \"eth0\"\n",
+    "router-id = 1\n",
 ];
 
 const VALUES: &[&str] = &[
@@ -494,6 +505,12 @@ const VALUES: &[&str] = &[
     "0xffffffff",
     "0b1",
     "'''\na\nb'''",
+    "{ lb1 = 110 }",
+    "{ lb1.example = 110 }",
+    "{ master = \"\" }",
+    "{ stop = [\"x\"] }",
+    "[\"192.0.2.10/24\", \"192.0.2.10/\"]",
+    "-253",
     "\"ööööööööööööööööööööööööööööööööööööö\"",
     "",
     "x",

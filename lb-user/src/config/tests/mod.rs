@@ -7,6 +7,7 @@ mod probes;
 mod proxy;
 mod refused;
 mod rendered;
+mod vrrp;
 mod warned;
 mod written;
 

@@ -8,6 +8,7 @@ mod proxy_http;
 mod proxy_tls;
 mod routes;
 mod tunnel;
+mod vrrp;
 
 use super::{NODE, SERVICE, read};
 
@@ -214,10 +215,10 @@ fn unknown_keys() {
 fn what_later_versions_have() {
     check(vec![
         after_node(
-            "[[vrrp]]\n",
-            (3, 3),
-            "`vrrp` is not available in this version",
-            "takes: node, admin, service, pool",
+            "[protection]\n",
+            (3, 2),
+            "`protection` is not available in this version",
+            "takes: node, admin, service, pool, vrrp",
         ),
         in_proxy(
             "[service.tls]\nacme = true\n",

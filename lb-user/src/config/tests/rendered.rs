@@ -1,6 +1,7 @@
 //! What people see, as a whole.
 
 use super::super::{ConfigError, Subject};
+use super::vrrp::{ROUTER, SEED};
 use super::{NODE, SERVICE, read};
 
 #[track_caller]
@@ -107,6 +108,59 @@ error: 2001:db8::/64 leaves 64 bits to the flow, and at most 32 vary
   |           ^^^^^^^^^^^^^^^
   |
   = help: take a part of it: "2001:db8::/96"
+"#,
+    );
+}
+
+#[test]
+fn a_virtual_router_is_told_how_nodes_get_one_seed() {
+    refused(
+        &format!("{NODE}{ROUTER}"),
+        r#"
+error: `[[vrrp]]` needs `hash-seed-file` in [node]
+ --> test.toml:3:1
+  |
+3 | [[vrrp]]
+  | ^^^^^^^^
+  |
+  = help: nodes that stand in for each other need one seed, or flows change their backend with the node: `head -c 16 /dev/urandom > /etc/fulcrum/seed`, copy it to the others, and set hash-seed-file in [node]
+"#,
+    );
+}
+
+#[test]
+fn a_peer_with_a_virtual_address_shows_whose_it_is() {
+    refused(
+        &format!("{NODE}{SEED}{ROUTER}peers = [\"192.0.2.1\", \"192.0.2.10\"]\n"),
+        r#"
+error: the peer 192.0.2.10 is an address of a virtual router
+  --> test.toml:10:23
+   |
+ 9 | addresses = ["192.0.2.10"]
+   |              ------------ held by "VI_1"
+10 | peers = ["192.0.2.1", "192.0.2.10"]
+   |                       ^^^^^^^^^^^^
+   |
+   = help: name the address that the node itself has, whoever is master
+"#,
+    );
+}
+
+#[test]
+fn both_families_are_two_virtual_routers() {
+    let router = ROUTER.replace("\"192.0.2.10\"", "\"192.0.2.10/24\", \"2001:db8::10/64\"");
+    refused(
+        &format!("{NODE}{SEED}{router}"),
+        r#"
+error: 192.0.2.10 and 2001:db8::10 cannot be of one virtual router: it has one family
+ --> test.toml:9:31
+  |
+9 | addresses = ["192.0.2.10/24", "2001:db8::10/64"]
+  |              ---------------  ^^^^^^^^^^^^^^^^^
+  |              |
+  |              the first is IPv4
+  |
+  = help: write two [[vrrp]] with the same sync-group, so that both are where one is
 "#,
     );
 }

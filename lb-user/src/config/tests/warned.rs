@@ -1,5 +1,6 @@
 //! Every warning: its place and its message.
 
+use super::vrrp::{ROUTER, SEED};
 use super::{NODE, SERVICE, read};
 
 const BACKEND: &str = "[[service.backend]]\naddress = \"10.0.0.6:80\"\n";
@@ -141,6 +142,42 @@ fn probes_over_another_protocol() {
             []
         );
     }
+}
+
+#[test]
+fn virtual_routers() {
+    let start = format!("{NODE}{SEED}{SERVICE}{BACKEND}");
+    let router = |text: &str| format!("{start}{ROUTER}{text}");
+    assert_eq!(warnings(&router("preempt-delay = \"5s\"\n")), []);
+    one(
+        &router("preempt = false\npreempt-delay = \"5s\"\n"),
+        17,
+        17,
+        "`preempt-delay` has no effect: this node never preempts",
+    );
+    let lonely = "nobody else is in the sync-group \"edge\"";
+    one(&router("sync-group = \"edge\"\n"), 16, 14, lonely);
+    let other = ROUTER
+        .replace("VI_1", "VI_2")
+        .replace("41", "42")
+        .replace("2.10", "2.11");
+    let both = router(&format!("sync-group = \"edge\"\n{other}sync-group = \"edge\"\n"));
+    assert_eq!(warnings(&both), []);
+    let two: Vec<usize> = warnings(&both.replacen("edge", "core", 1))
+        .iter()
+        .map(|w| w.0)
+        .collect();
+    assert_eq!(two, [16, 23]);
+    // Once for an address, and not where there is no virtual router at all.
+    let same = SERVICE.replace("web", "other").replace("2.10:80", "2.20:81") + &BACKEND.replace(":80", ":81");
+    let vips = start.replace("\"192.0.2.10:80\"", "[\"192.0.2.10:80\", \"192.0.2.20:80\"]") + &same;
+    one(
+        &format!("{vips}{ROUTER}"),
+        6,
+        29,
+        "192.0.2.20 is in no [[vrrp]]: every node with this file holds it",
+    );
+    assert_eq!(warnings(&vips), []);
 }
 
 #[test]

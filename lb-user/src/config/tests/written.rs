@@ -2,6 +2,8 @@
 
 #[path = "written/proxy.rs"]
 mod proxy;
+#[path = "written/vrrp.rs"]
+mod vrrp;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -60,6 +62,9 @@ pub(crate) fn config(config: &Config) -> String {
     }
     for service in &config.services {
         self::service(&mut text, service);
+    }
+    for router in &config.routers {
+        vrrp::router(&mut text, router);
     }
     text
 }
