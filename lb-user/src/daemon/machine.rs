@@ -93,10 +93,11 @@ fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
         let NatSource::Floating(sources) = &service.nat.source else {
             continue;
         };
-        let owned = |ip: &&IpAddr| facts.addresses.contains(ip) || vips.contains(ip);
+        let of_router = |ip: IpAddr| config.virtual_addresses().any(|other| other == ip);
+        let owned = |ip: &&IpAddr| facts.addresses.contains(ip) || vips.contains(ip) || of_router(**ip);
         if let Some(ip) = sources.iter().find(|ip| !owned(ip)) {
             let message = format!("this machine does not have {ip}, and it is no VIP: answers would not come back");
-            let hint = "put it on an interface, or make it a VIP of a service";
+            let hint = "put it on an interface, or make it a VIP of a service or an address of a [[vrrp]]";
             return Err(parsed.error_at(&Subject::NatSource(name), message, hint));
         }
     }
@@ -263,7 +264,7 @@ mod tests {
             &facts((32_768, 60_999), &["10.0.0.250"]),
             8,
             "this machine does not have 2001:db8::250, and it is no VIP: answers would not come back",
-            "put it on an interface, or make it a VIP of a service",
+            "put it on an interface, or make it a VIP of a service or an address of a [[vrrp]]",
         );
         let both = facts((32_768, 60_999), &["10.0.0.250", "2001:db8::250"]);
         judged(&floating, &both).unwrap();

@@ -330,7 +330,7 @@ impl Router {
         let (name, priority) = (&config.name, self.machine.priority());
         match role {
             Role::Fault => {
-                tracing::warn!(virtual_router = %name, reason = self.reason, "takes no part in a virtual router")
+                tracing::warn!(virtual_router = %name, reason = self.reason, "takes no part in a virtual router");
             }
             Role::Waiting => tracing::info!(virtual_router = %name, reason = self.reason, "has left a virtual router"),
             Role::Backup => tracing::info!(virtual_router = %name, priority, reason = self.reason, "became backup"),
