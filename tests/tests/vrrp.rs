@@ -5,16 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lb_common::addr::Mac;
+use lb_common::csum::fold;
 use lb_tests::capture::Capture;
 use lb_tests::gate::{self, Gate};
-use lb_tests::netns::TestNamespace;
 use lb_tests::node::{DEADLINE, Node};
 use lb_tests::segment::{Process, Segment, plug, v4, v6};
-use lb_user::api::types::Status;
+use lb_tests::toml::service;
+use lb_user::api::types::{AdminState, BackendPatch, Status};
+use lb_user::ha::packet::{Advertisement, GROUP_V4, PROTOCOL};
+use lb_user::model::vrrp::VrrpVersion;
+use lb_user::net::packet::PacketSocket;
 use lb_user::net::{Namespace, Net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -320,4 +325,246 @@ async fn keepalived_and_this_are_of_one_mind() {
         // Whoever has the higher priority loses it and gets it back: once or twice.
         assert!(turns(sent) <= 6, "{one:?}: {sent:?}");
     }
+}
+
+/// A node that is alone, with one virtual router that is quick.
+fn alone(node: &Node, interval: &str, more: &str) -> String {
+    let router = format!(
+        "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\n\
+         advertisement-interval = \"{interval}\"\naddresses = [\"{}\"]\n{more}",
+        v4(100)
+    );
+    format!("{}{router}{}", head(node), web())
+}
+
+fn web() -> lb_tests::toml::Service {
+    service("web", "dsr", &[SocketAddr::new(v4(100), 80)])
+        .unprobed()
+        .backend(SocketAddr::new(v4(11), 80))
+}
+
+/// For how long the kernel keeps the virtual address, in seconds; `None` where the node has none.
+fn valid(node: &Node) -> Option<u64> {
+    let mut ip = Command::new("ip");
+    let output = node.namespace.confine(ip.args(["-j", "addr"])).output().unwrap();
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let addresses = links
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|link| link["addr_info"].as_array().unwrap());
+    let address = v4(100).to_string();
+    let mut found = addresses.filter(|a| a["local"] == *address);
+    found.next().map(|a| a["valid_life_time"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tracked_and_what_the_file_says_is_followed() {
+    if gate::root_with(&["ip"]) == Gate::Skip {
+        return;
+    }
+    let segment = Segment::new(1).await;
+    let node = &segment.node;
+    let (switch, told) = (node.path("maintenance"), node.path("told"));
+    let program = node.path("program");
+    fs::write(&program, format!("#!/bin/sh\necho \"$*\" >> {}\n", told.display())).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = program.display();
+    let more = format!(
+        "notify = {{ master = \"{program}\", fault = \"{program}\", stop = \"{program}\" }}\n\
+         [[vrrp.track]]\nfile = \"{}\"\n[[vrrp.track]]\nservice = \"web\"\nweight = -10\n\
+         [[vrrp.track]]\nscript = \"true\"\nweight = 5\n",
+        switch.display()
+    );
+    node.configure(&alone(node, "10ms", &more));
+    let daemon = node.start().await;
+    let is = |role: &'static str, priority: u8| {
+        move |status: &Status| {
+            let mut routers = status.virtual_routers.iter();
+            routers.any(|router| router.role == role && router.priority == priority)
+        }
+    };
+    node.until("it is master, and the script is up", is("master", 105))
+        .await;
+    // The kernel holds the address for some seconds only.
+    assert!(valid(node).is_some_and(|seconds| seconds < 10));
+
+    // Somebody takes the node out.
+    fs::write(&switch, "").unwrap();
+    let status = node.until("it takes no part", is("fault", 105)).await;
+    let router = &status.virtual_routers[0];
+    assert!(router.reason.contains("maintenance is down"), "{router:?}");
+    assert_eq!(router.down, [format!("file {}", switch.display())]);
+    assert_eq!(valid(node), None);
+    fs::remove_file(&switch).unwrap();
+    node.until("it takes part again", is("master", 105)).await;
+
+    // A service without its quorum costs what its weight says.
+    let down = BackendPatch {
+        weight: None,
+        state: Some(AdminState::Disabled),
+    };
+    node.client().patch("web", "10.8.0.11:80", down).await.unwrap();
+    node.until("the service has no backend", is("master", 95)).await;
+
+    // Another interval: it stays master.
+    let transitions = node.client().status().await.unwrap().virtual_routers[0].transitions;
+    assert_eq!(transitions, 2);
+    node.configure(&alone(node, "20ms", &more));
+    node.client().reload().await.unwrap();
+    node.until("it is master still", is("master", 95)).await;
+    assert!(valid(node).is_some());
+
+    // The virtual router goes, and its address is an ordinary VIP.
+    node.configure(&format!("{}{}", head(node), web()));
+    node.client().reload().await.unwrap();
+    node.until("it is gone", |status| status.virtual_routers.is_empty())
+        .await;
+    let forever = u64::from(u32::MAX);
+    let deadline = Instant::now() + DEADLINE;
+    while valid(node) != Some(forever) {
+        assert!(Instant::now() < deadline, "{:?}\n{}", valid(node), node.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // And back.
+    node.configure(&alone(node, "10ms", &more));
+    node.client().reload().await.unwrap();
+    node.until("it is master anew", is("master", 95)).await;
+    assert!(valid(node).is_some_and(|seconds| seconds < 10));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+    assert_eq!(valid(node), None);
+    let told = fs::read_to_string(told).unwrap();
+    for line in ["VI_1 MASTER", "VI_1 FAULT", "VI_1 STOP"] {
+        assert!(told.contains(&format!("INSTANCE {line} ")), "{told}");
+    }
+}
+
+/// An advertisement as it should be, in its packet.
+fn packet(source: IpAddr, ttl: u8, change: impl FnOnce(&mut Advertisement)) -> Vec<u8> {
+    let mut advertisement = Advertisement {
+        version: VrrpVersion::V3,
+        id: 1,
+        priority: 200,
+        interval: Duration::from_millis(10),
+        addresses: vec![v4(100)],
+        authentication: 0,
+    };
+    change(&mut advertisement);
+    let group = IpAddr::V4(GROUP_V4);
+    enclosed(source, GROUP_V4, ttl, &advertisement.encode(source, group))
+}
+
+fn enclosed(source: IpAddr, destination: Ipv4Addr, ttl: u8, message: &[u8]) -> Vec<u8> {
+    let IpAddr::V4(source) = source else { panic!("{source}") };
+    let length = 20 + message.len() as u16;
+    let mut packet = vec![0x45, 0xc0, 0, 0, 0, 0, 0, 0, ttl, PROTOCOL, 0, 0];
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet.extend_from_slice(&source.octets());
+    packet.extend_from_slice(&destination.octets());
+    let sum = packet
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
+    let checksum = fold(sum);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend_from_slice(message);
+    packet
+}
+
+/// Whatever comes that should not is counted by its cause, and the master stays master.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_counted_and_nothing_else() {
+    if gate::root_with(&["curl"]) == Gate::Skip {
+        return;
+    }
+    let segment = Segment::new(1).await;
+    let node = &segment.node;
+    node.configure(&alone(node, "10ms", ""));
+    let daemon = node.start().await;
+    let is_master = |status: &Status| status.virtual_routers.iter().any(|router| router.role == "master");
+    node.until("it is master", is_master).await;
+
+    let runtime = tokio::runtime::Handle::current();
+    let open = || {
+        let _runtime = runtime.enter();
+        PacketSocket::open(false)
+    };
+    let socket = segment.client.run_inside(open).unwrap().unwrap();
+    let eth0 = Net::inside(&segment.client).unwrap().index("eth0").await.unwrap();
+    let peer = v4(10);
+    let good = || packet(peer, 255, |_| {});
+    let flipped = |place: usize, bits: u8| {
+        let mut packet = good();
+        packet[place] ^= bits;
+        packet
+    };
+    let to_node = |message: &[u8]| {
+        let IpAddr::V4(node) = v4(1) else { panic!("IPv4") };
+        enclosed(peer, node, 255, message)
+    };
+    // What seems to come from the node itself, its kernel drops.
+    let cases: [(&str, Vec<u8>); 10] = [
+        ("ttl", packet(peer, 254, |_| {})),
+        ("truncated", enclosed(peer, GROUP_V4, 255, &good()[20..27])),
+        ("version", flipped(20, 0x70)),
+        (
+            "version",
+            packet(peer, 255, |a| {
+                (a.version, a.interval) = (VrrpVersion::V2, Duration::from_secs(1));
+            }),
+        ),
+        ("type", flipped(20, 0x03)),
+        ("checksum", flipped(22, 1)),
+        (
+            "length",
+            enclosed(peer, GROUP_V4, 255, &[&good()[20..], &[0; 4]].concat()),
+        ),
+        ("unknown_router", packet(peer, 255, |a| a.id = 2)),
+        ("addresses", packet(peer, 255, |a| a.addresses = vec![v4(101)])),
+        (
+            "stranger",
+            to_node(
+                &Advertisement::decode(&good()[20..], peer, GROUP_V4.into())
+                    .unwrap()
+                    .encode(peer, v4(1)),
+            ),
+        ),
+    ];
+    let mac = Mac([1, 0, 0x5e, 0, 0, 0x12]);
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for (cause, packet) in &cases {
+        socket.send(packet, eth0, mac).unwrap();
+        *counts.entry(cause).or_default() += 1;
+        let line = format!(
+            "fulcrum_vrrp_advertisements_refused_total{{interface=\"eth0\",cause=\"{cause}\"}} {}",
+            counts[cause]
+        );
+        let deadline = Instant::now() + DEADLINE;
+        while !refused(node).lines().any(|seen| seen == line) {
+            assert!(Instant::now() < deadline, "{cause}:\n{}", refused(node));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // A good one is taken.
+    socket.send(&good(), eth0, mac).unwrap();
+    node.until("it is backup, and master again", |status| {
+        status
+            .virtual_routers
+            .iter()
+            .any(|router| router.role == "master" && router.transitions == 2)
+    })
+    .await;
+    // More than anybody could mean, of what would be taken one by one.
+    let lower = packet(peer, 255, |a| a.priority = 1);
+    let deadline = Instant::now() + DEADLINE;
+    while !refused(node).contains("cause=\"flood\"") {
+        (0..500).for_each(|_| socket.send(&lower, eth0, mac).unwrap());
+        assert!(Instant::now() < deadline, "{}", refused(node));
+    }
+    let status = node.client().status().await.unwrap();
+    let router = &status.virtual_routers[0];
+    assert_eq!((&*router.role, router.transitions), ("master", 2), "{}", node.log());
+    assert!(router.rival);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }

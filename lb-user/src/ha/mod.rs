@@ -5,15 +5,17 @@
 //! and programs run in tasks of their own. What it promises: an address is put on the node only by a master, and one that
 //! ends lets it go; if it is killed, the kernel does so a few seconds later.
 
+mod addresses;
+mod listeners;
 pub mod machine;
 pub mod packet;
 mod programs;
+mod reconfigure;
 mod router;
 mod socket;
 mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +23,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::control::{Fitness, addresses};
-use crate::model::vrrp::{HaStatus, Role, VirtualRouter};
-use crate::model::{Config, Interface, chain};
-use crate::net::{Announcer, Net, watch as links};
+use crate::control::Fitness;
+use crate::model::vrrp::{HaStatus, Role};
+use crate::model::{Config, Interface};
+use crate::net::{Announcer, Net};
+use listeners::{Key, Listeners, advertise};
 use machine::{Effect, Event, Reason};
 use packet::{Advertisement, Refused};
 use router::{Router, Surroundings};
-use socket::{Datagram, VrrpSocket};
+use socket::Datagram;
 
 /// Advertisements that wait to be read, of all interfaces. When there are as many, sockets wait, and the kernel drops.
 const QUEUE: usize = 1_024;
@@ -86,19 +89,21 @@ pub async fn run(setup: Setup) {
         said,
     };
     let config = Arc::clone(&configs.borrow_and_update());
-    engine.reconfigure(&config.routers, inherits).await;
+    engine.reconfigure(&config, inherits).await;
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ends = false;
     loop {
         let now = Instant::now();
         let due = engine.routers.iter().filter_map(|router| router.due(now)).min();
+        // What is heard changes nothing about what is tracked.
+        let mut looks = true;
         tokio::select! {
             biased;
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
             Some(datagram) = datagrams.recv() => {
                 engine.hear(datagram).await;
-                // What waits behind it comes after what time asks for.
+                looks = false;
             }
             _ = stopped.changed(), if !ends => {
                 ends = true;
@@ -106,17 +111,21 @@ pub async fn run(setup: Setup) {
             }
             Ok(()) = configs.changed(), if !ends => {
                 let config = Arc::clone(&configs.borrow_and_update());
-                engine.reconfigure(&config.routers, false).await;
+                engine.reconfigure(&config, false).await;
             }
             Ok(()) = fitness.changed() => {}
-            Ok(()) = interfaces.changed() => engine.listen(&interfaces.borrow_and_update().clone()),
+            Ok(()) = interfaces.changed() => {}
             Some((name, track, up)) = scripts.recv() => {
                 engine.routers.iter_mut().filter(|r| r.config.name == name).for_each(|r| r.script(track, up));
             }
-            _ = look.tick() => engine.listen(&interfaces.borrow().clone()),
+            _ = look.tick() => {}
         }
-        if !ends {
-            let (fit, here) = (fitness.borrow_and_update().clone(), interfaces.borrow().clone());
+        if looks && !ends {
+            let (fit, here) = (
+                fitness.borrow_and_update().clone(),
+                interfaces.borrow_and_update().clone(),
+            );
+            engine.listen(&here);
             engine.judge(&here, &fit).await;
         }
         engine.on_time().await;
@@ -136,160 +145,19 @@ struct Engine {
     /// Opened when it is needed.
     announcer: Option<Announcer>,
     routers: Vec<Router>,
-    /// By interface and family; why one cannot be opened.
-    listeners: BTreeMap<(Arc<str>, bool), Result<Listener, String>>,
+    listeners: Listeners,
     refused: BTreeMap<(Arc<str>, Refused), u64>,
     /// Interfaces that are watched, and who does so.
     watched: BTreeSet<String>,
     watcher: JoinSet<()>,
     found: watch::Sender<Vec<Interface>>,
-    heard: mpsc::Sender<((Arc<str>, bool), Datagram)>,
+    heard: mpsc::Sender<(Key, Datagram)>,
     said: mpsc::Sender<(Arc<str>, usize, bool)>,
 }
 
-struct Listener {
-    socket: Arc<VrrpSocket>,
-    /// How many more are read before this time.
-    left: u32,
-    until: Instant,
-    _reader: JoinSet<()>,
-}
-
 impl Engine {
-    /// The file has these virtual routers. Those that are the same to others go on as they are.
-    async fn reconfigure(&mut self, configs: &[VirtualRouter], inherits: bool) {
-        let now = Instant::now();
-        let mut before = std::mem::take(&mut self.routers);
-        for config in configs {
-            let same = before.iter().position(|router| router.is_still(config));
-            if let Some(place) = same {
-                let mut router = before.remove(place);
-                router.take(config.clone());
-                self.routers.push(router);
-                continue;
-            }
-            // What an earlier run has left is nobody's yet.
-            let mut router = Router::new(config.clone(), now, &self.said);
-            if inherits && self.holds_all(config).await {
-                router.inherited = true;
-            } else if !before.iter().any(|other| other.config.addresses == config.addresses) {
-                self.release(&config.addresses).await;
-            }
-            self.routers.push(router);
-        }
-        // Those that are no more say so, and do not wait for whoever comes.
-        for mut router in before {
-            let mut effects = router.machine.handle(Event::Stop, now);
-            effects.extend(router.machine.handle(Event::Time, now + 10 * router.config.interval));
-            let stays: BTreeSet<IpAddr> = self.routers.iter().flat_map(|r| r.config.addresses.clone()).collect();
-            for effect in effects {
-                match effect {
-                    Effect::Advertise(priority) => self.advertise(&mut router, priority),
-                    Effect::Release => {
-                        let gone: Vec<IpAddr> = router
-                            .config
-                            .addresses
-                            .iter()
-                            .copied()
-                            .filter(|ip| !stays.contains(ip))
-                            .collect();
-                        self.release(&gone).await;
-                    }
-                    Effect::Became(role, reason) => router.became(role, reason),
-                    Effect::Hold | Effect::Announce => {}
-                }
-            }
-            tokio::spawn(router.end());
-        }
-        self.watch_interfaces().await;
-    }
-
-    /// Watches the interfaces that somebody names; how they are now is known when this returns.
-    async fn watch_interfaces(&mut self) {
-        use crate::model::vrrp::Tracked;
-        let mut names = BTreeSet::new();
-        for router in &self.routers {
-            names.insert(router.config.interface.to_string());
-            for track in &router.config.tracks {
-                if let Tracked::Interface(name) = &track.subject {
-                    names.insert(name.to_string());
-                }
-            }
-        }
-        if names != self.watched {
-            self.watcher.abort_all();
-            let all: Vec<String> = names.iter().cloned().collect();
-            match links::look(&self.net, &all).await {
-                Ok(found) => _ = self.found.send_replace(found),
-                Err(error) => tracing::warn!(error = %chain(&error), "cannot look at the interfaces"),
-            }
-            if !names.is_empty() {
-                self.watcher
-                    .spawn(links::run(self.net.clone(), all, self.found.clone()));
-            }
-            self.watched = names;
-        }
-    }
-
-    /// Opens what is to be listened to, and closes what is not.
-    fn listen(&mut self, interfaces: &[Interface]) {
-        let wanted: BTreeMap<(Arc<str>, bool), u32> = self
-            .routers
-            .iter()
-            .filter_map(|router| {
-                let config = &router.config;
-                let interface = interfaces.iter().find(|i| *i.name == *config.interface)?;
-                Some(((Arc::clone(&config.interface), config.is_v6()), interface.index))
-            })
-            .collect();
-        self.listeners.retain(|key, listener| {
-            let there = listener.as_ref().ok().map(|listener| listener.socket.interface());
-            there.is_some() && wanted.get(key).copied() == there
-        });
-        for (key, index) in wanted {
-            if !self.listeners.contains_key(&key) {
-                let listener = self.open(&key, index);
-                self.listeners.insert(key, listener);
-            }
-        }
-    }
-
-    fn open(&self, key: &(Arc<str>, bool), index: u32) -> Result<Listener, String> {
-        let (name, v6) = key;
-        let socket = VrrpSocket::open(self.net.namespace(), name, index, *v6).map_err(|error| {
-            let reason = format!("cannot listen on {name}: {}", chain(&error));
-            tracing::warn!(interface = %name, %error, "cannot listen for advertisements");
-            reason
-        })?;
-        let socket = Arc::new(socket);
-        let mut reader = JoinSet::new();
-        let (heard, key, from) = (self.heard.clone(), key.clone(), Arc::clone(&socket));
-        reader.spawn(async move {
-            loop {
-                match from.receive().await {
-                    Ok(datagram) => {
-                        if heard.send((key.clone(), datagram)).await.is_err() {
-                            return;
-                        }
-                    }
-                    // Such as an interface that went down: what the watcher says of it counts.
-                    Err(error) => {
-                        tracing::debug!(interface = %key.0, %error, "cannot read advertisements");
-                        tokio::time::sleep(LOOK).await;
-                    }
-                }
-            }
-        });
-        Ok(Listener {
-            socket,
-            left: 0,
-            until: Instant::now(),
-            _reader: reader,
-        })
-    }
-
     /// Takes an advertisement, or counts why not.
-    async fn hear(&mut self, (key, datagram): ((Arc<str>, bool), Datagram)) {
+    async fn hear(&mut self, (key, datagram): (Key, Datagram)) {
         match self.accept(&key, &datagram) {
             Ok((place, heard)) => {
                 let effects = self.routers[place].machine.handle(Event::Heard(heard), Instant::now());
@@ -302,7 +170,7 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, key: &(Arc<str>, bool), datagram: &Datagram) -> Result<(usize, machine::Heard), Refused> {
+    fn accept(&mut self, key: &Key, datagram: &Datagram) -> Result<(usize, machine::Heard), Refused> {
         let here = self.routers.iter().filter(|r| r.config.interface == key.0).count();
         let now = Instant::now();
         if let Some(Ok(listener)) = self.listeners.get_mut(key) {
@@ -403,11 +271,7 @@ impl Engine {
             for effect in effects {
                 let now = Instant::now();
                 match effect {
-                    Effect::Advertise(priority) => {
-                        let mut router = self.routers.remove(place);
-                        self.advertise(&mut router, priority);
-                        self.routers.insert(place, router);
-                    }
+                    Effect::Advertise(priority) => advertise(&self.listeners, &mut self.routers[place], priority),
                     Effect::Hold => {
                         self.routers[place].holds(true, now);
                         self.hold(place).await;
@@ -445,89 +309,6 @@ impl Engine {
         others
             .map(|(other, router)| (other, router.machine.handle(event, now)))
             .collect()
-    }
-
-    fn advertise(&self, router: &mut Router, priority: u8) {
-        let config = &router.config;
-        let key = (Arc::clone(&config.interface), config.is_v6());
-        let (Some(Ok(listener)), Some(source)) = (self.listeners.get(&key), router.source) else {
-            return;
-        };
-        let (advertisement, to) = router.advertisement(priority);
-        for to in to {
-            let sent = listener.socket.send(source, to, &advertisement.encode(source, to));
-            match sent {
-                Ok(()) => router.sent += 1,
-                Err(error) => {
-                    tracing::warn!(virtual_router = %router.config.name, %to, %error, "cannot send an advertisement");
-                }
-            }
-        }
-    }
-
-    /// Puts the addresses on the interface, or keeps them there.
-    async fn hold(&mut self, place: usize) {
-        let router = &mut self.routers[place];
-        router.renewal = router.renewal.map(|_| Instant::now() + router.renew_every());
-        let Some(index) = self.index(place) else { return };
-        let router = &self.routers[place];
-        for ip in &router.config.addresses {
-            if let Err(error) = self.net.hold_vip(index, *ip, router.lifetime()).await {
-                tracing::warn!(virtual_router = %router.config.name, error = %chain(&error), "cannot hold an address");
-            }
-        }
-    }
-
-    /// Tells neighbours where the addresses are.
-    async fn announce(&mut self, place: usize) {
-        if self.announcer.is_none() {
-            self.announcer = Announcer::inside(self.net.namespace())
-                .inspect_err(|error| tracing::warn!(%error, "cannot announce addresses"))
-                .ok();
-        }
-        let (Some(announcer), Some(index)) = (&self.announcer, self.index(place)) else {
-            return;
-        };
-        let router = &self.routers[place];
-        let mac = self.mac(index);
-        for ip in &router.config.addresses {
-            if let Err(error) = announcer.announce(*ip, index, mac) {
-                tracing::warn!(virtual_router = %router.config.name, %error, "cannot announce an address");
-            }
-        }
-    }
-
-    fn index(&self, place: usize) -> Option<u32> {
-        let name = &self.routers[place].config.interface;
-        let found = self.found.borrow();
-        found.iter().find(|i| *i.name == **name).map(|i| i.index)
-    }
-
-    fn mac(&self, index: u32) -> lb_common::addr::Mac {
-        let found = self.found.borrow();
-        found
-            .iter()
-            .find(|i| i.index == index)
-            .map(|i| i.mac)
-            .unwrap_or_default()
-    }
-
-    /// Takes addresses off whatever interface has them.
-    async fn release(&self, gone: &[IpAddr]) {
-        for ip in gone {
-            if let Err(error) = addresses::take_off(&self.net, *ip).await {
-                tracing::warn!(vip = %ip, error = %chain(&error), "cannot let an address go");
-            }
-        }
-    }
-
-    /// Is the node master, by what its interfaces have?
-    async fn holds_all(&self, config: &VirtualRouter) -> bool {
-        let there = self.net.addresses().await.unwrap_or_default();
-        config
-            .addresses
-            .iter()
-            .all(|ip| there.iter().any(|address| address.ip == *ip))
     }
 
     fn status(&self, now: Instant) -> HaStatus {

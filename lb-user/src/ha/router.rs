@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::addresses::RENEWAL;
 use super::machine::{Effect, Event, Heard, Machine, Reason, Settings};
 use super::packet::{Advertisement, GROUP_V4, GROUP_V6, Refused, TTL};
 use super::programs::{self, Change};
@@ -138,6 +139,12 @@ impl Router {
         what(&self.config) == what(config)
     }
 
+    /// Would it have the same addresses in the same place?
+    pub(super) fn stands_for(&self, config: &VirtualRouter) -> bool {
+        let what = |c: &VirtualRouter| (c.interface.clone(), c.id, c.version, c.addresses.clone());
+        what(&self.config) == what(config)
+    }
+
     /// Takes what else may have changed.
     pub(super) fn take(&mut self, config: VirtualRouter) {
         self.config = Arc::new(config);
@@ -235,19 +242,7 @@ impl Router {
     /// Addresses are held from now on, or no more.
     pub(super) fn holds(&mut self, holds: bool, now: Instant) {
         self.announced = holds.then_some((now, 0));
-        self.renewal = holds.then(|| now + self.renew_every());
-    }
-
-    /// How long the kernel keeps the addresses if nobody asks for more: when this daemon is gone, another node is master by
-    /// then. In seconds.
-    pub(super) fn lifetime(&self) -> u32 {
-        let takeover = 4 * self.config.interval;
-        u32::try_from(takeover.as_secs()).unwrap_or(u32::MAX).saturating_add(3)
-    }
-
-    /// A third of the least lifetime, so that two may fail.
-    pub(super) const fn renew_every(&self) -> Duration {
-        Duration::from_secs(1)
+        self.renewal = holds.then(|| now + RENEWAL);
     }
 
     /// Is this advertisement for it, and what does it say?
