@@ -28,7 +28,7 @@ use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
 use crate::model::status::{self as model, FlowQuery, Pulse};
-use crate::model::vrrp::{HaStatus, Role as VrrpRole, VrrpStatus, VrrpVersion};
+use crate::model::vrrp::HaStatus;
 use crate::model::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, Protocol, Role};
 
 /// A server with its socket in a folder of its own.
@@ -253,27 +253,7 @@ pub(super) fn status() -> model::Status {
         fault: Some("cannot write the map SERVICES".to_owned()),
         started: SystemTime::UNIX_EPOCH,
         settled: false,
-        ha: HaStatus {
-            routers: vec![VrrpStatus {
-                name: "VI_1".into(),
-                interface: "eth0".into(),
-                id: 41,
-                version: VrrpVersion::V3,
-                role: VrrpRole::Backup,
-                reason: "10.0.0.2 goes before it, with priority 110".to_owned(),
-                priority: 70,
-                base_priority: 100,
-                addresses: vec!["192.0.2.10".parse().unwrap()],
-                master: Some(("10.0.0.2".parse().unwrap(), 110)),
-                rival: false,
-                down: vec!["script pidof nginx".to_owned()],
-                transitions: 2,
-                sent: 12,
-                received: 345,
-                notify_fault: None,
-            }],
-            refused: vec![("eth0".into(), "checksum", 3)],
-        },
+        ha: HaStatus::example(),
         overrides_fault: None,
         repairs: model::Repairs::default(),
     }

@@ -16,7 +16,7 @@ use crate::model::status::{
     AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, Repairs,
     ServiceStatus, SlotStates,
 };
-use crate::model::vrrp::{HaStatus, Role as VrrpRole, VrrpStatus, VrrpVersion};
+use crate::model::vrrp::HaStatus;
 use crate::model::{AdminState, Balance, Health, Mode, PortRange, ProbeCounts, Protocol, Role};
 
 fn encoded(status: Status, format: Format) -> String {
@@ -134,27 +134,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         },
         started: at(1_700_000_000_250),
         settled: true,
-        ha: HaStatus {
-            routers: vec![VrrpStatus {
-                name: "VI_1".into(),
-                interface: "eth0".into(),
-                id: 41,
-                version: VrrpVersion::V3,
-                role: VrrpRole::Backup,
-                reason: "10.0.0.2 goes before it, with priority 110".to_owned(),
-                priority: 70,
-                base_priority: 100,
-                addresses: vec!["192.0.2.10".parse().unwrap()],
-                master: Some(("10.0.0.2".parse().unwrap(), 110)),
-                rival: false,
-                down: vec!["script pidof nginx".to_owned()],
-                transitions: 2,
-                sent: 12,
-                received: 345,
-                notify_fault: None,
-            }],
-            refused: vec![("eth0".into(), "checksum", 3)],
-        },
+        ha: HaStatus::example(),
     }
 }
 

@@ -244,3 +244,31 @@ pub struct VrrpStatus {
     /// What the last program that ended badly said, while it is tried again.
     pub notify_fault: Option<String>,
 }
+
+#[cfg(test)]
+impl HaStatus {
+    /// A backup with something to say of everything.
+    pub(crate) fn example() -> Self {
+        Self {
+            routers: vec![VrrpStatus {
+                name: "VI_1".into(),
+                interface: "eth0".into(),
+                id: 41,
+                version: VrrpVersion::V3,
+                role: Role::Backup,
+                reason: "10.0.0.2 goes before it, with priority 110".to_owned(),
+                priority: 70,
+                base_priority: 100,
+                addresses: vec!["192.0.2.10".parse().unwrap()],
+                master: Some(("10.0.0.2".parse().unwrap(), 110)),
+                rival: false,
+                down: vec!["script pidof nginx".to_owned()],
+                transitions: 2,
+                sent: 12,
+                received: 345,
+                notify_fault: None,
+            }],
+            refused: vec![("eth0".into(), "checksum", 3)],
+        }
+    }
+}
