@@ -16,6 +16,10 @@ function banners(status) {
   add("bad", "The kernel is not as the file wants it", status.fault);
   for (const { name, reason } of status.unattached_interfaces) add("bad", `Not attached to ${name}`, reason);
   add("bad", "The last reload was refused; the running configuration stays", status.refused_reload);
+  for (const { name, rival, notify_fault } of status.virtual_routers ?? []) {
+    add("bad", `Two masters of ${name}`, rival && "Another node says that it is master, too: which of them clients reach is chance.");
+    add("warn", `The program that is told of the role in ${name} fails`, notify_fault);
+  }
   add("warn", "The file is not as it was last read", status.unread_file);
   add("warn", "A restart may forget what commands have set", status.overrides_fault);
   const generic = status.interfaces.filter(({ mode }) => mode === "generic").map(({ name }) => name);
@@ -110,6 +114,14 @@ function upkeep(status) {
   return facts;
 }
 
+/** What the node is in a virtual router: a sign for those that are not as they should be, and a level. */
+const ROLES = {
+  master: { text: "● master" },
+  backup: { text: "○ backup" },
+  waiting: { text: "▲ waiting", level: "warn" },
+  fault: { text: "✖ fault", level: "bad" },
+};
+
 /** A table with a row for each item: `row(item)` answers with what its cells show, and a level for the last one. */
 class Rows {
   constructor(titles, label) {
@@ -146,6 +158,8 @@ export class Node {
     this.upkeep = new Keyed(byId("upkeep-list"), () => new Fact());
     this.certificates = new Rows(["Of", "Certificate", "Valid until", "Left"], "Certificates");
     byId("certificate-list").append(this.certificates.element);
+    this.routers = new Rows(["Virtual router", "Addresses, and why the node is what it is", "Priority", "Role"], "Virtual routers");
+    byId("router-list").append(this.routers.element);
     this.drops = new Rows(["Reason", "What it means", "Now", "Total"], "Dropped packets");
     this.noDrops = el("p", { class: "empty" }, "None.");
     this.others = el("ul", { class: "small" });
@@ -175,11 +189,22 @@ export class Node {
     this.banners.show(said, ({ title }) => title);
     this.totals.show(totals(status, rates), ({ term }) => term);
     this.upkeep.show(upkeep(status), ({ term }) => term);
+    this.showRouters(status.virtual_routers ?? []);
     this.showCertificates(certificates(status), now);
     this.showDrops(status, rates);
     for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
     const problems = said.filter(({ level }) => level !== "info").length + status.services.filter((s) => condition(s).level !== "good").length;
     document.title = `${problems ? `(${problems}) ` : ""}${status.node} · Fulcrum`;
+  }
+
+  showRouters(all) {
+    byId("routers").hidden = all.length === 0;
+    const rows = all.map(({ name, addresses, reason, priority, priority_in_file, role }) => {
+      const { text, level } = ROLES[role] ?? { text: role };
+      const said = priority === priority_in_file ? whole(priority) : `${whole(priority)} (file: ${whole(priority_in_file)})`;
+      return { key: name, texts: [name, `${addresses.join(", ")}: ${reason}`, said, text], level };
+    });
+    this.routers.show(rows);
   }
 
   showCertificates(all, now) {

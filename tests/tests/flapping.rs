@@ -18,19 +18,30 @@ use lb_user::api::types::{Health, Status};
 use lb_user::health::fsm::{Machine, Outcome};
 
 /// Turns of each of the two.
-const TURNS: u64 = 60;
+const TURNS: u64 = 30;
 
-/// The probes of `web1` turn every four, those of `web2` every two; the others are content. Each counts its own in a file.
+/// So many successes bring a backend up, and so many failures take it down: more than turn in `web2`, even if a busy machine
+/// makes one probe more too late.
+const RISE: u32 = 2;
+const FALL: u32 = 5;
+
+/// Probes of `web1` from turn to turn.
+const LONG: u64 = 6;
+
+/// The probes of `web1` turn every six, those of `web2` every two; the others are content. Each counts its own in a file.
 fn script(node: &Node) -> String {
     let folder = node.path("probes");
     fs::create_dir(&folder).unwrap();
     let script = format!(
         "cd {}; n=$(cat $FULCRUM_BACKEND 2>/dev/null || echo 0); n=$((n + 1)); echo $n > new.$FULCRUM_BACKEND; \
          mv new.$FULCRUM_BACKEND $FULCRUM_BACKEND; \
-         case $FULCRUM_BACKEND in web1) t=4;; web2) t=2;; *) exit 0;; esac; test $((n / t % 2)) = 0",
+         case $FULCRUM_BACKEND in web1) t={LONG};; web2) t=2;; *) exit 0;; esac; test $((n / t % 2)) = 0",
         folder.display()
     );
-    format!("kind = \"script\"\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\ninterval = \"100ms\"\ntimeout = \"100ms\"")
+    format!(
+        "kind = \"script\"\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\ninterval = \"150ms\"\ntimeout = \"150ms\"\n\
+         rise = {RISE}\nfall = {FALL}"
+    )
 }
 
 /// Probes of a backend that have begun.
@@ -41,9 +52,9 @@ fn probes(node: &Node, name: &str) -> u64 {
 
 /// How often the health of `web1` changes within its first probes, after the first.
 fn changes(probes: u64) -> usize {
-    let mut machine = Machine::new(NonZeroU32::new(2).unwrap(), NonZeroU32::new(3).unwrap());
+    let mut machine = Machine::new(NonZeroU32::new(RISE).unwrap(), NonZeroU32::new(FALL).unwrap());
     let outcome = |n: u64| {
-        if (n / 4).is_multiple_of(2) {
+        if (n / LONG).is_multiple_of(2) {
             Outcome::Success
         } else {
             Outcome::Failure
@@ -97,7 +108,7 @@ async fn a_backend_that_flaps_disturbs_nobody_else() {
     let others = [2, 3].map(|number| open.of(number));
     assert!(others.iter().all(|&count| count > 10), "{others:?}");
 
-    let enough = |_: &Status| probes(node, "web1") >= 4 * TURNS && probes(node, "web2") >= 2 * TURNS;
+    let enough = |_: &Status| probes(node, "web1") >= LONG * TURNS && probes(node, "web2") >= 2 * TURNS;
     node.until_within(Duration::from_secs(120), "they have turned often", enough)
         .await;
     // Those that began on a backend that is gone are told so, and nobody else notices.
