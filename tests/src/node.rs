@@ -93,6 +93,18 @@ impl Node {
         )
     }
 
+    /// The same with a seed, as nodes have it that stand in for each other: one and the same on all machines.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn head_with_seed(&self, interface: &str) -> String {
+        let seed = self.path("seed");
+        fs::write(&seed, [7; 16]).expect("a seed");
+        let key = format!("hash-seed-file = \"{}\"\n[admin]", seed.display());
+        self.head(interface).replacen("[admin]", &key, 1)
+    }
+
     /// Writes the configuration, as an editor does: a new file in place of the old.
     ///
     /// # Panics

@@ -77,15 +77,13 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
         .backend_with(at(11), "name = \"web1\"")
         .backend_with(at(12), "name = \"web2\"");
     let token = node.path("token");
-    fs::write(node.path("seed"), [7; 16]).unwrap();
-    let seed = format!("hash-seed-file = \"{}\"\n[admin]", node.path("seed").display());
     let router = format!(
         "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"{}\"]\n",
         VIPS[0]
     );
     node.configure(&format!(
         "{}listen = \"0.0.0.0:9465\"\ntoken-file = \"{}\"\n{router}{web}",
-        node.head("eth0").replace("[admin]", &seed),
+        node.head_with_seed("eth0"),
         token.display()
     ));
     let mut daemon = node.start().await;

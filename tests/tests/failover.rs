@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,12 +25,8 @@ const LENGTH: u64 = 200_000_000;
 
 /// One file for both nodes.
 fn configure(node: &Node, name: &str) {
-    fs::write(node.path("seed"), [7; 16]).unwrap();
-    let named = format!(
-        "[node]\nname = \"{name}\"\nhash-seed-file = \"{}\"\n",
-        node.path("seed").display()
-    );
-    let mut text = node.head("eth0").replacen("[node]\nname = \"lb1\"\n", &named, 1);
+    let head = node.head_with_seed("eth0");
+    let mut text = head.replacen("name = \"lb1\"", &format!("name = \"{name}\""), 1);
     for (name, port) in [("web", PORT), ("long", LONG)] {
         for (family, host) in [("4", v4 as fn(u8) -> _), ("6", |number| v6(number.into()))] {
             let vip = SocketAddr::new(host(100), port);

@@ -210,7 +210,8 @@ async fn prometheus_takes_every_family() {
         return;
     }
     let node = node().await;
-    node.configure(&format!("{}{SERVICES}{NAT}", node.head("eth0")));
+    let router = "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"10.9.0.200\"]\n";
+    node.configure(&format!("{}{SERVICES}{NAT}{router}", node.head_with_seed("eth0")));
     let daemon = node.start().await;
     let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  \
                   static_configs:\n  - targets: ['127.0.0.1:9465']\n";

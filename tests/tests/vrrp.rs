@@ -118,12 +118,6 @@ impl Shared {
     }
 }
 
-fn head(node: &Node) -> String {
-    fs::write(node.path("seed"), [7; 16]).unwrap();
-    let seed = format!("[node]\nhash-seed-file = \"{}\"\n", node.path("seed").display());
-    node.head("eth0").replacen("[node]\n", &seed, 1)
-}
-
 struct Keepalived {
     process: Process,
 }
@@ -279,7 +273,7 @@ async fn keepalived_and_this_are_of_one_mind() {
     let peer = plug(node, "peer", 2).await;
     let (here, there) = (Net::inside(&node.namespace).unwrap(), Net::inside(&peer).unwrap());
     let hosts = [&here, &there];
-    let mut text = head(node);
+    let mut text = node.head_with_seed("eth0");
     shared
         .iter()
         .for_each(|one| write!(text, "{}", one.toml(1, 2, true)).unwrap());
@@ -334,7 +328,7 @@ fn alone(node: &Node, interval: &str, more: &str) -> String {
          advertisement-interval = \"{interval}\"\naddresses = [\"{}\"]\n{more}",
         v4(100)
     );
-    format!("{}{router}{}", head(node), web())
+    format!("{}{router}{}", node.head_with_seed("eth0"), web())
 }
 
 fn web() -> lb_tests::toml::Service {
@@ -416,7 +410,7 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     assert!(valid(node).is_some());
 
     // The virtual router goes, and its address is an ordinary VIP.
-    node.configure(&format!("{}{}", head(node), web()));
+    node.configure(&format!("{}{}", node.head_with_seed("eth0"), web()));
     node.client().reload().await.unwrap();
     node.until("it is gone", |status| status.virtual_routers.is_empty())
         .await;
