@@ -206,7 +206,9 @@ impl Dataplane for Fake {
 
     fn counters(&self, first: MemberId, count: u32) -> Result<Vec<Counters>, ApplyError> {
         let ids = (first.0..).map(MemberId).take(count as usize);
-        Ok(ids.map(|id| self.counters.get(&id).copied().unwrap_or_default()).collect())
+        Ok(ids
+            .map(|id| self.counters.get(&id).copied().unwrap_or_default())
+            .collect())
     }
 
     fn drops(&self) -> Result<Vec<(DropReason, u64)>, ApplyError> {
