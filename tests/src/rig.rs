@@ -85,7 +85,7 @@ pub async fn rig_of(mut kernel: Kernel, config: Config, had: &[&str]) -> Rig {
     kernel.set_nic(1, NODE).expect("a NIC");
     let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
     let mut facts = Facts::new(Arc::new(config.clone()));
-    facts.interfaces.insert(1, "lo".to_owned());
+    facts.interfaces.insert(1, "lo".into());
     let mut rig = Reconciler::new(kernel, Had(had), facts, SEED);
     reconfigure(&mut rig, config).await;
     rig
@@ -120,7 +120,7 @@ pub fn judge(rig: &mut Rig, service: &Service, backend: &Backend, health: Health
         },
         health,
         weight: None,
-        reason: String::new(),
+        reason: Arc::default(),
         probes: Probes::default(),
     });
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// Bytes of a part that a [`Writer`] sends.
-const PART: usize = 64 << 10;
+/// Bytes of a part that a [`Writer`] sends: many, since whoever writes and whoever sends wake each other for each.
+const PART: usize = 256 << 10;
 
 /// The body of an answer that comes in parts, and the leave to make it.
 #[derive(Debug)]

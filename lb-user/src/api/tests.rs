@@ -161,7 +161,7 @@ pub(super) fn status() -> model::Status {
         state: AdminState::Active,
         state_in_file: None,
         health,
-        health_reason: "connected in 0.3 ms".to_owned(),
+        health_reason: "connected in 0.3 ms".into(),
         probes: None,
         next_hop: Some(next_hop),
         slots: 8192,
@@ -174,7 +174,7 @@ pub(super) fn status() -> model::Status {
     };
     let hop = model::Reached {
         mac: Mac([2, 0, 0, 0, 0, 0x0a]),
-        interface: "eth0".to_owned(),
+        interface: "eth0".into(),
     };
     let counters = Counters {
         packets: 12,

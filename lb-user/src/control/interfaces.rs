@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::repairs::Repaired;
 use crate::dataplane::{AttachError, Dataplane};
@@ -59,9 +60,9 @@ impl Interfaces {
     }
 
     /// Names by index.
-    pub(super) fn names(&self) -> BTreeMap<u32, String> {
+    pub(super) fn names(&self) -> BTreeMap<u32, Arc<str>> {
         let here = self.here.iter().flatten();
-        here.map(|interface| (interface.index, interface.name.clone()))
+        here.map(|interface| (interface.index, interface.name.as_str().into()))
             .collect()
     }
 

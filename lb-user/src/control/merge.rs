@@ -33,7 +33,7 @@ pub struct Facts {
     /// The step of backends that start slowly, of [`slow_start::STEPS`].
     pub(super) starting: BTreeMap<MemberKey, u16>,
     /// The interfaces of `[node]` that are there, by index.
-    pub interfaces: BTreeMap<u32, String>,
+    pub interfaces: BTreeMap<u32, Arc<str>>,
     /// Backends that are probed; what is said of others is of no interest.
     probed: HashSet<MemberKey>,
     verdicts: HashMap<MemberKey, Verdict>,
@@ -102,7 +102,7 @@ impl Facts {
                 health: Health::Up,
                 weight: None,
                 probes: Probes::default(),
-                reason: String::new(),
+                reason: Arc::default(),
             });
         }
     }
@@ -233,10 +233,13 @@ impl Facts {
 
     /// The backends that can take new flows.
     pub fn ready<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = &'s Backend> {
+        let is_up = move |backend: &Backend| {
+            let verdict = self.verdict(service, backend).filter(|v| v.health == Health::Up);
+            verdict.is_some_and(|verdict| self.weight_by(service, backend, Some(verdict)) > 0)
+        };
         let ready = move |backend: &&Backend| {
             backend.state == AdminState::Active
-                && self.health(service, backend) == Health::Up
-                && self.weight(service, backend) > 0
+                && is_up(backend)
                 && (service.is_proxied() || matches!(self.next_hop(service, backend), Some(NextHopState::Resolved(_))))
         };
         service.backends.iter().filter(ready)

@@ -85,7 +85,8 @@ impl<D: Dataplane> View<'_, D> {
             }
             let mut sum = Counters::default();
             if let Some(ids) = ids.get(&*service.name) {
-                self.counters(ids)?.into_values().for_each(|counters| sum += counters);
+                let counted = self.counted(ids)?;
+                ids.values().for_each(|&id| sum += counted.of(id));
             }
             Ok(ServiceTally::Balanced(sum))
         };
@@ -116,13 +117,13 @@ impl<D: Dataplane> View<'_, D> {
         Ok(status.backends.into_iter().find(|b| b.address == member.backend))
     }
 
-    /// Counters of a service's members. Their ids are next to each other, so one read serves them all.
-    fn counters(&self, ids: &BTreeMap<SocketAddr, MemberId>) -> Result<BTreeMap<MemberId, Counters>, ApplyError> {
+    /// What a service's members have counted. Their ids are next to each other, so one read serves them all.
+    fn counted(&self, ids: &BTreeMap<SocketAddr, MemberId>) -> Result<Counted, ApplyError> {
         let (Some(&first), Some(&last)) = (ids.values().min(), ids.values().max()) else {
-            return Ok(BTreeMap::new());
+            return Ok(Counted::default());
         };
         let counters = self.dataplane.counters(first, last.0 - first.0 + 1)?;
-        Ok((first.0..).map(MemberId).zip(counters).collect())
+        Ok(Counted { first, counters })
     }
 
     fn service(&self, service: &Service, index: &Index<'_>) -> Result<ServiceStatus, ApplyError> {
@@ -150,7 +151,7 @@ impl<D: Dataplane> View<'_, D> {
             census.shares.get(index as usize).copied()
         };
         let ids = index.ids.get(&*service.name).copied();
-        let counters = ids.map(|ids| self.counters(ids)).transpose()?.unwrap_or_default();
+        let counters = ids.map(|ids| self.counted(ids)).transpose()?.unwrap_or_default();
         let pool = if service.is_proxied() {
             facts.pool(service)
         } else {
@@ -191,9 +192,9 @@ impl<D: Dataplane> View<'_, D> {
             let verdict = facts.verdict(service, backend);
             let weight = facts.weight_by(service, backend, verdict);
             let reason = match (verdict, backend.state) {
-                (Some(verdict), _) => verdict.reason.clone(),
-                (None, AdminState::Disabled) => "not probed while disabled".to_owned(),
-                (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".to_owned(),
+                (Some(verdict), _) => Arc::clone(&verdict.reason),
+                (None, AdminState::Disabled) => "not probed while disabled".into(),
+                (None, AdminState::Active | AdminState::Drain) => "no probe has ended yet".into(),
             };
             BackendStatus {
                 name: backend.name.clone(),
@@ -214,7 +215,7 @@ impl<D: Dataplane> View<'_, D> {
                 slots: share.current,
                 moving_slots: share.previous,
                 drained,
-                counters: id.and_then(|id| counters.get(&id).copied()).unwrap_or_default(),
+                counters: id.map(|id| counters.of(id)).unwrap_or_default(),
                 leaving: backend.leaving,
                 known_flows,
                 cut_flows: drains.cut_of(&member),
@@ -266,6 +267,21 @@ struct Index<'a> {
     ids: HashMap<&'a str, &'a BTreeMap<SocketAddr, MemberId>>,
     /// Services as the file has them.
     in_file: HashMap<&'a str, &'a Service>,
+}
+
+/// Counters of members whose ids are next to each other.
+#[derive(Debug, Default)]
+struct Counted {
+    first: MemberId,
+    counters: Vec<Counters>,
+}
+
+impl Counted {
+    fn of(&self, id: MemberId) -> Counters {
+        let place = id.0.checked_sub(self.first.0);
+        let counters = place.and_then(|place| self.counters.get(place as usize));
+        counters.copied().unwrap_or_default()
+    }
 }
 
 /// What the reconciler knows besides.

@@ -170,7 +170,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             let own = own.filter(|_| sample.service.is_service());
             Traced {
                 at,
-                interface: interfaces.get(&sample.interface).cloned(),
+                interface: interfaces.get(&sample.interface).map(|name| name.as_ref().to_owned()),
                 service: own.or(of_member).map(Arc::clone),
                 backend: member.map(|(_, backend)| Arc::clone(backend)),
                 sample,

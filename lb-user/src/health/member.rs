@@ -143,7 +143,7 @@ impl<P: Prober> Member<P> {
             member: self.key.clone(),
             health: news.health,
             weight: news.weight,
-            reason,
+            reason: reason.into(),
             probes: self.probes.clone(),
         };
         *said = Some(news);

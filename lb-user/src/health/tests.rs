@@ -157,7 +157,7 @@ impl Driver {
     async fn next(&mut self) -> (Health, String) {
         let verdict = timeout(Duration::from_secs(30), self.verdicts.recv()).await;
         let verdict = verdict.expect("a verdict in time").expect("the driver runs");
-        (verdict.health, verdict.reason)
+        (verdict.health, verdict.reason.as_ref().to_owned())
     }
 
     async fn expect(&mut self, health: Health, reason: &str) {

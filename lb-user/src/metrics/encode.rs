@@ -5,16 +5,19 @@
 //! there a family is described by its whole name, and its samples are written as those of a gauge, which gives them
 //! no suffix.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::families::{FAMILIES, Family, Kind, Source, Value};
+use super::families::{BACKEND, FAMILIES, Family, Kind, Source, Value};
 use crate::model::http_status::Durations;
-use crate::model::status::Status;
+use crate::model::status::{BackendStatus, Status};
 use crate::model::traffic::Histogram;
 
 /// A text format.
@@ -40,7 +43,11 @@ impl Format {
 pub(super) fn encode(status: Status, format: Format, to: &mut impl fmt::Write) -> fmt::Result {
     // The crate hands its encoder to what is registered, and to nobody else.
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { status, format }));
+    registry.register_collector(Box::new(Scrape {
+        backends: backends(&status),
+        status,
+        format,
+    }));
     text::encode_registry(to, &registry)?;
     match format {
         Format::OpenMetrics => text::encode_eof(to),
@@ -52,6 +59,8 @@ pub(super) fn encode(status: Status, format: Format, to: &mut impl fmt::Write) -
 struct Scrape {
     status: Status,
     format: Format,
+    /// Labels of every backend, as text: most samples have them, so they are made once.
+    backends: Vec<String>,
 }
 
 impl Collector for Scrape {
@@ -82,21 +91,29 @@ impl Scrape {
                 encoder.encode_descriptor(family.name, family.help, None, kind)?
             }
         };
-        let mut put = |labels: &[&str], value: Value<'_>| self.sample(family, &mut metric, labels, value);
+        let mut put = |of: &str, labels: &[&str], value: Value<'_>| {
+            let before = if of.is_empty() { 0 } else { BACKEND.len() };
+            let names = &family.labels[before..];
+            debug_assert_eq!(labels.len(), names.len(), "{}", family.name);
+            let values = labels;
+            self.sample(family, &mut metric, &Labels { of, names, values }, value)
+        };
+        let mut services = self.status.services.iter();
+        let mut backends = services
+            .clone()
+            .flat_map(|service| &service.backends)
+            .zip(&self.backends);
         match family.source {
-            Source::Node(value) => put(&[], value(&self.status)),
-            Source::Service(value) => {
-                let mut services = self.status.services.iter();
-                services.try_for_each(|service| put(&[&service.name], value(service)))
-            }
-            Source::Backend(value) => self.status.services.iter().try_for_each(|service| {
-                let mut backends = service.backends.iter();
-                backends.try_for_each(|backend| match value(backend) {
-                    Some(value) => put(&[&service.name, &backend.name], value),
-                    None => Ok(()),
-                })
+            Source::Node(value) => put("", &[], value(&self.status)),
+            Source::Service(value) => services.try_for_each(|service| put("", &[&service.name], value(service))),
+            Source::Backend(value) => backends.try_for_each(|(backend, of)| match value(backend) {
+                Some(value) => put(of, &[], value),
+                None => Ok(()),
             }),
-            Source::Own(samples) => samples(&self.status, &mut put),
+            Source::EachBackend(samples) => {
+                backends.try_for_each(|(backend, of)| samples(backend, &mut |labels, value| put(of, labels, value)))
+            }
+            Source::Own(samples) => samples(&self.status, &mut |labels, value| put("", labels, value)),
         }
     }
 
@@ -104,28 +121,62 @@ impl Scrape {
         &self,
         family: &Family,
         metric: &mut MetricEncoder<'_>,
-        labels: &[&str],
+        labels: &Labels<'_>,
         value: Value<'_>,
     ) -> fmt::Result {
-        debug_assert_eq!(labels.len(), family.labels.len(), "{}", family.name);
-        let mut pairs = [("", ""); MAX_LABELS];
-        for (pair, label) in pairs
-            .iter_mut()
-            .zip(family.labels.iter().copied().zip(labels.iter().copied()))
-        {
-            *pair = label;
-        }
-        let labels = &pairs[..family.labels.len()];
         if self.format == Format::OpenMetrics && family.kind == Kind::Info {
-            return metric.encode_info(&labels);
+            return metric.encode_info(labels);
         }
         let total = self.format == Format::OpenMetrics && family.kind == Kind::Counter;
-        if labels.is_empty() {
+        if family.labels.is_empty() {
             number(metric, total, value)
         } else {
-            number(&mut metric.encode_family(&labels)?, total, value)
+            number(&mut metric.encode_family(labels)?, total, value)
         }
     }
+}
+
+/// Labels of a sample.
+struct Labels<'a> {
+    /// Of whom it is, as text: the first ones.
+    of: &'a str,
+    /// Those that follow.
+    names: &'a [&'a str],
+    values: &'a [&'a str],
+}
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        if !self.of.is_empty() {
+            // What is written as a label's name is written as it is.
+            encoder.encode_label().encode_label_key()?.write_str(self.of)?;
+        }
+        let mut labels = self.names.iter().copied().zip(self.values.iter().copied());
+        labels.try_for_each(|label| label.encode(encoder.encode_label()))
+    }
+}
+
+/// Labels of every backend, as [`Labels::of`].
+fn backends(status: &Status) -> Vec<String> {
+    let mut backends = Vec::new();
+    for service in &status.services {
+        let name = escaped(&service.name);
+        let labels = |backend: &BackendStatus| format!("service=\"{name}\",backend=\"{}\"", escaped(&backend.name));
+        backends.extend(service.backends.iter().map(labels));
+    }
+    backends
+}
+
+/// A label's value, as both formats want it.
+fn escaped(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return value.into();
+    }
+    value
+        .replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', r"\n")
+        .into()
 }
 
 /// The end of a sample; `total` puts that behind its name.
@@ -153,19 +204,6 @@ fn histogram(metric: &mut MetricEncoder<'_>, durations: &Durations) -> fmt::Resu
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
-
-/// Most labels of a family.
-const MAX_LABELS: usize = {
-    let mut most = 0;
-    let mut i = 0;
-    while i < FAMILIES.len() {
-        if FAMILIES[i].labels.len() > most {
-            most = FAMILIES[i].labels.len();
-        }
-        i += 1;
-    }
-    most
-};
 
 impl Family {
     /// The name without unit and suffix, both of which prometheus-client adds.

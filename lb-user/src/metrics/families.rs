@@ -57,6 +57,8 @@ pub(super) enum Source {
     Service(fn(&ServiceStatus) -> Value<'_>),
     /// At most one per backend, with the labels `service` and `backend`.
     Backend(fn(&BackendStatus) -> Option<Value<'_>>),
+    /// Any number per backend, with labels of their own after `service` and `backend`.
+    EachBackend(fn(&BackendStatus, &mut Put<'_>) -> fmt::Result),
     /// Any number, with labels of its own.
     Own(fn(&Status, &mut Put<'_>) -> fmt::Result),
 }
@@ -64,7 +66,7 @@ pub(super) enum Source {
 /// Takes the values of a sample's labels, and its value.
 pub(super) type Put<'a> = dyn FnMut(&[&str], Value<'_>) -> fmt::Result + 'a;
 
-const BACKEND: &[&str] = &["service", "backend"];
+pub(super) const BACKEND: &[&str] = &["service", "backend"];
 
 /// All families, in the order of the text.
 pub const FAMILIES: &[Family] = &{
@@ -347,7 +349,7 @@ const NODE: &[Family] = &[
         labels: &["service", "backend", "phase"],
         help: "Ports among these that flows have, by how far the flow has come: opening, established, half_closed, or \
                closed (the port rests, and is used again where there is no other); counted every five seconds",
-        source: Source::Own(nat_ports),
+        source: Source::EachBackend(nat_ports),
     },
     Family {
         name: "fulcrum_backend_known_flows",
@@ -446,7 +448,7 @@ const NODE: &[Family] = &[
         labels: &["service", "backend", "outcome"],
         help: "Probes since the daemon began to probe the backend, by outcome: success, failure, or local (did not leave \
                this node, which says nothing about the backend); missing before the first one",
-        source: Source::Own(probes),
+        source: Source::EachBackend(probes),
     },
 ];
 
@@ -469,37 +471,23 @@ fn tables(status: &Status, put: &mut Put<'_>, of: impl Fn(FlowTable) -> u64) -> 
     put(&["tracked"], Value::Whole(of(status.flows.tracked)))
 }
 
-fn nat_ports(status: &Status, put: &mut Put<'_>) -> fmt::Result {
-    for service in &status.services {
-        for backend in &service.backends {
-            let Some(nat) = backend.nat else { continue };
-            for (phase, count) in [
-                ("opening", nat.flows.opening),
-                ("established", nat.flows.established),
-                ("half_closed", nat.flows.half_closed),
-                ("closed", nat.flows.closed),
-            ] {
-                put(&[&service.name, &backend.name, phase], Value::Whole(count.into()))?;
-            }
-        }
-    }
-    Ok(())
+fn nat_ports(backend: &BackendStatus, put: &mut Put<'_>) -> fmt::Result {
+    let Some(nat) = backend.nat else { return Ok(()) };
+    let phases = [
+        ("opening", nat.flows.opening),
+        ("established", nat.flows.established),
+        ("half_closed", nat.flows.half_closed),
+        ("closed", nat.flows.closed),
+    ];
+    let mut phases = phases.into_iter();
+    phases.try_for_each(|(phase, count)| put(&[phase], Value::Whole(count.into())))
 }
 
-fn probes(status: &Status, put: &mut Put<'_>) -> fmt::Result {
-    for service in &status.services {
-        for backend in &service.backends {
-            let Some(probes) = backend.probes else { continue };
-            for (outcome, count) in [
-                ("success", probes.succeeded),
-                ("failure", probes.failed),
-                ("local", probes.local),
-            ] {
-                put(&[&service.name, &backend.name, outcome], Value::Whole(count))?;
-            }
-        }
-    }
-    Ok(())
+fn probes(backend: &BackendStatus, put: &mut Put<'_>) -> fmt::Result {
+    let Some(probes) = backend.probes else { return Ok(()) };
+    put(&["success"], Value::Whole(probes.succeeded))?;
+    put(&["failure"], Value::Whole(probes.failed))?;
+    put(&["local"], Value::Whole(probes.local))
 }
 
 fn serves(backend: &BackendStatus) -> bool {

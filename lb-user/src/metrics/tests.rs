@@ -52,7 +52,7 @@ fn backend(name: &str) -> BackendStatus {
         state: AdminState::Active,
         state_in_file: None,
         health: Health::Up,
-        health_reason: "connected in 0.3 ms".to_owned(),
+        health_reason: "connected in 0.3 ms".into(),
         probes: Some(ProbeCounts {
             succeeded: 12,
             failed: 1,
@@ -63,7 +63,7 @@ fn backend(name: &str) -> BackendStatus {
         }),
         next_hop: Some(Ok(Reached {
             mac: Mac([2, 0, 0, 0, 0, 0x0a]),
-            interface: "eth0".to_owned(),
+            interface: "eth0".into(),
         })),
         slots: 16384,
         moving_slots: 0,
@@ -180,12 +180,18 @@ fn names_follow_the_conventions() {
 #[test]
 fn label_values_are_escaped() {
     let mut status = status(Vec::new());
-    // The kernel takes such names.
-    status.interfaces[0].name = "a\"b\\c\nd".to_owned();
+    // The kernel takes such names. No file does, of services and backends.
+    let name = "a\"b\\c\nd";
+    status.interfaces[0].name = name.to_owned();
+    status.services.push(service(name, vec![backend(name)]));
     for format in [Format::OpenMetrics, Format::Text] {
         let text = encoded(status.clone(), format);
-        let line = r#"fulcrum_interface_info{interface="a\"b\\c\nd",mode="native"} 1"#;
-        assert!(text.lines().any(|l| l == line), "{text}");
+        for line in [
+            r#"fulcrum_interface_info{interface="a\"b\\c\nd",mode="native"} 1"#,
+            r#"fulcrum_backend_up{service="a\"b\\c\nd",backend="a\"b\\c\nd"} 1"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{text}");
+        }
     }
 }
 

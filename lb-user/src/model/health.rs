@@ -60,7 +60,7 @@ pub struct Verdict {
     /// The weight that it asks for, in place of the file's; `None`: it asks for none.
     pub weight: Option<u16>,
     /// Why, for people: the last probe's result, such as `connection refused` or `status 200 in 1.2 ms`.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// What its probes have come to; counts on after the verdict was sent.
     pub probes: Probes,
 }

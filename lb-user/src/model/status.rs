@@ -271,7 +271,7 @@ pub struct BackendStatus {
     /// What the prober says.
     pub health: Health,
     /// Why it says so.
-    pub health_reason: String,
+    pub health_reason: Arc<str>,
     /// What its probes have come to; `None` when none has ended.
     pub probes: Option<ProbeCounts>,
     /// How it is reached; if it is not, why, for people. `None` in [`Mode::Proxy`], where the kernel finds the way.
@@ -411,5 +411,5 @@ pub struct Reached {
     /// MAC of the backend, or of the router towards it.
     pub mac: Mac,
     /// Name of the node's interface on that link.
-    pub interface: String,
+    pub interface: Arc<str>,
 }

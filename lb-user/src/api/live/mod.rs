@@ -24,6 +24,7 @@ use super::stream::Stream;
 use super::types::{Problem, Status};
 use crate::control::Handle;
 use crate::model::drops;
+use crate::model::tally::Tally;
 use history::History;
 
 /// Streams at once, of all listeners. More are refused.
@@ -48,10 +49,30 @@ pub struct Live {
 #[derive(Debug)]
 struct Shared {
     node: String,
-    history: Mutex<History>,
+    past: Mutex<Past>,
     /// Somebody new looks.
     asked: Notify,
     permits: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    history: History,
+    /// As it is told, since somebody has asked for it.
+    event: Option<Bytes>,
+}
+
+impl Past {
+    fn take(&mut self, tally: &Tally, at: Instant) {
+        self.history.take(tally, now(), at.into_std());
+        self.event = None;
+    }
+
+    /// The same for everybody until it grows.
+    fn event(&mut self) -> Bytes {
+        let made = || event("history", &self.history.shown());
+        self.event.get_or_insert_with(made).clone()
+    }
 }
 
 /// What makes the states. Without it, streams end.
@@ -67,7 +88,7 @@ pub fn live(node: String) -> (Live, Source) {
     let (sender, states) = watch::channel(None);
     let shared = Arc::new(Shared {
         node,
-        history: Mutex::default(),
+        past: Mutex::default(),
         asked: Notify::new(),
         permits: Arc::new(Semaphore::new(MAX_STREAMS)),
     });
@@ -91,7 +112,7 @@ impl Source {
                     sampled = at + history::STEP;
                     let Ok(tally) = node.tally().await else { return };
                     if let Some(tally) = tally {
-                        self.shared.history().take(&tally, now(), at.into_std());
+                        self.shared.past().take(&tally, at);
                     }
                 }
                 () = tokio::time::sleep_until(rested), if is_looked_at => {
@@ -107,8 +128,8 @@ impl Source {
 }
 
 impl Shared {
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,7 +168,7 @@ impl Live {
                 .map(|reason| (reason.label(), drops::explanation(*reason)))
                 .collect(),
         };
-        let history = event("history", &self.shared.history().shown());
+        let history = self.shared.past().event();
         let (sender, events) = mpsc::channel(1);
         let first = [event("hello", &hello), history];
         let (states, stalled) = (self.states.clone(), connection.becomes_a_stream());

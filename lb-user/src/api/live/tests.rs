@@ -9,7 +9,7 @@ use super::history::STEP;
 use super::*;
 use crate::api::tests::status;
 use crate::control::Request;
-use crate::model::tally::{ServiceTally, Tally};
+use crate::model::tally::ServiceTally;
 
 const READS: Rights = Rights { changes: false };
 
@@ -113,6 +113,22 @@ async fn a_stream_begins_with_what_was_and_goes_on_with_what_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_is_told_to_all_with_the_same_bytes() {
+    let Source { live, .. } = source();
+    let told = async || {
+        let mut stream = live.stream(READS, false, &Connection::default()).unwrap();
+        next(&mut stream).await.unwrap();
+        stream.frame().await.unwrap().unwrap().into_data().unwrap()
+    };
+    // Between two points.
+    tokio::time::sleep(STEP * 5 / 2).await;
+    let (one, other) = (told().await, told().await);
+    assert_eq!(one.as_ptr(), other.as_ptr());
+    tokio::time::sleep(STEP).await;
+    assert_ne!(told().await, one, "it has grown");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_asked_for_nobody() {
     let Source { live, asked, .. } = source();
     let asked = || asked.load(Relaxed);
@@ -125,7 +141,7 @@ async fn nobody_is_asked_for_nobody() {
     drop(stream);
     tokio::time::sleep(STEP * 10).await;
     assert!(asked() <= while_looked_at + 1, "{}", asked());
-    let shown = serde_json::to_value(live.shared.history().shown()).unwrap();
+    let shown = serde_json::to_value(live.shared.past().history.shown()).unwrap();
     let points = shown["services"]["web"]["packets"].as_array().unwrap();
     assert!((19..=20).contains(&points.len()), "the history goes on: {shown}");
 }

@@ -228,7 +228,7 @@ impl From<from::BackendStatus> for BackendStatus {
             state: backend.state.into(),
             state_in_file: backend.state_in_file.map(Into::into),
             health: backend.health.into(),
-            health_reason: backend.health_reason,
+            health_reason: backend.health_reason.as_ref().to_owned(),
             probe_microseconds: backend.probes.and_then(|probes| micros(probes.last?)),
             certificate_not_after: backend.probes.and_then(|probes| probes.certificate_not_after),
             next_hop,
@@ -287,7 +287,7 @@ impl From<from::Reached> for NextHop {
     fn from(hop: from::Reached) -> Self {
         Self {
             mac: hop.mac.to_string(),
-            interface: hop.interface,
+            interface: hop.interface.as_ref().to_owned(),
         }
     }
 }

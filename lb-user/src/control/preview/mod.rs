@@ -87,7 +87,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn address_changes(&self, facts: &Facts, installed: &Snapshot, addresses: &[Address]) -> Vec<AddressPreview> {
         let (old, new) = (self.facts.vips(), facts.vips());
         let name = |index: u32| match self.facts.interfaces.get(&index) {
-            Some(name) => name.clone(),
+            Some(name) => name.as_ref().to_owned(),
             None if index == LOOPBACK => "lo".to_owned(),
             None => format!("interface {index}"),
         };

@@ -194,7 +194,7 @@ fn judgement(service: &str, host: u8, (health, weight): (Health, Option<u16>)) -
         health,
         weight,
         probes: Probes::default(),
-        reason: String::new(),
+        reason: Arc::default(),
     }
 }
 

@@ -77,7 +77,7 @@ fn paths_are_those_of_the_packets() {
         backend: ([10, 0, 0, last], 80).into(),
     };
     let mut facts = via("dsr");
-    facts.interfaces.insert(3, "eth0".to_owned());
+    facts.interfaces.insert(3, "eth0".into());
     facts.route([10, 0, 0, 1].into(), hop(1, 3));
     facts.route([10, 0, 0, 2].into(), routed(2));
     let paths = facts.paths();

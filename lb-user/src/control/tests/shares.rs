@@ -162,7 +162,7 @@ async fn a_quorum_is_said_when_it_turns() {
         turns.map(|turn| (turn.ready, turn.is_healthy())).collect::<Vec<_>>()
     };
     let mut facts = well(&with("quorum = 3"));
-    facts.interfaces.insert(3, "eth0".to_owned());
+    facts.interfaces.insert(3, "eth0".into());
     let mut fresh = Facts::new(config(&with("quorum = 3")));
     fresh.interfaces.clone_from(&facts.interfaces);
     assert_eq!(turns(&fresh), [], "nothing is known yet");
