@@ -474,9 +474,14 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
     }
     let segment = Segment::new(1).await;
     let node = &segment.node;
-    node.configure(&alone(node, "10ms", ""));
+    let beside = format!(
+        "sync-group = \"edge\"\n[[vrrp]]\nname = \"VI_3\"\ninterface = \"eth0\"\nrouter-id = 3\npriority = 100\n\
+         advertisement-interval = \"10ms\"\naddresses = [\"{}\"]\nsync-group = \"edge\"\n",
+        v4(103)
+    );
+    node.configure(&alone(node, "10ms", &beside));
     let daemon = node.start().await;
-    let is_master = |status: &Status| status.virtual_routers.iter().any(|router| router.role == "master");
+    let is_master = |status: &Status| status.virtual_routers.iter().all(|router| router.role == "master");
     node.until("it is master", is_master).await;
 
     let runtime = tokio::runtime::Handle::current();
@@ -542,12 +547,15 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
     }
     // A good one is taken.
     socket.send(&good(), eth0, mac).unwrap();
-    node.until("it is backup, and master again", |status| {
-        status
-            .virtual_routers
-            .iter()
-            .any(|router| router.role == "master" && router.transitions == 2)
-    })
+    node.until(
+        "it is backup with the other of its group, and both are master again",
+        |status| {
+            status
+                .virtual_routers
+                .iter()
+                .all(|router| router.role == "master" && router.transitions == 2)
+        },
+    )
     .await;
     // More than anybody could mean, of what would be taken one by one.
     let lower = packet(peer, 255, |a| a.priority = 1);

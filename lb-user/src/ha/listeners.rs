@@ -35,7 +35,7 @@ impl Engine {
             .filter_map(|router| {
                 let config = &router.config;
                 let interface = interfaces.iter().find(|i| *i.name == *config.interface)?;
-                Some(((Arc::clone(&config.interface), config.is_v6()), interface.index))
+                Some((router.key(), interface.index))
             })
             .collect();
         self.listeners.retain(|key, listener| {
@@ -87,8 +87,7 @@ impl Engine {
 
 /// Sends an advertisement to everybody whom it is for.
 pub(super) fn advertise(listeners: &Listeners, router: &mut Router, priority: u8) {
-    let key = (Arc::clone(&router.config.interface), router.config.is_v6());
-    let (Some(Ok(listener)), Some(source)) = (listeners.get(&key), router.source) else {
+    let (Some(Ok(listener)), Some(source)) = (listeners.get(&router.key()), router.source) else {
         return;
     };
     let (advertisement, to) = router.advertisement(priority);

@@ -30,7 +30,7 @@ use crate::net::{Announcer, Net};
 use listeners::{Key, Listeners, advertise};
 use machine::{Effect, Event, Reason};
 use packet::{Advertisement, Refused};
-use router::{Router, Surroundings};
+use router::{Router, Script};
 use socket::Datagram;
 
 /// Advertisements that wait to be read, of all interfaces. When there are as many, sockets wait, and the kernel drops.
@@ -115,7 +115,7 @@ pub async fn run(setup: Setup) {
             }
             Ok(()) = fitness.changed() => {}
             Ok(()) = interfaces.changed() => {}
-            Some((name, track, up)) = scripts.recv() => {
+            Some(((name, track), up)) = scripts.recv() => {
                 engine.routers.iter_mut().filter(|r| r.config.name == name).for_each(|r| r.script(track, up));
             }
             _ = look.tick() => {}
@@ -152,7 +152,7 @@ struct Engine {
     watcher: JoinSet<()>,
     found: watch::Sender<Vec<Interface>>,
     heard: mpsc::Sender<(Key, Datagram)>,
-    said: mpsc::Sender<(Arc<str>, usize, bool)>,
+    said: mpsc::Sender<(Script, bool)>,
 }
 
 impl Engine {
@@ -188,10 +188,7 @@ impl Engine {
             return Err(Refused::Own);
         }
         let advertisement = Advertisement::decode(&datagram.message, datagram.source, datagram.destination)?;
-        let meant = |r: &Router| {
-            let config = &r.config;
-            config.interface == key.0 && config.is_v6() == key.1 && config.id.get() == advertisement.id
-        };
+        let meant = |r: &Router| r.key() == *key && r.config.id.get() == advertisement.id;
         let place = self.routers.iter().position(meant).ok_or(Refused::UnknownRouter)?;
         let heard = self.routers[place].accept(datagram, &advertisement)?;
         Ok((place, heard))
@@ -199,11 +196,9 @@ impl Engine {
 
     /// Looks at what is tracked, and does what follows.
     async fn judge(&mut self, interfaces: &[Interface], fit: &Fitness) {
-        let around = Surroundings { interfaces, fit };
         for router in &mut self.routers {
-            router.look(around);
-            let key = (Arc::clone(&router.config.interface), router.config.is_v6());
-            if let Some(Err(reason)) = self.listeners.get(&key) {
+            router.look(interfaces, fit);
+            if let Some(Err(reason)) = self.listeners.get(&router.key()) {
                 router.fault = router.fault.take().or_else(|| Some(reason.clone()));
             }
         }

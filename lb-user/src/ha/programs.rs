@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// First and longest wait before one that failed is run again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Runs a script again and again; says whether it is up when that is known, and when it changes. Ends when nobody listens.
-pub(super) async fn watch(script: Script, said: mpsc::Sender<bool>) {
+/// Runs a script again and again; says whose is up or down when that is known, and when it changes. Ends when nobody listens.
+pub(super) async fn watch<T: Clone>(script: Script, whose: T, said: mpsc::Sender<(T, bool)>) {
     let mut interval = time::interval(script.interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut up: Option<bool> = None;
@@ -42,7 +42,7 @@ pub(super) async fn watch(script: Script, said: mpsc::Sender<bool>) {
             tracing::warn!(script = %script.program, reason, "a tracked script has failed");
         }
         (up, streak) = (Some(success), 0);
-        if said.send(success).await.is_err() {
+        if said.send((whose.clone(), success)).await.is_err() {
             return;
         }
     }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::addresses::RENEWAL;
+use super::listeners::Key;
 use super::machine::{Effect, Event, Heard, Machine, Reason, Settings};
 use super::packet::{Advertisement, GROUP_V4, GROUP_V6, Refused, TTL};
 use super::programs::{self, Change};
@@ -33,12 +34,8 @@ const REFRESH: Duration = Duration::from_secs(60);
 /// What a program at the end may take.
 const LAST_PROGRAM: Duration = Duration::from_secs(2);
 
-/// What somebody else knows of this node.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings<'a> {
-    pub(super) interfaces: &'a [Interface],
-    pub(super) fit: &'a Fitness,
-}
+/// A script that is tracked: of which virtual router, and by which of its tracks.
+pub(super) type Script = (Arc<str>, usize);
 
 /// See the module.
 #[derive(Debug)]
@@ -77,23 +74,15 @@ pub(super) struct Router {
 
 impl Router {
     /// A virtual router that waits. Its scripts say to `said` which of its tracks is up.
-    pub(super) fn new(config: VirtualRouter, now: Instant, said: &mpsc::Sender<(Arc<str>, usize, bool)>) -> Self {
+    pub(super) fn new(config: VirtualRouter, now: Instant, said: &mpsc::Sender<(Script, bool)>) -> Self {
         let config = Arc::new(config);
         let mut tasks = JoinSet::new();
         for (place, track) in config.tracks.iter().enumerate() {
             let Tracked::Script(script) = &track.subject else {
                 continue;
             };
-            let (one, mut news) = mpsc::channel(1);
-            tasks.spawn(programs::watch(script.clone(), one));
-            let (said, name) = (said.clone(), Arc::clone(&config.name));
-            tasks.spawn(async move {
-                while let Some(up) = news.recv().await {
-                    if said.send((Arc::clone(&name), place, up)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let whose = (Arc::clone(&config.name), place);
+            tasks.spawn(programs::watch(script.clone(), whose, said.clone()));
         }
         let (changes, told) = watch::channel(None);
         let (fault, program_fault) = watch::channel(None);
@@ -122,6 +111,11 @@ impl Router {
             teller,
             config,
         }
+    }
+
+    /// Where it is listened to.
+    pub(super) fn key(&self) -> Key {
+        (Arc::clone(&self.config.interface), self.config.is_v6())
     }
 
     /// Is it the same virtual router to others, whatever else has changed?
@@ -157,15 +151,15 @@ impl Router {
     }
 
     /// Looks at everything that is tracked.
-    pub(super) fn look(&mut self, around: Surroundings<'_>) {
+    pub(super) fn look(&mut self, interfaces: &[Interface], fit: &Fitness) {
         let config = Arc::clone(&self.config);
-        let interface = around.interfaces.iter().find(|i| *i.name == *config.interface);
+        let interface = interfaces.iter().find(|i| *i.name == *config.interface);
         self.source = interface.and_then(|interface| source(&config, interface));
         self.machine.set_address(self.source);
         let up = |place: usize, tracked: &Tracked| match tracked {
             Tracked::Script(_) => self.scripts[place].unwrap_or(true),
-            Tracked::Interface(name) => around.interfaces.iter().any(|i| *i.name == **name && i.running),
-            Tracked::Service(name) => !around.fit.lacking.contains(name),
+            Tracked::Interface(name) => interfaces.iter().any(|i| *i.name == **name && i.running),
+            Tracked::Service(name) => !fit.lacking.contains(name),
             Tracked::File(path) => !path.exists(),
         };
         let tracks = config.tracks.iter().enumerate();
@@ -178,10 +172,10 @@ impl Router {
             None => Some(format!("there is no interface {}", config.interface)),
             Some(interface) if !interface.running => Some(format!("{} is off, or has no carrier", config.interface)),
             Some(_) if self.source.is_none() => Some(format!("{} has no {family} address", config.interface)),
-            Some(_) if around.fit.unattached.contains(&*config.interface) => {
+            Some(_) if fit.unattached.contains(&*config.interface) => {
                 Some(format!("the program is not on {}", config.interface))
             }
-            Some(_) => around.fit.fault.clone(),
+            Some(_) => fit.fault.clone(),
         };
         self.fault = fault.or_else(|| self.outcome.fault.clone());
     }

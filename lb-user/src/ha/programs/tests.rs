@@ -148,19 +148,19 @@ async fn a_script_is_up_and_down_by_its_exit_codes() {
         fall: 3,
     };
     let (said, mut news) = mpsc::channel(1);
-    let watcher = tokio::spawn(watch(script, said));
+    let watcher = tokio::spawn(watch(script, (), said));
     let runs = || lines(&out).len();
-    assert_eq!((news.recv().await, runs()), (Some(true), 1));
+    assert_eq!((news.recv().await, runs()), (Some(((), true)), 1));
     let before = runs();
     fs::write(&state, "1").unwrap();
-    assert_eq!(news.recv().await, Some(false));
+    assert_eq!(news.recv().await, Some(((), false)));
     assert!(runs() >= before + 3);
     let before = runs();
     fs::write(&state, "0").unwrap();
-    assert_eq!(news.recv().await, Some(true));
+    assert_eq!(news.recv().await, Some(((), true)));
     assert!(runs() >= before + 2);
     fs::write(&state, "9").unwrap();
-    assert_eq!(news.recv().await, Some(false));
+    assert_eq!(news.recv().await, Some(((), false)));
     drop(news);
     watcher.await.unwrap();
 }
