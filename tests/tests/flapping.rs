@@ -15,7 +15,7 @@ use lb_tests::open::{Open, Server};
 use lb_tests::segment::{Segment, v4};
 use lb_tests::toml::{Service, service};
 use lb_user::api::types::{Health, Status};
-use lb_user::health::fsm::{Machine, Outcome};
+use lb_user::model::fsm::{Machine, Outcome};
 
 /// Turns of each of the two.
 const TURNS: u64 = 30;

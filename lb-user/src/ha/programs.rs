@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 
+use crate::model::Health;
+use crate::model::fsm::{Machine, Outcome, Transition};
 use crate::model::vrrp::{Occasion, Program, Script, VirtualRouter};
 use crate::process::Process;
 
@@ -19,30 +21,25 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(super) async fn watch<T: Clone>(script: Script, whose: T, said: mpsc::Sender<(T, bool)>) {
     let mut interval = time::interval(script.interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut up: Option<bool> = None;
-    let mut streak = 0;
+    let mut machine = Machine::new(script.rise, script.fall);
     loop {
         tokio::select! {
             () = said.closed() => return,
             _ = interval.tick() => {}
         }
         let outcome = run(&script.program, Vec::new(), Vec::new(), script.timeout).await;
-        let success = outcome.is_ok();
-        if up == Some(success) {
-            streak = 0;
+        let seen = if outcome.is_ok() {
+            Outcome::Success
+        } else {
+            Outcome::Failure
+        };
+        let Some(Transition { to, .. }) = machine.observe(seen) else {
             continue;
-        }
-        streak += 1;
-        // The first time counts at once: nothing is known yet.
-        let needed = if success { script.rise } else { script.fall };
-        if up.is_some() && streak < needed {
-            continue;
-        }
+        };
         if let Err(reason) = outcome {
             tracing::warn!(script = %script.program, reason, "a tracked script has failed");
         }
-        (up, streak) = (Some(success), 0);
-        if said.send((whose.clone(), success)).await.is_err() {
+        if said.send((whose.clone(), to == Health::Up)).await.is_err() {
             return;
         }
     }

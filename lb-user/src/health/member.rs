@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::fsm::{Doubt, Machine, Outcome, Transition};
 use super::probe::{Answer, Failure, Success};
 use super::schedule::{self, Dice};
 use super::{Post, Prober};
+use crate::model::fsm::{Doubt, Machine, Outcome, Transition};
 use crate::model::{Health, HealthCheck, HealthKind, MemberKey, Probes, Verdict};
 
 pub(super) struct Member<P> {

@@ -9,7 +9,6 @@
 //!
 //! What follows from a verdict (rings, quorum, restoring) is for the reconciler.
 
-pub mod fsm;
 mod member;
 mod path;
 pub mod probe;

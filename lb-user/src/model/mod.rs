@@ -7,6 +7,7 @@ mod count;
 pub mod drops;
 pub mod explanation;
 pub mod frame;
+pub mod fsm;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod health;

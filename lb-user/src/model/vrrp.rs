@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,9 +164,9 @@ pub struct Script {
     /// One that takes longer is killed, and has failed.
     pub timeout: Duration,
     /// So many successes in a row bring it up.
-    pub rise: u32,
+    pub rise: NonZeroU32,
     /// So many failures in a row take it down.
-    pub fall: u32,
+    pub fall: NonZeroU32,
 }
 
 /// What a node is in a virtual router.

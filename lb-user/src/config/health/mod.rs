@@ -37,7 +37,7 @@ const SLOW_START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::
 const QUORUM: NonZeroU32 = NonZeroU32::MIN;
 
 /// Most successes or failures in a row that can be asked for.
-const MAX_STREAK: u32 = 1_000;
+pub(super) const MAX_STREAK: u32 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -285,7 +285,7 @@ fn contradiction(value: &Value<'_>, message: impl Into<String>, other: &Value<'_
     value.fault(message).other(other.span(), label)
 }
 
-fn count_of(health: &Table<'_>, key: &'static str, default: NonZeroU32, most: u32) -> Checked<NonZeroU32> {
+pub(super) fn count_of(health: &Table<'_>, key: &'static str, default: NonZeroU32, most: u32) -> Checked<NonZeroU32> {
     let Some(value) = health.get(key) else {
         return Ok(default);
     };

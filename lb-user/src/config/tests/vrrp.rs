@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ fn defaults() {
         program: program(&["pidof", "nginx"]),
         interval: Duration::from_secs(5),
         timeout: Duration::from_secs(5),
-        rise: 1,
-        fall: 1,
+        rise: NonZeroU32::MIN,
+        fall: NonZeroU32::MIN,
     };
     let subject = Tracked::Script(script);
     assert_eq!(tracks, [Track { subject, weight: 0 }]);
@@ -120,8 +120,8 @@ fn everything() {
         program: program(&["/bin/sh", "-c", "exit 1 | true"]),
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(100),
-        rise: 3,
-        fall: 2,
+        rise: NonZeroU32::new(3).unwrap(),
+        fall: NonZeroU32::new(2).unwrap(),
     };
     let track = |subject, weight| Track { subject, weight };
     assert_eq!(
@@ -206,8 +206,8 @@ fn any_track() -> impl Strategy<Value = (Track, Index)> {
             program,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(100 + timeout.index(interval as usize - 99) as u64),
-            rise,
-            fall,
+            rise: NonZeroU32::new(rise).unwrap(),
+            fall: NonZeroU32::new(fall).unwrap(),
         },
     );
     let subject = prop_oneof![

@@ -5,15 +5,15 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::num::NonZeroU32;
+
 use super::super::fault::{Checked, Span, fault};
+use super::super::health::{MAX_STREAK, count_of};
 use super::super::raw::{Table, Value, excerpt};
 use crate::model::vrrp::{Occasion, Program, Script, Track, Tracked};
 
 /// Limits of `interval` and `timeout` of a script.
 const SCRIPT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
-
-/// Most successes or failures in a row that can be asked for.
-const MAX_STREAK: u32 = 1_000;
 
 /// Largest change of a priority.
 const MAX_WEIGHT: i16 = 253;
@@ -123,15 +123,11 @@ fn script(table: &Table<'_>, command: &Value<'_>) -> Checked<Script> {
         }
         None => interval,
     };
-    let streak = |key| match table.get(key) {
-        Some(streak) => streak.whole(1..=MAX_STREAK),
-        None => Ok(1),
-    };
     Ok(Script {
         program: program(command)?,
         interval,
         timeout,
-        rise: streak("rise")?,
-        fall: streak("fall")?,
+        rise: count_of(table, "rise", NonZeroU32::MIN, MAX_STREAK)?,
+        fall: count_of(table, "fall", NonZeroU32::MIN, MAX_STREAK)?,
     })
 }

@@ -1,7 +1,7 @@
 //! Programs that are told, and scripts that are watched. They are shells that leave lines in a file.
 
 use std::fs;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -144,8 +144,8 @@ async fn a_script_is_up_and_down_by_its_exit_codes() {
         program: shell(line),
         interval: Duration::from_millis(20),
         timeout: Duration::from_millis(500),
-        rise: 2,
-        fall: 3,
+        rise: NonZeroU32::new(2).unwrap(),
+        fall: NonZeroU32::new(3).unwrap(),
     };
     let (said, mut news) = mpsc::channel(1);
     let watcher = tokio::spawn(watch(script, (), said));

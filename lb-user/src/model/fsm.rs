@@ -1,4 +1,4 @@
-//! The health of one backend, from the outcomes of its probes. Pure: it neither probes nor looks at a clock.
+//! The health of one backend, or of whatever else is probed, from the outcomes. Pure: it neither probes nor looks at a clock.
 //!
 //! A machine that has seen nothing believes the first outcome, whatever it is: a starting node serves at once with
 //! what answers. From then on `fall` failures in a row take the backend down and `rise` successes in a row bring it
@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::model::Health;
+use super::Health;
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
