@@ -193,8 +193,13 @@ async fn sessions_are_resumed_and_old_versions_refused() {
         );
     }
 
-    // The tickets of one daemon are nothing to the next: a full handshake, and no error.
+    // A daemon that is started anew takes them, and one with another seed does not: a full handshake, and no error.
     drop(daemon);
+    let daemon = lab.start(web("web", 443, &tls)).await;
+    let said = text(&s_client(&lab, 443, &["-tls1_3", "-sess_in", &file]));
+    assert!(said.contains("\nReused, TLSv1.3") && said.contains("hello"), "{said}");
+    drop(daemon);
+    std::fs::write(lab.segment.node.path("state/seed"), [8; 16]).unwrap();
     let _daemon = lab.start(web("web", 443, &tls)).await;
     let said = text(&s_client(&lab, 443, &["-tls1_3", "-sess_in", &file]));
     assert!(said.contains("\nNew, TLSv1.3") && said.contains("hello"), "{said}");

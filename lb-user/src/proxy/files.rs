@@ -9,13 +9,15 @@ use std::sync::Arc;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::tls;
-use crate::model::Config;
 use crate::model::proxy::{HttpVersion, Proxy};
-use crate::model::traffic::{ServiceTraffic, Traffic};
+use crate::model::traffic::Traffic;
+use crate::model::{Config, Service};
 
 /// What was read, by service or pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
+    /// Of tickets.
+    secret: tls::Secret,
     services: BTreeMap<Arc<str>, Read>,
     /// All of them are to be read again.
     forgotten: bool,
@@ -42,6 +44,15 @@ impl Read {
 }
 
 impl Files {
+    /// Nothing yet.
+    pub(super) const fn new(secret: tls::Secret) -> Self {
+        Self {
+            secret,
+            services: BTreeMap::new(),
+            forgotten: false,
+        }
+    }
+
     /// The next [`Self::read`] looks at every file.
     pub(super) fn forget(&mut self) {
         self.forgotten = true;
@@ -57,7 +68,7 @@ impl Files {
             let is_same = |known: &Read| !forgotten && Arc::ptr_eq(&known.settings, proxy);
             let read = match known {
                 Some(known) if is_same(&known) => Some(known),
-                known => match read(proxy, known.as_ref(), &traffic.service(&service.name)) {
+                known => match read(service, proxy, (known.as_ref(), &self.secret), traffic) {
                     Ok(read) => Some(read),
                     Err(error) => {
                         let service = &service.name;
@@ -95,7 +106,12 @@ impl Files {
 }
 
 /// What is as it is `known` is not made anew.
-fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> Result<Read, String> {
+fn read(
+    service: &Service,
+    proxy: &Arc<Proxy>,
+    (known, secret): (Option<&Read>, &tls::Secret),
+    traffic: &Traffic,
+) -> Result<Read, String> {
     let loaded = proxy.tls.as_ref().map(tls::server).transpose();
     let loaded = loaded.map_err(|error| error.to_string())?;
     let first = |certificate: &tls::Certificate| {
@@ -107,7 +123,7 @@ fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> R
     let server = loaded.map(|loaded| {
         let known = known.and_then(|known| known.server.clone());
         let same = known.filter(|(digest, _)| *digest == loaded.digest);
-        same.unwrap_or((loaded.digest, loaded.config))
+        same.unwrap_or_else(|| (loaded.digest, loaded.with_tickets(secret, &service.name).config))
     });
     let upstream = &proxy.upstream;
     let client = upstream.tls.as_ref().map(|tls| {
@@ -128,7 +144,7 @@ fn read(proxy: &Arc<Proxy>, known: Option<&Read>, traffic: &ServiceTraffic) -> R
         client: client.transpose()?,
         pages: Arc::new(pages?),
     };
-    traffic.set_certificates(certificates);
+    traffic.service(&service.name).set_certificates(certificates);
     Ok(read)
 }
 
@@ -138,6 +154,7 @@ fn content(path: &Path) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::hash::Seed;
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
     use super::*;
@@ -168,7 +185,7 @@ mod tests {
             page.display()
         ));
         let traffic = Traffic::default();
-        let mut files = Files::default();
+        let mut files = Files::new(tls::Secret::of(Seed([7; 2])));
         let mut look = |forget: bool| {
             if forget {
                 files.forget();
@@ -196,7 +213,7 @@ mod tests {
     #[test]
     fn a_service_without_its_certificate_is_not_served_plain() {
         let config = config("[service.tls]\ncertificates = [\"/nowhere/shop.pem\"]\n");
-        let mut files = Files::default();
+        let mut files = Files::new(tls::Secret::of(Seed([7; 2])));
         files.read(&config, &Traffic::default());
         assert!(files.of("web").is_none());
     }

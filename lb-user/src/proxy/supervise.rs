@@ -20,6 +20,7 @@ use super::log::Logs;
 use super::shared::Common;
 use super::snapshot::{Front, Snapshot};
 use super::sockets::Listening;
+use super::tls;
 use super::worker::Worker;
 use crate::model::traffic::{Traffic, Upstreams};
 use crate::model::{Config, Mode, Ports, Service};
@@ -71,7 +72,7 @@ pub async fn run(setup: Setup) {
         }
     };
     let common = Arc::new(Common::new(seed, logs, traffic));
-    let mut files = Files::default();
+    let mut files = Files::new(tls::Secret::of(seed));
     files.read(&first.config, &common.traffic);
     let mut whole = follow(&listening, &first.config, threads);
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &listening, &files)));

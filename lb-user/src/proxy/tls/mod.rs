@@ -9,6 +9,7 @@ mod judge;
 mod pem;
 mod resolve;
 mod server;
+mod tickets;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ pub use client::client;
 pub use judge::{Dates, judge, now};
 pub(super) use server::name;
 pub use server::{Certificate, Loaded, server};
+pub use tickets::Secret;
 
 /// Why TLS cannot be spoken as a file says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

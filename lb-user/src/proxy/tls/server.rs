@@ -1,8 +1,8 @@
 //! `[service.tls]`: TLS towards clients.
 //!
-//! Sessions are resumed: by tickets, whose keys are this process's and change every few hours, and for clients of TLS 1.2
-//! without tickets by a small memory. Nothing of it is shared between services, since what a client has shown to one says
-//! nothing to another. Early data is not taken.
+//! Sessions are resumed: by [tickets](super::tickets), which every node of a fleet opens, and for clients of TLS 1.2 without
+//! tickets by a small memory. Nothing of it is shared between services, since what a client has shown to one says nothing to
+//! another. Early data is not taken.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::resolve::Resolver;
+use super::tickets::Secret;
 use super::{Fault, Part, Unusable, pem};
 use crate::model::proxy::{HttpVersion, Tls, TlsVersion};
 use crate::net::tls::{Distrust, Validity, authorities, read, validity};
@@ -36,6 +37,8 @@ pub struct Loaded {
     /// Of the settings and of all that was read: two that have the same are the same, and the older one may stay, with
     /// the sessions that clients resume.
     pub digest: [u8; 32],
+    /// Of what clients have to show: a session that is resumed is not asked for it again.
+    shown: [u8; 32],
 }
 
 /// What is to be told of a certificate.
@@ -52,6 +55,19 @@ pub struct Certificate {
 }
 
 impl Loaded {
+    /// As it is served by the service of this name: with tickets that the same service opens on every node with this
+    /// secret, for as long as it asks the same of its clients.
+    #[must_use]
+    pub fn with_tickets(self, secret: &Secret, service: &str) -> Self {
+        let bound = Sha256::new_with_prefix(self.shown).chain_update(service).finalize();
+        let mut config = Arc::unwrap_or_clone(self.config);
+        config.ticketer = Arc::new(secret.tickets(bound.into()));
+        Self {
+            config: Arc::new(config),
+            ..self
+        }
+    }
+
     /// Is every certificate valid at this time, in seconds since 1970?
     ///
     /// # Errors
@@ -71,7 +87,8 @@ impl Loaded {
     }
 }
 
-/// Reads what `tls` names. Dates are not looked at: see [`Loaded::in_date`].
+/// Reads what `tls` names. Dates are not looked at: see [`Loaded::in_date`]. Nobody gets a ticket yet: see
+/// [`Loaded::with_tickets`].
 ///
 /// # Errors
 /// The first file that cannot be used.
@@ -119,12 +136,14 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(tls.min_version, &provider))
         .map_err(|error| failed(&error))?;
+    let mut shown = Sha256::new_with_prefix([u8::from(tls.client_ca.is_some()), u8::from(tls.client_optional)]);
     let builder = match &tls.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let refused = |fault: Fault| Unusable::new(Part::ClientCa, path, fault);
             let bytes = read(path).map_err(|unread| refused(unread.into()))?;
             digest.update(&bytes);
+            shown.update(&bytes);
             let roots = authorities(&bytes).map_err(|distrust| refused(distrust.into()))?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = if tls.client_optional {
@@ -150,11 +169,11 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // Each ticket costs as much as a record. Clients that open several connections resume one session with each.
     config.send_tls13_tickets = 1;
-    config.ticketer = ring::Ticketer::new().map_err(|error| failed(&error))?;
     Ok(Loaded {
         config: Arc::new(config),
         certificates,
         digest: digest.finalize().into(),
+        shown: shown.finalize().into(),
     })
 }
 

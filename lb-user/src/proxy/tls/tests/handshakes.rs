@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use lb_common::hash::Seed;
 use rcgen::PKCS_ED25519;
 use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::{
     SupportedProtocolVersion,
 };
 
-use super::super::pem;
+use super::super::{Secret, pem};
 use super::*;
 use crate::model::proxy::UpstreamTls;
 
@@ -257,33 +258,84 @@ fn clients_show_who_they_are() {
     assert_eq!(all(&tls), [Ok(false), Ok(true), Err(())]);
 }
 
+/// As a node with this seed serves it.
+fn serves(tls: &Tls, seed: u8, service: &str) -> Loaded {
+    server(tls)
+        .unwrap()
+        .with_tickets(&Secret::of(Seed::from_bytes([seed; 16])), service)
+}
+
+/// How each of these greets a client of one version that comes to them in turn.
+fn kinds<const N: usize>(
+    place: &Place,
+    version: &'static SupportedProtocolVersion,
+    nodes: [&Loaded; N],
+) -> [HandshakeKind; N] {
+    let client = Arc::new(speaker(version, ring::default_provider(), place));
+    nodes.map(|node| {
+        let (client, server) = shake(node, &client, "a.example").unwrap();
+        assert_eq!(client.handshake_kind(), server.handshake_kind());
+        server.handshake_kind().unwrap()
+    })
+}
+
 #[test]
 fn sessions_are_resumed() {
     let place = Place::new();
-    let loaded = server(&tls(&[place.pair("a.pem", &["a.example"])])).unwrap();
+    let node = serves(&tls(&[place.pair("a.pem", &["a.example"])]), 1, "web");
     for version in [&TLS12, &TLS13] {
-        let client = Arc::new(speaker(version, ring::default_provider(), &place));
-        let kinds = [0, 1].map(|_| {
-            let (client, server) = shake(&loaded, &client, "a.example").unwrap();
-            assert_eq!(client.handshake_kind(), server.handshake_kind());
-            server.handshake_kind().unwrap()
-        });
+        let kinds = kinds(&place, version, [&node; 2]);
         assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed], "{version:?}");
     }
     // What is made for backends does it, too.
     let client = believer(&place, false);
-    let kinds = [0, 1].map(|_| {
-        shake(&loaded, &client, "a.example")
-            .unwrap()
-            .0
-            .handshake_kind()
-            .unwrap()
-    });
+    let kinds = [0, 1].map(|_| shake(&node, &client, "a.example").unwrap().0.handshake_kind().unwrap());
     assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
-    // Another service is another one.
-    let other = server(&tls(&[place.pair("b.pem", &["a.example"])])).unwrap();
-    let kind = shake(&other, &client, "a.example").unwrap().1.handshake_kind();
-    assert_eq!(kind, Some(HandshakeKind::Full));
+}
+
+#[test]
+fn sessions_of_one_node_are_resumed_on_another() {
+    let place = Place::new();
+    let one = tls(&[place.pair("a.pem", &["a.example"])]);
+    // The other one has had its certificate renewed, and its daemon started anew.
+    let other = tls(&[place.pair("b.pem", &["a.example"])]);
+    let nodes = [serves(&one, 1, "web"), serves(&other, 1, "web"), serves(&one, 1, "web")];
+    for version in [&TLS12, &TLS13] {
+        let kinds = kinds(&place, version, nodes.each_ref());
+        let expected = [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed];
+        assert_eq!(kinds, expected, "{version:?}");
+    }
+}
+
+#[test]
+fn sessions_of_one_service_are_nothing_to_another() {
+    let place = Place::new();
+    let mut one = tls(&[place.pair("a.pem", &["a.example"])]);
+    (one.client_ca, one.client_optional) = (Some(place.ca()), true);
+    let own = serves(&one, 1, "web");
+    let seed = serves(&one, 2, "web");
+    let service = serves(&one, 1, "shop");
+    let stranger = Place::new();
+    let other_authority = Tls {
+        client_ca: Some(stranger.ca()),
+        ..one.clone()
+    };
+    let authority = serves(&other_authority, 1, "web");
+    let nobody = serves(&Tls { client_ca: None, ..one }, 1, "web");
+    for version in [&TLS12, &TLS13] {
+        for other in [&seed, &service, &authority, &nobody] {
+            assert_eq!(
+                kinds(&place, version, [&own, other]),
+                [HandshakeKind::Full; 2],
+                "{version:?}"
+            );
+        }
+        assert_eq!(
+            kinds(&place, version, [&own; 2])[1],
+            HandshakeKind::Resumed,
+            "{version:?}"
+        );
+    }
 }
 
 #[test]
