@@ -171,3 +171,63 @@ fn protect_sysctls() -> nix::Result<()> {
     let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
     mount(none, "/proc/sys", none, again, none)
 }
+
+/// As for the interfaces of `[node]`: a slip of the pen is refused with its place, and what goes later is no reason to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_router_needs_its_interface() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let node = Node::new().await;
+    let router = |priority: u8| {
+        format!(
+            "{}[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth7\"\nrouter-id = 1\npriority = {priority}\n\
+             advertisement-interval = \"10ms\"\naddresses = [\"10.9.7.100\"]\n",
+            node.head_with_seed("eth0")
+        )
+    };
+    node.configure(&router(100));
+    let text = refused(&mut node.command(&["run", "-c", &node.path("fulcrum.toml").to_string_lossy()]));
+    for part in ["no interface `eth7`", "fulcrum.toml:11:", "this machine has: eth0"] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    // The file alone is good.
+    let checked = node.run("check");
+    let warned = String::from_utf8(checked.stderr).unwrap();
+    assert!(
+        checked.status.success() && warned.contains("this machine has no interface `eth7`"),
+        "{warned}"
+    );
+    assert!(!node.path("bpf").exists());
+
+    node.configure(&node.head_with_seed("eth0"));
+    let daemon = node.start().await;
+    node.configure(&router(100));
+    let refusal = |s: &Status| {
+        s.refused_reload
+            .as_ref()
+            .is_some_and(|reason| reason.contains("no interface `eth7`"))
+    };
+    node.until("it is refused", refusal).await;
+    let net = Net::inside(&node.namespace).unwrap();
+    net.add_veth("eth7", "far", &node.outside).await.unwrap();
+    let outside = Net::inside(&node.outside).unwrap();
+    outside.set_up(outside.index("far").await.unwrap()).await.unwrap();
+    let eth7 = net.index("eth7").await.unwrap();
+    net.add_address(eth7, [10, 9, 7, 1].into(), 24).await.unwrap();
+    net.set_up(eth7).await.unwrap();
+    let is = |role: &'static str, priority: u8| {
+        move |s: &Status| {
+            let mut routers = s.virtual_routers.iter();
+            routers.any(|r| r.role == role && r.priority_in_file == priority) && s.refused_reload.is_none()
+        }
+    };
+    node.until("the interface is there", is("master", 100)).await;
+    net.remove_link(eth7).await.unwrap();
+    let status = node.until("it has gone", is("fault", 100)).await;
+    assert_eq!(status.virtual_routers[0].reason, "there is no interface eth7");
+    node.configure(&router(110));
+    node.client().reload().await.unwrap();
+    node.until("something else changes", is("fault", 110)).await;
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}

@@ -30,6 +30,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
         args: Vec<OsString>,
     },
+    /// For how long nobody answers when the master of a virtual address dies, beside keepalived
+    Failover {
+        /// Options such as --json, --quick or --case: see --help behind `--`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        args: Vec<OsString>,
+    },
     /// How many requests `fulcrum lab load` makes, beside wrk and h2load
     Load {
         /// Options such as --json, --quick or --case: see --help behind `--`
@@ -49,6 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Dataplane { args } => dataplane(args),
         What::Control { args } => daemon("bench_control", args),
+        What::Failover { args } => daemon("bench_failover", args),
         What::Load { args } => {
             setup::expect_for_bench()?;
             daemon("bench_load", args)

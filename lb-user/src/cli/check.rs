@@ -1,5 +1,6 @@
 //! `fulcrum check`.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,12 +9,12 @@ use anyhow::Result;
 
 use crate::api::token;
 use crate::config::{self, Parsed, Subject, Warning};
-use crate::model::count;
+use crate::model::{Config, count};
 use crate::net::Net;
 use crate::proxy::tls::{self, Dates};
 
-/// Validates the file at `path`, and the files of TLS and the token that it names. An interface that this machine lacks is
-/// a warning only: files are checked on other machines too.
+/// Validates the file at `path`, and the files of TLS and the token that it names. Interfaces that this machine lacks are
+/// warnings only: files are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
     let judged =
@@ -48,15 +49,22 @@ async fn missing_interfaces(parsed: &Parsed) -> Vec<Warning> {
     let Ok(links) = net.links().await else {
         return Vec::new();
     };
-    let missing = parsed
-        .config
-        .node
+    let Config { node, routers, .. } = &parsed.config;
+    let own = node
         .interfaces
         .iter()
-        .filter(|&name| !links.iter().any(|l| l.name == *name));
-    let warning = |name: &String| {
+        .map(|name| (name.as_str(), Subject::Interface(name.clone())));
+    let of_routers = routers
+        .iter()
+        .map(|router| (&*router.interface, Subject::VrrpInterface(router.name.to_string())));
+    // Once for each, where it stands first.
+    let mut seen = BTreeSet::new();
+    let missing = own
+        .chain(of_routers)
+        .filter(|(name, _)| !links.iter().any(|l| l.name == *name) && seen.insert(*name));
+    let warning = |(name, subject): (&str, Subject)| {
         let message = format!("this machine has no interface `{name}`");
-        parsed.warning_at(&Subject::Interface(name.clone()), message, "`fulcrum run` needs it")
+        parsed.warning_at(&subject, message, "`fulcrum run` needs it")
     };
     missing.map(warning).collect()
 }

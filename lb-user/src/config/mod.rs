@@ -90,6 +90,8 @@ pub enum Subject {
     Listen,
     /// `token-file` in `[admin]`.
     TokenFile,
+    /// `interface` of a `[[vrrp]]`, by its name.
+    VrrpInterface(String),
     /// A `[[service]]` or `[[pool]]`, by its name.
     Service(String),
     /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do

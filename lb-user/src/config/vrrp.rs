@@ -77,10 +77,13 @@ impl Reader {
             let warning = delay.fault("`preempt-delay` has no effect: this node never preempts");
             self.warnings.push(warning.hint("remove it, or set preempt = true"));
         }
+        let place = table.require("interface", "\"eth0\"")?;
+        self.places
+            .insert(Subject::VrrpInterface(name.name()?.to_owned()), place.span());
         Ok(VrrpDraft {
             router: VirtualRouter {
                 name: name.name()?.into(),
-                interface: interface(&table.require("interface", "\"eth0\"")?)?,
+                interface: interface(&place)?,
                 id: NonZeroU8::new(id.whole(1..=255)? as u8).unwrap_or(NonZeroU8::MIN),
                 version,
                 priority: priority(&table.require("priority", "{ lb1 = 110, lb2 = 100 }")?, node)?,

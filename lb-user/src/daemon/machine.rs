@@ -1,5 +1,6 @@
 //! What a file promises and only this machine can confirm: for `nat` ports that the kernel leaves alone, and addresses
-//! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used; the token.
+//! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used; interfaces of virtual
+//! routers; the token.
 //!
 //! Seen first, then judged, at the start and at every reload; what a reload is refused for is looked at again until it
 //! is taken or the file is another. That an address stays is not looked after: also a VIP
@@ -48,13 +49,14 @@ pub(super) struct Confirmed {
     pub(super) token: Option<Token>,
 }
 
-/// Refuses a file that promises what this machine does not keep.
+/// Refuses a file that promises what this machine does not keep. `running` is what it would replace: at the start nothing.
 ///
 /// # Errors
-/// The refusal, or why the machine cannot be asked. A file without `nat` and TLS asks nothing.
-pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<Confirmed> {
+/// The refusal, or why the machine cannot be asked. A file without `nat`, TLS and virtual routers asks nothing.
+pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<Confirmed> {
     let (token, warning) = token::read(parsed)?;
     let mut warnings = Vec::from_iter(warning);
+    interfaces(net, parsed, running).await?;
     if translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
@@ -65,11 +67,40 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<
     if !parsed.config.services.iter().any(speaks) {
         return Ok(Confirmed { warnings, token });
     }
+    let dates = running.map_or(Dates::Warned, |_| Dates::Refused);
     let (parsed, now) = (parsed.clone(), tls::now());
     // Thousands of certificates take a while to be read.
     let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
     warnings.extend(judged.context("cannot look at certificates")??);
     Ok(Confirmed { warnings, token })
+}
+
+/// Virtual routers are on interfaces that there are: a name that nothing has may be a slip of the pen. One that has gone since
+/// the start is a fault of its virtual routers, and no reason to refuse a change of something else.
+async fn interfaces(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<()> {
+    let known = |name: &str| running.is_some_and(|running| running.routers.iter().any(|r| *r.interface == *name));
+    for router in &parsed.config.routers {
+        let name = &router.interface;
+        let there = known(name)
+            || net
+                .link(name)
+                .await
+                .context("cannot tell which interfaces there are")?
+                .is_some();
+        if !there {
+            let subject = Subject::VrrpInterface(router.name.to_string());
+            return Err(absent(net, parsed, &subject, name).await.into());
+        }
+    }
+    Ok(())
+}
+
+/// No interface has this name.
+pub(super) async fn absent(net: &Net, parsed: &Parsed, subject: &Subject, name: &str) -> ConfigError {
+    let links = net.links().await.unwrap_or_default();
+    let others: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
+    let hint = format!("this machine has: {}", others.join(", "));
+    parsed.error_at(subject, format!("no interface `{name}`"), hint)
 }
 
 /// Services that take ports of the node, with these ports.

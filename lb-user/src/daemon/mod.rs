@@ -12,6 +12,7 @@
 //! Stopping it stops nothing else: the program, its maps and the VIPs stay, and the next daemon adopts them. `fulcrum
 //! detach` removes them.
 
+mod clients;
 mod doors;
 mod files;
 mod handover;
@@ -50,12 +51,12 @@ use crate::ha;
 use crate::health::{self, Target};
 use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
-use crate::model::vrrp::HaStatus;
+use crate::model::vrrp::{HaStatus, Role};
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
-use crate::proxy::tls::Dates;
 use crate::proxy::{self, Listening};
 
+use clients::Clients;
 use doors::Doors;
 use handover::{Origin, Predecessor};
 use notify::{Manager, Reads};
@@ -103,7 +104,7 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     }
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = interfaces(&net, &parsed).await?;
-    let confirmed = machine::confirm(&net, &parsed, Dates::Warned).await?;
+    let confirmed = machine::confirm(&net, &parsed, None).await?;
     for warning in &confirmed.warnings {
         tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
@@ -222,18 +223,12 @@ async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
             return Err(refused.into());
         }
     }
-    let Some(name) = names.iter().find(|name| !found.iter().any(|i| i.name == **name)) else {
-        return Ok(found);
-    };
-    let links = net.links().await.unwrap_or_default();
-    let others: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
-    let hint = format!("this machine has: {}", others.join(", "));
-    let refused = parsed.error_at(
-        &Subject::Interface(name.clone()),
-        format!("no interface `{name}`"),
-        hint,
-    );
-    Err(refused.into())
+    match names.iter().find(|name| !found.iter().any(|i| i.name == **name)) {
+        None => Ok(found),
+        Some(name) => Err(machine::absent(net, parsed, &Subject::Interface(name.clone()), name)
+            .await
+            .into()),
+    }
 }
 
 /// What an earlier run has left of overrides.
@@ -293,6 +288,13 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         levels,
     } = place;
     let handle = handle.with_levels(levels);
+    let (finishing, finishing_changes) = watch::channel(false);
+    let clients = Clients {
+        finishing,
+        listening: listening.clone(),
+        traffic: Arc::clone(&traffic),
+    };
+    let roles = ha_status.subscribe();
     let (serving, serves) = oneshot::channel();
     let setup = proxy::Setup {
         seed,
@@ -300,6 +302,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         upstreams: upstreams.subscribe(),
         reread,
         listening: listening.clone(),
+        finishing: finishing_changes,
         serving,
         stopped: proxy_stopped,
     };
@@ -429,6 +432,16 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     if let Some(manager) = manager.as_ref().filter(|_| !matches!(end, Ok(Some(_)))) {
         manager.stopping();
     }
+    // Nobody shall be cut off by another node that becomes master. Who asks twice for the end does not want to wait.
+    let is_master = roles.borrow().routers.iter().any(|router| router.role == Role::Master);
+    let _away = if is_master && matches!(end, Ok(None)) {
+        tokio::select! {
+            away = clients.see_off(proxy::patience(&reload.config())) => Some(away),
+            () = wakers.stop() => None,
+        }
+    } else {
+        None
+    };
     // The API first, so that nobody is told of a node that is half gone; unless it has ended already, or hangs.
     drop(stop);
     let _ = tokio::time::timeout(SHUTDOWN, parts.end("API")).await;

@@ -15,7 +15,6 @@ use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
 use crate::model::{Balance, Config, Mode, Service};
 use crate::net::Net;
-use crate::proxy::tls::Dates;
 
 /// A configuration to run.
 pub(super) struct Taken {
@@ -247,7 +246,7 @@ impl Reload {
             );
             return Err(ReloadRefused::Fixed(reason).into());
         }
-        let confirmed = machine::confirm(&self.net, &parsed, Dates::Refused).await;
+        let confirmed = machine::confirm(&self.net, &parsed, Some(old)).await;
         let confirmed = confirmed.map_err(|error| Refusal::OfMachine(ReloadRefused::File(format!("{error:#}"))))?;
         Ok((Arc::new(parsed.config), confirmed))
     }

@@ -41,6 +41,11 @@ impl Wakers {
         })
     }
 
+    /// Waits until the daemon is told to end, whatever else it is told.
+    pub(super) async fn stop(&mut self) {
+        while !matches!(self.next().await, Wake::Stop) {}
+    }
+
     /// Waits for one of them.
     pub(super) async fn next(&mut self) -> Wake {
         tokio::select! {

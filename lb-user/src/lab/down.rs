@@ -15,8 +15,8 @@ use super::state::Lab;
 use crate::model::count;
 use crate::net::Namespace;
 
-/// 3 s from SIGTERM to SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// 10 s from SIGTERM to SIGKILL: a balancer finishes its requests.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// 5 s for the kernel to end a killed process.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);

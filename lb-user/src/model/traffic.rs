@@ -95,6 +95,14 @@ impl Traffic {
         Arc::clone(services.entry(Arc::clone(name)).or_default())
     }
 
+    /// Clients' connections that are open: all of them, and those that were opened when the proxy was finishing already.
+    #[must_use]
+    pub fn open(&self) -> (u32, u32) {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |count: fn(&ServiceTraffic) -> &AtomicU32| services.values().map(|s| count(s).load(Relaxed)).sum();
+        (sum(|service| &service.connections), sum(|service| &service.late))
+    }
+
     /// Forgets who is not in `config` and serves nothing any more.
     pub fn retain(&self, config: &Config) {
         let members = config
@@ -149,6 +157,8 @@ pub struct BackendTraffic {
 pub struct ServiceTraffic {
     /// Clients' connections that are open.
     pub connections: AtomicU32,
+    /// Those of them that were opened when the proxy was finishing already.
+    pub late: AtomicU32,
     /// Clients' connections that were taken.
     pub accepted: AtomicU64,
     /// Clients' connections that were refused for their number.

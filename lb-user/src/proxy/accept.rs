@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 
-use super::client::{Client, Tls, http1, http2};
+use super::client::{Client, Tls, http1, http2, last};
 use super::io::Stream;
 use super::proxy_protocol;
 use super::site::Site;
@@ -70,7 +70,7 @@ async fn connection(tcp: TcpStream, address: SocketAddr, served: &Rc<Served>) {
     let site = served.site();
     let Ok(begun) = timeout(
         site.proxy.http.timeouts.client_header,
-        Box::pin(begin(tcp, address, &site)),
+        Box::pin(begin(tcp, address, &site, served)),
     )
     .await
     else {
@@ -97,8 +97,16 @@ struct Begun {
     http2: bool,
 }
 
-async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site) -> io::Result<Begun> {
+async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Served) -> io::Result<Begun> {
     tcp.set_nodelay(true)?;
+    // A new socket counts as readable until it has been tried.
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        said = tcp.peek(&mut first) => said.map(|_| ())?,
+        // Of a service that ends nobody gets anything who says nothing.
+        () = last(served) => return Err(io::ErrorKind::TimedOut.into()),
+    }
     let http = &site.proxy.http;
     let (mut address, mut local) = (address, tcp.local_addr()?);
     if holds(&http.proxy_protocol, address.ip())

@@ -45,5 +45,6 @@ mod upload;
 mod upstream;
 mod worker;
 
+pub use snapshot::patience;
 pub use sockets::{Inherited, Listening};
 pub use supervise::{Setup, run, threads};

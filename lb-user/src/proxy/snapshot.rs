@@ -12,9 +12,9 @@ use super::shared::Common;
 use super::site::Site;
 use super::upstream::Pool;
 use super::upstream::dial::Means;
-use crate::model::Service;
 use crate::model::proxy::Route;
 use crate::model::traffic::Upstreams;
+use crate::model::{Config, Service};
 
 /// See the module.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Snapshot {
     pub upstreams: Arc<Upstreams>,
     /// Services with an address, by name.
     pub fronts: BTreeMap<Arc<str>, Front>,
+    /// Requests under way are finished, and clients told to come anew: their connections end. New ones are served.
+    pub finishing: bool,
     /// TLS towards backends, by service or pool.
     pub clients: BTreeMap<Arc<str>, Arc<ClientConfig>>,
 }
@@ -55,24 +57,19 @@ impl Listener {
     }
 }
 
-impl Snapshot {
-    /// How long requests under way may take when the proxy ends: as long as the most patient service says.
-    #[must_use]
-    pub(super) fn patience(&self) -> Duration {
-        // What a pool would say by default is nothing that anybody has said.
-        let services = self
-            .upstreams
-            .config
-            .services
-            .iter()
-            .filter(|service| !service.is_pool());
-        let proxies = services.filter_map(|service| service.proxy.as_ref());
-        proxies
-            .map(|proxy| proxy.http.timeouts.shutdown)
-            .max()
-            .unwrap_or_default()
-    }
+/// How long requests under way may take when the proxy ends: as long as the most patient service says.
+#[must_use]
+pub fn patience(config: &Config) -> Duration {
+    // What a pool would say by default is nothing that anybody has said.
+    let services = config.services.iter().filter(|service| !service.is_pool());
+    let proxies = services.filter_map(|service| service.proxy.as_ref());
+    proxies
+        .map(|proxy| proxy.http.timeouts.shutdown)
+        .max()
+        .unwrap_or_default()
+}
 
+impl Snapshot {
     /// How backends of a service or pool are reached.
     #[must_use]
     pub(super) fn means(&self, service: &Service) -> Means {

@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use nix::libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use super::snapshot::Listener;
 
@@ -40,6 +41,12 @@ impl Listening {
         all.collect()
     }
 
+    /// While it is `true`, nobody new gets through: the kernel does not answer who wants to connect, and such a one asks again
+    /// a second later (RFC 6298 §2). Handshakes that have begun come to their end.
+    pub fn hold(&self, hold: bool) {
+        self.lock().hold(hold);
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Sockets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,6 +60,8 @@ pub(super) struct Sockets {
     open: BTreeMap<SocketAddr, Listener>,
     /// Addresses where nobody can listen, and why.
     faults: BTreeMap<SocketAddr, String>,
+    /// See [`Listening::hold`].
+    held: bool,
 }
 
 impl Sockets {
@@ -68,7 +77,14 @@ impl Sockets {
             }
             // Clients wait on those that are there. Of more than there are threads the rest is closed.
             let mut known = inherited.remove(&address).unwrap_or_default().into_iter();
-            let socket = |_| known.next().map_or_else(|| listen(address), Ok);
+            let held = self.held;
+            let socket = |_| {
+                let socket = known.next().map_or_else(|| listen(address), Ok)?;
+                if held {
+                    hold(&socket, true)?;
+                }
+                Ok(socket)
+            };
             let sockets: io::Result<Vec<TcpListener>> = (0..threads).map(socket).collect();
             match sockets {
                 Ok(sockets) => {
@@ -90,10 +106,41 @@ impl Sockets {
         self.faults.is_empty()
     }
 
+    fn hold(&mut self, hold: bool) {
+        self.held = hold;
+        for listener in self.open.values() {
+            for socket in &*listener.sockets {
+                if let Err(error) = self::hold(socket, hold) {
+                    tracing::warn!(address = %listener.address, %error, "new connections are not held back");
+                }
+            }
+        }
+    }
+
     /// Who listens at `address`.
     #[must_use]
     pub(super) fn at(&self, address: SocketAddr) -> Option<Listener> {
         self.open.get(&address).cloned()
+    }
+}
+
+/// Drops what asks for a new connection (SYN without ACK) before this socket sees it, or does so no more.
+fn hold(socket: &TcpListener, hold: bool) -> io::Result<()> {
+    /// The byte with the flags in a header of TCP, and those that count.
+    const FLAGS: (u32, u32, u32) = (13, 0x12, 0x02);
+    let op = |code: u32| u16::try_from(code).unwrap_or_default();
+    let filter = [
+        SockFilter::new(op(BPF_LD | BPF_B | BPF_ABS), 0, 0, FLAGS.0),
+        SockFilter::new(op(BPF_ALU | BPF_AND | BPF_K), 0, 0, FLAGS.1),
+        SockFilter::new(op(BPF_JMP | BPF_JEQ | BPF_K), 0, 1, FLAGS.2),
+        SockFilter::new(op(BPF_RET | BPF_K), 0, 0, 0),
+        SockFilter::new(op(BPF_RET | BPF_K), 0, 0, u32::MAX),
+    ];
+    let socket = SockRef::from(socket);
+    if hold {
+        socket.attach_filter(&filter)
+    } else {
+        socket.detach_filter()
     }
 }
 

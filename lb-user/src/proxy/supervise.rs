@@ -44,6 +44,8 @@ pub struct Setup {
     pub reread: watch::Receiver<u64>,
     /// Where it listens.
     pub listening: Listening,
+    /// While it is true, requests under way are finished and connections end, so that few are open; new ones are served.
+    pub finishing: watch::Receiver<bool>,
     /// Told when it takes connections.
     pub serving: oneshot::Sender<()>,
     /// The proxy ends with its sender.
@@ -58,6 +60,7 @@ pub async fn run(setup: Setup) {
         mut upstreams,
         mut reread,
         listening,
+        mut finishing,
         serving,
         mut stopped,
     } = setup;
@@ -75,7 +78,12 @@ pub async fn run(setup: Setup) {
     let mut files = Files::new(tls::Secret::of(seed));
     files.read(&first.config, &common.traffic);
     let mut whole = follow(&listening, &first.config, threads);
-    let (snapshots, receiver) = watch::channel(Arc::new(snapshot(first, &listening, &files)));
+    let (snapshots, receiver) = watch::channel(Arc::new(snapshot(
+        first,
+        &listening,
+        &files,
+        *finishing.borrow_and_update(),
+    )));
     let (alive, mut ends) = mpsc::channel::<()>(1);
     for place in 0..threads {
         if let Err(error) = start(place, Arc::clone(&common), receiver.clone(), alive.clone()) {
@@ -93,6 +101,7 @@ pub async fn run(setup: Setup) {
                 files.forget();
                 common.logs.reopen();
             }
+            Ok(()) = finishing.changed() => {}
             () = sleep_until(retry), if !whole => {}
             // All of them have ended, which none should.
             _ = ends.recv() => return,
@@ -103,7 +112,8 @@ pub async fn run(setup: Setup) {
         whole = follow(&listening, &now.config, threads);
         retry = Instant::now() + RETRY;
         common.retain(&now.config);
-        snapshots.send_replace(Arc::new(snapshot(now, &listening, &files)));
+        let finishing = *finishing.borrow_and_update();
+        snapshots.send_replace(Arc::new(snapshot(now, &listening, &files, finishing)));
     }
     // Threads finish what has begun; nobody new is taken.
     drop(snapshots);
@@ -176,7 +186,7 @@ fn follow(listening: &Listening, config: &Config, threads: usize) -> bool {
     listening.lock().follow(&wanted, threads)
 }
 
-fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files) -> Snapshot {
+fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files, finishing: bool) -> Snapshot {
     let sockets = listening.lock();
     let front = |service: &Service| {
         let of = files.of(&service.name)?;
@@ -191,6 +201,7 @@ fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files) -> 
     let clients = files.clients();
     Snapshot {
         fronts,
+        finishing,
         clients,
         upstreams,
     }

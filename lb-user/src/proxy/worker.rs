@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::accept;
 use super::client::Client;
@@ -20,7 +20,7 @@ use super::log::{Entry, Request, Sink, TlsFacts, Version};
 use super::record::Record;
 use super::shared::Common;
 use super::site::Site;
-use super::snapshot::{Listener, Snapshot};
+use super::snapshot::{Listener, Snapshot, patience as patience_of};
 use super::upstream::{Plan, Pool};
 
 /// How often lines of logs are handed on that have not been yet.
@@ -65,17 +65,26 @@ impl Served {
         }
     }
 
-    fn close(&self) {
-        self.closing.set(true);
-        self.told.notify_waiters();
+    /// Says whether it does. Connections that were told once end, whatever is said later.
+    fn set_closing(&self, closing: bool) {
+        self.closing.set(closing);
+        if closing {
+            self.told.notify_waiters();
+        }
     }
 
     /// A connection of a client, until this is dropped.
     #[must_use]
     pub(super) fn open(self: &Rc<Self>) -> Open {
         self.worker.connections.set(self.worker.connections.get() + 1);
-        self.site.borrow().traffic.connections.fetch_add(1, Relaxed);
-        Open(Rc::clone(self))
+        let late = self.is_closing();
+        let traffic = &self.site.borrow().traffic;
+        traffic.connections.fetch_add(1, Relaxed);
+        traffic.late.fetch_add(late.into(), Relaxed);
+        Open {
+            served: Rc::clone(self),
+            late,
+        }
     }
 
     /// Part of a request's name that no other request of this process has.
@@ -116,12 +125,18 @@ impl Served {
 
 /// A connection that counts.
 #[derive(Debug)]
-pub(super) struct Open(Rc<Served>);
+pub(super) struct Open {
+    served: Rc<Served>,
+    /// It was opened when the service was closing already.
+    late: bool,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let worker = &self.0.worker;
-        self.0.site.borrow().traffic.connections.fetch_sub(1, Relaxed);
+        let worker = &self.served.worker;
+        let traffic = &self.served.site.borrow().traffic;
+        traffic.late.fetch_sub(self.late.into(), Relaxed);
+        traffic.connections.fetch_sub(1, Relaxed);
         worker.connections.set(worker.connections.get() - 1);
         if worker.connections.get() == 0 {
             worker.empty.notify_waiters();
@@ -170,6 +185,7 @@ impl Worker {
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut flushed = 0u32;
         let mut patience = Duration::ZERO;
+        let mut finishing = None;
         snapshots.mark_changed();
         loop {
             tokio::select! {
@@ -179,7 +195,8 @@ impl Worker {
                     }
                     let snapshot = Arc::clone(&snapshots.borrow_and_update());
                     self.take(&snapshot);
-                    patience = snapshot.patience();
+                    patience = patience_of(&snapshot.upstreams.config);
+                    finishing = snapshot.finishing.then(|| finishing.unwrap_or_else(Instant::now));
                 }
                 _ = flush.tick() => {
                     self.flush();
@@ -195,8 +212,9 @@ impl Worker {
         }
         // With it goes the last hold on what listens: the kernel takes nobody more for whom nobody is there.
         drop(snapshots);
-        // What is not through by then is cut off.
-        let _ = timeout(patience, self.drained()).await;
+        // What is not through by then is cut off. It counts from when they were told.
+        let spent = finishing.map_or(Duration::ZERO, |since: Instant| since.elapsed());
+        let _ = timeout(patience.saturating_sub(spent), self.drained()).await;
     }
 
     fn flush(&self) {
@@ -251,6 +269,7 @@ impl Worker {
             if before.proxy.http.access_log != site.proxy.http.access_log {
                 served.sink.replace(self.sink(&site));
             }
+            served.set_closing(snapshot.finishing);
             let listening = self.listen(&served, listening, listeners);
             services.insert(Arc::clone(&service.name), (served, listening));
         }
@@ -344,5 +363,5 @@ fn entry<'a>(
 
 fn end(served: &Served, listening: Listening) {
     listening.into_iter().for_each(|(_, task)| task.abort());
-    served.close();
+    served.set_closing(true);
 }

@@ -1,5 +1,5 @@
 //! What `cargo xtask bench` measures. [`control`] is the manager at scale, [`proxy`] the L7 proxy, [`load`] the labs'
-//! generator; the rest of this module is the program:
+//! generator, [`failover`] a master that dies; the rest of this module is the program:
 //!
 //! `cargo xtask bench dataplane`: what a packet costs, in nanoseconds and beside a minimal balancer. docs/bench.md tells
 //! how it is measured and how to read it.
@@ -13,6 +13,7 @@
 pub mod case;
 pub mod control;
 mod facts;
+pub mod failover;
 pub mod load;
 mod measure;
 mod object;

@@ -51,6 +51,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("address", "address and port that somebody listens on"),
     ("backend", "address and port of a backend"),
     ("backends", "backends: how many"),
+    ("connections", "connections of clients: how many"),
     ("down", "how many backends are down"),
     ("entries", "entries of maps: how many"),
     ("error", "what has failed, and why, with its causes"),

@@ -31,10 +31,19 @@ fn status(seconds: u64) -> Status {
             "slot_states": { "stable": 16384, "moving": 0, "settled": 0 }, "backends": backends, "unresolved": [],
         })
     };
+    let router = |name: &str, role: &str, reason: &str| {
+        serde_json::json!({
+            "name": name, "interface": "eth0", "router_id": 41, "version": 3, "role": role, "reason": reason, "priority": 100,
+            "priority_in_file": 100, "addresses": ["192.0.2.10"], "master": null, "master_priority": null, "rival": false,
+            "down": [], "transitions": 1, "sent": 10, "received": 20, "notify_fault": null,
+        })
+    };
     let table = serde_json::json!({ "entries": 0, "capacity": 262144, "written": 0, "no_room": 0 });
     serde_json::from_value(serde_json::json!({
         "node": "lb1", "version": "0.1.0", "interfaces": [{ "name": "eth0", "mode": "native" }],
         "unattached_interfaces": [],
+        "virtual_routers": [router("VI_1", "master", "no master was heard for 3.61 s"),
+            router("VI_2", "backup", "192.0.2.2 goes before it, with priority 110")],
         "services": [
             service("web", 10, vec![
                 backend("web1", 6, "active", "up", 120),
@@ -109,6 +118,8 @@ fn what_is_wrong_stands_above_the_table() {
     let mut bad = status(20);
     bad.fault = Some("map RING is full".to_owned());
     bad.refused_reload = Some("error: ...".to_owned());
+    bad.virtual_routers[0].rival = true;
+    bad.virtual_routers[1].role = "fault".to_owned();
     top.answered(Ok(bad), Duration::from_secs(4));
     top.answered(
         Err("no daemon answers on /run/x.sock".to_owned()),

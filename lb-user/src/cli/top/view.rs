@@ -8,7 +8,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as Cells, Sparkline, Table, TableSta
 
 use super::rates::{Rates, short};
 use super::state::{Mode, Row, Top};
-use crate::api::types::{AdminState, BackendStatus, Health, Role, ServiceStatus, Status, XdpMode};
+use crate::api::types::{AdminState, BackendStatus, Health, Role, ServiceStatus, Status, VirtualRouter, XdpMode};
 
 /// From here on there is room for addresses and for why a backend is up or down.
 const WIDE: u16 = 110;
@@ -20,10 +20,12 @@ const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
 pub(super) fn draw(top: &Top, socket: &str, frame: &mut Frame<'_>) {
     let warnings = warnings(top, socket);
     let lines = |n: usize| Constraint::Length(u16::try_from(n).unwrap_or(u16::MAX));
-    let [head, curve, warned, table, drops, foot] = Layout::vertical([
+    let roles = roles(top, frame.area().width.into());
+    let [head, curve, warned, routers, table, drops, foot] = Layout::vertical([
         lines(1),
         lines(2),
         lines(warnings.len().min(4)),
+        lines(roles.iter().len()),
         Constraint::Min(1),
         lines(1),
         lines(1),
@@ -37,6 +39,7 @@ pub(super) fn draw(top: &Top, socket: &str, frame: &mut Frame<'_>) {
     let values: Vec<u64> = values.chain(top.history.iter().skip(skipped).copied()).collect();
     frame.render_widget(Sparkline::default().data(values).style(Color::Cyan), curve);
     frame.render_widget(Paragraph::new(warnings), warned);
+    frame.render_widget(Paragraph::new(roles.unwrap_or_default()), routers);
     draw_table(top, frame, table);
     frame.render_widget(Paragraph::new(dropped(top)), drops);
     frame.render_widget(Paragraph::new(footer(top)), foot);
@@ -99,6 +102,29 @@ fn warnings(top: &Top, socket: &str) -> Vec<Line<'static>> {
         lines.push(Line::styled(text, LOUD));
     }
     lines
+}
+
+/// What the node is in its virtual routers, and why, where all of that has room in one line; `None` without any.
+fn roles(top: &Top, width: usize) -> Option<Line<'static>> {
+    let (Status { virtual_routers, .. }, _) = top.status.as_ref()?;
+    let line = |why: bool| {
+        let span = |router: &VirtualRouter| {
+            let rival = if router.rival { " beside another" } else { "" };
+            let why = if why {
+                format!(": {}", router.reason)
+            } else {
+                String::new()
+            };
+            let text = format!("  {} {}{rival}{why}", router.name, router.role.to_uppercase());
+            let is_wrong = router.rival || router.role == "fault";
+            Span::styled(text, if is_wrong { LOUD } else { Style::new() })
+        };
+        let spans = virtual_routers.iter().map(span);
+        Line::from_iter(std::iter::once(Span::raw("vrrp")).chain(spans))
+    };
+    let full = line(true);
+    let line = if full.width() <= width { full } else { line(false) };
+    (!virtual_routers.is_empty()).then_some(if top.lost.is_some() { line.style(QUIET) } else { line })
 }
 
 fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {

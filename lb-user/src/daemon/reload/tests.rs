@@ -83,14 +83,11 @@ async fn a_start_waits_for_no_certificate_that_has_expired() {
     let node = node();
     node.certify(2001);
     let net = Net::here().unwrap();
-    let warnings = machine::confirm(&net, &node.load(), Dates::Warned)
-        .await
-        .unwrap()
-        .warnings;
+    let warnings = machine::confirm(&net, &node.load(), None).await.unwrap().warnings;
     let told: Vec<&str> = warnings.iter().map(config::Warning::message).collect();
     assert!(told.len() == 1 && told[0].contains("has expired"), "{told:?}");
     fs::remove_file(node.path("site.pem")).unwrap();
-    let refused = machine::confirm(&net, &node.load(), Dates::Warned).await.unwrap_err();
+    let refused = machine::confirm(&net, &node.load(), None).await.unwrap_err();
     assert!(refused.to_string().contains("there is no such file"), "{refused}");
 }
 

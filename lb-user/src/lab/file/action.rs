@@ -123,6 +123,8 @@ pub(in crate::lab) struct Traffic {
     pub(in crate::lab) to: Spanned<Url>,
     /// From one request to the next.
     pub(in crate::lab) every: Option<Span>,
+    /// For each.
+    pub(in crate::lab) timeout: Option<Span>,
     /// Goes on with the tour when each of these has answered.
     #[serde(default)]
     pub(in crate::lab) until_served_by: Vec<String>,

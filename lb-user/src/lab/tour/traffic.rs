@@ -13,7 +13,7 @@ use crate::lab::report;
 /// 5 ms from one request to the next, when the lab says nothing else.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// 1 s for a request that is there to show failures.
+/// 1 s for a request that is there to show failures, when the lab says nothing else.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// 1 s without a failure: the failures are over.
@@ -35,19 +35,22 @@ const CONNECTIONS: usize = 256;
 pub(super) struct Stream {
     running: Running,
     begun: Instant,
+    /// For each.
+    patience: Duration,
 }
 
 impl Tour<'_> {
     pub(super) async fn traffic(&mut self, traffic: &Traffic) -> anyhow::Result<()> {
         let url = traffic.to.get_ref();
         let every = traffic.every.map_or(EVERY, |every| every.0);
+        let patience = traffic.timeout.map_or(PATIENCE, |timeout| timeout.0);
         let plan = Plan {
             connections: CONNECTIONS,
             pace: Pace::Open {
                 rate: 1.0 / every.as_secs_f64(),
             },
             end: End::After(EVER),
-            timeout: PATIENCE,
+            timeout: patience,
             record: true,
             ..requests::plan(self.target(url)?)
         };
@@ -55,7 +58,11 @@ impl Tour<'_> {
         let begun = Instant::now();
         let running = Running::start(&host.namespace, &plan)?;
         self.marks.clear();
-        let stream = Stream { running, begun };
+        let stream = Stream {
+            running,
+            begun,
+            patience,
+        };
         self.say(&format!(
             "   From here on {} asks for {url} every {} ms.",
             &**traffic.from.get_ref(),
@@ -92,7 +99,7 @@ impl Tour<'_> {
                 .max();
             let now = Instant::now();
             let quiet_since = failed.unwrap_or(last_mark).max(last_mark).max(first + bound);
-            if now > quiet_since + QUIET + PATIENCE {
+            if now > quiet_since + QUIET + stream.patience {
                 break failed;
             }
             if now > last_mark + LONGEST {

@@ -3,9 +3,9 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Client, LINGER};
+use super::{Client, LINGER, last};
 use crate::proxy::choose::{Ending, Outcome};
 use crate::proxy::exchange::{Afterwards, Exchange, Responder};
 use crate::proxy::fault::Fault;
@@ -17,10 +17,6 @@ use crate::proxy::reply::Reply;
 use crate::proxy::site::Site;
 use crate::proxy::tunnel;
 use crate::proxy::worker::Served;
-
-/// How long a service that ends waits for another request on a connection that idles: clients cannot know that it ends
-/// before they are told so, with an answer.
-const LAST: Duration = Duration::from_secs(1);
 
 /// What became of waiting for a request.
 enum Next {
@@ -200,12 +196,6 @@ impl Connection<'_> {
             .finish(site, &self.client, b"", &RequestHead::default(), &record, 0);
         matches!(written, Ok(Ok(())))
     }
-}
-
-/// Waits until the service ends, and a little longer: a request that is on its way meanwhile is answered.
-async fn last(served: &Served) {
-    served.closing().await;
-    tokio::time::sleep(LAST).await;
 }
 
 /// Says that nothing more comes, and lets the client finish.

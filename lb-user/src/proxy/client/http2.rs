@@ -13,7 +13,7 @@ use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use tokio::io::AsyncWrite as _;
 
-use super::{Client, LINGER};
+use super::{Client, LINGER, last};
 use crate::proxy::convert;
 use crate::proxy::exchange::{Exchange, Responder};
 use crate::proxy::fault::Fault;
@@ -71,18 +71,26 @@ pub(crate) async fn serve(stream: Stream, client: Client, served: &Rc<Served>) {
         deadline,
         requests: FuturesUnordered::new(),
         idle_since: tokio::time::Instant::now(),
+        asked: false,
         going: false,
         ended: false,
     };
-    let mut closing = std::pin::pin!(served.closing());
+    let (mut closing, mut told) = (std::pin::pin!(served.closing()), false);
+    let mut last = std::pin::pin!(last(served));
     let start = |request, respond| serve_request(request, respond, Rc::clone(&client), Rc::clone(served));
     poll_fn(|cx| {
-        if !task.going && closing.as_mut().poll(cx).is_ready() {
+        told = told || closing.as_mut().poll(cx).is_ready();
+        // Who has just come may ask once: if it were sent away each time, it would never get an answer.
+        if told && !task.going && (task.asked || last.as_mut().poll(cx).is_ready()) {
             task.going = true;
             // Those that have begun come to their end.
             task.connection.graceful_shutdown();
         }
-        task.poll(cx, timeouts.idle, &start)
+        let polled = task.poll(cx, timeouts.idle, &start);
+        if told && !task.going && task.asked {
+            cx.waker().wake_by_ref();
+        }
+        polled
     })
     .await;
     // The last words, for a client that takes them. How it ends is nobody's concern any more.
@@ -100,6 +108,8 @@ struct Task<F> {
     deadline: Deadline,
     requests: FuturesUnordered<F>,
     idle_since: tokio::time::Instant,
+    /// It has had a request.
+    asked: bool,
     /// The client has been told to go.
     going: bool,
     /// Nothing more is read.
@@ -119,6 +129,7 @@ impl<F: Future<Output = ()>> Task<F> {
                 match self.connection.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
                         self.requests.push(start(request, respond));
+                        self.asked = true;
                         moved = true;
                     }
                     Poll::Ready(Some(Err(_)) | None) => self.ended = true,

@@ -9,11 +9,16 @@ use std::time::Duration;
 
 use super::http1::{Known, RequestHead, fields};
 use super::site::Site;
+use super::worker::Served;
 use crate::model::proxy::holds;
 
 /// How long a client may go on sending after it has got its answer, and how much: an answer that it has not
 /// read would be lost if the connection were closed at once (RFC 9112 §9.6).
 pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
+
+/// How long a service that ends waits for another request on a connection that idles: clients cannot know that it ends
+/// before they are told so, with an answer.
+const LAST: Duration = Duration::from_secs(1);
 
 /// A client's connection.
 #[derive(Clone, Debug)]
@@ -37,6 +42,12 @@ pub(super) struct Tls {
     pub cipher: &'static str,
     /// Whom the client named (RFC 6066 §3).
     pub server_name: Option<Arc<str>>,
+}
+
+/// Waits until the service ends, and a little longer: a request that is on its way meanwhile is answered.
+pub(super) async fn last(served: &Served) {
+    served.closing().await;
+    tokio::time::sleep(LAST).await;
 }
 
 impl Client {

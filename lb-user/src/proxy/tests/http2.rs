@@ -10,9 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::rig::{Backend, OK, Rig, soon};
 
-const H2C: &str = "[service.http]\nh2c = true\n";
+pub(super) const H2C: &str = "[service.http]\nh2c = true\n";
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub(super) async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(async move {
@@ -21,7 +21,7 @@ async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     requests
 }
 
-fn request(method: &str, path: &str) -> Request<()> {
+pub(super) fn request(method: &str, path: &str) -> Request<()> {
     Request::builder()
         .method(method)
         .uri(format!("http://a{path}"))
@@ -41,7 +41,7 @@ async fn whole(response: Response<h2::RecvStream>) -> Result<(u16, Vec<u8>, Opti
     Ok((parts.status.as_u16(), data, soon(body.trailers()).await?))
 }
 
-async fn get(
+pub(super) async fn get(
     requests: &SendRequest<Bytes>,
     request: Request<()>,
 ) -> Result<(u16, Vec<u8>, Option<HeaderMap>), h2::Error> {

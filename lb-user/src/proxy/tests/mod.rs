@@ -3,6 +3,7 @@
 mod backends;
 mod bodies;
 mod choice;
+mod finishing;
 mod http2;
 mod logs;
 mod manners;

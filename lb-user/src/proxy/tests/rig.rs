@@ -35,6 +35,8 @@ pub(super) struct Rig {
     _stop: watch::Sender<()>,
     upstreams: watch::Sender<Arc<Upstreams>>,
     _reread: watch::Sender<u64>,
+    pub(super) finishing: watch::Sender<bool>,
+    pub(super) listening: Listening,
 }
 
 impl Rig {
@@ -99,6 +101,8 @@ impl Rig {
         let (upstreams, upstreams_of) = watch::channel(Arc::new(Upstreams { config, pools }));
         let (reread, reread_of) = watch::channel(0);
         let (stop, stopped) = watch::channel(());
+        let (finishing, finishing_of) = watch::channel(false);
+        let listening = Listening::default();
         let traffic = Arc::<Traffic>::default();
         let (serving, serves) = oneshot::channel();
         let setup = Setup {
@@ -106,7 +110,8 @@ impl Rig {
             traffic: Arc::clone(&traffic),
             upstreams: upstreams_of,
             reread: reread_of,
-            listening: Listening::default(),
+            listening: listening.clone(),
+            finishing: finishing_of,
             serving,
             stopped,
         };
@@ -125,6 +130,8 @@ impl Rig {
             _stop: stop,
             upstreams,
             _reread: reread,
+            finishing,
+            listening,
         }
     }
 

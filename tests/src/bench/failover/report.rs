@@ -1,0 +1,108 @@
+//! For how long nobody answered.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::case::{ALL, Case, Death};
+use crate::bench::row::{Figures, Row, median, minimum};
+
+/// As in rows.
+const BENCH: &str = "failover";
+
+/// Ours.
+pub(super) const FULCRUM: &str = "fulcrum";
+
+/// What it is beside.
+pub(super) const KEEPALIVED: &str = "keepalived";
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub struct Report {
+    has_reference: bool,
+    /// Case, subject, and milliseconds.
+    samples: Vec<(&'static str, &'static str, f64)>,
+}
+
+impl Report {
+    pub(super) fn new(has_reference: bool) -> Self {
+        Self {
+            has_reference,
+            samples: Vec::new(),
+        }
+    }
+
+    pub(super) fn has_reference(&self) -> bool {
+        self.has_reference
+    }
+
+    pub(super) fn add(&mut self, case: &Case, subject: &'static str, gap: Duration) {
+        self.samples.push((case.name, subject, gap.as_secs_f64() * 1e3));
+    }
+
+    fn values(&self, case: &str, subject: &str) -> Vec<f64> {
+        let of = self
+            .samples
+            .iter()
+            .filter(|sample| sample.0 == case && sample.1 == subject);
+        of.map(|sample| sample.2).collect()
+    }
+}
+
+impl Figures for Report {
+    /// Two for each case: ours, and, where it is installed, that of keepalived.
+    fn rows(&self) -> Vec<Row> {
+        let subjects: &[&'static str] = if self.has_reference {
+            &[FULCRUM, KEEPALIVED]
+        } else {
+            &[FULCRUM]
+        };
+        let all = ALL
+            .iter()
+            .flat_map(|case| subjects.iter().map(move |subject| (case.name, *subject)));
+        let rows = all.filter_map(|(case, subject)| {
+            let values = self.values(case, subject);
+            let compared = (subject == FULCRUM && self.has_reference).then_some(KEEPALIVED);
+            (!values.is_empty()).then(|| Row {
+                bench: BENCH,
+                case: case.to_owned(),
+                subject: subject.to_owned(),
+                reference: compared,
+                unit: "ms",
+                min: minimum(&values),
+                median: median(values),
+                reference_min: compared.map(|reference| minimum(&self.values(case, reference))),
+            })
+        });
+        rows.collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.rows();
+        let width = rows.iter().map(|row| row.case.len()).max().unwrap_or_default();
+        writeln!(
+            f,
+            "{:width$}  subject          min    median       max  ratio     bound",
+            "ms"
+        )?;
+        for row in &rows {
+            let ratio = row.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+            let most = self.values(&row.case, &row.subject).into_iter().fold(0.0, f64::max);
+            let bound = ALL
+                .iter()
+                .find(|case| case.name == row.case && case.death == Death::Machine);
+            let bound = bound.map(|case| format!("{:.1}", case.bound().as_secs_f64() * 1e3));
+            writeln!(
+                f,
+                "{:width$}  {:10}  {:8.1}  {:8.1}  {most:8.1}  {ratio:>5}  {:>8}",
+                row.case,
+                row.subject,
+                row.min,
+                row.median,
+                bound.unwrap_or_default(),
+            )?;
+        }
+        Ok(())
+    }
+}
