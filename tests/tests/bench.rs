@@ -2,7 +2,7 @@
 
 use lb_tests::bench::setting::Setting;
 use lb_tests::bench::{Figures as _, Options, Sampling, reference, run};
-use lb_tests::bench::{control, load, proxy};
+use lb_tests::bench::{control, failover, load, proxy};
 use lb_tests::gate::{self, Gate};
 use lb_tests::packet::{self, ACK, checksum};
 use lb_tests::rig::{CLIENT, NODE};
@@ -95,6 +95,29 @@ async fn the_generator_is_measured_beside_others() {
         [with("wrk"), with("wrk"), with("wrk"), with("h2load")].concat(),
         "{rows:?}"
     );
+    assert_eq!(report.json().lines().count(), rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_measured_beside_keepalived() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    // An error where the one that was killed was not master, or nobody took over: see `lb_tests::bench::failover`.
+    let report = failover::run(&Sampling::quick(vec!["100 ms".to_owned()])).await;
+    let report = report.unwrap_or_else(|e| panic!("{e:?}"));
+    let rows = report.rows();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row.case, &*row.subject, row.reference, row.unit))
+        .collect();
+    let expected = ["machine dies, 100 ms", "daemon dies, 100 ms"].map(|case| {
+        [
+            (case, "fulcrum", Some("keepalived"), "ms"),
+            (case, "keepalived", None, "ms"),
+        ]
+    });
+    assert_eq!(seen, expected.concat(), "{rows:?}");
     assert_eq!(report.json().lines().count(), rows.len());
 }
 

@@ -6,15 +6,15 @@
 //! is taken or the file is another. That an address stays is not looked after: also a VIP
 //! that leaves the node with this very reload is still there when it is judged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
 use crate::api::token::{self, Token};
 use crate::config::{ConfigError, Parsed, Subject, Warning};
-use crate::model::{Config, NatSource, PortRange, Ports, Service, chain};
-use crate::net::{Net, ReservedPorts, ports};
+use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain};
+use crate::net::{Net, ReservedPorts, ports, watch};
 use crate::proxy::tls::{self, Dates};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -56,7 +56,7 @@ pub(super) struct Confirmed {
 pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<Confirmed> {
     let (token, warning) = token::read(parsed)?;
     let mut warnings = Vec::from_iter(warning);
-    interfaces(net, parsed, running).await?;
+    of_routers(net, parsed, running).await?;
     if translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
@@ -75,9 +75,32 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>
     Ok(Confirmed { warnings, token })
 }
 
+/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen, and each once.
+pub(super) async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
+    let names = &parsed.config.node.interfaces;
+    let found = watch::look(net, names).await?;
+    let mut seen = HashMap::new();
+    for Interface { name, index, .. } in &found {
+        if let Some(first) = seen.insert(index, name) {
+            let refused = parsed.error_at(
+                &Subject::Interface(name.clone()),
+                format!("`{name}` and `{first}` are one interface"),
+                "an interface may have several names (`ip link` shows them as altname): name it once",
+            );
+            return Err(refused.into());
+        }
+    }
+    match names.iter().find(|name| !found.iter().any(|i| i.name == **name)) {
+        None => Ok(found),
+        Some(name) => Err(absent(net, parsed, &Subject::Interface(name.clone()), name)
+            .await
+            .into()),
+    }
+}
+
 /// Virtual routers are on interfaces that there are: a name that nothing has may be a slip of the pen. One that has gone since
 /// the start is a fault of its virtual routers, and no reason to refuse a change of something else.
-async fn interfaces(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<()> {
+async fn of_routers(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<()> {
     let known = |name: &str| running.is_some_and(|running| running.routers.iter().any(|r| *r.interface == *name));
     for router in &parsed.config.routers {
         let name = &router.interface;
@@ -96,7 +119,7 @@ async fn interfaces(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Res
 }
 
 /// No interface has this name.
-pub(super) async fn absent(net: &Net, parsed: &Parsed, subject: &Subject, name: &str) -> ConfigError {
+async fn absent(net: &Net, parsed: &Parsed, subject: &Subject, name: &str) -> ConfigError {
     let links = net.links().await.unwrap_or_default();
     let others: Vec<_> = links.into_iter().map(|l| l.name).filter(|name| name != "lo").collect();
     let hint = format!("this machine has: {}", others.join(", "));

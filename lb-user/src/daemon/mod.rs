@@ -28,7 +28,7 @@ mod seed;
 mod wakers;
 mod whole;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Token;
 use crate::config::hosts::names;
-use crate::config::{self, Parsed, Subject};
+use crate::config::{self, Parsed};
 use crate::control::merge::{self, Facts};
 use crate::control::{
     self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
@@ -103,7 +103,7 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
         bail!("{missing}");
     }
     let net = Net::here().context("cannot open a netlink socket")?;
-    let interfaces = interfaces(&net, &parsed).await?;
+    let interfaces = machine::interfaces(&net, &parsed).await?;
     let confirmed = machine::confirm(&net, &parsed, None).await?;
     for warning in &confirmed.warnings {
         tracing::warn!(reason = %warning, "the configuration is taken with a warning");
@@ -206,29 +206,6 @@ async fn start(
         },
         doors,
     })
-}
-
-/// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen, and each once.
-async fn interfaces(net: &Net, parsed: &Parsed) -> Result<Vec<Interface>> {
-    let names = &parsed.config.node.interfaces;
-    let found = net::watch::look(net, names).await?;
-    let mut seen = HashMap::new();
-    for Interface { name, index, .. } in &found {
-        if let Some(first) = seen.insert(index, name) {
-            let refused = parsed.error_at(
-                &Subject::Interface(name.clone()),
-                format!("`{name}` and `{first}` are one interface"),
-                "an interface may have several names (`ip link` shows them as altname): name it once",
-            );
-            return Err(refused.into());
-        }
-    }
-    match names.iter().find(|name| !found.iter().any(|i| i.name == **name)) {
-        None => Ok(found),
-        Some(name) => Err(machine::absent(net, parsed, &Subject::Interface(name.clone()), name)
-            .await
-            .into()),
-    }
 }
 
 /// What an earlier run has left of overrides.

@@ -66,7 +66,7 @@ pub fn judge(parsed: &Parsed, now: u64, dates: Dates) -> Result<Vec<Warning>, Co
 
 /// Seconds since 1970.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "certificates end by it")]
+#[expect(clippy::disallowed_methods, reason = "certificates and tickets end by it")]
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
