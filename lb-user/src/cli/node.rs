@@ -1,5 +1,6 @@
 //! `fulcrum node drain` and `enable`.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,9 +54,11 @@ struct Waited {
     node: String,
     outcome: Outcome,
     /// By which clients reach it still.
-    addresses: Vec<std::net::IpAddr>,
+    addresses: Vec<IpAddr>,
     /// Nothing has come for its services for some seconds.
     quiet: bool,
+    /// Of its virtual routers, those that no other node says to be master of.
+    unclaimed: Vec<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +88,7 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
             outcome: Outcome::Drained,
             addresses: node.addresses,
             quiet: false,
+            unclaimed: Vec::new(),
         },
         line: Line::new(args.node.json),
     };
@@ -113,6 +117,12 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
     if !args.node.json {
         super::print(&format!("{text}\n"))?;
     }
+    if !wait.waited.unclaimed.is_empty() {
+        eprintln!(
+            "warning: no other node is heard that has taken over {}",
+            list(&wait.waited.unclaimed)
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -133,6 +143,11 @@ impl Wait {
             let now = come(&status);
             looks = if before == Some(now) { looks + 1 } else { 0 };
             before = Some(now);
+            let unclaimed = node
+                .virtual_routers
+                .into_iter()
+                .filter(|router| router.master.is_none());
+            self.waited.unclaimed = unclaimed.flat_map(|router| router.addresses).collect();
             self.waited.addresses = node.addresses;
             self.waited.quiet = looks >= QUIET;
             if self.waited.addresses.is_empty() && self.waited.quiet {
@@ -159,8 +174,12 @@ fn left(waited: &Waited) -> String {
     if waited.addresses.is_empty() {
         return "no address is left, but packets for its services still come".to_owned();
     }
-    let addresses: Vec<String> = waited.addresses.iter().map(ToString::to_string).collect();
-    format!("it holds {}", addresses.join(", "))
+    format!("it holds {}", list(&waited.addresses))
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(", ")
 }
 
 fn conclusion(waited: &Waited, limit: Option<Duration>) -> String {
@@ -187,6 +206,7 @@ mod tests {
             outcome,
             addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
             quiet: false,
+            unclaimed: Vec::new(),
         }
     }
 
@@ -210,6 +230,7 @@ mod tests {
         let json = serde_json::to_value(waited(Outcome::TimedOut, &["192.0.2.10"])).unwrap();
         let expected = serde_json::json!({
             "node": "lb1", "outcome": "timed_out", "addresses": ["192.0.2.10"], "quiet": false,
+            "unclaimed": [],
         });
         assert_eq!(json, expected);
     }

@@ -152,7 +152,7 @@ fn router_text(router: &VirtualRouter) -> String {
         let _ = write!(text, " ({} in the file)", router.priority_in_file);
     }
     let _ = writeln!(text);
-    if let (Some(master), Some(priority), "backup") = (router.master, router.master_priority, &**role) {
+    if let (Some(master), Some(priority), "backup" | "fault") = (router.master, router.master_priority, &**role) {
         let _ = writeln!(text, "  master is {master}, with priority {priority}");
     }
     if router.rival {

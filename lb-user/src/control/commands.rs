@@ -116,14 +116,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Node(reply) => drop(reply.send(self.node())),
             Request::Drain(drains, reply) => {
                 if self.facts.drain(drains) {
-                    tracing::info!(
-                        "{}",
-                        if drains {
-                            "the node drains"
-                        } else {
-                            "the node drains no more"
-                        }
-                    );
+                    match drains {
+                        true => tracing::info!("the node drains"),
+                        false => tracing::info!("the node drains no more"),
+                    }
                     self.publish(outputs);
                 }
                 self.waiting.push_back((self.revision, Waiting::Drain(reply)));

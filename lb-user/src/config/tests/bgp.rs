@@ -10,7 +10,7 @@ const BACKEND: &str = "[[service.backend]]\naddress = \"10.0.0.6:80\"\n";
 /// A service at 192.0.2.10, 192.0.2.20 and 2001:db8::10, two of which it has twice.
 fn parsed(more: &str) -> crate::config::Parsed {
     let vips = "[\"192.0.2.20:80\", \"192.0.2.10:80\", \"[2001:db8::10]:80\", \"192.0.2.10:443\"]";
-    let service = SERVICE.replace("\"192.0.2.10:80\"", vips).replace("dsr", "tunnel");
+    let service = SERVICE.replace("\"192.0.2.10:80\"", vips).replace("dsr", "proxy");
     let text = format!("{NODE}{SEED}{service}{BACKEND}{more}");
     read(&text).unwrap_or_else(|error| panic!("{error}"))
 }

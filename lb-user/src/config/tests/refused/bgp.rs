@@ -27,7 +27,7 @@ fn announcements() {
         ),
         after_node(
             &format!("{SEED}{SERVICE}[[bgp]]\nannounce = \"all\"\n"),
-            (8, 3),
+            (8, 1),
             "`bgp` must be a table, not a list",
             "[bgp]",
         ),
@@ -40,20 +40,20 @@ fn announcements() {
         announce(
             "\"none\"",
             (9, 12),
-            "`announce` must be \"all\" or a list of addresses",
+            "`announce` must be \"all\" or a list of addresses, not \"none\"",
             form,
         ),
         announce("true", (9, 12), "`announce` must be a list of strings, not true", form),
         announce(
             "[\"192.0.2.10/32\"]",
             (9, 13),
-            "is not an address alone",
+            "\"192.0.2.10/32\" is not an address alone",
             "write \"192.0.2.10\"",
         ),
         announce(
             "[\"192.0.2.11\"]",
             (9, 13),
-            "192.0.2.11 is no VIP",
+            "192.0.2.11 is no VIP, so nothing tells whether it is to be announced",
             "name an address of a [[service]]",
         ),
         announce(
