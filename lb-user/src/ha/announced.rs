@@ -219,7 +219,8 @@ fn obstacle(services: &[Arc<str>], foreign: bool, held: bool, fit: &Fitness) -> 
     }
     let known = services.is_empty() || services.iter().any(|name| quorum(name) == Some(true));
     // What another daemon has handed on stays until this one knows better.
-    (!held && !(fit.settled && known)).then(|| "its backends have not all been probed yet".to_owned())
+    let stays = held || fit.settled && known;
+    (!stays).then(|| "its backends have not all been probed yet".to_owned())
 }
 
 #[cfg(test)]
