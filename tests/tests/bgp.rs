@@ -164,7 +164,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
         said.ends_with("lb1: no address is left, and nothing comes for its services any more\n"),
         "{said}"
     );
-    assert_eq!(on_lo(&net).await, [IpAddr::from([0; 4]); 0]);
+    assert!(on_lo(&net).await.is_empty());
     let get = |path: &str| {
         let mut curl = Command::new("curl");
         let url = format!("http://127.0.0.1:9465{path}");

@@ -19,7 +19,6 @@ use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::Status;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Reloads, one each second.
