@@ -14,6 +14,7 @@ function banners(status) {
   const said = [];
   const add = (level, title, text) => text && said.push({ level, title, text });
   add("bad", "The kernel is not as the file wants it", status.fault);
+  add("warn", "This node drains", status.draining && "Clients go to other nodes, until `fulcrum node enable`.");
   for (const { name, reason } of status.unattached_interfaces) add("bad", `Not attached to ${name}`, reason);
   add("bad", "The last reload was refused; the running configuration stays", status.refused_reload);
   for (const { name, rival, notify_fault } of status.virtual_routers ?? []) {
@@ -122,6 +123,9 @@ const ROLES = {
   fault: { text: "✖ fault", level: "bad" },
 };
 
+/** What becomes of a VIP that a routing daemon announces. */
+const ANNOUNCED = { true: { text: "● announced" }, false: { text: "✖ not announced", level: "bad" } };
+
 /** A table with a row for each item: `row(item)` answers with what its cells show, and a level for the last one. */
 class Rows {
   constructor(titles, label) {
@@ -160,6 +164,8 @@ export class Node {
     byId("certificate-list").append(this.certificates.element);
     this.routers = new Rows(["Virtual router", "Addresses, and why the node is what it is", "Priority", "Role"], "Virtual routers");
     byId("router-list").append(this.routers.element);
+    this.announcements = new Rows(["Address", "Why", "Route"], "Announced addresses");
+    byId("announcement-list").append(this.announcements.element);
     this.drops = new Rows(["Reason", "What it means", "Now", "Total"], "Dropped packets");
     this.noDrops = el("p", { class: "empty" }, "None.");
     this.others = el("ul", { class: "small" });
@@ -190,6 +196,7 @@ export class Node {
     this.totals.show(totals(status, rates), ({ term }) => term);
     this.upkeep.show(upkeep(status), ({ term }) => term);
     this.showRouters(status.virtual_routers ?? []);
+    this.showAnnouncements(status.announcements ?? []);
     this.showCertificates(certificates(status), now);
     this.showDrops(status, rates);
     for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
@@ -205,6 +212,15 @@ export class Node {
       return { key: name, texts: [name, `${addresses.join(", ")}: ${reason}`, said, text], level };
     });
     this.routers.show(rows);
+  }
+
+  showAnnouncements(all) {
+    byId("announcements").hidden = all.length === 0;
+    const rows = all.map(({ address, reason, announced }) => {
+      const { text, level } = ANNOUNCED[announced];
+      return { key: address, texts: [address, reason, text], level };
+    });
+    this.announcements.show(rows);
   }
 
   showCertificates(all, now) {

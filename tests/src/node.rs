@@ -298,6 +298,44 @@ impl Drop for Daemon {
     }
 }
 
+/// The daemon that another one has started, which nobody else would end.
+pub struct Successor(Pid);
+
+impl Successor {
+    /// By what the other one has logged.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn of(log: &str) -> Self {
+        let pid = log
+            .lines()
+            .find_map(|line| line.split_once("another daemon takes over pid=")?.1.trim().parse().ok());
+        Self(Pid::from_raw(pid.unwrap_or_else(|| panic!("no successor: {log}"))))
+    }
+
+    /// Its process.
+    #[must_use]
+    pub const fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Does it run?
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        // One that nobody has reaped yet has ended.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // One that has ended already is fine.
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
 /// Runs a command that should fail with exit code 1, and returns its standard error.
 ///
 /// # Panics

@@ -193,6 +193,7 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
     asked.ask("DELETE", (TRACE, &trace), None, 200);
     asked.ask("GET", (TRACE, &trace), None, 404);
 
+    drains(&mut asked);
     levels(&mut asked, &node);
 
     let operations = asked.document["paths"].as_object().unwrap().values();
@@ -214,6 +215,17 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+}
+
+/// It drains when it is told to, and not by what is wrong.
+fn drains(asked: &mut Asked<'_>) {
+    let path = "/api/v1/node";
+    assert!(asked.get(path).contains(r#""draining": false"#));
+    asked.send("PATCH", (path, path), &json!({ "drain": true }), 422);
+    for draining in [true, false] {
+        let said = asked.send("PATCH", (path, path), &json!({ "draining": draining }), 200);
+        assert!(said.contains(&format!("\"draining\": {draining}")), "{said}");
+    }
 }
 
 /// What is logged changes at once, by the API and by the command, and not by what is wrong.

@@ -11,7 +11,7 @@ use lb_tests::browser::{Browser, CHROMIUM};
 use lb_tests::gate::{self, Gate};
 use lb_tests::segment::{Segment, v4};
 use lb_tests::toml::service;
-use lb_user::api::types::{AdminState, BackendStatus, Health, Status};
+use lb_user::api::types::{AdminState, BackendStatus, Health, NodePatch, Status};
 use nix::sys::signal::Signal;
 
 const PORT: u16 = 8080;
@@ -81,8 +81,12 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
         "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"{}\"]\n",
         VIPS[0]
     );
+    let announce = "[bgp]\nannounce = [\"192.0.2.10\"]\n";
+    let routed = service("routed", "dsr", &["192.0.2.10:80"])
+        .unprobed()
+        .backend("10.8.0.11:80");
     node.configure(&format!(
-        "{}listen = \"0.0.0.0:9465\"\ntoken-file = \"{}\"\n{router}{web}",
+        "{}listen = \"0.0.0.0:9465\"\ntoken-file = \"{}\"\n{router}{announce}{web}{routed}",
         node.head_with_seed("eth0"),
         token.display()
     ));
@@ -102,6 +106,11 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
     browser.until(&row("web1", "data-health=up"));
     browser.until("document.getElementById('node').textContent === 'lb1'");
     browser.until("/VI_1.*: no master was heard.*master/.test(document.getElementById('router-list').textContent)");
+    browser.until("/192.0.2.10.*quorum.*● announced/.test(document.getElementById('announcement-list').textContent)");
+    node.client().patch_node(NodePatch { draining: true }).await.unwrap();
+    browser.until("/This node drains/.test(document.getElementById('banners').textContent)");
+    node.client().patch_node(NodePatch { draining: false }).await.unwrap();
+    browser.until("!/This node drains/.test(document.getElementById('banners').textContent)");
     assert_eq!(browser.evaluate("document.querySelectorAll('[data-action]').length"), 0);
     assert_eq!(browser.complaints(), []);
 

@@ -13,7 +13,7 @@ use lb_tests::node::{DEADLINE, Node};
 use lb_tests::open::{Open, Server};
 use lb_tests::segment::{Segment, v4, v6};
 use lb_tests::toml::service;
-use lb_user::api::types::Status;
+use lb_user::api::types::{NodePatch, Status};
 use lb_user::net::wire;
 use nix::sys::signal::Signal;
 
@@ -111,6 +111,28 @@ async fn clients_notice_nothing_of_a_failover() {
     first.until("the first is back", is("master")).await;
     second.until("the second is backup again", is("backup")).await;
     go_on("the master is back").await;
+
+    // Maintenance: it gives away what it holds, and holds nothing when it is started again.
+    let drain = first
+        .command(&["node", "drain", "--wait", "--timeout", "60s", "--socket"])
+        .arg(first.path("socket"))
+        .output();
+    let drain = drain.unwrap();
+    let said = String::from_utf8_lossy(&drain.stdout).into_owned() + &String::from_utf8_lossy(&drain.stderr);
+    assert!(drain.status.success() && !said.contains("warning"), "{said}");
+    second.until("the second is master meanwhile", is("master")).await;
+    go_on("the first drains").await;
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+    let daemon = first.start().await;
+    let drains = |status: &Status| {
+        let mut routers = status.virtual_routers.iter();
+        status.draining && routers.all(|router| router.role == "fault" && router.reason.contains("the node drains"))
+    };
+    first.until("it takes no part still", drains).await;
+    first.client().patch_node(NodePatch { draining: false }).await.unwrap();
+    first.until("the first is master once more", is("master")).await;
+    second.until("the second is backup once more", is("backup")).await;
+    go_on("the first takes part again").await;
 
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     second.until("the second takes over", is("master")).await;

@@ -312,7 +312,7 @@ fn traces() -> (Vec<String>, Vec<String>) {
 /// Every lab with the real servers: it comes up, its tour shows what it says, and nothing is left of it.
 #[test]
 fn every_lab_shows_what_it_says() {
-    const LABS: &[&str] = &["quickstart", "apache", "round-robin", "ha-pair", "database"];
+    const LABS: &[&str] = &["quickstart", "apache", "round-robin", "ha-pair", "bgp", "database"];
     let Some(_turn) = LabTurn::take(LABS) else { return };
     let list = text(&fulcrum().args(["lab", "list"]).output().unwrap().stdout);
     let labs: Vec<&str> = list

@@ -210,7 +210,8 @@ async fn prometheus_takes_every_family() {
         return;
     }
     let node = node().await;
-    let router = "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"10.9.0.200\"]\n";
+    let router = "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"10.9.0.200\"]\n\
+                  [bgp]\nannounce = [\"10.9.0.100\"]\n";
     node.configure(&format!("{}{SERVICES}{NAT}{router}", node.head_with_seed("eth0")));
     let daemon = node.start().await;
     let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  \

@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 use lb_tests::authority::Authority;
 use lb_tests::backing::VIPS;
 use lb_tests::gate::{self, Gate};
-use lb_tests::node::DEADLINE;
+use lb_tests::node::{DEADLINE, Successor};
 use lb_tests::peers::{nginx, output, python, python_server};
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::Status;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Reloads, one each second.
@@ -289,31 +288,6 @@ fn listening(pid: u32) -> BTreeSet<String> {
     listening.map(|fields| fields[9].to_owned()).collect()
 }
 
-/// The daemon that another one has started, which nobody else would end.
-struct Successor(Pid);
-
-impl Successor {
-    fn of(log: &str) -> Self {
-        let pid = log
-            .lines()
-            .find_map(|line| line.split_once("another daemon takes over pid=")?.1.trim().parse().ok());
-        Self(Pid::from_raw(pid.unwrap_or_else(|| panic!("no successor: {log}"))))
-    }
-
-    fn is_there(&self) -> bool {
-        // One that nobody has reaped yet has ended.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        // One that has ended already is fine.
-        let _ = kill(self.0, Signal::SIGKILL);
-    }
-}
-
 /// Another daemon takes the sockets over while clients ask: no connection is refused, what is under way is finished by the
 /// old one, and a file that the new one would not run with changes nothing.
 #[tokio::test(flavor = "multi_thread")]
@@ -370,7 +344,7 @@ async fn an_upgrade_is_not_noticed() {
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     node.until("all serve", serves).await;
     // Those that wait on them have not noticed.
-    assert_eq!(listening(successor.0.as_raw().unsigned_abs()), sockets);
+    assert_eq!(listening(successor.pid().as_raw().unsigned_abs()), sockets);
     let requests = || async {
         node.client().status().await.unwrap().services[0]
             .backends
@@ -390,6 +364,6 @@ async fn an_upgrade_is_not_noticed() {
         loops.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(status.success(), "{said}\n{}", node.log());
     }
-    kill(successor.0, Signal::SIGTERM).unwrap();
+    kill(successor.pid(), Signal::SIGTERM).unwrap();
     until("its end", &|| !successor.is_there()).await;
 }

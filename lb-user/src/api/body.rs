@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::types::{AdminState, BackendPatch, LogLevels, Problem, TraceRequest};
+use super::types::{AdminState, BackendPatch, LogLevels, NodePatch, Problem, TraceRequest};
 use crate::model::trace::Filter;
 
 /// Most bytes of what is wanted of a backend.
@@ -98,6 +98,11 @@ pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
     request
         .filter()
         .map_err(|(field, detail)| Problem::field(field, detail))
+}
+
+/// What is wanted of the node. As strict.
+pub(super) fn node(body: &[u8]) -> Result<NodePatch, Problem> {
+    strict(body)
 }
 
 /// What is to be logged. As strict.

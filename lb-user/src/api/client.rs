@@ -1,7 +1,9 @@
 //! The client that the command line and the labs use.
 
+use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +14,12 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::types::{
-    Backend, BackendPatch, Explanation, LogLevels, Overridden, Plan, Problem, Reloaded, Status, TraceEnded,
-    TraceRequest, TraceStarted, TracedPackets,
+    Backend, BackendPatch, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Problem, Reloaded, Status,
+    TraceEnded, TraceRequest, TraceStarted, TracedPackets,
 };
 use super::{body, percent, query};
 use crate::model::status::FlowQuery;
@@ -32,68 +35,94 @@ const MAX_ANSWER: usize = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket, or nobody listens on it.
-    #[error("no daemon answers on {}: is it running? start it with `fulcrum run -c FILE`", socket.display())]
+    #[error("no daemon answers on {place}: is it running? start it with `fulcrum run -c FILE`")]
     NotRunning {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
     },
     /// The socket is somebody else's.
-    #[error("no permission to open {}: run this as the user that runs the daemon, as a rule root", socket.display())]
+    #[error("no permission to open {place}: run this as the user that runs the daemon, as a rule root")]
     Denied {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
     },
     /// The daemon has refused.
     #[error("{0}")]
     Refused(Problem),
     /// Nothing came in time.
-    #[error("the daemon on {} did not answer within {} s", socket.display(), TIMEOUT.as_secs())]
+    #[error("the daemon on {place} did not answer within {} s", TIMEOUT.as_secs())]
     TimedOut {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
     },
     /// The socket cannot be opened.
-    #[error("cannot open {}", socket.display())]
+    #[error("cannot open {place}")]
     Connect {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
         /// What the system said.
         source: io::Error,
     },
     /// The connection broke.
-    #[error("the connection to the daemon on {} broke", socket.display())]
+    #[error("the connection to the daemon on {place} broke")]
     Broken {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
         /// How.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Something answered, but not what this client knows.
-    #[error("the answer on {} was not understood: is the daemon of another version than this command?", socket.display())]
+    #[error("the answer on {place} was not understood: is the daemon of another version than this command?")]
     NotUnderstood {
-        /// Path of the socket.
-        socket: PathBuf,
+        /// Where it should be.
+        place: Place,
         /// Where it was lost.
         source: serde_json::Error,
     },
 }
 
-/// Asks the daemon that listens on a socket. Every call opens a connection of its own.
+/// Asks the daemon that listens somewhere. Every call opens a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
+}
+
+/// Where a daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A Unix socket: whoever may open it may change everything.
+    Socket(PathBuf),
+    /// TCP, where this client has no token, and so may only read on the daemon's own machine.
+    Address(SocketAddr),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 impl Client {
     /// A client for the daemon on `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        let place = Place::Socket(socket.into());
+        Self { place }
     }
 
-    /// The path it asks on.
+    /// A client for the daemon whose `[admin] listen` is `address`.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub const fn at(address: SocketAddr) -> Self {
+        let place = Place::Address(address);
+        Self { place }
+    }
+
+    /// Where it asks.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The node's state now.
@@ -150,6 +179,24 @@ impl Client {
         self.send(request.header(CONTENT_TYPE, body::JSON), body.into()).await
     }
 
+    /// The addresses by which clients reach the node, and whether it drains.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn node(&self) -> Result<Node, ClientError> {
+        self.get("/api/v1/node").await
+    }
+
+    /// Says what is wanted of the node.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn patch_node(&self, patch: NodePatch) -> Result<Node, ClientError> {
+        let body = serde_json::to_vec(&patch).map_err(|e| self.broken(e))?;
+        let request = Request::patch("/api/v1/node").header(CONTENT_TYPE, body::JSON);
+        self.send(request, body.into()).await
+    }
+
     /// Begins a trace of packets. It ends when nobody has asked [`Self::traced`] for 5 seconds.
     ///
     /// # Errors
@@ -203,10 +250,10 @@ impl Client {
         let (status, body) = tokio::time::timeout(TIMEOUT, self.exchange(request, body))
             .await
             .map_err(|_| ClientError::TimedOut {
-                socket: self.socket.clone(),
+                place: self.place.clone(),
             })??;
         let not_understood = |source| ClientError::NotUnderstood {
-            socket: self.socket.clone(),
+            place: self.place.clone(),
             source,
         };
         if status.is_success() {
@@ -218,9 +265,28 @@ impl Client {
     }
 
     async fn exchange(&self, request: Builder, body: Bytes) -> Result<(hyper::StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|e| self.no_connection(e))?;
+        let no_connection = |e| self.no_connection(e);
+        match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(no_connection)?;
+                self.exchange_over(stream, request, body).await
+            }
+            Place::Address(address) => {
+                let stream = TcpStream::connect(address).await.map_err(no_connection)?;
+                self.exchange_over(stream, request, body).await
+            }
+        }
+    }
+
+    async fn exchange_over<S>(
+        &self,
+        stream: S,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<(hyper::StatusCode, Bytes), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let request = request.header(HOST, "localhost").body(Full::<Bytes>::from(body));
         let request = request.map_err(|e| self.broken(e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -240,17 +306,17 @@ impl Client {
     }
 
     fn no_connection(&self, source: io::Error) -> ClientError {
-        let socket = self.socket.clone();
+        let place = self.place.clone();
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
-            io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
-            _ => ClientError::Connect { socket, source },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { place },
+            io::ErrorKind::PermissionDenied => ClientError::Denied { place },
+            _ => ClientError::Connect { place, source },
         }
     }
 
     fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::Broken {
-            socket: self.socket.clone(),
+            place: self.place.clone(),
             source: source.into(),
         }
     }

@@ -7,9 +7,13 @@ use crate::model::{AdminState, Health};
 const NAMED: usize = 5;
 
 /// Why the node is not ready; nothing when it is. Backends that are down are no reason: the others serve. Neither are
-/// those that come later and are not known yet: only the first health round is waited for.
+/// those that come later and are not known yet: only the first health round is waited for. A node that drains works as
+/// before, and whoever asks shall send its traffic to others.
 pub(super) fn reasons(status: &Status) -> Vec<String> {
     let mut reasons = Vec::new();
+    if status.draining {
+        reasons.push("the node drains; `fulcrum node enable` ends that".to_owned());
+    }
     if status.interfaces.is_empty() {
         reasons.push("the program is not attached to any interface yet".to_owned());
     }

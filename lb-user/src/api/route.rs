@@ -17,7 +17,7 @@ use super::page::Asset;
 use super::server::Desk;
 use super::stream::Stream;
 use super::types::{
-    Backend, Explanation, LogLevels, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted,
+    Backend, Explanation, LogLevels, Node, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted,
     TracedPackets,
 };
 use super::{body, discovery, monitor, page, percent, query};
@@ -178,6 +178,13 @@ where
             }
             Ok(ok(&LogLevels { levels: switch.get() }))
         }
+        Endpoint::Node if request.method() != Method::PATCH => {
+            Ok(ok(&Node::from(bounded(site.desk.node.node()).await?)))
+        }
+        Endpoint::Node => {
+            let wanted = body::node(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
+            Ok(ok(&Node::from(bounded(site.desk.node.drain(wanted.draining)).await?)))
+        }
         Endpoint::OpenApi => Ok(respond(StatusCode::OK, body::JSON, OPENAPI)),
         Endpoint::Backend { service, backend } => {
             let patch = body::patch(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
@@ -206,6 +213,7 @@ pub(super) enum Endpoint {
     Trace(u64),
     LogLevel,
     OpenApi,
+    Node,
     Backend { service: String, backend: String },
 }
 
@@ -228,6 +236,7 @@ impl Endpoint {
             "/api/v1/trace" => return Ok(Self::Traces),
             "/api/v1/log-level" => return Ok(Self::LogLevel),
             "/api/v1/openapi.json" => return Ok(Self::OpenApi),
+            "/api/v1/node" => return Ok(Self::Node),
             _ => {}
         }
         if let Some(id) = path.strip_prefix("/api/v1/trace/") {
@@ -261,7 +270,7 @@ impl Endpoint {
             Self::LogLevel => "GET, HEAD, POST",
             Self::Reload | Self::Plan | Self::Traces => "POST",
             Self::Trace(_) => "GET, HEAD, DELETE",
-            Self::Backend { .. } => "GET, HEAD, PATCH",
+            Self::Node | Self::Backend { .. } => "GET, HEAD, PATCH",
         }
     }
 
@@ -276,7 +285,7 @@ impl Endpoint {
             | Self::Plan
             | Self::Discovery => true,
             Self::Events | Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
-            Self::LogLevel | Self::OpenApi => false,
+            Self::LogLevel | Self::OpenApi | Self::Node => false,
         }
     }
 }

@@ -50,6 +50,8 @@ impl Server {
                     Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
                     Request::Tally(reply) => reply.send(None).is_ok(),
+                    Request::Node(reply) => reply.send(commands::node(false)).is_ok(),
+                    Request::Drain(drains, reply) => reply.send(commands::node(drains)).is_ok(),
                     Request::Pulse(reply) => reply.send(Pulse::default()).is_ok(),
                     Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),
                     Request::Traced(id, reply) => reply.send(trace::traced(id)).is_ok(),
@@ -254,6 +256,7 @@ pub(super) fn status() -> model::Status {
         started: SystemTime::UNIX_EPOCH,
         settled: false,
         ha: HaStatus::example(),
+        draining: true,
         overrides_fault: None,
         repairs: model::Repairs::default(),
     }

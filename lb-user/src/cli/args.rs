@@ -72,6 +72,15 @@ pub(super) enum Command {
     ///
     /// The file's own number puts the file in charge again.
     Weight(Weight),
+    /// Take the node out before maintenance, and bring it back
+    #[command(subcommand)]
+    Node(Node),
+    /// Tell ExaBGP which VIPs to announce, as its process
+    ///
+    /// In ExaBGP's configuration: `process fulcrum { run /usr/bin/fulcrum announce; encoder text; }`. Prints an `announce
+    /// route` or a `withdraw route` for each VIP of [bgp], when that changes and twice a minute. Withdraws all when the
+    /// daemon has not answered for ten seconds, and at its own end.
+    Announce(Announce),
     /// Show what the running daemon logs, or change it until it restarts
     ///
     /// Levels are as those of `fulcrum run --log-level`.
@@ -256,6 +265,57 @@ pub(super) struct Drain {
     /// Wait no longer than this, as in 5m or 1m30s, and fail then
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration)]
     pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    /// Have clients go to other nodes: virtual routers are given away, and no VIP is announced
+    ///
+    /// What comes here all the same is balanced as before. It is kept over restarts, until `fulcrum node enable`; /readyz
+    /// says that the node is not ready.
+    ///
+    /// With `--wait`, the addresses that it holds are shown until there are none, and nothing has come for its services for
+    /// three seconds.
+    Drain(NodeDrain),
+    /// Take part again: virtual routers by their priority, and VIPs are announced while their services have a quorum
+    Enable(NodeEnable),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct NodeDrain {
+    #[command(flatten)]
+    pub(super) node: NodeEnable,
+    /// Return when no address is left and nothing comes any more; with --json, one object says how it ended
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Wait no longer than this, as in 5m or 1m30s, and fail then
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Where the node's daemon is.
+#[derive(ClapArgs, Debug)]
+pub(super) struct NodeEnable {
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Announce {
+    /// Where packets for the VIPs go: `self` is the address that ExaBGP talks from
+    #[arg(long, value_name = "ADDRESS", default_value = "self")]
+    pub(super) next_hop: String,
+    /// What else ExaBGP is to say of each route, as in `med 100 community [65000:10]`
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(super) attributes: String,
+    /// Ask the daemon here in place of its socket, which only root may open, as in 127.0.0.1:9465 ([admin] listen)
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["socket", "config"])]
+    pub(super) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
 }
 
 /// Which backend is meant, and where its daemon is.

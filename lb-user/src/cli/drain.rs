@@ -1,6 +1,5 @@
 //! `fulcrum drain`, and waiting for the flows that are left.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,13 +10,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::args::Drain as Args;
 use super::command::{self, Target};
 use super::interrupt::Interrupt;
+use super::line::{Line, PERIOD};
 use super::status::client;
 use crate::api::types::{AdminState, BackendPatch};
 use crate::api::{Client, ClientError};
 use crate::config::duration;
-
-/// Between two looks. Flows are counted every five seconds.
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// How waiting has ended, as JSON: stable, and documented in docs/api.md.
 #[derive(Debug, Serialize)]
@@ -182,44 +179,6 @@ fn conclusion(waited: &Waited, limit: Option<Duration>) -> String {
         }
         Outcome::Interrupted => format!("{target}: interrupted while {}; {stays}", left(waited)),
         Outcome::Ended => format!("{target}: the drain has been ended by another command or by the file"),
-    }
-}
-
-/// A line that is written anew on a terminal; elsewhere one line after the other, when there is news.
-struct Line {
-    silent: bool,
-    terminal: bool,
-    shown: String,
-}
-
-impl Line {
-    fn new(silent: bool) -> Self {
-        Self {
-            silent,
-            terminal: io::stdout().is_terminal(),
-            shown: String::new(),
-        }
-    }
-
-    fn print(&mut self, text: &str) -> Result<()> {
-        if self.silent || self.shown == text {
-            return Ok(());
-        }
-        text.clone_into(&mut self.shown);
-        if !self.terminal {
-            return super::print(&format!("{text}\n"));
-        }
-        super::print(&format!("\r\x1b[K{text}"))?;
-        Ok(io::stdout().flush()?)
-    }
-
-    /// What follows begins at the left.
-    fn end(&mut self) -> Result<()> {
-        if self.silent || !self.terminal || self.shown.is_empty() {
-            return Ok(());
-        }
-        super::print("\r\x1b[K")?;
-        Ok(io::stdout().flush()?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: arguments in, text or JSON out. Exit codes: 0 done, 1 refused or failed with one message on
 //! standard error, 2 usage, 3 `plan` found changes.
 
+mod announce;
 mod args;
 mod check;
 mod command;
@@ -11,8 +12,10 @@ mod drain;
 mod explain;
 mod generate;
 mod interrupt;
+mod line;
 mod log;
 mod log_level;
+mod node;
 mod pcapng;
 mod plan;
 mod reload;
@@ -82,6 +85,8 @@ async fn dispatch(command: Command, log: &Log) -> Result<ExitCode> {
         Command::Enable(args) => command::state(&args, AdminState::Active).await,
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
+        Command::Node(args) => node::run(&args).await,
+        Command::Announce(args) => announce::run(&args).await,
         Command::LogLevel(args) => log_level::run(&args).await,
         Command::Explain(args) => explain::run(&args).await,
         Command::Trace(args) => trace::run(&args).await,

@@ -11,7 +11,7 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
+    AdminState, Announcement, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
     UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
 };
 use crate::config;
@@ -68,6 +68,12 @@ fn text(status: &Status) -> String {
         interfaces.join(", ")
     };
     let _ = writeln!(text, "{}: attached to {interfaces}", status.node);
+    if status.draining {
+        let _ = writeln!(
+            text,
+            "DRAINING: clients go to other nodes; `fulcrum node enable` ends that"
+        );
+    }
     for UnattachedInterface { name, reason } in &status.unattached_interfaces {
         let _ = writeln!(text, "NOT ATTACHED to {name}: {reason}");
     }
@@ -95,6 +101,7 @@ fn text(status: &Status) -> String {
         text.push('\n');
         text.push_str(&router_text(router));
     }
+    text.push_str(&announcements_text(&status.announcements));
     for service in &status.services {
         text.push('\n');
         text.push_str(&service_text(service));
@@ -145,7 +152,7 @@ fn router_text(router: &VirtualRouter) -> String {
         let _ = write!(text, " ({} in the file)", router.priority_in_file);
     }
     let _ = writeln!(text);
-    if let (Some(master), Some(priority), "backup") = (router.master, router.master_priority, &**role) {
+    if let (Some(master), Some(priority), "backup" | "fault") = (router.master, router.master_priority, &**role) {
         let _ = writeln!(text, "  master is {master}, with priority {priority}");
     }
     if router.rival {
@@ -158,6 +165,23 @@ fn router_text(router: &VirtualRouter) -> String {
         let _ = writeln!(text, "  NOTIFY: {fault}");
     }
     text
+}
+
+/// The VIPs of `[bgp]`, a line for each.
+fn announcements_text(announcements: &[Announcement]) -> String {
+    if announcements.is_empty() {
+        return String::new();
+    }
+    let row = |vip: &Announcement| {
+        let state = if vip.announced { "announced" } else { "NOT ANNOUNCED" };
+        [
+            String::new(),
+            vip.address.to_string(),
+            format!("{state}: {}", vip.reason),
+        ]
+    };
+    let rows: Vec<_> = announcements.iter().map(|vip| row(vip).to_vec()).collect();
+    format!("\nbgp\n{}", columns(&rows, &[]))
 }
 
 fn service_text(service: &ServiceStatus) -> String {

@@ -10,6 +10,7 @@
 mod address;
 mod backend;
 mod balance;
+mod bgp;
 pub(crate) mod duration;
 mod error;
 mod fault;
@@ -254,6 +255,11 @@ impl Reader {
         }
         self.whole(&drafts, admin.listen)?;
         self.virtual_routers(&routers, &drafts, &node, admin.listen)?;
+        let announced = match root.get("bgp") {
+            Some(bgp) => self.announced(&bgp.table(&schema::BGP)?, &routers, &drafts, &node, admin.listen)?,
+            None => Vec::new(),
+        };
+        self.vips_of_every_node(&routers, &drafts, &announced);
         if no_service {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings
@@ -265,6 +271,7 @@ impl Reader {
             admin,
             services,
             routers: routers.into_iter().map(|draft| draft.router).collect(),
+            announced,
         })
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct VrrpDraft {
     name: Span,
     id: Span,
     /// As many as addresses.
-    addresses: Vec<Span>,
+    pub(super) addresses: Vec<Span>,
     /// As many as peers.
     peers: Vec<Span>,
     source: Option<Span>,
@@ -127,18 +127,13 @@ impl Reader {
         listen: Option<SocketAddr>,
     ) -> Checked<()> {
         let Some(first) = routers.first() else { return Ok(()) };
-        if node.hash_seed_file.is_none() {
-            let hint = "nodes that stand in for each other need one seed, or flows change their backend with the node: \
-                        `head -c 16 /dev/urandom > /etc/fulcrum/seed`, copy it to the others, and set hash-seed-file in [node]";
-            return Err(fault(first.header.clone(), "`[[vrrp]]` needs `hash-seed-file` in [node]").hint(hint));
-        }
+        need_one_seed(&first.header, "[[vrrp]]", node)?;
         let held = apart(routers)?;
         nodes_elsewhere(routers, &held)?;
         self.listens_on_every_node(listen, &held)?;
         backends_elsewhere(drafts, &held)?;
         tracked_services(routers, drafts)?;
         self.lonely_groups(routers);
-        self.vips_of_every_node(&held, drafts);
         Ok(())
     }
 
@@ -180,20 +175,34 @@ impl Reader {
     }
 
     /// Two nodes that hold one address at once are what virtual routers are there to prevent.
-    fn vips_of_every_node(&mut self, held: &Held<'_>, drafts: &[Draft]) {
-        let mut warned: HashSet<IpAddr> = HashSet::new();
+    pub(super) fn vips_of_every_node(&mut self, routers: &[VrrpDraft], drafts: &[Draft], announced: &[IpAddr]) {
+        if routers.is_empty() {
+            return;
+        }
+        let held = routers.iter().flat_map(|draft| &draft.router.addresses);
+        let mut fine: HashSet<IpAddr> = held.chain(announced).copied().collect();
         for draft in drafts {
             for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
-                if held.contains_key(&vip.ip) || !warned.insert(vip.ip) {
+                if !fine.insert(vip.ip) {
                     continue;
                 }
                 let message = format!("{} is in no [[vrrp]]: every node with this file holds it", vip.ip);
-                let hint =
-                    "add it to the `addresses` of one, unless a routing protocol brings clients to several nodes";
+                let hint = "add it to the `addresses` of one, or to what [bgp] announces, where a routing protocol brings \
+                            clients to several nodes";
                 self.warnings.push(fault(span.clone(), message).hint(hint));
             }
         }
     }
+}
+
+/// Is there one, where nodes stand in for each other by what `table` says?
+pub(super) fn need_one_seed(place: &Span, table: &str, node: &Node) -> Checked<()> {
+    if node.hash_seed_file.is_some() {
+        return Ok(());
+    }
+    let hint = "nodes that stand in for each other need one seed, or flows change their backend with the node: \
+                `head -c 16 /dev/urandom > /etc/fulcrum/seed`, copy it to the others, and set hash-seed-file in [node]";
+    Err(fault(place.clone(), format!("`{table}` needs `hash-seed-file` in [node]")).hint(hint))
 }
 
 /// All addresses of virtual routers, where these keep apart.

@@ -15,7 +15,7 @@ use super::paths::Paths;
 use super::reconciler::Reconciler;
 use super::upstreams;
 use crate::dataplane::{ApplyError, Dataplane};
-use crate::model::status::{BackendStatus, OneBackend, Overridden, Pulse};
+use crate::model::status::{BackendStatus, NodeState, OneBackend, Overridden, Pulse};
 use crate::model::traffic::Upstreams;
 use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
 
@@ -54,6 +54,7 @@ pub struct Saved {
 #[derive(Debug)]
 pub(super) enum Waiting {
     Settle(oneshot::Sender<Option<String>>),
+    Drain(oneshot::Sender<NodeState>),
     Override(MemberKey, oneshot::Sender<Result<Overridden, OverrideRefused>>),
 }
 
@@ -112,6 +113,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
             Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
+            Request::Node(reply) => drop(reply.send(self.node())),
+            Request::Drain(drains, reply) => {
+                if self.facts.drain(drains) {
+                    match drains {
+                        true => tracing::info!("the node drains"),
+                        false => tracing::info!("the node drains no more"),
+                    }
+                    self.publish(outputs);
+                }
+                self.waiting.push_back((self.revision, Waiting::Drain(reply)));
+            }
             Request::Override {
                 service,
                 backend,
@@ -148,6 +160,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             refused: said.reloads.refusal.is_some(),
             fault: said.fault,
             settled: said.settled,
+            draining: said.draining,
         }
     }
 
@@ -185,8 +198,19 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         while let Some((_, waiting)) = self.waiting.pop_front_if(|(number, _)| *number <= self.saved.number) {
             match waiting {
                 Waiting::Settle(reply) => drop(reply.send(self.fault.clone())),
+                Waiting::Drain(reply) => drop(reply.send(self.node())),
                 Waiting::Override(member, reply) => drop(reply.send(self.overridden(&member))),
             }
+        }
+    }
+
+    /// The addresses by which clients reach it, and whether it drains.
+    fn node(&self) -> NodeState {
+        NodeState {
+            node: self.facts.config.node.name.clone(),
+            draining: self.facts.overrides().draining,
+            ha: self.ha.status.borrow().clone(),
+            overrides_fault: self.saved.fault.clone(),
         }
     }
 

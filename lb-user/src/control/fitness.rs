@@ -1,6 +1,6 @@
 //! What high availability and the reconciler know of each other: whether this node can balance, and what it is to others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -19,8 +19,10 @@ pub struct Fitness {
     pub fault: Option<String>,
     /// Interfaces of `[node]` that the program is not on.
     pub unattached: BTreeSet<String>,
-    /// Services that have not as many backends as they need.
-    pub lacking: BTreeSet<Arc<str>>,
+    /// Whether services have as many backends as they need, as far as it is known.
+    pub quorums: BTreeMap<Arc<str>, bool>,
+    /// A command has said that clients are to go to other nodes.
+    pub draining: bool,
 }
 
 /// The reconciler's ends.
@@ -56,7 +58,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             settled: self.settled,
             fault: self.fault.clone().filter(|_| !self.whole),
             unattached: unattached.map(|interface| interface.name).collect(),
-            lacking: self.quorums.lacking(),
+            quorums: self.quorums.known().clone(),
+            draining: self.facts.overrides().draining,
         };
         self.ha.fitness.send_if_modified(|known| {
             let news = *known != now;

@@ -10,7 +10,7 @@ use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
 use crate::model::Config;
 use crate::model::preview::Preview;
-use crate::model::status::{Explanation, FlowQuery, OneBackend, Overridden, Pulse, Status};
+use crate::model::status::{Explanation, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
 use crate::model::tally::Tally;
 use crate::model::trace::{Filter, Traced};
 
@@ -39,6 +39,10 @@ pub enum Request {
     Backend(String, String, oneshot::Sender<Result<OneBackend, OverrideRefused>>),
     /// What a reload of this would change; or why that cannot be told.
     Preview(Arc<Config>, oneshot::Sender<Result<Preview, String>>),
+    /// The node's addresses, and whether it drains.
+    Node(oneshot::Sender<NodeState>),
+    /// Says whether the node drains. Answered after that has been kept or could not be.
+    Drain(bool, oneshot::Sender<NodeState>),
     /// Says `change` of a backend. Answered after the maps have been written, and the override has been kept or could
     /// not be.
     Override {
@@ -240,6 +244,22 @@ impl Handle {
             reply,
         };
         self.ask(command).await
+    }
+
+    /// The addresses by which clients reach the node, and whether it drains. Cheap.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn node(&self) -> Result<NodeState, Gone> {
+        self.ask(Request::Node).await
+    }
+
+    /// Says whether the node drains; see [`Request::Drain`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn drain(&self, drains: bool) -> Result<NodeState, Gone> {
+        self.ask(|reply| Request::Drain(drains, reply)).await
     }
 
     /// Reads the file now, and puts what it says to the maps.

@@ -130,6 +130,11 @@ impl Facts {
         Ok(changed)
     }
 
+    /// A command about the node. True when it changes anything.
+    pub(super) fn drain(&mut self, drains: bool) -> bool {
+        std::mem::replace(&mut self.overrides.draining, drains) != drains
+    }
+
     /// Somebody serves a service's flows whom the file does not know. True when that is news.
     pub(super) fn adopt(&mut self, service: &Service, address: SocketAddr) -> bool {
         self.leaving.adopt(service, address)

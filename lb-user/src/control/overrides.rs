@@ -1,4 +1,4 @@
-//! What commands have said of backends, above the file. Pure; the daemon keeps it on the disk.
+//! What commands have said of backends and of the node, above the file. Pure; the daemon keeps it on the disk.
 //!
 //! A backend is known by its service's name and its own address, as in rings and health: another name in the file is
 //! the same server, another address is another server, which nobody has said anything of. Only where the file names a host
@@ -29,14 +29,16 @@ pub struct Crowded {
     pub slots: u32,
 }
 
-/// What is said of all backends.
+/// What is said of all backends, and of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     by_member: BTreeMap<MemberKey, Override>,
+    /// The node is to be left: clients go to others.
+    pub draining: bool,
 }
 
 impl Overrides {
-    /// Everything that is said, in a stable order.
+    /// Everything that is said of backends, in a stable order.
     pub fn iter(&self) -> impl Iterator<Item = (&MemberKey, &Override)> {
         self.by_member.iter()
     }

@@ -9,7 +9,7 @@ use super::addresses::Addresses;
 use super::interfaces::Move;
 use super::reconciler::{Failure, Reconciler};
 use crate::dataplane::Dataplane;
-use crate::net::Address;
+use crate::net::{Address, LOOPBACK};
 use crate::plan::{ServiceKey, Snapshot};
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -36,6 +36,26 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let present: BTreeSet<IpAddr> = addresses.iter().map(|address| address.ip).collect();
         let ours = |vip: &&IpAddr| were_owned.contains(vip) || !known(vip) && !present.contains(vip);
         vips.filter(ours).copied().collect()
+    }
+
+    /// Addresses that others put on the node and take off: those of virtual routers, and those that are announced, but for
+    /// what an interface has had before, whose other ports stay reachable.
+    pub(super) fn roaming(&self, addresses: &[Address]) -> BTreeSet<IpAddr> {
+        let config = &self.facts.config;
+        let elsewhere = |vip: &IpAddr| addresses.iter().any(|a| a.ip == *vip && a.interface != LOOPBACK);
+        let announced = config.announced.iter().copied().filter(|vip| !elsewhere(vip));
+        config.virtual_addresses().chain(announced).collect()
+    }
+
+    /// VIPs that are announced are on lo or nowhere: takes those of Fulcrum's own off other interfaces, where they have been
+    /// before they were.
+    pub(super) async fn leave_to_lo(&mut self, own: &BTreeSet<IpAddr>, addresses: &[Address]) -> Result<(), Failure> {
+        let announced: BTreeSet<IpAddr> = self.facts.config.announced.iter().copied().collect();
+        let ours = |a: &&Address| a.interface != LOOPBACK && announced.contains(&a.ip) && own.contains(&a.ip);
+        for address in addresses.iter().filter(ours) {
+            self.take_off(address.ip, &[address.interface]).await?;
+        }
+        Ok(())
     }
 
     /// Puts these VIPs where they belong. One that cannot be put there stops no other; the first refusal is returned.

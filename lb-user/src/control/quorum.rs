@@ -1,6 +1,6 @@
 //! Which services have as many backends as they need. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::merge::Facts;
@@ -28,10 +28,9 @@ impl Turn {
 }
 
 impl Quorums {
-    /// Services that have not as many backends as they need, as far as that is known.
-    pub(super) fn lacking(&self) -> BTreeSet<Arc<str>> {
-        let lacking = self.healthy.iter().filter(|(_, healthy)| !**healthy);
-        lacking.map(|(name, _)| Arc::clone(name)).collect()
+    /// Whether services have as many backends as they need, as far as it is known.
+    pub(super) fn known(&self) -> &BTreeMap<Arc<str>, bool> {
+        &self.healthy
     }
 
     /// Those whose state is another one than at the last look. One that is new has none before it is known of each of its

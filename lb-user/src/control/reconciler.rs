@@ -431,16 +431,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let addresses = self.addresses.present().await.map_err(Failure::Present)?;
         let vips = self.facts.vips();
         let were_owned = self.were_owned(&installed);
-        // The addresses of virtual routers come and go with mastership; in the maps they are like those of this node.
-        let of_routers: BTreeSet<IpAddr> = self.facts.config.virtual_addresses().collect();
+        // Whoever is responsible for them puts these on the node and takes them off; in the maps they are like its own.
+        let roaming: BTreeSet<IpAddr> = self.facts.config.roaming_addresses().collect();
         let mut own = self.own(&installed, &addresses, vips.keys());
-        own.extend(vips.keys().filter(|vip| of_routers.contains(vip)));
+        own.extend(self.roaming(&addresses).intersection(&vips.keys().copied().collect()));
 
         let mut desired = self.facts.desired(&own);
         let mut failure = attached.err().map(Failure::Attach);
         // The maps are the record of whose an address is: it leaves the node before its entry leaves the maps, and
         // comes after its entry has come.
-        let gone = |vip: &&IpAddr| !vips.contains_key(*vip) && !of_routers.contains(*vip);
+        let gone = |vip: &&IpAddr| !vips.contains_key(*vip) && !roaming.contains(*vip);
         for &vip in were_owned.iter().filter(gone) {
             let from: Vec<u32> = addresses.iter().filter(|a| a.ip == vip).map(|a| a.interface).collect();
             match self.take_off(vip, &from).await {
@@ -460,7 +460,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Err(full @ Failure::Full(_)) => failure = failure.or(Some(full)),
             Err(refused) => return Err(refused),
         }
-        own.retain(|vip| !of_routers.contains(vip));
+        failure = failure.or(self.leave_to_lo(&own, &addresses).await.err());
+        own.retain(|vip| !roaming.contains(vip));
         let refused = self.put_on(&own, &addresses).await.err();
         failure = failure.or(refused);
         failure.map_or(Ok(()), Err)

@@ -69,6 +69,7 @@ impl<D: Dataplane> View<'_, D> {
             started: said.started,
             settled: said.settled,
             ha: said.ha,
+            draining: said.draining,
         })
     }
 
@@ -295,6 +296,7 @@ pub(super) struct Said {
     pub(super) started: SystemTime,
     pub(super) settled: bool,
     pub(super) ha: HaStatus,
+    pub(super) draining: bool,
 }
 
 /// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.

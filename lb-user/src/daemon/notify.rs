@@ -181,6 +181,9 @@ fn status(pulse: &Pulse) -> String {
     if !pulse.settled {
         text += "; not all backends have been probed yet";
     }
+    if pulse.draining {
+        text += "; the node drains";
+    }
     if !pulse.unattached.is_empty() {
         text += &format!("; not attached to {}", pulse.unattached.join(", "));
     }

@@ -109,6 +109,9 @@ impl Store {
 #[serde(deny_unknown_fields)]
 struct Kept {
     version: u32,
+    /// The node drains.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
     overrides: Vec<Entry>,
 }
 
@@ -142,7 +145,9 @@ fn parse(text: &[u8]) -> Result<Overrides> {
         let weight = entry.weight;
         Ok((member, Override { state, weight }))
     };
-    kept.overrides.into_iter().map(entry).collect()
+    let mut overrides = kept.overrides.into_iter().map(entry).collect::<Result<Overrides>>()?;
+    overrides.draining = kept.draining;
+    Ok(overrides)
 }
 
 fn format(overrides: &Overrides) -> Result<Vec<u8>> {
@@ -154,6 +159,7 @@ fn format(overrides: &Overrides) -> Result<Vec<u8>> {
     };
     let mut text = serde_json::to_vec_pretty(&Kept {
         version: VERSION,
+        draining: overrides.draining,
         overrides: overrides.iter().map(entry).collect(),
     })?;
     text.push(b'\n');
@@ -209,6 +215,10 @@ mod tests {
         store.write(&some()).unwrap();
         assert_eq!(fs::read_to_string(&store.path).unwrap(), SOME);
         assert_eq!(store.load(), (some(), None));
+        let mut drains = some();
+        drains.draining = true;
+        store.write(&drains).unwrap();
+        assert_eq!(store.load(), (drains, None));
         store.write(&Overrides::default()).unwrap();
         assert_eq!(store.load(), (Overrides::default(), None));
     }

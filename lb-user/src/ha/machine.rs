@@ -288,7 +288,8 @@ impl Machine {
             }
             (State::Master { next, assert }, Event::Heard(heard)) => self.hear_as_master(heard, next, assert, now),
 
-            (State::Waiting, Event::Heard(heard)) => {
+            // Who is asked to leave can tell whether another one has taken over.
+            (State::Waiting | State::Fault, Event::Heard(heard)) => {
                 self.note(heard);
                 Vec::new()
             }
@@ -298,10 +299,7 @@ impl Machine {
             )
             | (State::Backup { .. }, Event::Start | Event::Time | Event::Able | Event::Demote)
             | (State::Master { .. }, Event::Start | Event::Time | Event::Able | Event::Promote)
-            | (
-                State::Fault,
-                Event::Start | Event::Heard(_) | Event::Time | Event::Unable | Event::Promote | Event::Demote,
-            )
+            | (State::Fault, Event::Start | Event::Time | Event::Unable | Event::Promote | Event::Demote)
             | (
                 State::Leaving { .. },
                 Event::Start
@@ -363,6 +361,7 @@ impl Machine {
 
     /// A backup waits for its skew, which is shorter than the interval.
     fn leave(&mut self, then: Then, now: Instant) -> Vec<Effect> {
+        self.master = None;
         self.state = State::Leaving {
             until: now + self.settings.interval + GRACE,
             then,

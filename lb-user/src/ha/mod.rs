@@ -1,4 +1,5 @@
-//! High availability: this node's part in the virtual routers of the file (VRRP, RFC 9568 and RFC 3768).
+//! High availability: this node's part in the virtual routers of the file (VRRP, RFC 9568 and RFC 3768), and which VIPs the
+//! site's routing daemon finds here to be announced ([`announced`]).
 //!
 //! [`machine`] decides, [`packet`] reads and writes what goes over the wire, and the engine here carries out what they
 //! say: it sends, holds and announces addresses, and starts programs. Nothing that it waits for is somebody else's: scripts
@@ -6,6 +7,7 @@
 //! ends lets it go; if it is killed, the kernel does so a few seconds later.
 
 mod addresses;
+mod announced;
 mod listeners;
 pub mod machine;
 pub mod packet;
@@ -27,6 +29,7 @@ use crate::control::Fitness;
 use crate::model::vrrp::{HaStatus, Role};
 use crate::model::{Config, Interface};
 use crate::net::{Announcer, Net};
+use announced::Announced;
 use listeners::{Key, Listeners, advertise};
 use machine::{Effect, Event, Reason};
 use packet::{Advertisement, Refused};
@@ -46,6 +49,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// router may get of its peers at the shortest interval.
 const MOST: u32 = 1_000;
 const MOST_OF_EACH: u32 = 200;
+
+/// Why a node holds nothing that drains.
+const DRAINING: &str = "the node drains; `fulcrum node enable` ends that";
 
 /// What the engine works with.
 pub struct Setup {
@@ -77,6 +83,7 @@ pub async fn run(setup: Setup) {
     let (heard, mut datagrams) = mpsc::channel(QUEUE);
     let (found, mut interfaces) = watch::channel(Vec::new());
     let mut engine = Engine {
+        announced: Announced::new(net.clone()),
         net,
         announcer: None,
         routers: Vec::new(),
@@ -95,12 +102,13 @@ pub async fn run(setup: Setup) {
     let mut ends = false;
     loop {
         let now = Instant::now();
-        let due = engine.routers.iter().filter_map(|router| router.due(now)).min();
-        // What is heard changes nothing about what is tracked.
-        let mut looks = true;
+        let due = engine.routers.iter().filter_map(|router| router.due(now));
+        let due = due.chain(engine.announced.due()).min();
+        // What is heard changes nothing about what is tracked, and time nothing about what is announced.
+        let (mut looks, mut announces) = (true, true);
         tokio::select! {
             biased;
-            () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
+            () = sleep_until(due.unwrap_or(now)), if due.is_some() => announces = false,
             Some(datagram) = datagrams.recv() => {
                 engine.hear(datagram).await;
                 looks = false;
@@ -127,6 +135,9 @@ pub async fn run(setup: Setup) {
             );
             engine.listen(&here);
             engine.judge(&here, &fit).await;
+            if announces {
+                engine.announced.judge(&fit).await;
+            }
         }
         engine.on_time().await;
         let now = Instant::now();
@@ -142,6 +153,7 @@ pub async fn run(setup: Setup) {
 
 struct Engine {
     net: Net,
+    announced: Announced,
     /// Opened when it is needed.
     announcer: Option<Announcer>,
     routers: Vec<Router>,
@@ -250,9 +262,11 @@ impl Engine {
                 self.routers[place].announced();
             }
         }
+        self.announced.renew().await;
     }
 
     async fn stop_all(&mut self) {
+        self.announced.stop().await;
         for place in 0..self.routers.len() {
             let effects = self.routers[place].machine.handle(Event::Stop, Instant::now());
             self.perform(place, effects).await;
@@ -318,6 +332,7 @@ impl Engine {
                 .into_iter()
                 .flat_map(|interface| Refused::ALL.map(|cause| count(interface, cause)))
                 .collect(),
+            announcements: self.announced.status(),
         }
     }
 }

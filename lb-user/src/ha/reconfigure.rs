@@ -42,6 +42,7 @@ impl Engine {
         for router in before {
             self.end(router, config, now).await;
         }
+        self.announced.reconfigure(config, inherits).await;
         self.watch_interfaces().await;
     }
 
@@ -60,7 +61,8 @@ impl Engine {
                     // Whoever has them now in the file looks after them.
                     let mine = |ip: &IpAddr| !of_routers.contains(ip);
                     let mine = router.config.addresses.iter().copied().filter(mine);
-                    let (left, gone): (Vec<_>, Vec<_>) = mine.partition(|ip| vips.contains(ip));
+                    let stays = |ip: &IpAddr| vips.contains(ip) && !config.announced.contains(ip);
+                    let (left, gone): (Vec<_>, Vec<_>) = mine.partition(stays);
                     self.leave(&router.config, &left).await;
                     self.release(&gone).await;
                 }

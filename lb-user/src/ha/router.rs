@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::DRAINING;
 use super::addresses::RENEWAL;
 use super::listeners::Key;
 use super::machine::{Effect, Event, Heard, Machine, Reason, Settings};
@@ -159,7 +160,7 @@ impl Router {
         let up = |place: usize, tracked: &Tracked| match tracked {
             Tracked::Script(_) => self.scripts[place].unwrap_or(true),
             Tracked::Interface(name) => interfaces.iter().any(|i| *i.name == **name && i.running),
-            Tracked::Service(name) => !fit.lacking.contains(name),
+            Tracked::Service(name) => fit.quorums.get(name) != Some(&false),
             Tracked::File(path) => !path.exists(),
         };
         let tracks = config.tracks.iter().enumerate();
@@ -169,6 +170,7 @@ impl Router {
         self.outcome = tracks::outcome(config.priority.get(), tracks.into_iter());
         let family = if config.is_v6() { "IPv6" } else { "IPv4" };
         let fault = match interface {
+            _ if fit.draining => Some(DRAINING.to_owned()),
             None => Some(format!("there is no interface {}", config.interface)),
             Some(interface) if !interface.running => Some(format!("{} is off, or has no carrier", config.interface)),
             Some(_) if self.source.is_none() => Some(format!("{} has no {family} address", config.interface)),

@@ -10,11 +10,12 @@ use super::file::{self, File};
 use super::state::Lab;
 
 /// Labs in the binary, in the order in which they are listed.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("quickstart", include_str!("../../labs/quickstart.toml")),
     ("apache", include_str!("../../labs/apache.toml")),
     ("round-robin", include_str!("../../labs/round-robin.toml")),
     ("ha-pair", include_str!("../../labs/ha-pair.toml")),
+    ("bgp", include_str!("../../labs/bgp.toml")),
     ("database", include_str!("../../labs/database.toml")),
 ];
 

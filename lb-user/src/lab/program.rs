@@ -60,7 +60,7 @@ const PLAIN: Program = Program {
 };
 
 /// All of them.
-const PROGRAMS: [Program; 12] = [
+const PROGRAMS: [Program; 13] = [
     Program {
         kind: FULCRUM,
         // `[node]` and `[admin]` are put before it where it has none: see `super::start`.
@@ -130,6 +130,23 @@ const PROGRAMS: [Program; 12] = [
             "-f",
             "{folder}/keepalived.conf",
         ],
+        ..PLAIN
+    },
+    Program {
+        kind: "bird",
+        package: "bird2",
+        executable: "bird",
+        config: Some(("bird.conf", "log stderr all;\n", "")),
+        args: &[
+            "-f",
+            "-c",
+            "{folder}/bird.conf",
+            "-s",
+            "{folder}/bird.ctl",
+            "-P",
+            "{run}/pid",
+        ],
+        socket: Some("{folder}/bird.ctl"),
         ..PLAIN
     },
     Program {

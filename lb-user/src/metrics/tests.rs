@@ -128,6 +128,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         reloads,
         fault: None,
         overrides_fault: None,
+        draining: true,
         repairs: Repairs {
             slots: 3,
             ..Repairs::default()

@@ -22,6 +22,9 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[[vrrp]]` in file order; names are unique, and no address is of two.
     pub routers: Vec<VirtualRouter>,
+    /// `[bgp]`: VIPs that are announced while this node can serve them, in file order, each once. Services have them, and
+    /// virtual routers don't.
+    pub announced: Vec<IpAddr>,
 }
 
 impl Config {
@@ -38,6 +41,11 @@ impl Config {
     /// The addresses of virtual routers: whoever is master holds them, and nobody else.
     pub fn virtual_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.routers.iter().flat_map(|router| router.addresses.iter().copied())
+    }
+
+    /// Addresses that are not on the node all the time: those of virtual routers, and those that are announced.
+    pub fn roaming_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.virtual_addresses().chain(self.announced.iter().copied())
     }
 
     /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.

@@ -44,8 +44,23 @@ pub struct Status {
     pub settled: bool,
     /// Why overrides are not kept over a restart, or which were lost; `None` when all is well.
     pub overrides_fault: Option<String>,
-    /// Virtual routers.
+    /// Virtual routers, and VIPs that are announced.
     pub ha: HaStatus,
+    /// A command has said that clients are to go to other nodes.
+    pub draining: bool,
+}
+
+/// A node, as far as the addresses are concerned by which clients reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// Of `[node]`.
+    pub node: String,
+    /// As [`Status::draining`].
+    pub draining: bool,
+    /// Virtual routers, and VIPs that are announced.
+    pub ha: HaStatus,
+    /// As [`Status::overrides_fault`].
+    pub overrides_fault: Option<String>,
 }
 
 /// What the reconciler knows without reading a map: for whoever asks often whether it works, and how it is.
@@ -65,6 +80,8 @@ pub struct Pulse {
     pub fault: Option<String>,
     /// As [`Status::settled`].
     pub settled: bool,
+    /// As [`Status::draining`].
+    pub draining: bool,
 }
 
 /// What somebody else has changed and the daemon has put right since it started, by kind.

@@ -206,6 +206,29 @@ pub struct HaStatus {
     pub routers: Vec<VrrpStatus>,
     /// Advertisements that were not taken, by interface and cause; every cause of every interface.
     pub refused: Vec<(Arc<str>, &'static str, u64)>,
+    /// VIPs that a routing daemon announces, in file order.
+    pub announcements: Vec<Announcement>,
+}
+
+impl HaStatus {
+    /// The addresses that clients reach this node by: those of which it is master, and those that are announced.
+    pub fn held(&self) -> impl Iterator<Item = IpAddr> {
+        let masters = self.routers.iter().filter(|router| router.role == Role::Master);
+        let announced = self.announcements.iter().filter(|vip| vip.announced);
+        let of_masters = masters.flat_map(|router| router.addresses.iter().copied());
+        of_masters.chain(announced.map(|vip| vip.address))
+    }
+}
+
+/// What becomes of a VIP of `[bgp]` on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The VIP.
+    pub address: IpAddr,
+    /// It is on `lo`, where the routing daemon finds it.
+    pub announced: bool,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// The state of a virtual router on this node.
@@ -269,6 +292,18 @@ impl HaStatus {
                 notify_fault: None,
             }],
             refused: vec![("eth0".into(), "checksum", 3)],
+            announcements: vec![
+                Announcement {
+                    address: "198.51.100.10".parse().unwrap(),
+                    announced: true,
+                    reason: "its services have their quorum".to_owned(),
+                },
+                Announcement {
+                    address: "2001:db8::10".parse().unwrap(),
+                    announced: false,
+                    reason: "web has no quorum".to_owned(),
+                },
+            ],
         }
     }
 }

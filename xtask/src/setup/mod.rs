@@ -34,8 +34,10 @@ const TEST_PROGRAMS: [(&str, &str); 16] = [
 ];
 
 /// More of it: modules of other programs and of Debian's Python and PHP, and programs that are in nobody's PATH but root's.
-const TEST_PACKAGES: [&str; 13] = [
+const TEST_PACKAGES: [&str; 15] = [
     "apache2-bin",
+    "bird2",
+    "exabgp",
     "keepalived",
     "libnginx-mod-stream",
     "nftables",

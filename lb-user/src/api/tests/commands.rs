@@ -40,6 +40,16 @@ pub(super) fn one(service: &str, backend: &str) -> Result<model::OneBackend, Ove
     })
 }
 
+/// A node that drains or does not.
+pub(super) fn node(draining: bool) -> model::NodeState {
+    model::NodeState {
+        node: node_name(),
+        draining,
+        ha: HaStatus::example(),
+        overrides_fault: None,
+    }
+}
+
 /// A backend that is active with weight 5 in the file, after a command.
 fn overridden(name: &str, change: Override) -> model::Overridden {
     let mut services = status().services;
@@ -91,6 +101,28 @@ async fn a_patch_reaches_the_backend_and_is_answered_with_it() {
     );
     let (head, _) = server.raw(&chunked).await;
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn a_node_drains_and_says_what_it_holds() {
+    let server = Server::start();
+    assert_eq!(server.client().node().await.unwrap(), node(false).into());
+    let wanted = types::NodePatch { draining: true };
+    let done = server.client().patch_node(wanted).await.unwrap();
+    // It is backup in its virtual router, and announces one of two.
+    let announced: std::net::IpAddr = "198.51.100.10".parse().unwrap();
+    assert_eq!((done.draining, &*done.addresses), (true, &[announced][..]));
+    for (body, detail) in [
+        ("{}", "missing field `draining`"),
+        ("{\"draining\": 1}", "expected a boolean"),
+        ("{\"draining\": true, \"wait\": true}", "unknown field `wait`"),
+    ] {
+        let (head, said) = server.raw(&patch("/api/v1/node", JSON, body)).await;
+        assert!(
+            head.starts_with("HTTP/1.1 422 ") && said.contains(detail),
+            "{body}: {head}{said}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -206,6 +238,7 @@ async fn each_path_names_its_method() {
     for (request, allowed) in [
         (format!("DELETE {PATH}"), "GET, HEAD, PATCH"),
         ("GET /api/v1/reload".to_owned(), "POST"),
+        ("POST /api/v1/node".to_owned(), "GET, HEAD, PATCH"),
     ] {
         let (head, body) = server.raw(&format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
         assert!(head.starts_with("HTTP/1.1 405 "), "{head}");

@@ -155,6 +155,19 @@ async fn status() {
       "notify_fault": null
     }
   ],
+  "announcements": [
+    {
+      "address": "198.51.100.10",
+      "announced": true,
+      "reason": "its services have their quorum"
+    },
+    {
+      "address": "2001:db8::10",
+      "announced": false,
+      "reason": "web has no quorum"
+    }
+  ],
+  "draining": true,
   "flows": {
     "flows": {
       "entries": 12,

@@ -31,6 +31,8 @@ impl Port {
                     Request::Backend(..)
                     | Request::Preview(..)
                     | Request::Settle(_)
+                    | Request::Node(_)
+                    | Request::Drain(..)
                     | Request::Pulse(_)
                     | Request::Override { .. }
                     | Request::Trace(..)
@@ -75,6 +77,7 @@ impl Port {
 fn ready() -> model::Status {
     let mut status = status();
     status.fault = None;
+    status.draining = false;
     status.interfaces.retain(|interface| interface.attached.is_ok());
     status.services[0].backends[1].health = Health::Down;
     status
@@ -135,7 +138,8 @@ async fn health_and_readiness_say_why_not() {
     let (head, body) = port.get("/readyz").await;
     assert_eq!(code(&head), "503");
     assert!(head.contains("content-type: text/plain; charset=utf-8"), "{head}");
-    let reasons = "the program is not attached to eth2: there is no interface of this name\n\
+    let reasons = "the node drains; `fulcrum node enable` ends that\n\
+                   the program is not attached to eth2: there is no interface of this name\n\
                    the health of backends is not known yet: web/web2\n\
                    the kernel is not as the file wants it: cannot write the map SERVICES\n";
     assert_eq!(body, reasons);

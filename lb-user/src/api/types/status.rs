@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendStatus, UnresolvedBackend, VirtualRouter};
+use super::{Announcement, BackendStatus, UnresolvedBackend, VirtualRouter};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -27,6 +27,12 @@ pub struct Status {
     /// In the order of the file.
     #[serde(default)]
     pub virtual_routers: Vec<VirtualRouter>,
+    /// VIPs that a routing daemon announces, in the order of the file.
+    #[serde(default)]
+    pub announcements: Vec<Announcement>,
+    /// A command has said that clients are to go to other nodes.
+    #[serde(default)]
+    pub draining: bool,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
@@ -283,6 +289,8 @@ impl From<from::Status> for Status {
             unattached_interfaces,
             services,
             virtual_routers: status.ha.routers.into_iter().map(Into::into).collect(),
+            announcements: status.ha.announcements.into_iter().map(Into::into).collect(),
+            draining: status.draining,
             flows: status.flows.into(),
             drops: status
                 .drops

@@ -178,6 +178,16 @@ fn people_see_what_matters() {
             received: 345,
             notify_fault: Some("/etc/fulcrum/on-backup: exit code 1".to_owned()),
         }],
+        announcements: [(true, "its services have their quorum"), (false, "web has no quorum")]
+            .into_iter()
+            .zip(["192.0.2.10", "2001:db8::10"])
+            .map(|((announced, reason), address)| Announcement {
+                address: address.parse().unwrap(),
+                announced,
+                reason: reason.to_owned(),
+            })
+            .collect(),
+        draining: true,
         services: vec![ServiceStatus {
             name: "web".to_owned(),
             vips: vec![VipStatus {
@@ -265,6 +275,7 @@ fn people_see_what_matters() {
     };
     let expected = "\
 lb1: attached to eth0 (native)
+DRAINING: clients go to other nodes; `fulcrum node enable` ends that
 NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
 REPAIRED what somebody else has changed: slot 3
@@ -276,6 +287,10 @@ VI_1  192.0.2.10  router-id 41 on eth0
   master is 10.0.0.2, with priority 110
   down: script pidof nginx
   NOTIFY: /etc/fulcrum/on-backup: exit code 1
+
+bgp
+  192.0.2.10    announced: its services have their quorum
+  2001:db8::10  NOT ANNOUNCED: web has no quorum
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO QUORUM: 2 backends can take new flows, it needs 3

@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let (results, mut done) = mpsc::channel(QUEUE);
 
     let start = Instant::now();
-    let socket = client.socket().display().to_string();
+    let socket = client.place().to_string();
     let mut top = Top::default();
     let outcome = loop {
         if let Err(error) = terminal.draw(|frame| view::draw(&top, &socket, frame)) {

@@ -310,6 +310,7 @@ fn config() -> impl Strategy<Value = Config> {
     let parts = (node(), "(/[a-z]{1,10}){1,9}", listen, token, services());
     let plain = parts.prop_map(|(node, socket, listen, token, services)| Config {
         routers: Vec::new(),
+        announced: Vec::new(),
         node,
         admin: Admin {
             socket: socket.into(),
@@ -318,7 +319,23 @@ fn config() -> impl Strategy<Value = Config> {
         },
         services,
     });
-    (plain, vrrp::any_routers()).prop_map(|(config, routers)| vrrp::with(config, routers))
+    let parts = (plain, vrrp::any_routers(), prop::option::of(any::<u64>()));
+    parts.prop_map(|(config, routers, announced)| announcing(vrrp::with(config, routers), announced))
+}
+
+/// The configuration with some of its VIPs announced, by the bits of `which`.
+fn announcing(mut config: Config, which: Option<u64>) -> Config {
+    let held: BTreeSet<IpAddr> = config.virtual_addresses().collect();
+    let listen = config.admin.listen.map(|listen| listen.ip());
+    let vips = config.services.iter().flat_map(crate::model::Service::vip_addresses);
+    let vips: BTreeSet<IpAddr> = vips.filter(|vip| !held.contains(vip) && listen != Some(*vip)).collect();
+    let is_meant = |place: usize| which.is_some_and(|which| which >> (place % 64) & 1 == 1);
+    let vips = vips.into_iter().enumerate();
+    config.announced = vips.filter(|(place, _)| is_meant(*place)).map(|(_, vip)| vip).collect();
+    if !config.announced.is_empty() && config.node.hash_seed_file.is_none() {
+        config.node.hash_seed_file = Some("/etc/fulcrum/seed".into());
+    }
+    config
 }
 
 /// Reads, and renders whatever comes of it.

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod arbitrary;
+mod bgp;
 mod files;
 mod probes;
 mod proxy;

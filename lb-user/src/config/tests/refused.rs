@@ -1,5 +1,6 @@
 //! Every refusal: its place, its message, its hint. Long, as it is one table: a case says more than a rule about cases.
 
+mod bgp;
 mod many_ports;
 mod nat;
 mod probes;

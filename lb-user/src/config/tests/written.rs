@@ -66,6 +66,10 @@ pub(crate) fn config(config: &Config) -> String {
     for router in &config.routers {
         vrrp::router(&mut text, router);
     }
+    if !config.announced.is_empty() {
+        let announced: Vec<String> = config.announced.iter().map(|ip| format!("\"{ip}\"")).collect();
+        writeln!(text, "[bgp]\nannounce = [{}]", announced.join(", ")).unwrap();
+    }
     text
 }
 

@@ -92,7 +92,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             None => format!("interface {index}"),
         };
         let own: BTreeSet<IpAddr> = self.own(installed, addresses, new.keys());
-        let come = own.iter().filter(|vip| !old.contains_key(vip)).filter_map(|&address| {
+        // Those come and go at other times.
+        let roaming: BTreeSet<IpAddr> = facts.config.roaming_addresses().collect();
+        let new_here = |vip: &&IpAddr| !old.contains_key(vip) && !roaming.contains(*vip);
+        let come = own.iter().filter(new_here).filter_map(|&address| {
             let Move { to, .. } = self.interfaces.place(address, addresses)?;
             Some(AddressPreview {
                 address,

@@ -1,4 +1,4 @@
-//! Families of virtual routers.
+//! Families of virtual routers, and of addresses that are announced.
 
 use super::{Family, Kind, Source, Value, truth};
 use crate::model::status::Status;
@@ -92,6 +92,25 @@ pub(super) const FAMILIES: &[Family] = &[
                 put(&[&router.name], truth(router.notify_fault.is_some()))
             })
         }),
+    },
+    Family {
+        name: "fulcrum_bgp_announced",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &["address"],
+        help: "Whether a VIP of [bgp] is where the site's routing daemon announces it (1); if not, `fulcrum status` says why",
+        source: Source::Own(|status, put| {
+            let mut announcements = status.ha.announcements.iter();
+            announcements.try_for_each(|vip| put(&[&vip.address.to_string()], truth(vip.announced)))
+        }),
+    },
+    Family {
+        name: "fulcrum_node_draining",
+        kind: Kind::Gauge,
+        unit: None,
+        labels: &[],
+        help: "Whether a command has said that clients are to go to other nodes (1): this one holds and announces no addresses",
+        source: Source::Node(|status| truth(status.draining)),
     },
 ];
 

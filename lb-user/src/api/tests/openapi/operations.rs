@@ -4,8 +4,8 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
 
 use super::super::super::types::{
-    Backend, BackendPatch, Explanation, LogLevels, Overridden, Plan, Protocol, Reloaded, Status, TargetGroup,
-    TraceEnded, TraceRequest, TraceStarted, TracedPackets,
+    Backend, BackendPatch, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Protocol, Reloaded, Status,
+    TargetGroup, TraceEnded, TraceRequest, TraceStarted, TracedPackets,
 };
 
 /// Makes the schema of a type, which the generator keeps.
@@ -201,6 +201,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "explain",
             "What the program would do with a packet of a flow, and why.",
             &[json::<Explanation>()],
+        )
+    },
+    get(
+        "/api/v1/node",
+        "node",
+        "The addresses by which clients reach the node, and whether it drains. Cheap enough to be asked often.",
+        &[json::<Node>()],
+    ),
+    Operation {
+        request: Some(json::<NodePatch>()),
+        refusals: &[MALFORMED, WRONG],
+        ..change(
+            "PATCH",
+            "/api/v1/node",
+            "patch_node",
+            "Have clients go to other nodes, or come back. Answered when it is kept; addresses go a moment later.",
+            &[json::<Node>()],
         )
     },
     Operation {
