@@ -17,6 +17,7 @@ mod health;
 pub mod hosts;
 mod nat;
 mod node;
+mod peers;
 mod ports;
 mod proxy;
 mod raw;
@@ -90,6 +91,10 @@ pub enum Subject {
     Listen,
     /// `token-file` in `[admin]`.
     TokenFile,
+    /// This node's address in `[peers]`.
+    OwnPeer,
+    /// `key-file` in `[peers]`.
+    PeersKey,
     /// A `[[service]]` or `[[pool]]`, by its name.
     Service(String),
     /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do
@@ -251,7 +256,12 @@ impl Reader {
             routers.push(self.vrrp(&table, &node)?);
         }
         self.whole(&drafts, admin.listen)?;
-        self.virtual_routers(&routers, &drafts, &node, admin.listen)?;
+        let peers = match root.get("peers") {
+            Some(peers) => Some(self.peers(&peers.table(&schema::PEERS)?, &node)?),
+            None => None,
+        };
+        let nodes = peers.as_ref().map_or(&[][..], |draft| &draft.places);
+        self.virtual_routers(&routers, &drafts, &node, admin.listen, nodes)?;
         if no_service {
             let span = root.get("node").map_or(0..0, |node| node.span());
             self.warnings
@@ -263,6 +273,7 @@ impl Reader {
             admin,
             services,
             routers: routers.into_iter().map(|draft| draft.router).collect(),
+            peers: peers.map(|draft| draft.peers),
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Shape {
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
-    keys: &["node", "admin", "service", "pool", "vrrp"],
+    keys: &["node", "admin", "service", "pool", "vrrp", "peers"],
     later: &["protection"],
 };
 
@@ -153,8 +153,14 @@ pub(super) static VRRP_TRACK: Shape = Shape {
     later: &[],
 };
 
+pub(super) static PEERS: Shape = Shape {
+    name: "[peers]",
+    keys: &["nodes", "key-file"],
+    later: &[],
+};
+
 /// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
-pub(super) static ALL: [&Shape; 28] = [
+pub(super) static ALL: [&Shape; 29] = [
     &ROOT,
     &NODE,
     &ADMIN,
@@ -183,4 +189,5 @@ pub(super) static ALL: [&Shape; 28] = [
     &POOL_HEALTH,
     &VRRP,
     &VRRP_TRACK,
+    &PEERS,
 ];

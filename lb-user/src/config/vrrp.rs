@@ -122,6 +122,7 @@ impl Reader {
         drafts: &[Draft],
         node: &Node,
         listen: Option<SocketAddr>,
+        nodes: &[(SocketAddr, Span)],
     ) -> Checked<()> {
         let Some(first) = routers.first() else { return Ok(()) };
         if node.hash_seed_file.is_none() {
@@ -130,7 +131,7 @@ impl Reader {
             return Err(fault(first.header.clone(), "`[[vrrp]]` needs `hash-seed-file` in [node]").hint(hint));
         }
         let held = apart(routers)?;
-        nodes_elsewhere(routers, &held)?;
+        nodes_elsewhere(routers, nodes, &held)?;
         self.listens_on_every_node(listen, &held)?;
         backends_elsewhere(drafts, &held)?;
         tracked_services(routers, drafts)?;
@@ -222,24 +223,21 @@ fn apart(routers: &[VrrpDraft]) -> Checked<Held<'_>> {
 }
 
 /// Nodes talk with addresses that stay where they are.
-fn nodes_elsewhere(routers: &[VrrpDraft], held: &Held<'_>) -> Checked<()> {
-    for VrrpDraft {
-        router, peers, source, ..
-    } in routers
-    {
-        let peers = router.peers.iter().zip(peers).map(|(ip, span)| ("peer", ip, span));
-        let source = router
-            .source
-            .iter()
-            .zip(source)
-            .map(|(ip, span)| ("source-address", ip, span));
-        for (what, ip, span) in peers.chain(source) {
-            if let Some((place, owner)) = held.get(ip) {
-                let message = format!("the {what} {ip} is an address of a virtual router");
-                return Err(fault(span.clone(), message)
-                    .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
-                    .hint("name the address that the node itself has, whoever is master"));
-            }
+fn nodes_elsewhere(routers: &[VrrpDraft], nodes: &[(SocketAddr, Span)], held: &Held<'_>) -> Checked<()> {
+    let of_router = |draft: &VrrpDraft| {
+        let peers = draft.router.peers.iter().zip(&draft.peers);
+        let source = draft.router.source.iter().zip(&draft.source);
+        let named = |what| move |(ip, span): (&IpAddr, &Span)| (what, *ip, span.clone());
+        let all = peers.map(named("peer")).chain(source.map(named("source-address")));
+        all.collect::<Vec<_>>()
+    };
+    let nodes = nodes.iter().map(|(address, span)| ("node", address.ip(), span.clone()));
+    for (what, ip, span) in routers.iter().flat_map(of_router).chain(nodes) {
+        if let Some((place, owner)) = held.get(&ip) {
+            let message = format!("the {what} {ip} is an address of a virtual router");
+            return Err(fault(span, message)
+                .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
+                .hint("name the address that the node itself has, whoever is master"));
         }
     }
     Ok(())

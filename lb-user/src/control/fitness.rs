@@ -13,7 +13,7 @@ use crate::model::vrrp::HaStatus;
 /// Whether this node can balance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fitness {
-    /// Every backend that is probed has been, at least once since the daemon started.
+    /// Every backend that is probed has been, at least once since the daemon started, and peers have told what they know.
     pub settled: bool,
     /// Why it cannot, for people: the maps cannot be written.
     pub fault: Option<String>,
@@ -53,7 +53,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let interfaces = self.interfaces.status(names).into_iter();
         let unattached = interfaces.filter(|interface| interface.attached.is_err());
         let now = Fitness {
-            settled: self.settled,
+            settled: self.settled && (self.facts.config.peers.is_none() || self.shared.status.borrow().settled),
             fault: self.fault.clone().filter(|_| !self.whole),
             unattached: unattached.map(|interface| interface.name).collect(),
             lacking: self.quorums.lacking(),

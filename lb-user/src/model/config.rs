@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::peers::Peers;
 use super::proxy::Proxy;
 use super::vrrp::VirtualRouter;
 use super::{Backend, HealthKind, NamedBackend, Via, Vip};
@@ -22,6 +23,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[[vrrp]]` in file order; names are unique, and no address is of two.
     pub routers: Vec<VirtualRouter>,
+    /// `[peers]`
+    pub peers: Option<Peers>,
 }
 
 impl Config {
