@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout};
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
+use crate::model::peers::PeersStatus;
 use crate::model::status::{self as model, FlowQuery, Pulse};
 use crate::model::vrrp::HaStatus;
 use crate::model::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, Protocol, Role};
@@ -254,6 +255,7 @@ pub(super) fn status() -> model::Status {
         started: SystemTime::UNIX_EPOCH,
         settled: false,
         ha: HaStatus::example(),
+        peers: PeersStatus::example(),
         overrides_fault: None,
         repairs: model::Repairs::default(),
     }

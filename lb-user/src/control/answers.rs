@@ -37,6 +37,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             started: self.started,
             settled: self.settled,
             ha: self.ha.status.borrow().clone(),
+            peers: self.shared.status.borrow().clone(),
         }
     }
 
@@ -57,6 +58,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             started: said.started,
             settled: said.settled,
             ha: said.ha,
+            peers: said.peers,
         })
     }
 

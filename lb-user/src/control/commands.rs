@@ -113,7 +113,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
             Request::Flows(reply) => drop(reply.send(tokio::task::block_in_place(|| self.all_flows()))),
             Request::Take(flows, reply) => {
-                drop(reply.send(tokio::task::block_in_place(|| self.take_flows(&flows))));
+                let _ = reply.send(tokio::task::block_in_place(|| self.take_flows(&flows)));
             }
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
             Request::Override {

@@ -49,6 +49,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Tells others whether this node can balance, where that is news.
     pub(super) fn tell_fitness(&self) {
+        let ready = self.settled && self.whole;
+        self.shared
+            .ready
+            .send_if_modified(|known| !*known && std::mem::replace(known, ready) != ready);
         let names = &self.facts.config.node.interfaces;
         let interfaces = self.interfaces.status(names).into_iter();
         let unattached = interfaces.filter(|interface| interface.attached.is_err());

@@ -19,6 +19,7 @@ use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::http_status;
+use crate::model::peers::PeersStatus;
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, Status, VipStatus,
@@ -69,6 +70,7 @@ impl<D: Dataplane> View<'_, D> {
             started: said.started,
             settled: said.settled,
             ha: said.ha,
+            peers: said.peers,
         })
     }
 
@@ -295,6 +297,7 @@ pub(super) struct Said {
     pub(super) started: SystemTime,
     pub(super) settled: bool,
     pub(super) ha: HaStatus,
+    pub(super) peers: PeersStatus,
 }
 
 /// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.

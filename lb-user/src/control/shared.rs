@@ -18,6 +18,7 @@ use lb_common::addr::Ipv6Be;
 use lb_common::nat::{NatKey, Ticks, Translation, at_least};
 use lb_common::slot::Entry;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::carried::Carried;
@@ -38,7 +39,13 @@ const WAITING: usize = 256;
 const REFRESHED: Ticks = 8;
 
 /// A message to all peers.
-pub type Message = Arc<[SharedFlow]>;
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// At most [`BATCH`].
+    pub flows: Arc<[SharedFlow]>,
+    /// Since when it is known.
+    pub at: Instant,
+}
 
 /// The ends of whoever talks with peers.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ pub struct PeerEnds {
     pub flows: broadcast::Sender<Message>,
     /// How it is with peers.
     pub status: watch::Sender<PeersStatus>,
+    /// The node knows its backends, and what peers tell finds them.
+    pub ready: watch::Receiver<bool>,
 }
 
 /// See the module.
@@ -60,6 +69,7 @@ pub(super) struct Shared {
     early: Vec<(Ticks, SharedFlow)>,
     flows: broadcast::Sender<Message>,
     pub(super) status: watch::Receiver<PeersStatus>,
+    pub(super) ready: watch::Sender<bool>,
 }
 
 impl Default for Shared {
@@ -71,6 +81,7 @@ impl Default for Shared {
             early: Vec::new(),
             flows: broadcast::channel(1).0,
             status: watch::channel(PeersStatus::default()).1,
+            ready: watch::Sender::new(false),
         }
     }
 }
@@ -100,9 +111,11 @@ impl Shared {
     }
 
     fn tell(&self, flows: &[SharedFlow]) {
-        for message in flows.chunks(BATCH) {
+        let at = Instant::now();
+        for flows in flows.chunks(BATCH) {
+            let flows = flows.into();
             // Where nobody listens, nobody need know.
-            let _ = self.flows.send(message.into());
+            let _ = self.flows.send(Message { flows, at });
         }
     }
 
@@ -255,6 +268,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         PeerEnds {
             flows: self.shared.flows.clone(),
             status,
+            ready: self.shared.ready.subscribe(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::api::token::{self, Token};
 use crate::config::{ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, NatSource, PortRange, Ports, Service, chain};
 use crate::net::{Net, ReservedPorts, ports};
+use crate::peers::key;
 use crate::proxy::tls::{self, Dates};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -51,11 +52,12 @@ pub(super) struct Confirmed {
 /// Refuses a file that promises what this machine does not keep.
 ///
 /// # Errors
-/// The refusal, or why the machine cannot be asked. A file without `nat` and TLS asks nothing.
+/// The refusal, or why the machine cannot be asked. A file without `nat`, TLS and peers asks nothing.
 pub(super) async fn confirm(net: &Net, parsed: &Parsed, dates: Dates) -> Result<Confirmed> {
     let (token, warning) = token::read(parsed)?;
     let mut warnings = Vec::from_iter(warning);
-    if translating(&parsed.config).next().is_some() {
+    warnings.extend(key::confirm(parsed)?);
+    if parsed.config.peers.is_some() || translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
     let speaks = |service: &Service| {
@@ -79,6 +81,16 @@ fn translating(config: &Config) -> impl Iterator<Item = (&Service, PortRange)> {
 
 fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
     let config = &parsed.config;
+    if let Some(own) = config.peers.as_ref().map(|peers| peers.own.ip())
+        && !facts.addresses.contains(&own)
+    {
+        let message = format!("this machine does not have {own}, where its peers would look for it");
+        let hint = format!(
+            "put it on an interface, or give \"{}\" an address that it has",
+            config.node.name
+        );
+        return Err(parsed.error_at(&Subject::OwnPeer, message, hint));
+    }
     let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(|s| &s.vips).map(|vip| vip.ip).collect();
     for (service, range) in translating(config) {
         let name = service.name.to_string();

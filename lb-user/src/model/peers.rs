@@ -131,3 +131,32 @@ pub struct PeerStatus {
     /// How often it was told everything.
     pub syncs: u64,
 }
+
+#[cfg(test)]
+impl PeersStatus {
+    /// Two peers, one of whom is not there, and something to say of everything.
+    pub(crate) fn example() -> Self {
+        let peer = |name: &str, address: &str, connected: Result<(), String>| PeerStatus {
+            name: name.into(),
+            address: address.parse().unwrap(),
+            heard: connected.is_ok(),
+            lag: Duration::from_millis(if connected.is_ok() { 12 } else { 0 }),
+            sent: 1_234,
+            received: Taken {
+                taken: 567,
+                foreign: 8,
+                no_room: 9,
+            },
+            syncs: 2,
+            connected,
+        };
+        Self {
+            peers: vec![
+                peer("lb2", "10.0.0.2:8473", Ok(())),
+                peer("lb3", "10.0.0.3:8473", Err("it does not answer".to_owned())),
+            ],
+            refused: vec![("key", 3)],
+            settled: true,
+        }
+    }
+}

@@ -11,6 +11,7 @@ use lb_common::id::MemberId;
 use lb_common::stats::{Counters, DropReason};
 
 use super::http_status::ServiceHttp;
+use super::peers::PeersStatus;
 use super::traffic::BackendTraffic;
 use super::vrrp::HaStatus;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
@@ -46,6 +47,8 @@ pub struct Status {
     pub overrides_fault: Option<String>,
     /// Virtual routers.
     pub ha: HaStatus,
+    /// The nodes that this one shares flows with.
+    pub peers: PeersStatus,
 }
 
 /// What the reconciler knows without reading a map: for whoever asks often whether it works, and how it is.

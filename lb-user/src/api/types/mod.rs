@@ -5,6 +5,7 @@ mod command;
 mod discovery;
 mod explanation;
 mod log;
+mod peers;
 mod plan;
 mod problem;
 mod status;
@@ -16,6 +17,7 @@ pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
 pub use log::LogLevels;
+pub use peers::Peer;
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendStatus, UnresolvedBackend, VirtualRouter};
+use super::{BackendStatus, Peer, UnresolvedBackend, VirtualRouter};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -27,6 +27,9 @@ pub struct Status {
     /// In the order of the file.
     #[serde(default)]
     pub virtual_routers: Vec<VirtualRouter>,
+    /// Nodes that this one tells of flows, in the order of the file.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
@@ -283,6 +286,7 @@ impl From<from::Status> for Status {
             unattached_interfaces,
             services,
             virtual_routers: status.ha.routers.into_iter().map(Into::into).collect(),
+            peers: status.peers.peers.into_iter().map(Into::into).collect(),
             flows: status.flows.into(),
             drops: status
                 .drops

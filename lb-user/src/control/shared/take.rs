@@ -172,10 +172,13 @@ impl<D: Dataplane> Taking<'_, D> {
         };
         entry.member = member;
         let back = flow.key.reversed();
+        let (ip_delta, l4_delta) = made.differences(&flow.key);
         let lease = Translation {
             source: back.source,
             destination: back.destination,
             ports: back.ports,
+            ip_delta,
+            l4_delta,
             ..entry
         };
         if !self.dataplane.adopt_flow(&flow.key, &entry, &lease)? {
