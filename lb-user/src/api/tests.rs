@@ -50,6 +50,7 @@ impl Server {
                     Request::Backend(service, backend, reply) => reply.send(commands::one(&service, &backend)).is_ok(),
                     Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Flows(_) | Request::Take(..) => unreachable!("nobody asks for it by the API"),
                     Request::Tally(reply) => reply.send(None).is_ok(),
                     Request::Pulse(reply) => reply.send(Pulse::default()).is_ok(),
                     Request::Trace(filter, reply) => reply.send(trace::begin(&filter)).is_ok(),

@@ -13,6 +13,9 @@ mod tell;
 #[doc(hidden)]
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Telling one peer what this node knows.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::wire::{Message, flows_message};
 use super::{ALIVE, SILENCE};
 use crate::control::shared::{self, BATCH};
 use crate::control::{Gone, Handle};
+use crate::model::peers::SharedFlow;
 
 /// 2 s; bounds how long one that does not answer is waited for.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -68,27 +70,44 @@ impl Caller {
     /// Connects again and again, and tells.
     pub(super) async fn run(self) {
         loop {
-            let ended = match self.connect().await {
-                Ok(stream) => self.tell(stream).await,
-                Err(why) => Err(Ends::End(why)),
+            let told = match self.connect().await {
+                Ok(stream) => self.told(stream).await,
+                Err(why) => self.failed(&why),
             };
-            let why = match ended {
-                Ok(()) | Err(Ends::Gone) => return,
-                Err(Ends::End(end)) => end.to_string(),
-            };
-            let was = {
-                let mut state = self.place.state();
-                state.waiting.clear();
-                std::mem::replace(&mut state.connected, Err(why.clone()))
-            };
-            let (peer, reason) = (&self.place.peer.name, &why);
-            match was {
-                Ok(()) => tracing::warn!(%peer, %reason, "the peer is not told of flows any more"),
-                Err(known) if known != why => tracing::warn!(%peer, %reason, "the peer cannot be told of flows"),
-                Err(_) => {}
+            if told.is_err() {
+                return;
             }
             sleep(RETRY).await;
         }
+    }
+
+    /// Tells over a connection until it ends.
+    ///
+    /// # Errors
+    /// The daemon ends.
+    pub(super) async fn told<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<(), Gone> {
+        match self.tell(stream).await {
+            Err(Ends::End(why)) => self.failed(&why),
+            Err(Ends::Gone) => Err(Gone),
+            Ok(never) => match never {},
+        }
+    }
+
+    /// Writes down why the peer is not told.
+    fn failed(&self, why: &End) -> Result<(), Gone> {
+        let why = why.to_string();
+        let was = {
+            let mut state = self.place.state();
+            state.waiting.clear();
+            std::mem::replace(&mut state.connected, Err(why.clone()))
+        };
+        let (peer, reason) = (&self.place.peer.name, &why);
+        match was {
+            Ok(()) => tracing::warn!(%peer, %reason, "the peer is not told of flows any more"),
+            Err(known) if known != why => tracing::warn!(%peer, %reason, "the peer cannot be told of flows"),
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     async fn connect(&self) -> Result<TcpStream, End> {
@@ -104,7 +123,7 @@ impl Caller {
         Ok(connected.map_err(|_| std::io::Error::other("it does not answer"))??)
     }
 
-    async fn tell<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> Result<(), Ends> {
+    async fn tell<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> Result<Infallible, Ends> {
         let key = Key::load(&self.key_file).map_err(|error| {
             let path = self.key_file.display();
             std::io::Error::other(format!("no key in {path}: {error}"))
@@ -143,7 +162,7 @@ impl Caller {
         }
     }
 
-    async fn say<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<(), Ends> {
+    async fn say<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<Infallible, Ends> {
         // What is new from here on comes behind what is known now.
         let mut news = self.flows.subscribe();
         self.say_all(sealer, output).await?;
@@ -176,7 +195,7 @@ impl Caller {
         &self,
         sealer: &mut Sealer,
         output: &mut S,
-        flows: &[crate::model::peers::SharedFlow],
+        flows: &[SharedFlow],
         at: Instant,
     ) -> Result<(), Ends> {
         let next = Instant::now() + Duration::from_secs(1) * flows.len() as u32 / RATE;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Reloads};
+use crate::model::peers::PeersStatus;
 use std::collections::BTreeMap;
 
 #[test]
@@ -178,6 +179,7 @@ fn people_see_what_matters() {
             received: 345,
             notify_fault: Some("/etc/fulcrum/on-backup: exit code 1".to_owned()),
         }],
+        peers: PeersStatus::example().peers.into_iter().map(Into::into).collect(),
         services: vec![ServiceStatus {
             name: "web".to_owned(),
             vips: vec![VipStatus {
@@ -276,6 +278,9 @@ VI_1  192.0.2.10  router-id 41 on eth0
   master is 10.0.0.2, with priority 110
   down: script pidof nginx
   NOTIFY: /etc/fulcrum/on-backup: exit code 1
+
+peer lb2  10.0.0.2:8473  told of 1234 flows, 12 ms behind; tells of 567 flows, and of 8 that this node has no such backend for, and of 9 without room
+peer lb3  10.0.0.3:8473  NOT TOLD of flows: it does not answer; does NOT TELL, and of 8 that this node has no such backend for, and of 9 without room
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO QUORUM: 2 backends can take new flows, it needs 3

@@ -31,6 +31,7 @@ fn defaults() {
             token_file: None,
         },
         routers: Vec::new(),
+        peers: None,
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),

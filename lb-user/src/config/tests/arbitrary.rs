@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::load;
-use super::{read, vrrp, written};
+use super::{peers, read, vrrp, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
     Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
@@ -310,6 +310,7 @@ fn config() -> impl Strategy<Value = Config> {
     let parts = (node(), "(/[a-z]{1,10}){1,9}", listen, token, services());
     let plain = parts.prop_map(|(node, socket, listen, token, services)| Config {
         routers: Vec::new(),
+        peers: None,
         node,
         admin: Admin {
             socket: socket.into(),
@@ -318,7 +319,8 @@ fn config() -> impl Strategy<Value = Config> {
         },
         services,
     });
-    (plain, vrrp::any_routers()).prop_map(|(config, routers)| vrrp::with(config, routers))
+    let whole = (plain, vrrp::any_routers(), peers::any_peers());
+    whole.prop_map(|(config, routers, peers)| peers::with(vrrp::with(config, routers), peers))
 }
 
 /// Reads, and renders whatever comes of it.
@@ -461,6 +463,9 @@ const TOKENS: &[&str] = &[
     "notify",
     "[[vrrp]]\n",
     "[[vrrp.track]]\n",
+    "[peers]\n",
+    "nodes",
+    "key-file = \"/key\"\n",
     "hash-seed-file = \"/seed\"\n",
     "interface = \"eth0\"\n",
     "router-id = 1\n",

@@ -3,6 +3,7 @@
 mod accepted;
 mod arbitrary;
 mod files;
+mod peers;
 mod probes;
 mod proxy;
 mod refused;

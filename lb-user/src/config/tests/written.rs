@@ -66,6 +66,20 @@ pub(crate) fn config(config: &Config) -> String {
     for router in &config.routers {
         vrrp::router(&mut text, router);
     }
+    if let Some(peers) = &config.peers {
+        let others = peers.others.iter().map(|peer| (&*peer.name, peer.address));
+        let nodes = std::iter::once((config.node.name.as_str(), peers.own)).chain(others);
+        let nodes: Vec<_> = nodes
+            .map(|(name, address)| format!("{} = \"{address}\"", quoted(name)))
+            .collect();
+        let nodes = nodes.join(", ");
+        writeln!(
+            text,
+            "[peers]\nnodes = {{ {nodes} }}\nkey-file = {}",
+            path(&peers.key_file)
+        )
+        .unwrap();
+    }
     text
 }
 
