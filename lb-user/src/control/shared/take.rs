@@ -21,9 +21,10 @@ use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::peers::{FlowState, SharedFlow, Taken};
 use crate::model::{Config, Interface};
 use crate::plan::Table;
-use crate::plan::entries::{Flow, locate};
+use crate::plan::entries::{Flow, is_stray, locate};
 
-/// Flows of peers whose slot is not in motion here yet: it may be within a moment, since both nodes see the same backends.
+/// Flows of peers whose slot is not in motion here yet, or whose backend is not up: both may be within a moment, since nodes
+/// see the same backends.
 const EARLY: usize = 1 << 16;
 
 /// For about a minute.
@@ -119,10 +120,19 @@ impl<D: Dataplane> Taking<'_, D> {
                 let Some(member) = self.member(service, flow.backend) else {
                     return Ok(Taken::FOREIGN);
                 };
-                self.take_known(flow, service, table, Entry::known(member, flags, sequence, heard))
+                self.take_known(flow, table, Entry::known(member, flags, sequence, heard))
             }
             FlowState::Translated { .. } => Ok(Taken::FOREIGN),
         }
+    }
+
+    /// It is too early for this one.
+    fn wait(&mut self, flow: &SharedFlow) -> Taken {
+        if self.shared.early.len() >= EARLY {
+            return Taken::NO_ROOM;
+        }
+        self.shared.early.push((self.now, *flow));
+        Taken::TAKEN
     }
 
     fn member(&self, service: Decision, (address, port): (Ipv6Be, PortBe)) -> Option<MemberIndex> {
@@ -167,8 +177,10 @@ impl<D: Dataplane> Taking<'_, D> {
             l4_delta,
             pad: [0; 4],
         };
-        let Some((member, _)) = select::backend_of(self.dataplane.tables(), &entry, made.protocol as u8) else {
-            return Ok(Taken::FOREIGN);
+        let (tables, protocol) = (self.dataplane.tables(), made.protocol as u8);
+        let Some((member, _)) = select::backend_of(tables, &entry, protocol) else {
+            let is_known = select::backend_at(tables, made.destination, made.ports.destination, protocol).is_some();
+            return Ok(if is_known { self.wait(flow) } else { Taken::FOREIGN });
         };
         entry.member = member;
         let back = flow.key.reversed();
@@ -188,25 +200,11 @@ impl<D: Dataplane> Taking<'_, D> {
         Ok(Taken::TAKEN)
     }
 
-    fn take_known(
-        &mut self,
-        flow: &SharedFlow,
-        service: Decision,
-        table: Table,
-        entry: Entry,
-    ) -> Result<Taken, ApplyError> {
+    fn take_known(&mut self, flow: &SharedFlow, table: Table, entry: Entry) -> Result<Taken, ApplyError> {
         let tables = self.dataplane.tables();
-        if !select::is_alive(tables, service, entry.member()) {
-            return Ok(Taken::FOREIGN);
-        }
         let belongs = locate(tables, self.seed, Flow::from(&flow.key));
-        if table == Table::Flows && belongs.is_none_or(|belongs| belongs.slot.is_stable()) {
-            // Of stable slots nothing is written down.
-            if self.shared.early.len() >= EARLY {
-                return Ok(Taken::NO_ROOM);
-            }
-            self.shared.early.push((self.now, *flow));
-            return Ok(Taken::TAKEN);
+        if is_stray(table, tables, belongs.as_ref(), entry) {
+            return Ok(self.wait(flow));
         }
         let known = self.dataplane.entry(table, &flow.key)?;
         // Who is about to remove or to replace it is right, and so is who has heard of the flow since.

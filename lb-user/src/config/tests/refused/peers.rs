@@ -76,7 +76,7 @@ fn peers() {
             "10.0.0.3:8473",
             "10.0.0.3",
             (5, 40),
-            "the port is missing",
+            "the port of 10.0.0.3 is missing",
             "write \"10.0.0.3:8473\"",
         ),
         instead(
