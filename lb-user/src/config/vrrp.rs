@@ -14,8 +14,8 @@ use super::node;
 use super::raw::{Table, Value, excerpt};
 use super::service::Draft;
 use super::{Reader, Subject, schema};
-use crate::model::Node;
 use crate::model::vrrp::{Track, Tracked, VirtualRouter, VrrpVersion};
+use crate::model::{NatSource, Node};
 
 /// Longest wait that can be asked for.
 const MAX_DELAY: Duration = Duration::from_secs(1_000);
@@ -137,6 +137,7 @@ impl Reader {
         tracked_services(routers, drafts)?;
         self.lonely_groups(routers);
         self.vips_of_every_node(&held, drafts);
+        self.sources_elsewhere(&held, drafts);
         Ok(())
     }
 
@@ -177,6 +178,29 @@ impl Reader {
         }
     }
 
+    /// Answers to a translated flow come to the master of its source, and only the master of its VIP knows it at first.
+    fn sources_elsewhere(&mut self, held: &Held<'_>, drafts: &[Draft]) {
+        for draft in drafts {
+            let NatSource::Floating(sources) = &draft.service.nat.source else {
+                continue;
+            };
+            for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
+                let of_vip = held.get(&vip.ip);
+                let apart = sources.iter().find(|source| match (of_vip, held.get(*source)) {
+                    (Some((_, a)), Some((_, b))) => !go_together(a, b),
+                    _ => false,
+                });
+                if let Some(source) = apart {
+                    let message = format!("{} and the source {source} may be on two nodes", vip.ip);
+                    let hint = "let them be of one virtual router, or of two with the same sync-group: answers come \
+                                to the source, and have to find the node that has the client";
+                    self.warnings.push(fault(span.clone(), message).hint(hint));
+                    break;
+                }
+            }
+        }
+    }
+
     /// Two nodes that hold one address at once are what virtual routers are there to prevent.
     fn vips_of_every_node(&mut self, held: &Held<'_>, drafts: &[Draft]) {
         let mut warned: HashSet<IpAddr> = HashSet::new();
@@ -192,6 +216,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// Are both master together?
+fn go_together(a: &VrrpDraft, b: &VrrpDraft) -> bool {
+    let (a, b) = (&a.router, &b.router);
+    a.name == b.name || a.sync_group.is_some() && a.sync_group == b.sync_group
 }
 
 /// All addresses of virtual routers, where these keep apart.

@@ -36,7 +36,7 @@ pub(super) fn follow<T: Pod, R: Send + 'static>(
             let mut ready = tokio::select! {
                 ready = ring.readable_mut() => match ready {
                     Ok(ready) => ready,
-                    Err(error) => return tracing::warn!(%error, map = name, "a ring buffer cannot be read"),
+                    Err(error) => return tracing::warn!(%error, "what the program tells cannot be read"),
                 },
                 () = sender.closed() => return,
             };
