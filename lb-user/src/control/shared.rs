@@ -234,7 +234,7 @@ impl<'a, D: Dataplane> Described<'a, D> {
 }
 
 /// The sources of `nat` that are the same on every node.
-pub(super) fn floating(config: &Config) -> HashSet<Ipv6Be> {
+fn floating(config: &Config) -> HashSet<Ipv6Be> {
     let sources = config.balanced().filter_map(|service| match &service.nat.source {
         NatSource::Floating(sources) => Some(sources),
         NatSource::Auto | NatSource::Client => None,
@@ -243,7 +243,7 @@ pub(super) fn floating(config: &Config) -> HashSet<Ipv6Be> {
 }
 
 /// Would another node get the backend's answers to this flow?
-pub(super) fn travels(floating: &HashSet<Ipv6Be>, flow: &NatKey, source: Ipv6Be) -> bool {
+fn travels(floating: &HashSet<Ipv6Be>, flow: &NatKey, source: Ipv6Be) -> bool {
     source == flow.source || floating.contains(&source)
 }
 
@@ -288,7 +288,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Ok(())
             })
         });
-        unreadable(read);
+        unreadable(&read);
         self.shared.tell(&flows);
     }
 
@@ -316,7 +316,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 };
             })
         });
-        if unreadable(read) {
+        if unreadable(&read) {
             return;
         }
         self.shared.told = told;
@@ -327,14 +327,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub(super) fn all_flows(&self) -> Vec<SharedFlow> {
         let mut flows = Vec::new();
         let described = Described::new(&self.dataplane, &self.facts.config, &self.carried);
-        unreadable(described.and_then(|described| described.all(&mut |flow, _, _| flows.push(flow))));
+        let read = described.and_then(|described| described.all(&mut |flow, _, _| flows.push(flow)));
+        unreadable(&read);
         flows
     }
 }
 
 /// Says what went wrong, and whether something did; the next sweep tries again.
-pub(super) fn unreadable(outcome: Result<(), ApplyError>) -> bool {
-    if let Err(error) = &outcome {
+fn unreadable(outcome: &Result<(), ApplyError>) -> bool {
+    if let Err(error) = outcome {
         tracing::warn!(error = %chain(error), "what is known of flows cannot be shared with peers; trying again");
     }
     outcome.is_err()

@@ -43,7 +43,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Ok(())
             })
         });
-        unreadable(took);
+        unreadable(&took);
         taken
     }
 
@@ -69,7 +69,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Ok(())
             })
         });
-        unreadable(took);
+        unreadable(&took);
     }
 
     fn taking(&mut self) -> Result<Taking<'_, D>, ApplyError> {
