@@ -11,6 +11,7 @@ pub mod http_body;
 pub mod http_head;
 mod input;
 pub mod parse;
+pub mod peers;
 pub mod ports;
 pub mod proxy_protocol;
 pub mod slot;
@@ -61,6 +62,10 @@ pub const TARGETS: [Target; 9] = [
     Target {
         name: "slot",
         check: slot::check,
+    },
+    Target {
+        name: "peers",
+        check: peers::check,
     },
     Target {
         name: "vrrp_packet",

@@ -86,6 +86,11 @@ fn slot() {
 }
 
 #[test]
+fn peers() {
+    replay("peers");
+}
+
+#[test]
 fn vrrp_packet() {
     replay("vrrp_packet");
 }

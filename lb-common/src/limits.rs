@@ -44,6 +44,9 @@ pub const SWEEP_KEYS: u32 = 80;
 /// Most entries of `FLOWS` or `TRACKED` that one run of the program removes: 3.2 kB, as above.
 pub const REMOVALS: u32 = 66;
 
+/// Bytes of `NEWS`: keys of some 21,000 flows that are new, until the manager has read them.
+pub const NEWS: u32 = 1 << 20;
+
 /// Fragmented packets that are followed at once: about 2 MiB, taken at the start. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 14;
 

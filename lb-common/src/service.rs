@@ -405,6 +405,8 @@ pub mod feature {
 
     /// Some `nat` service keeps the client's address, so replies may come for any address.
     pub const CLIENT_SOURCE: u64 = 1;
+    /// The manager wants to hear of flows that are new, so as to tell the node's peers.
+    pub const NEWS: u64 = 2;
     /// Place of the [`Ticks`] until which tables of an earlier version are being taken over, so that flows of TCP that
     /// are not known may still come. A time, so that it ends by itself when nobody is left to end it.
     pub const HOLD_UNTIL: u32 = 32;

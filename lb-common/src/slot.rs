@@ -243,6 +243,22 @@ impl Entry {
         }
     }
 
+    /// What is known of a flow of `member`: [`Self::flags`], the sequence number of its SYN, and when it was last heard of.
+    #[must_use]
+    pub const fn known(member: MemberIndex, flags: u16, sequence: u32, seen: Ticks) -> Self {
+        Self {
+            word: Self::new(member, seen).word | (flags as u64) << 16 & (Self::SYN_ONLY | Self::CLOSING),
+            sequence,
+            pad: [0; 4],
+        }
+    }
+
+    /// Bits 16 to 31: what has been seen of the flow.
+    #[must_use]
+    pub const fn flags(self) -> u16 {
+        (self.word >> 16) as u16
+    }
+
     /// Who serves the flow.
     #[inline(always)]
     #[must_use]
@@ -435,6 +451,20 @@ mod tests {
             Verdict::only(MemberIndex::NONE)
         );
         assert_eq!(decide(slot, None, Packet::Segment(7), &all).serve, A);
+    }
+
+    #[test]
+    fn an_entry_is_made_of_what_is_known_of_it() {
+        let opened = Entry::opened(A, 9, 100);
+        let closing = Entry {
+            word: opened.heard(Said::Ends, 120),
+            ..opened
+        };
+        for entry in [Entry::new(A, 7), opened, closing] {
+            let again = Entry::known(entry.member(), entry.flags(), entry.sequence, entry.seen());
+            assert_eq!(again, entry);
+        }
+        assert_eq!(Entry::known(A, u16::MAX, 0, 0).flags(), 3, "there are no others");
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod icmp;
 mod layers;
 mod load;
 mod maps;
+mod news;
 mod packet;
 mod removal;
 mod report;

@@ -105,6 +105,10 @@ pub(crate) static SAMPLE: PerCpuArray<Sample, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Sample, { EVENTS_BYTES as usize }> = RingBuf::new();
 
+/// The way of flows that are new to the manager.
+#[btf_map]
+pub(crate) static NEWS: RingBuf<NatKey, { lb_common::limits::NEWS as usize }> = RingBuf::new();
+
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();

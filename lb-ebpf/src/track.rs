@@ -19,6 +19,7 @@ use lb_common::stats::FlowEvent;
 use crate::flows::{EEXIST, now};
 use crate::load;
 use crate::maps::{FLOWS, Maps, TRACKED};
+use crate::news;
 use crate::seen::Seen;
 use crate::stats;
 use crate::verdict::Step;
@@ -149,7 +150,11 @@ fn in_motion(ask: &Ask) -> MemberIndex {
         (Write::Nothing, ..) => true,
         (Write::Confirm, Some(place), Some(entry)) => {
             let confirmed = entry.confirmed().heard(ask.segment.said(), now);
-            exchange(place, entry.word, confirmed)
+            let told = exchange(place, entry.word, confirmed);
+            if told {
+                news::tell(ask.key);
+            }
+            told
         }
         (Write::Renumber(number), Some(place), Some(entry)) => {
             // SAFETY: the entry lies in a map.
@@ -188,6 +193,7 @@ fn write(ask: &Ask, slot: Slot, verdict: Verdict, replaces: Option<(*mut Entry, 
     match FLOWS.insert(ask.key, &new, flags.into()) {
         Ok(()) => {
             stats::flow_event(FlowEvent::Written);
+            news::tell(ask.key);
             verdict.serve
         }
         Err(EEXIST) => too_late(ask, slot),
@@ -264,6 +270,7 @@ fn begin(ask: &Ask, replaces: Option<(*mut Entry, Entry)>, chosen: MemberIndex) 
         Ok(()) => {
             stats::flow_event(FlowEvent::TrackedWritten);
             load::begins(ask.service.member(chosen));
+            news::tell(ask.key);
             return true;
         }
         Err(EEXIST) => {}

@@ -162,6 +162,8 @@ export class Node {
     this.upkeep = new Keyed(byId("upkeep-list"), () => new Fact());
     this.certificates = new Rows(["Of", "Certificate", "Valid until", "Left"], "Certificates");
     byId("certificate-list").append(this.certificates.element);
+    this.peers = new Rows(["Peer", "How it is", "Told of", "Behind"], "Peers");
+    byId("peer-list").append(this.peers.element);
     this.routers = new Rows(["Virtual router", "Addresses, and why the node is what it is", "Priority", "Role"], "Virtual routers");
     byId("router-list").append(this.routers.element);
     this.announcements = new Rows(["Address", "Why", "Route"], "Announced addresses");
@@ -197,6 +199,7 @@ export class Node {
     this.upkeep.show(upkeep(status), ({ term }) => term);
     this.showRouters(status.virtual_routers ?? []);
     this.showAnnouncements(status.announcements ?? []);
+    this.showPeers(status.peers ?? []);
     this.showCertificates(certificates(status), now);
     this.showDrops(status, rates);
     for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
@@ -221,6 +224,17 @@ export class Node {
       return { key: address, texts: [address, reason, text], level };
     });
     this.announcements.show(rows);
+  }
+
+  showPeers(all) {
+    byId("peers").hidden = all.length === 0;
+    const rows = all.map(({ name, address, reason, heard, sent, taken, lag_ms }) => {
+      const told = reason ? `✖ is not told of flows: ${reason}` : "● is told of flows";
+      const tells = heard ? `has told of ${whole(taken)}` : "✖ does not tell";
+      const level = reason || !heard ? "bad" : lag_ms > 1000 ? "warn" : null;
+      return { key: name, texts: [name, `${address} ${told}, ${tells}`, whole(sent), reason ? "–" : `${whole(lag_ms)} ms`], level };
+    });
+    this.peers.show(rows);
   }
 
   showCertificates(all, now) {

@@ -8,7 +8,7 @@
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
 //! api                          HTTP server on the Unix socket and TCP, and its client
-//! health · proxy · ha          producers of events; the L7 proxy; VRRP
+//! health · proxy · ha · peers  producers of events; the L7 proxy; VRRP; flows that nodes tell each other of
 //! control                      desired state, reconciler; the only writer of the data plane
 //! metrics                      families and names, in one place
 //! dataplane · net · process    load, attach, map access (`use aya` only in dataplane/kernel); netlink; programs
@@ -30,6 +30,7 @@ pub mod lab;
 pub mod metrics;
 pub mod model;
 pub mod net;
+pub mod peers;
 pub mod plan;
 pub mod process;
 pub mod proxy;

@@ -212,7 +212,16 @@ async fn prometheus_takes_every_family() {
     let node = node().await;
     let router = "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"10.9.0.200\"]\n\
                   [bgp]\nannounce = [\"10.9.0.100\"]\n";
-    node.configure(&format!("{}{SERVICES}{NAT}{router}", node.head_with_seed("eth0")));
+    let key = node.path("key");
+    fs::write(&key, [9; 32]).unwrap();
+    let peers = format!(
+        "[peers]\nnodes = {{ lb1 = \"10.9.0.1:8473\", lb2 = \"10.9.0.2:8473\" }}\nkey-file = \"{}\"\n",
+        key.display()
+    );
+    node.configure(&format!(
+        "{}{SERVICES}{NAT}{router}{peers}",
+        node.head_with_seed("eth0")
+    ));
     let daemon = node.start().await;
     let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  \
                   static_configs:\n  - targets: ['127.0.0.1:9465']\n";

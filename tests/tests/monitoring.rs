@@ -494,7 +494,12 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     seen.extend(lab.alerts());
     lab.kill("web2");
     lab.kill("other");
-    lab.until_firing(&["FulcrumNoBackend", "FulcrumClientsDropped", "FulcrumDown"]);
+    lab.until_firing(&[
+        "FulcrumNoBackend",
+        "FulcrumClientsDropped",
+        "FulcrumDown",
+        "FulcrumPeerLost",
+    ]);
     seen.extend(lab.alerts());
 
     let rules = monitoring::file(RULES);

@@ -18,6 +18,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::flows::{self, Heard, Opening};
 use crate::load;
 use crate::maps::{self, Maps, NAT, NAT_REPLY};
+use crate::news;
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::stats;
@@ -140,6 +141,7 @@ fn open(seen: &Seen) -> Step<()> {
     };
     flows::open(&opening)?;
     load::begins(chosen.id);
+    news::tell(&seen.key);
     Ok(())
 }
 

@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout};
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
+use crate::model::peers::PeersStatus;
 use crate::model::status::{self as model, FlowQuery, Pulse};
 use crate::model::vrrp::HaStatus;
 use crate::model::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, Protocol, Role};
@@ -49,6 +50,7 @@ impl Server {
                     Request::Backend(service, backend, reply) => reply.send(commands::one(&service, &backend)).is_ok(),
                     Request::Preview(file, reply) => reply.send(plans::preview(&file)).is_ok(),
                     Request::Settle(reply) => reply.send(None).is_ok(),
+                    Request::Flows(_) | Request::Take(..) => unreachable!("nobody asks for it by the API"),
                     Request::Tally(reply) => reply.send(None).is_ok(),
                     Request::Node(reply) => reply.send(commands::node(false)).is_ok(),
                     Request::Drain(drains, reply) => reply.send(commands::node(drains)).is_ok(),
@@ -257,6 +259,7 @@ pub(super) fn status() -> model::Status {
         settled: false,
         ha: HaStatus::example(),
         draining: true,
+        peers: PeersStatus::example(),
         overrides_fault: None,
         repairs: model::Repairs::default(),
     }

@@ -11,10 +11,11 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, Announcement, BackendStatus, FlowTable, Health, Protocol, Role, ServiceStatus, SlotStates, Status,
-    UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
+    AdminState, Announcement, BackendStatus, FlowTable, Health, Peer, Protocol, Role, ServiceStatus, SlotStates,
+    Status, UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
 };
 use crate::config;
+use crate::model::count;
 
 /// Where the daemon listens unless told otherwise.
 const SOCKET: &str = "/run/fulcrum/fulcrum.sock";
@@ -102,6 +103,10 @@ fn text(status: &Status) -> String {
         text.push_str(&router_text(router));
     }
     text.push_str(&announcements_text(&status.announcements));
+    if !status.peers.is_empty() {
+        text.push('\n');
+        status.peers.iter().for_each(|peer| text.push_str(&peer_text(peer)));
+    }
     for service in &status.services {
         text.push('\n');
         text.push_str(&service_text(service));
@@ -130,6 +135,28 @@ fn text(status: &Status) -> String {
     if !drops.is_empty() {
         let _ = writeln!(text, "\ndropped: {}", drops.join(", "));
     }
+    text
+}
+
+fn peer_text(peer: &Peer) -> String {
+    let mut text = format!("peer {}  {}  ", peer.name, peer.address);
+    let _ = match &peer.reason {
+        None => write!(text, "told of {}, {} ms behind", count(peer.sent, "flow"), peer.lag_ms),
+        Some(reason) => write!(text, "NOT TOLD of flows: {reason}"),
+    };
+    let _ = match peer.heard {
+        true => write!(text, "; tells of {}", count(peer.taken, "flow")),
+        false => write!(text, "; does NOT TELL"),
+    };
+    for (flows, why) in [
+        (peer.foreign, "that this node has no such backend for"),
+        (peer.no_room, "without room"),
+    ] {
+        if flows > 0 {
+            let _ = write!(text, ", and of {flows} {why}");
+        }
+    }
+    text.push('\n');
     text
 }
 

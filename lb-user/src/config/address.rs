@@ -13,6 +13,8 @@ pub(super) enum Role {
     Vip,
     Backend,
     Listen,
+    /// A node of `[peers]`.
+    Peer,
 }
 
 /// Reads `192.0.2.10:80` or `[2001:db8::10]:80`.
@@ -126,6 +128,7 @@ fn usable(span: &Span, address: SocketAddr, text: &str, role: Role) -> Checked<(
         let hint = match role {
             Role::Vip => "a VIP is a unicast address that routers or neighbours send to this node",
             Role::Backend => "a backend is another machine, with a unicast address",
+            Role::Peer => "name the address by which the other nodes reach this one",
             Role::Listen => "name an address of this machine, or an unspecified one for all of them",
         };
         return Err(wrong(format!("{} is {kind} address", address.ip())).hint(hint));
@@ -218,6 +221,7 @@ fn unusable(ip: IpAddr) -> Option<&'static str> {
 fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
     let (form, port) = match role {
         Role::Vip | Role::Backend => ("write \"192.0.2.10:80\" or \"[2001:db8::10]:80\"", 80),
+        Role::Peer => ("write \"10.0.0.2:8473\" or \"[2001:db8::2]:8473\"", 8473),
         Role::Listen => ("write \"127.0.0.1:9465\" or \"[::1]:9465\", or \"\" for none", 9465),
     };
     let wrong = |message: String| fault(span.clone(), message);
@@ -239,7 +243,7 @@ fn unreadable(span: &Span, text: &str, role: Role) -> Box<Fault> {
         if digits && looks_like_a_host(host) {
             let what = match role {
                 Role::Vip => "an interface's own address",
-                Role::Backend | Role::Listen => "a host name",
+                Role::Backend | Role::Listen | Role::Peer => "a host name",
             };
             let message = format!("\"{}\": {what} is not available in this version", excerpt(text));
             return wrong(message).hint(form);

@@ -18,6 +18,7 @@ mod health;
 pub mod hosts;
 mod nat;
 mod node;
+mod peers;
 mod ports;
 mod proxy;
 mod raw;
@@ -93,6 +94,10 @@ pub enum Subject {
     TokenFile,
     /// `interface` of a `[[vrrp]]`, by its name.
     VrrpInterface(String),
+    /// This node's address in `[peers]`.
+    OwnPeer,
+    /// `key-file` in `[peers]`.
+    PeersKey,
     /// A `[[service]]` or `[[pool]]`, by its name.
     Service(String),
     /// `source` in `[service.nat]`, by the service's name. Left to its default, it stands at the service; so do
@@ -254,7 +259,12 @@ impl Reader {
             routers.push(self.vrrp(&table, &node)?);
         }
         self.whole(&drafts, admin.listen)?;
-        self.virtual_routers(&routers, &drafts, &node, admin.listen)?;
+        let peers = match root.get("peers") {
+            Some(peers) => Some(self.peers(&peers.table(&schema::PEERS)?, &node)?),
+            None => None,
+        };
+        let nodes = peers.as_ref().map_or(&[][..], |draft| &draft.places);
+        self.virtual_routers(&routers, &drafts, &node, admin.listen, nodes)?;
         let announced = match root.get("bgp") {
             Some(bgp) => self.announced(&bgp.table(&schema::BGP)?, &routers, &drafts, &node, admin.listen)?,
             None => Vec::new(),
@@ -272,6 +282,7 @@ impl Reader {
             services,
             routers: routers.into_iter().map(|draft| draft.router).collect(),
             announced,
+            peers: peers.map(|draft| draft.peers),
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Shape {
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
-    keys: &["node", "admin", "service", "pool", "vrrp", "bgp"],
+    keys: &["node", "admin", "service", "pool", "vrrp", "bgp", "peers"],
     later: &["protection"],
 };
 
@@ -159,8 +159,14 @@ pub(super) static BGP: Shape = Shape {
     later: &[],
 };
 
+pub(super) static PEERS: Shape = Shape {
+    name: "[peers]",
+    keys: &["nodes", "key-file"],
+    later: &[],
+};
+
 /// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
-pub(super) static ALL: [&Shape; 29] = [
+pub(super) static ALL: [&Shape; 30] = [
     &ROOT,
     &NODE,
     &ADMIN,
@@ -190,4 +196,5 @@ pub(super) static ALL: [&Shape; 29] = [
     &VRRP,
     &VRRP_TRACK,
     &BGP,
+    &PEERS,
 ];

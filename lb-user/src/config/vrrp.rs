@@ -14,8 +14,8 @@ use super::node;
 use super::raw::{Table, Value, excerpt};
 use super::service::Draft;
 use super::{Reader, Subject, schema};
-use crate::model::Node;
 use crate::model::vrrp::{Track, Tracked, VirtualRouter, VrrpVersion};
+use crate::model::{NatSource, Node};
 
 /// Longest wait that can be asked for.
 const MAX_DELAY: Duration = Duration::from_secs(1_000);
@@ -125,15 +125,17 @@ impl Reader {
         drafts: &[Draft],
         node: &Node,
         listen: Option<SocketAddr>,
+        nodes: &[(SocketAddr, Span)],
     ) -> Checked<()> {
         let Some(first) = routers.first() else { return Ok(()) };
         need_one_seed(&first.header, "[[vrrp]]", node)?;
         let held = apart(routers)?;
-        nodes_elsewhere(routers, &held)?;
+        nodes_elsewhere(routers, nodes, &held)?;
         self.listens_on_every_node(listen, &held)?;
         backends_elsewhere(drafts, &held)?;
         tracked_services(routers, drafts)?;
         self.lonely_groups(routers);
+        self.sources_elsewhere(&held, drafts);
         Ok(())
     }
 
@@ -174,6 +176,29 @@ impl Reader {
         }
     }
 
+    /// Answers to a translated flow come to the master of its source, and only the master of its VIP knows it at first.
+    fn sources_elsewhere(&mut self, held: &Held<'_>, drafts: &[Draft]) {
+        for draft in drafts {
+            let NatSource::Floating(sources) = &draft.service.nat.source else {
+                continue;
+            };
+            for (span, vip) in draft.vips.iter().zip(&draft.service.vips) {
+                let of_vip = held.get(&vip.ip);
+                let apart = sources.iter().find(|source| match (of_vip, held.get(*source)) {
+                    (Some((_, a)), Some((_, b))) => !go_together(a, b),
+                    _ => false,
+                });
+                if let Some(source) = apart {
+                    let message = format!("{} and the source {source} may be on two nodes", vip.ip);
+                    let hint = "let them be of one virtual router, or of two with the same sync-group: answers come \
+                                to the source, and have to find the node that has the client";
+                    self.warnings.push(fault(span.clone(), message).hint(hint));
+                    break;
+                }
+            }
+        }
+    }
+
     /// Two nodes that hold one address at once are what virtual routers are there to prevent.
     pub(super) fn vips_of_every_node(&mut self, routers: &[VrrpDraft], drafts: &[Draft], announced: &[IpAddr]) {
         if routers.is_empty() {
@@ -205,6 +230,12 @@ pub(super) fn need_one_seed(place: &Span, table: &str, node: &Node) -> Checked<(
     Err(fault(place.clone(), format!("`{table}` needs `hash-seed-file` in [node]")).hint(hint))
 }
 
+/// Are both master together?
+fn go_together(a: &VrrpDraft, b: &VrrpDraft) -> bool {
+    let (a, b) = (&a.router, &b.router);
+    a.name == b.name || a.sync_group.is_some() && a.sync_group == b.sync_group
+}
+
 /// All addresses of virtual routers, where these keep apart.
 fn apart(routers: &[VrrpDraft]) -> Checked<Held<'_>> {
     let mut names: HashMap<&str, &VrrpDraft> = HashMap::new();
@@ -234,24 +265,21 @@ fn apart(routers: &[VrrpDraft]) -> Checked<Held<'_>> {
 }
 
 /// Nodes talk with addresses that stay where they are.
-fn nodes_elsewhere(routers: &[VrrpDraft], held: &Held<'_>) -> Checked<()> {
-    for VrrpDraft {
-        router, peers, source, ..
-    } in routers
-    {
-        let peers = router.peers.iter().zip(peers).map(|(ip, span)| ("peer", ip, span));
-        let source = router
-            .source
-            .iter()
-            .zip(source)
-            .map(|(ip, span)| ("source-address", ip, span));
-        for (what, ip, span) in peers.chain(source) {
-            if let Some((place, owner)) = held.get(ip) {
-                let message = format!("the {what} {ip} is an address of a virtual router");
-                return Err(fault(span.clone(), message)
-                    .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
-                    .hint("name the address that the node itself has, whoever is master"));
-            }
+fn nodes_elsewhere(routers: &[VrrpDraft], nodes: &[(SocketAddr, Span)], held: &Held<'_>) -> Checked<()> {
+    let of_router = |draft: &VrrpDraft| {
+        let peers = draft.router.peers.iter().zip(&draft.peers);
+        let source = draft.router.source.iter().zip(&draft.source);
+        let named = |what| move |(ip, span): (&IpAddr, &Span)| (what, *ip, span.clone());
+        let all = peers.map(named("peer")).chain(source.map(named("source-address")));
+        all.collect::<Vec<_>>()
+    };
+    let nodes = nodes.iter().map(|(address, span)| ("node", address.ip(), span.clone()));
+    for (what, ip, span) in routers.iter().flat_map(of_router).chain(nodes) {
+        if let Some((place, owner)) = held.get(&ip) {
+            let message = format!("the {what} {ip} is an address of a virtual router");
+            return Err(fault(span, message)
+                .other((*place).clone(), format!("held by \"{}\"", owner.router.name))
+                .hint("name the address that the node itself has, whoever is master"));
         }
     }
     Ok(())

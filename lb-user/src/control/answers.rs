@@ -38,6 +38,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             settled: self.settled,
             ha: self.ha.status.borrow().clone(),
             draining: self.facts.overrides().draining,
+            peers: self.shared.status.borrow().clone(),
         }
     }
 
@@ -59,6 +60,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             settled: said.settled,
             ha: said.ha,
             draining: said.draining,
+            peers: said.peers,
         })
     }
 

@@ -112,6 +112,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Trace(filter, reply) => drop(reply.send(self.begin_trace(filter))),
             Request::Traced(id, reply) => drop(reply.send(self.traced(id))),
             Request::EndTrace(id, reply) => drop(reply.send(self.end_trace(id))),
+            Request::Flows(reply) => drop(reply.send(tokio::task::block_in_place(|| self.all_flows()))),
+            Request::Take(flows, reply) => {
+                let _ = reply.send(tokio::task::block_in_place(|| self.take_flows(&flows)));
+            }
             Request::Settle(reply) => self.waiting.push_back((self.revision, Waiting::Settle(reply))),
             Request::Node(reply) => drop(reply.send(self.node())),
             Request::Drain(drains, reply) => {

@@ -13,7 +13,7 @@ use crate::model::vrrp::HaStatus;
 /// Whether this node can balance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fitness {
-    /// Every backend that is probed has been, at least once since the daemon started.
+    /// Every backend that is probed has been, at least once since the daemon started, and peers have told what they know.
     pub settled: bool,
     /// Why it cannot, for people: the maps cannot be written.
     pub fault: Option<String>,
@@ -51,11 +51,15 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Tells others whether this node can balance, where that is news.
     pub(super) fn tell_fitness(&self) {
+        let ready = self.settled && self.whole;
+        self.shared
+            .ready
+            .send_if_modified(|known| !*known && std::mem::replace(known, ready) != ready);
         let names = &self.facts.config.node.interfaces;
         let interfaces = self.interfaces.status(names).into_iter();
         let unattached = interfaces.filter(|interface| interface.attached.is_err());
         let now = Fitness {
-            settled: self.settled,
+            settled: self.settled && (self.facts.config.peers.is_none() || self.shared.status.borrow().settled),
             fault: self.fault.clone().filter(|_| !self.whole),
             unattached: unattached.map(|interface| interface.name).collect(),
             quorums: self.quorums.known().clone(),

@@ -9,6 +9,7 @@ use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
 use crate::model::Config;
+use crate::model::peers::{SharedFlow, Taken};
 use crate::model::preview::Preview;
 use crate::model::status::{Explanation, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
 use crate::model::tally::Tally;
@@ -35,6 +36,10 @@ pub enum Request {
     /// The node's fault, once the newest configuration has been put to the maps, and overrides that it ended have been
     /// forgotten on the disk, too.
     Settle(oneshot::Sender<Option<String>>),
+    /// Every flow that a peer has to know of.
+    Flows(oneshot::Sender<Vec<SharedFlow>>),
+    /// Flows that a peer knows of; answered with what has come of them.
+    Take(Vec<SharedFlow>, oneshot::Sender<Taken>),
     /// One backend, by the names of its service and of itself, or by its address.
     Backend(String, String, oneshot::Sender<Result<OneBackend, OverrideRefused>>),
     /// What a reload of this would change; or why that cannot be told.
@@ -260,6 +265,22 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn drain(&self, drains: bool) -> Result<NodeState, Gone> {
         self.ask(|reply| Request::Drain(drains, reply)).await
+    }
+
+    /// Every flow that a peer has to know of which knows nothing.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn flows(&self) -> Result<Vec<SharedFlow>, Gone> {
+        self.ask(Request::Flows).await
+    }
+
+    /// Takes in what a peer knows of flows.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn take(&self, flows: Vec<SharedFlow>) -> Result<Taken, Gone> {
+        self.ask(|reply| Request::Take(flows, reply)).await
     }
 
     /// Reads the file now, and puts what it says to the maps.

@@ -66,6 +66,12 @@ impl Interfaces {
             .collect()
     }
 
+    /// The interface of this name; with `None`, the first one.
+    pub(super) fn named(&self, name: Option<&str>) -> Option<&Interface> {
+        let mut here = self.here.iter().flatten();
+        here.find(|interface| name.is_none_or(|name| interface.name == name))
+    }
+
     /// Puts the program on the interfaces that are there, if that is due. It stays due until none refuses.
     pub(super) fn attach(
         &mut self,

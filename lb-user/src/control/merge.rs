@@ -343,6 +343,7 @@ impl Facts {
             proxied: self.config.proxied().map(proxied).collect(),
             sources: BTreeSet::new(),
             clients: false,
+            news: self.config.peers.is_some(),
         }
     }
 

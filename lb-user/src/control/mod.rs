@@ -28,6 +28,7 @@ mod quorum;
 pub mod reconciler;
 mod repairs;
 mod report;
+pub mod shared;
 mod slow_start;
 mod sweep;
 mod trace;

@@ -27,6 +27,7 @@ use super::known::Known;
 use super::merge::Facts;
 use super::quorum::Quorums;
 use super::repairs::Repaired;
+use super::shared::{Shared, Woken};
 use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
@@ -115,6 +116,7 @@ pub struct Reconciler<D, A> {
     pub(super) slow_starts: SlowStarts,
     pub(super) quorums: Quorums,
     pub(super) ha: Ha,
+    pub(super) shared: Shared,
     pub(super) trace: Option<Trace>,
     /// What the proxy's backends have done.
     pub(super) traffic: Arc<Traffic>,
@@ -159,6 +161,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             slow_starts: SlowStarts::default(),
             quorums: Quorums::default(),
             ha: Ha::default(),
+            shared: Shared::default(),
             trace: None,
             traffic: Arc::default(),
             repaired: Repaired::default(),
@@ -281,6 +284,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     // Who asks may have seen a file accepted or refused.
                     self.reloads.clone_from(&inputs.reloads.borrow_and_update());
                     self.read_config(&mut inputs.config)
+                }
+                woken = self.shared.woken() => {
+                    if let Woken::News(keys) = woken {
+                        tokio::task::block_in_place(|| self.tell_news(&keys));
+                    }
+                    false
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => true,
                 _ = sweep.tick() => self.sweep(),

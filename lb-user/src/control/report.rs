@@ -19,6 +19,7 @@ use super::known::Known;
 use super::merge::Facts;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::http_status;
+use crate::model::peers::PeersStatus;
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, Status, VipStatus,
@@ -70,6 +71,7 @@ impl<D: Dataplane> View<'_, D> {
             settled: said.settled,
             ha: said.ha,
             draining: said.draining,
+            peers: said.peers,
         })
     }
 
@@ -297,6 +299,7 @@ pub(super) struct Said {
     pub(super) settled: bool,
     pub(super) ha: HaStatus,
     pub(super) draining: bool,
+    pub(super) peers: PeersStatus,
 }
 
 /// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.

@@ -12,6 +12,7 @@ mod modes;
 mod nat;
 mod preview;
 mod proxy;
+mod shared;
 mod shares;
 mod trace;
 

@@ -58,7 +58,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Ends the flows that are over, and counts the others; closes windows that are over. True when a round is to follow.
     pub fn sweep(&mut self) -> bool {
-        tokio::task::block_in_place(|| self.look()) | self.end_leaving()
+        let again = tokio::task::block_in_place(|| {
+            let again = self.look();
+            self.share();
+            again
+        });
+        again | self.end_leaving()
     }
 
     /// True when what is installed is not known any more.

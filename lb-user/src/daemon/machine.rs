@@ -15,6 +15,7 @@ use crate::api::token::{self, Token};
 use crate::config::{ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain};
 use crate::net::{Net, ReservedPorts, ports, watch};
+use crate::peers::key;
 use crate::proxy::tls::{self, Dates};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -52,12 +53,14 @@ pub(super) struct Confirmed {
 /// Refuses a file that promises what this machine does not keep. `running` is what it would replace: at the start nothing.
 ///
 /// # Errors
-/// The refusal, or why the machine cannot be asked. A file without `nat`, TLS and virtual routers asks nothing.
+/// The refusal, or why the machine cannot be asked. A file without `nat`, TLS, virtual routers and
+/// peers asks nothing.
 pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<Confirmed> {
     let (token, warning) = token::read(parsed)?;
     let mut warnings = Vec::from_iter(warning);
     of_routers(net, parsed, running).await?;
-    if translating(&parsed.config).next().is_some() {
+    warnings.extend(key::confirm(parsed)?);
+    if parsed.config.peers.is_some() || translating(&parsed.config).next().is_some() {
         check(parsed, &Facts::gather(net).await?)?;
     }
     let speaks = |service: &Service| {
@@ -133,6 +136,16 @@ fn translating(config: &Config) -> impl Iterator<Item = (&Service, PortRange)> {
 
 fn check(parsed: &Parsed, facts: &Facts) -> Result<(), ConfigError> {
     let config = &parsed.config;
+    if let Some(own) = config.peers.as_ref().map(|peers| peers.own.ip())
+        && !facts.addresses.contains(&own)
+    {
+        let message = format!("this machine does not have {own}, where its peers would look for it");
+        let hint = format!(
+            "put it on an interface, or give \"{}\" an address that it has",
+            config.node.name
+        );
+        return Err(parsed.error_at(&Subject::OwnPeer, message, hint));
+    }
     let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(|s| &s.vips).map(|vip| vip.ip).collect();
     for (service, range) in translating(config) {
         let name = service.name.to_string();

@@ -43,6 +43,7 @@ use crate::api::Token;
 use crate::config::hosts::names;
 use crate::config::{self, Parsed};
 use crate::control::merge::{self, Facts};
+use crate::control::shared::PeerEnds;
 use crate::control::{
     self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
 };
@@ -54,6 +55,7 @@ use crate::model::traffic::Traffic;
 use crate::model::vrrp::{HaStatus, Role};
 use crate::model::{Config, Interface, MemberKey, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
+use crate::peers;
 use crate::proxy::{self, Listening};
 
 use clients::Clients;
@@ -160,6 +162,7 @@ struct Started {
     proxy: (Seed, Arc<Traffic>),
     /// Where the state of virtual routers is told, and what they depend on.
     ha: (watch::Sender<HaStatus>, watch::Receiver<Fitness>),
+    peers: PeerEnds,
     kept: Kept,
     doors: Doors,
 }
@@ -188,6 +191,7 @@ async fn start(
     let traffic = Arc::new(Traffic::default());
     reconciler.set_traffic(Arc::clone(&traffic));
     let ha = reconciler.connect_ha();
+    let peers = reconciler.connect_peers();
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
@@ -199,6 +203,7 @@ async fn start(
         reconciler,
         proxy: (seed, traffic),
         ha,
+        peers,
         kept: Kept {
             store,
             overrides,
@@ -223,6 +228,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         reconciler,
         proxy: (seed, traffic),
         ha: (ha_status, fitness),
+        peers: ends,
         kept,
         doors,
     } = started;
@@ -319,6 +325,12 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
     parts.spawn("overrides", kept.store.run(revisions, saved));
+    let talks = peers::Setup {
+        configs: in_force_changes.clone(),
+        handle: handle.clone(),
+        ends,
+    };
+    parts.spawn("peers", peers::run(talks));
     parts.spawn("targets", follow(in_force_changes, path_changes, targets, hosts));
     parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
     parts.spawn("host names", hosts::run(host_name_changes, found));

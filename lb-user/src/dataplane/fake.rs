@@ -72,6 +72,8 @@ pub struct Fake {
     pub now: Ticks,
     /// What is traced.
     pub wanted: Option<Wanted>,
+    /// To where flows that are new are told.
+    pub told: Option<mpsc::Sender<Vec<NatKey>>>,
     /// To where packets are shown.
     pub shown: Option<mpsc::Sender<Vec<Shown>>>,
 }
@@ -113,6 +115,7 @@ impl Default for Fake {
             meanwhile: Box::new(|_| ()),
             now: 1000,
             wanted: None,
+            told: None,
             shown: None,
         }
     }
@@ -275,6 +278,48 @@ impl Dataplane for Fake {
         let (sender, receiver) = mpsc::channel(16);
         self.shown = Some(sender);
         Ok(receiver)
+    }
+
+    fn news(&mut self) -> Result<mpsc::Receiver<Vec<NatKey>>, LoadError> {
+        let (sender, receiver) = mpsc::channel(16);
+        self.told = Some(sender);
+        Ok(receiver)
+    }
+
+    fn leases(&self, each: &mut dyn FnMut(&NatKey, &Translation)) -> Result<(), ApplyError> {
+        for (key, flow) in &self.flows {
+            let lease = key.reversed();
+            let translation = Translation {
+                source: lease.source,
+                destination: lease.destination,
+                ports: lease.ports,
+                ..*flow
+            };
+            each(&flow.other(key.protocol), &translation);
+        }
+        Ok(())
+    }
+
+    fn adopt_flow(&mut self, flow: &NatKey, entry: &Translation, _: &Translation) -> Result<bool, ApplyError> {
+        if self.flows.len() >= self.room as usize && !self.flows.contains_key(flow) {
+            return Ok(false);
+        }
+        self.flows.insert(*flow, *entry);
+        Ok(true)
+    }
+
+    fn put_entry(&mut self, table: Table, key: &NatKey, entry: Entry, again: bool) -> Result<bool, ApplyError> {
+        if self.table(table).contains_key(key) != again {
+            return Ok(true);
+        }
+        if self.table(table).len() >= self.room as usize && !again {
+            return Ok(false);
+        }
+        match table {
+            Table::Flows => self.known.insert(*key, entry),
+            Table::Tracked => self.tracked.insert(*key, entry),
+        };
+        Ok(true)
     }
 
     fn load(&self, id: MemberId) -> u64 {

@@ -144,6 +144,34 @@ pub trait Dataplane: Send {
     /// When the kernel refuses.
     fn samples(&mut self) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError>;
 
+    /// Keys of flows that are new, or of which there is something new to be known, from now on and in batches: of those that
+    /// are written down, while [`feature::NEWS`](lb_common::service::feature::NEWS) is set. When they are not taken in time,
+    /// the program leaves some out.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn news(&mut self) -> Result<mpsc::Receiver<Vec<NatKey>>, LoadError>;
+
+    /// Shows every lease of a translated flow to `each`. One that comes or goes meanwhile may be seen or not.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn leases(&self, each: &mut dyn FnMut(&NatKey, &Translation)) -> Result<(), ApplyError>;
+
+    /// Takes in a translated flow that another node knows, as its `entry` and its `lease` would be here. What is known here
+    /// stays if it was heard of later. False when there is no room.
+    ///
+    /// # Errors
+    /// When the kernel refuses. Then it may be there by half, and ends by itself.
+    fn adopt_flow(&mut self, flow: &NatKey, entry: &Translation, lease: &Translation) -> Result<bool, ApplyError>;
+
+    /// Writes an entry of a table where there is none, or `again` in the place of one with the same member. Who was faster is
+    /// right. False when there is no room.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn put_entry(&mut self, table: Table, key: &NatKey, entry: Entry, again: bool) -> Result<bool, ApplyError>;
+
     /// The time, as the program stamps its entries.
     ///
     /// # Errors

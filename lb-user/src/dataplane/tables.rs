@@ -126,7 +126,7 @@ impl Tables for Layout {
 }
 
 /// Features that follow from what is desired; the others are [`super::kernel`]'s own.
-const DERIVED: u64 = feature::CLIENT_SOURCE;
+const DERIVED: u64 = feature::CLIENT_SOURCE | feature::NEWS;
 
 /// One family of services: its key, and a place of its buckets.
 trait Place {

@@ -161,6 +161,7 @@ fn desired() -> impl Strategy<Value = (Owners, Desired)> {
             proxied,
             sources: BTreeSet::new(),
             clients: false,
+            news: false,
         };
         let keys = desired.keys();
         let owned = |(number, s): &(u8, DesiredService)| {

@@ -1,6 +1,7 @@
 //! Every family of a node: name, labels, meaning, and where its numbers come from. docs/metrics.md is made of this list.
 
 mod http;
+mod peers;
 mod vrrp;
 
 use std::fmt;
@@ -70,10 +71,10 @@ pub(super) const BACKEND: &[&str] = &["service", "backend"];
 
 /// All families, in the order of the text.
 pub const FAMILIES: &[Family] = &{
-    let mut all = [NODE[0]; NODE.len() + vrrp::FAMILIES.len() + http::FAMILIES.len()];
+    let mut all = [NODE[0]; NODE.len() + vrrp::FAMILIES.len() + peers::FAMILIES.len() + http::FAMILIES.len()];
     let (mut at, mut list) = (0, 0);
-    while list < 3 {
-        let some = [NODE, vrrp::FAMILIES, http::FAMILIES][list];
+    while list < 4 {
+        let some = [NODE, vrrp::FAMILIES, peers::FAMILIES, http::FAMILIES][list];
         let (_, rest) = all.split_at_mut(at);
         rest.split_at_mut(some.len()).0.copy_from_slice(some);
         (at, list) = (at + some.len(), list + 1);

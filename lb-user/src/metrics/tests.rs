@@ -12,6 +12,7 @@ use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
 use super::*;
+use crate::model::peers::PeersStatus;
 use crate::model::status::{
     AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, Repairs,
     ServiceStatus, SlotStates,
@@ -136,6 +137,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         started: at(1_700_000_000_250),
         settled: true,
         ha: HaStatus::example(),
+        peers: PeersStatus::example(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::peers::Peers;
 use super::proxy::Proxy;
 use super::vrrp::VirtualRouter;
 use super::{Backend, HealthKind, NamedBackend, Via, Vip};
@@ -25,6 +26,8 @@ pub struct Config {
     /// `[bgp]`: VIPs that are announced while this node can serve them, in file order, each once. Services have them, and
     /// virtual routers don't.
     pub announced: Vec<IpAddr>,
+    /// `[peers]`
+    pub peers: Option<Peers>,
 }
 
 impl Config {

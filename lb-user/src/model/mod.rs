@@ -15,6 +15,7 @@ pub mod hex;
 pub mod http_status;
 pub mod interface;
 pub mod next_hop;
+pub mod peers;
 pub mod prefix;
 pub mod preview;
 pub mod probe;

@@ -11,6 +11,7 @@ use lb_common::id::MemberId;
 use lb_common::stats::{Counters, DropReason};
 
 use super::http_status::ServiceHttp;
+use super::peers::PeersStatus;
 use super::traffic::BackendTraffic;
 use super::vrrp::HaStatus;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
@@ -48,6 +49,8 @@ pub struct Status {
     pub ha: HaStatus,
     /// A command has said that clients are to go to other nodes.
     pub draining: bool,
+    /// The nodes that this one shares flows with.
+    pub peers: PeersStatus,
 }
 
 /// A node, as far as the addresses are concerned by which clients reach it.

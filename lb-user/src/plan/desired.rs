@@ -24,6 +24,8 @@ pub struct Desired {
     pub sources: BTreeSet<IpAddr>,
     /// There are living flows of `nat` that keep the client's address.
     pub clients: bool,
+    /// Somebody wants to hear of flows that are new.
+    pub news: bool,
 }
 
 impl Desired {

@@ -105,6 +105,9 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
     for &source in &desired.sources {
         add_source(source, &mut placement.target);
     }
+    if desired.news {
+        placement.target.features |= feature::NEWS;
+    }
     if desired.clients {
         placement.target.features |= feature::CLIENT_SOURCE;
     }

@@ -65,6 +65,7 @@ fn desired(services: Vec<DesiredService>) -> Desired {
         proxied: Vec::new(),
         sources: BTreeSet::new(),
         clients: false,
+        news: false,
     }
 }
 

@@ -19,7 +19,7 @@ const ROWS: [&[&str]; 10] = [
     &["lab"],
     &["daemon"],
     &["api"],
-    &["proxy", "health", "ha", "acme"],
+    &["proxy", "health", "ha", "peers", "acme"],
     &["control"],
     &["metrics"],
     &["dataplane", "net", "process"],

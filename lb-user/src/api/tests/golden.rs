@@ -168,6 +168,34 @@ async fn status() {
     }
   ],
   "draining": true,
+  "peers": [
+    {
+      "name": "lb2",
+      "address": "10.0.0.2:8473",
+      "connected": true,
+      "reason": null,
+      "heard": true,
+      "lag_ms": 12,
+      "sent": 1234,
+      "taken": 567,
+      "foreign": 8,
+      "no_room": 9,
+      "syncs": 2
+    },
+    {
+      "name": "lb3",
+      "address": "10.0.0.3:8473",
+      "connected": false,
+      "reason": "it does not answer",
+      "heard": false,
+      "lag_ms": 0,
+      "sent": 1234,
+      "taken": 567,
+      "foreign": 8,
+      "no_room": 9,
+      "syncs": 2
+    }
+  ],
   "flows": {
     "flows": {
       "entries": 12,

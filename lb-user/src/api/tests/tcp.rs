@@ -30,6 +30,8 @@ impl Port {
                     Request::Traced(_, reply) => reply.send(None).is_ok(),
                     Request::Backend(..)
                     | Request::Preview(..)
+                    | Request::Flows(_)
+                    | Request::Take(..)
                     | Request::Settle(_)
                     | Request::Node(_)
                     | Request::Drain(..)

@@ -6,6 +6,7 @@ mod discovery;
 mod explanation;
 mod log;
 mod node;
+mod peers;
 mod plan;
 mod problem;
 mod status;
@@ -18,6 +19,7 @@ pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
 pub use log::LogLevels;
 pub use node::{Announcement, Node, NodePatch};
+pub use peers::Peer;
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
 pub use status::{

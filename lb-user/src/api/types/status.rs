@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Announcement, BackendStatus, UnresolvedBackend, VirtualRouter};
+use super::{Announcement, BackendStatus, Peer, UnresolvedBackend, VirtualRouter};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -33,6 +33,9 @@ pub struct Status {
     /// A command has said that clients are to go to other nodes.
     #[serde(default)]
     pub draining: bool,
+    /// Nodes that this one tells of flows, in the order of the file.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
@@ -291,6 +294,7 @@ impl From<from::Status> for Status {
             virtual_routers: status.ha.routers.into_iter().map(Into::into).collect(),
             announcements: status.ha.announcements.into_iter().map(Into::into).collect(),
             draining: status.draining,
+            peers: status.peers.peers.into_iter().map(Into::into).collect(),
             flows: status.flows.into(),
             drops: status
                 .drops

@@ -72,6 +72,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("members", "backends of services in maps: how many"),
     ("mode", "how the program is attached: `native` or `generic`"),
     ("path", "a file, a folder or a Unix socket"),
+    ("peer", "name of another node, as in `[peers]`"),
     ("pid", "number of a process"),
     ("ports", "ranges of ports"),
     ("priority", "priority of this node in a virtual router"),

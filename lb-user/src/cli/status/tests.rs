@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Reloads};
+use crate::model::peers::PeersStatus;
 use std::collections::BTreeMap;
 
 #[test]
@@ -188,6 +189,7 @@ fn people_see_what_matters() {
             })
             .collect(),
         draining: true,
+        peers: PeersStatus::example().peers.into_iter().map(Into::into).collect(),
         services: vec![ServiceStatus {
             name: "web".to_owned(),
             vips: vec![VipStatus {
@@ -291,6 +293,9 @@ VI_1  192.0.2.10  router-id 41 on eth0
 bgp
   192.0.2.10    announced: its services have their quorum
   2001:db8::10  NOT ANNOUNCED: web has no quorum
+
+peer lb2  10.0.0.2:8473  told of 1234 flows, 12 ms behind; tells of 567 flows, and of 8 that this node has no such backend for, and of 9 without room
+peer lb3  10.0.0.3:8473  NOT TOLD of flows: it does not answer; does NOT TELL, and of 8 that this node has no such backend for, and of 9 without room
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO QUORUM: 2 backends can take new flows, it needs 3

@@ -32,6 +32,7 @@ fn defaults() {
         },
         routers: Vec::new(),
         announced: Vec::new(),
+        peers: None,
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::load;
-use super::{read, vrrp, written};
+use super::{peers, read, vrrp, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
     Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
@@ -311,6 +311,7 @@ fn config() -> impl Strategy<Value = Config> {
     let plain = parts.prop_map(|(node, socket, listen, token, services)| Config {
         routers: Vec::new(),
         announced: Vec::new(),
+        peers: None,
         node,
         admin: Admin {
             socket: socket.into(),
@@ -319,8 +320,15 @@ fn config() -> impl Strategy<Value = Config> {
         },
         services,
     });
-    let parts = (plain, vrrp::any_routers(), prop::option::of(any::<u64>()));
-    parts.prop_map(|(config, routers, announced)| announcing(vrrp::with(config, routers), announced))
+    let parts = (
+        plain,
+        vrrp::any_routers(),
+        prop::option::of(any::<u64>()),
+        peers::any_peers(),
+    );
+    parts.prop_map(|(config, routers, announced, peers)| {
+        peers::with(announcing(vrrp::with(config, routers), announced), peers)
+    })
 }
 
 /// The configuration with some of its VIPs announced, by the bits of `which`.
@@ -478,6 +486,9 @@ const TOKENS: &[&str] = &[
     "notify",
     "[[vrrp]]\n",
     "[[vrrp.track]]\n",
+    "[peers]\n",
+    "nodes",
+    "key-file = \"/key\"\n",
     "hash-seed-file = \"/seed\"\n",
     "interface = \"eth0\"\n",
     "router-id = 1\n",

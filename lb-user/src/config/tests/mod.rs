@@ -4,6 +4,7 @@ mod accepted;
 mod arbitrary;
 mod bgp;
 mod files;
+mod peers;
 mod probes;
 mod proxy;
 mod refused;

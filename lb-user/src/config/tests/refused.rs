@@ -3,6 +3,7 @@
 mod bgp;
 mod many_ports;
 mod nat;
+mod peers;
 mod probes;
 mod proxy;
 mod proxy_http;
@@ -219,7 +220,7 @@ fn what_later_versions_have() {
             "[protection]\n",
             (3, 2),
             "`protection` is not available in this version",
-            "takes: node, admin, service, pool, vrrp",
+            "takes: node, admin, service, pool, vrrp, bgp, peers",
         ),
         in_proxy(
             "[service.tls]\nacme = true\n",

@@ -181,6 +181,27 @@ fn virtual_routers() {
 }
 
 #[test]
+fn answers_that_come_to_another_node() {
+    let nat = format!("{SERVICE}nat = {{ source = \"192.0.2.9\" }}\n").replace("dsr", "nat");
+    let start = format!("{NODE}{SEED}{nat}{BACKEND}");
+    let both = ROUTER.replace("\"192.0.2.10\"", "\"192.0.2.10\", \"192.0.2.9\"");
+    assert_eq!(warnings(&format!("{start}{both}")), []);
+    let other = ROUTER
+        .replace("VI_1", "VI_2")
+        .replace("41", "42")
+        .replace("2.10", "2.9");
+    let apart = format!("{start}{ROUTER}sync-group = \"edge\"\n{other}sync-group = \"edge\"\n");
+    assert_eq!(warnings(&apart), []);
+    let warned = warnings(&apart.replacen("edge", "core", 1));
+    assert!(
+        warned
+            .iter()
+            .any(|(line, _, text)| *line == 6 && text.contains("the source 192.0.2.9 may be on two nodes")),
+        "{warned:?}"
+    );
+}
+
+#[test]
 fn from_top_to_bottom() {
     let text = format!(
         "{NODE}{SERVICE}undeclared = \"pass\"\n{}",

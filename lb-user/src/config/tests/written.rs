@@ -70,6 +70,20 @@ pub(crate) fn config(config: &Config) -> String {
         let announced: Vec<String> = config.announced.iter().map(|ip| format!("\"{ip}\"")).collect();
         writeln!(text, "[bgp]\nannounce = [{}]", announced.join(", ")).unwrap();
     }
+    if let Some(peers) = &config.peers {
+        let others = peers.others.iter().map(|peer| (&*peer.name, peer.address));
+        let nodes = std::iter::once((config.node.name.as_str(), peers.own)).chain(others);
+        let nodes: Vec<_> = nodes
+            .map(|(name, address)| format!("{} = \"{address}\"", quoted(name)))
+            .collect();
+        let nodes = nodes.join(", ");
+        writeln!(
+            text,
+            "[peers]\nnodes = {{ {nodes} }}\nkey-file = {}",
+            path(&peers.key_file)
+        )
+        .unwrap();
+    }
     text
 }
 

@@ -12,6 +12,7 @@ use lb_common::removal::{Removal, Removals};
 use lb_common::slot::Entry;
 use lb_common::stats::FlowEvent;
 
+use super::adopt::{NEW, Put, THERE, put};
 use super::batch::Batch;
 use super::object::LoadError;
 use crate::dataplane::ApplyError;
@@ -89,6 +90,14 @@ impl Entries {
             Ok(entry) => Ok(Some(entry)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(refused("read", self.name, error)),
+        }
+    }
+
+    /// Writes an entry where there is none, or `again` where there is one; false when there is no room.
+    pub(super) fn put(&mut self, key: &NatKey, entry: Entry, again: bool) -> Result<bool, ApplyError> {
+        match put(&mut self.map, key, &entry, if again { THERE } else { NEW }) {
+            Ok(put) => Ok(!matches!(put, Put::NoRoom)),
+            Err(error) => Err(refused("write", self.name, error)),
         }
     }
 

@@ -11,6 +11,7 @@ use lb_common::limits::SWEEP_KEYS;
 use lb_common::nat::{self, NatKey, Phase, Ticks, Translation};
 use nix::time::{ClockId, clock_gettime};
 
+use super::adopt::{Outcome, Tables};
 use super::batch::Batch;
 use super::object::LoadError;
 use crate::dataplane::ApplyError;
@@ -83,6 +84,36 @@ impl Flows {
         }))
     }
 
+    /// Shows every lease.
+    pub(super) fn visit(&self, each: &mut dyn FnMut(&NatKey, &Translation)) -> Result<(), ApplyError> {
+        let visited = self.all_leases.visit(|keys, leases| {
+            keys.iter().zip(leases).for_each(|(key, lease)| each(key, lease));
+            Ok::<_, io::Error>(())
+        });
+        visited.map_err(|error| refused("NAT_REPLY", error))
+    }
+
+    /// Takes in a flow of another node; false when there is no room.
+    pub(super) fn adopt(
+        &mut self,
+        flow: &NatKey,
+        entry: &Translation,
+        lease: &Translation,
+    ) -> Result<bool, ApplyError> {
+        let mut tables = Tables {
+            leases: &mut self.leases.map,
+            flows: &mut self.flows.map,
+        };
+        let own = |_: &NatKey| Ok::<_, MapError>(Some(*entry));
+        let adopted = tables.adopt(&entry.other(flow.protocol), lease, own, false);
+        let adopted = adopted.map_err(|error| ApplyError::Kernel {
+            verb: "write",
+            map: "NAT",
+            source: error.into(),
+        })?;
+        Ok(adopted != Outcome::NoRoom)
+    }
+
     /// Looks at every lease.
     pub(super) fn look(&self) -> Result<Seen, ApplyError> {
         let now = now().map_err(|error| refused("NAT_REPLY", error))?;
@@ -91,18 +122,13 @@ impl Flows {
             over: Vec::new(),
         };
         let mut list = Vec::new();
-        self.all_leases
-            .visit(|keys, leases| {
-                for (key, lease) in keys.iter().zip(leases) {
-                    if lease.stamp.is_over(key.protocol, lease.idle, now) {
-                        list.push(*key);
-                    } else {
-                        count(&mut seen.usage, key, lease);
-                    }
-                }
-                Ok::<_, io::Error>(())
-            })
-            .map_err(|error| refused("NAT_REPLY", error))?;
+        self.visit(&mut |key, lease| {
+            if lease.stamp.is_over(key.protocol, lease.idle, now) {
+                list.push(*key);
+            } else {
+                count(&mut seen.usage, key, lease);
+            }
+        })?;
         seen.over = list.chunks(SWEEP_KEYS as usize).map(bytes).collect();
         Ok(seen)
     }

@@ -11,6 +11,7 @@
 //! another one that it knows (`carry`); attaching swaps the program of a link that is there. So neither a restart nor an
 //! upgrade empties a map or lets a packet through unseen.
 
+mod adopt;
 mod arrays;
 mod attach;
 mod batch;
@@ -23,11 +24,13 @@ mod inspect;
 mod maps;
 mod object;
 mod pins;
+mod ring;
 mod run_time;
 mod stages;
 mod trace;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::addr::Mac;
@@ -58,6 +61,9 @@ pub use inspect::Loaded;
 pub use object::LoadError;
 pub use pins::{Lock, PinError};
 pub use run_time::{RunTime, measure_run_time, run_time};
+
+/// 5 ms: at most so much later than need be is heard of flows that are new, and so many of them together.
+const NEWS_PAUSE: Duration = Duration::from_millis(5);
 
 /// The XDP program with its maps.
 pub struct Kernel {
@@ -320,6 +326,22 @@ impl Dataplane for Kernel {
 
     fn samples(&mut self) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError> {
         trace::samples(&self.program)
+    }
+
+    fn news(&mut self) -> Result<mpsc::Receiver<Vec<NatKey>>, LoadError> {
+        ring::follow(&self.program, "NEWS", NEWS_PAUSE, |key| key)
+    }
+
+    fn leases(&self, each: &mut dyn FnMut(&NatKey, &Translation)) -> Result<(), ApplyError> {
+        self.flows.visit(each)
+    }
+
+    fn adopt_flow(&mut self, flow: &NatKey, entry: &Translation, lease: &Translation) -> Result<bool, ApplyError> {
+        self.flows.adopt(flow, entry, lease)
+    }
+
+    fn put_entry(&mut self, table: Table, key: &NatKey, entry: Entry, again: bool) -> Result<bool, ApplyError> {
+        self.known.table_mut(table).put(key, entry, again)
     }
 
     fn now(&self) -> Result<Ticks, ApplyError> {

@@ -2,26 +2,20 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::AsFd as _;
 use std::time::{Duration, SystemTime};
 
 use aya::Ebpf;
-use aya::maps::{Array, Map, MapData, MapError, RingBuf};
+use aya::maps::Array;
 use lb_common::trace::{Sample, Wanted};
 use nix::time::{ClockId, clock_gettime};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::object::{self, LoadError};
-use super::{Kernel, pins};
+use super::{Kernel, pins, ring};
 use crate::dataplane::Shown;
 
 const WANTED: &str = "TRACING";
 const EVENTS: &str = "EVENTS";
-
-/// Batches that wait to be taken, each of what the program had shown when somebody looked: at most a full ring buffer.
-const BATCHES: usize = 4;
 
 impl Kernel {
     /// See [`Dataplane::trace`](crate::dataplane::Dataplane::trace).
@@ -63,60 +57,12 @@ impl Kernel {
 
 /// See [`Dataplane::samples`](crate::dataplane::Dataplane::samples).
 pub(super) fn samples(program: &Ebpf) -> Result<mpsc::Receiver<Vec<Shown>>, LoadError> {
-    let mut ring = ring(program).map_err(|error| LoadError::map(EVENTS, error))?;
-    // Somebody else's, who has gone before they came.
-    while ring.next().is_some() {}
-    // SAFETY: the ring buffer owns its file descriptor and keeps it open, the same one, as long as it lives.
-    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-    let mut ring = ring.map_err(|error| LoadError::map(EVENTS, io::Error::from(error)))?;
-    let (sender, receiver) = mpsc::channel(BATCHES);
-    tokio::spawn(async move {
-        loop {
-            let mut ready = tokio::select! {
-                ready = ring.readable_mut() => match ready {
-                    Ok(ready) => ready,
-                    Err(error) => return tracing::warn!(%error, "what is traced cannot be read"),
-                },
-                () = sender.closed() => return,
-            };
-            let batch = read(ready.get_inner_mut());
-            ready.clear_ready();
-            if !batch.is_empty() && sender.send(batch).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(receiver)
-}
-
-/// A hold of one's own on the ring buffer.
-fn ring(program: &Ebpf) -> Result<RingBuf<MapData>, MapError> {
-    let Some(Map::RingBuf(map)) = program.map(EVENTS) else {
-        return Err(MapError::InvalidName {
-            name: EVENTS.to_owned(),
-        });
+    let begin = begin_of_time().map_err(|error| LoadError::map(EVENTS, error))?;
+    let shown = move |sample: Sample| Shown {
+        at: begin + Duration::from_nanos(sample.time),
+        sample,
     };
-    let fd = map.fd().as_fd().try_clone_to_owned()?;
-    RingBuf::try_from(Map::RingBuf(MapData::from_fd(fd)?))
-}
-
-/// All that lies there.
-fn read(ring: &mut RingBuf<MapData>) -> Vec<Shown> {
-    let Ok(begin) = begin_of_time() else {
-        return Vec::new();
-    };
-    let mut batch = Vec::new();
-    while let Some(item) = ring.next() {
-        let bytes: &[u8] = &item;
-        if bytes.len() != size_of::<Sample>() {
-            continue;
-        }
-        // SAFETY: as many bytes, of which any are a sample.
-        let sample: Sample = unsafe { bytes.as_ptr().cast::<Sample>().read_unaligned() };
-        let at = begin + Duration::from_nanos(sample.time);
-        batch.push(Shown { at, sample });
-    }
-    batch
+    ring::follow(program, EVENTS, Duration::ZERO, shown)
 }
 
 /// When the clock that samples are stamped by was 0, as it seems now: that one is never set.

@@ -9,13 +9,10 @@ use aya::maps::{Map, MapData};
 use lb_common::nat::{NatKey, Ticks};
 use lb_common::slot::Entry;
 
+use super::super::adopt::{NEW, Put, Table, put};
 use super::super::batch::Batch;
 use super::super::flows::now;
 use super::Failure;
-use super::flows::{Put, Table, put};
-
-/// `BPF_NOEXIST`: only a key that is not there.
-const NEW: u64 = 1;
 
 /// Entries of one table, on their way to another.
 pub(super) struct Known {

@@ -1,0 +1,122 @@
+//! Peers: the nodes that stand in for each other tell each other what they have written down of flows, so that whoever takes
+//! over goes on with them.
+//!
+//! Each node connects to every other one, and tells it all that it knows, then what is new; the other one takes it in and
+//! says so. What is told, and who is right where both know something, is the reconciler's ([`crate::control::shared`]). A
+//! connection that ends is made anew, and everything is told again.
+
+mod board;
+mod hear;
+pub mod key;
+mod seal;
+mod tell;
+#[doc(hidden)]
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::control::Handle;
+use crate::control::shared::PeerEnds;
+use crate::model::Config;
+use crate::model::peers::PeersStatus;
+use board::Board;
+use hear::Listener;
+pub use seal::Refused;
+use tell::Caller;
+
+/// 1 s; a caller says at least so often that it is there, and state is told so often.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// 5 s; who says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What it works with.
+pub struct Setup {
+    /// The configuration in force.
+    pub configs: watch::Receiver<Arc<Config>>,
+    /// Whom flows are asked of, and told to.
+    pub handle: Handle,
+    /// What peers are to be told, and where their state is.
+    pub ends: PeerEnds,
+}
+
+/// Talks with the peers of the file until the configuration's sender is gone.
+pub async fn run(setup: Setup) {
+    let Setup {
+        mut configs,
+        handle,
+        ends,
+    } = setup;
+    let PeerEnds {
+        flows,
+        status,
+        mut ready,
+    } = ends;
+    // Before this node knows its backends, nothing that peers tell of would find them.
+    if ready.wait_for(|ready| *ready).await.is_err() {
+        return;
+    }
+    let started = Instant::now();
+    let mut peers = configs.borrow_and_update().peers.clone();
+    loop {
+        let mut tasks = JoinSet::new();
+        let board = Arc::new(Board::new(peers.as_ref().map_or(&[], |peers| &peers.others), started));
+        if let Some(peers) = &peers {
+            let listener = Listener {
+                board: Arc::clone(&board),
+                own: peers.own,
+                key_file: peers.key_file.clone(),
+                handle: handle.clone(),
+            };
+            tasks.spawn(listener.run());
+            for place in &board.peers {
+                let caller = Caller {
+                    place: Arc::clone(place),
+                    own: (peers.own.ip(), 0).into(),
+                    key_file: peers.key_file.clone(),
+                    handle: handle.clone(),
+                    flows: flows.clone(),
+                };
+                tasks.spawn(caller.run());
+            }
+        }
+        let mut look = interval(ALIVE);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tell(&board, &status);
+            tokio::select! {
+                changed = configs.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = configs.borrow_and_update().peers.clone();
+                    if now != peers {
+                        peers = now;
+                        break;
+                    }
+                }
+                () = board.news.notified() => {}
+                _ = look.tick() => {}
+            }
+        }
+    }
+}
+
+/// Tells the state, where that is news. Who has settled stays so: what follows is no start.
+fn tell(board: &Board, status: &watch::Sender<PeersStatus>) {
+    let mut now = board.status(Instant::now());
+    status.send_if_modified(|known| {
+        now.settled |= known.settled;
+        let news = *known != now;
+        known.clone_from(&now);
+        news
+    });
+}
