@@ -30,7 +30,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "config",
         check: config::check,
@@ -52,6 +52,10 @@ pub const TARGETS: [Target; 9] = [
         check: parse::check,
     },
     Target {
+        name: "peers",
+        check: peers::check,
+    },
+    Target {
         name: "ports",
         check: ports::check,
     },
@@ -62,10 +66,6 @@ pub const TARGETS: [Target; 9] = [
     Target {
         name: "slot",
         check: slot::check,
-    },
-    Target {
-        name: "peers",
-        check: peers::check,
     },
     Target {
         name: "vrrp_packet",

@@ -1,4 +1,4 @@
-//! A master of the proxy's addresses that is told to end: no client loses a request, neither of those that ask all the time,
+//! A master of the proxy's addresses that is told to drain, or to end: no client loses a request, neither of those that ask all the time,
 //! by whatever protocol, nor one that waits for a long answer.
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
@@ -38,7 +38,7 @@ fn configure(node: &Node, name: &str, certificate: &str) {
     for (id, address) in (41..).zip(VIPS) {
         text += &format!(
             "[[vrrp]]\nname = \"VI_{id}\"\ninterface = \"eth0\"\nrouter-id = {id}\npriority = {{ lb1 = 110, lb2 = 100 }}\n\
-             advertisement-interval = \"100ms\"\naddresses = [\"{address}\"]\nsync-group = \"edge\"\n"
+             advertisement-interval = \"100ms\"\npreempt = false\naddresses = [\"{address}\"]\nsync-group = \"edge\"\n"
         );
     }
     node.configure(&text);
@@ -77,7 +77,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_is_lost_when_the_master_is_told_to_end() {
+async fn no_request_is_lost_when_the_master_drains_or_is_told_to_end() {
     if gate::root_with_python(&["curl"], &["asyncio"]) == Gate::Skip {
         return;
     }
@@ -93,9 +93,9 @@ async fn no_request_is_lost_when_the_master_is_told_to_end() {
     let (first, second) = (&segment.node, segment.another_node(2).await);
     configure(first, "lb1", &certificate);
     configure(&second, "lb2", &certificate);
-    let daemon = first.start().await;
-    let _second = second.start().await;
+    let _first = first.start().await;
     first.until("the first is master", is("master")).await;
+    let daemon = second.start().await;
     second.until("the second is backup", is("backup")).await;
 
     let kinds: [&[&str]; 3] = [&["--new-connections"], &[], &["--http2", "--streams", "2"]];
@@ -104,25 +104,48 @@ async fn no_request_is_lost_when_the_master_is_told_to_end() {
         .map(|(kind, host)| (kind, host, Load::start(&segment, host, kind)))
         .collect();
     first.until("the first serves", |status| requests(status) > 100).await;
-    let mut curl = Command::new("curl");
-    let mut long = Process::start(
-        &segment.client,
-        curl.args(["-sS", "-m", "60"])
-            .arg(format!("http://{}/slow/3000", VIPS[0])),
-    );
-    assert_eq!(slow.line(), "/slow/3000\n");
+    let mut long = || {
+        let mut curl = Command::new("curl");
+        let url = format!("http://{}/slow/3000", VIPS[0]);
+        let begun = Process::start(&segment.client, curl.args(["-sS", "-m", "60"]).arg(url));
+        assert_eq!(slow.line(), "/slow/3000\n");
+        begun
+    };
+    let whole = |mut long: Process| {
+        let mut answer = String::new();
+        long.take_output().read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "/slow/3000\n");
+    };
+    let serves = async |node: &Node, what: &str| {
+        let before = requests(&node.client().status().await.unwrap());
+        let more = |status: &Status| requests(status) > before + 100;
+        node.until_within(2 * DEADLINE, what, more).await;
+    };
 
-    assert_eq!(daemon.end(Signal::SIGTERM), Some(0), "{}", first.log());
-    second.until("the second takes over", is("master")).await;
-    let before = requests(&second.client().status().await.unwrap());
+    let begun = long();
+    let drained = first
+        .command(&["node", "drain", "--wait", "--socket"])
+        .arg(first.path("socket"))
+        .output();
+    let drained = drained.unwrap();
+    assert!(drained.status.success(), "{drained:?}");
     second
-        .until_within(2 * DEADLINE, "the second serves", |status| {
-            requests(status) > before + 100
-        })
+        .until("the second is master while the first drains", is("master"))
         .await;
-    let mut answer = String::new();
-    long.take_output().read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "/slow/3000\n");
+    serves(&second, "the second serves").await;
+    whole(begun);
+    let enabled = first
+        .command(&["node", "enable", "--socket"])
+        .arg(first.path("socket"))
+        .status();
+    assert!(enabled.unwrap().success());
+    first.until("the first is backup", is("backup")).await;
+
+    let begun = long();
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0), "{}", second.log());
+    first.until("the first takes over", is("master")).await;
+    serves(first, "the first serves again").await;
+    whole(begun);
     for (kind, host, load) in loads {
         let outcome = load.end();
         let failed = outcome["failed"].as_object().unwrap();
@@ -137,9 +160,7 @@ async fn no_request_is_lost_when_the_master_is_told_to_end() {
         println!("{kind:?} {host}: {served:?}");
     }
     // Nobody was left who had to be cut.
-    assert!(
-        !first.log().contains("connections of clients are cut"),
-        "{}",
-        first.log()
-    );
+    for node in [first, &second] {
+        assert!(!node.log().contains("connections of clients are cut"), "{}", node.log());
+    }
 }

@@ -10,10 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::GIVE_AWAY;
+use crate::control::Fitness;
+use crate::model::Config;
 use crate::model::traffic::Traffic;
-use crate::proxy::Listening;
+use crate::model::vrrp::HaStatus;
+use crate::proxy::{self, Listening};
 
 /// 5 ms; bounds how long it goes unseen that the last client has gone.
 const LOOK: Duration = Duration::from_millis(5);
@@ -56,6 +60,46 @@ impl Clients {
         away
     }
 
+    /// Tells others whether this node can balance, as it is `known`, but that it drains only when its clients have been seen
+    /// off; nobody is let in then until its addresses are gone.
+    pub(super) async fn drain(self: Arc<Self>, drains: Drains) {
+        let Drains {
+            mut known,
+            told,
+            mut status,
+            configs,
+        } = drains;
+        let mut gone: Option<(Away<'_>, Instant)> = None;
+        loop {
+            let fit = known.borrow_and_update().clone();
+            let holds = status.borrow_and_update().held().next().is_some();
+            if fit.draining && !told.borrow().draining && holds {
+                tell(&told, Fitness { draining: false, ..fit });
+                let limit = proxy::patience(&configs.borrow());
+                gone = tokio::select! {
+                    away = self.see_off(limit) => Some((away, Instant::now() + GIVE_AWAY)),
+                    going_on = pass(&mut known, &told) => match going_on {
+                        true => None,
+                        false => return,
+                    },
+                };
+                let fit = known.borrow_and_update().clone();
+                tell(&told, fit);
+                continue;
+            }
+            tell(&told, fit);
+            gone = gone.filter(|(_, until)| holds && Instant::now() < *until);
+            let until = gone.as_ref().map_or_else(Instant::now, |(_, until)| *until);
+            tokio::select! {
+                changed = known.changed() => if changed.is_err() {
+                    return;
+                },
+                Ok(()) = status.changed() => {}
+                () = sleep_until(until), if gone.is_some() => {}
+            }
+        }
+    }
+
     /// Waits until the connections that are open, all and late ones, have been so for this `long`.
     async fn until(&self, long: Duration, are_so: impl Fn((u32, u32)) -> bool) {
         let mut since = None;
@@ -68,6 +112,39 @@ impl Clients {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Between the reconciler and virtual routers.
+pub(super) struct Drains {
+    /// Whether this node can balance.
+    pub(super) known: watch::Receiver<Fitness>,
+    /// The same, when clients are ready for it.
+    pub(super) told: watch::Sender<Fitness>,
+    /// Which addresses it holds.
+    pub(super) status: watch::Receiver<HaStatus>,
+    /// The configuration in force.
+    pub(super) configs: watch::Receiver<Arc<Config>>,
+}
+
+/// Tells all but that the node drains, for as long as it does; false when nobody will say more.
+async fn pass(known: &mut watch::Receiver<Fitness>, told: &watch::Sender<Fitness>) -> bool {
+    while known.changed().await.is_ok() {
+        let fit = known.borrow_and_update().clone();
+        if !fit.draining {
+            return true;
+        }
+        let draining = false;
+        tell(told, Fitness { draining, ..fit });
+    }
+    false
+}
+
+fn tell(told: &watch::Sender<Fitness>, fit: Fitness) {
+    told.send_if_modified(|before| {
+        let news = *before != fit;
+        *before = fit;
+        news
+    });
 }
 
 /// Nobody is let in.

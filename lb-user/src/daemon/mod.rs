@@ -25,11 +25,10 @@ mod parts;
 mod privilege;
 mod reload;
 mod seed;
+mod targets;
 mod wakers;
 mod whole;
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,20 +44,20 @@ use crate::config::{self, Parsed};
 use crate::control::merge::{self, Facts};
 use crate::control::shared::PeerEnds;
 use crate::control::{
-    self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Paths, Reconciler, Revision, Saved,
+    self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved,
 };
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::ha;
-use crate::health::{self, Target};
+use crate::health;
 use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
-use crate::model::vrrp::{HaStatus, Role};
-use crate::model::{Config, Interface, MemberKey, chain};
+use crate::model::vrrp::HaStatus;
+use crate::model::{Interface, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 use crate::peers;
 use crate::proxy::{self, Listening};
 
-use clients::Clients;
+use clients::{Clients, Drains};
 use doors::Doors;
 use handover::{Origin, Predecessor};
 use notify::{Manager, Reads};
@@ -243,7 +242,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let in_force = Arc::clone(&reconciler.facts().config);
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
     let (paths, path_changes) = watch::channel(reconciler.facts().paths());
-    let (targets, target_changes) = watch::channel(targets(&in_force, &paths.borrow(), &[]));
+    let (targets, target_changes) = watch::channel(targets::of(&in_force, &paths.borrow(), &[]));
     let upstreams = watch::Sender::new(Arc::new(reconciler.facts().upstreams()));
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (overrides, revisions) = watch::channel(Revision {
@@ -272,10 +271,17 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     } = place;
     let handle = handle.with_levels(levels);
     let (finishing, finishing_changes) = watch::channel(false);
-    let clients = Clients {
+    let clients = Arc::new(Clients {
         finishing,
         listening: listening.clone(),
         traffic: Arc::clone(&traffic),
+    });
+    let (told, fit) = watch::channel(fitness.borrow().clone());
+    let drains = Drains {
+        known: fitness,
+        told,
+        status: ha_status.subscribe(),
+        configs: in_force_changes.clone(),
     };
     let roles = ha_status.subscribe();
     let (serving, serves) = oneshot::channel();
@@ -312,7 +318,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         ha::run(ha::Setup {
             net: net.clone(),
             configs: in_force_changes.clone(),
-            fitness,
+            fitness: fit,
             status: ha_status,
             stopped: ha_stopped,
             inherits: before.is_some(),
@@ -324,6 +330,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     proxy.spawn("proxy", proxy::run(setup));
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
+    parts.spawn("clients", Arc::clone(&clients).drain(drains));
     parts.spawn("overrides", kept.store.run(revisions, saved));
     let talks = peers::Setup {
         configs: in_force_changes.clone(),
@@ -331,7 +338,10 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         ends,
     };
     parts.spawn("peers", peers::run(talks));
-    parts.spawn("targets", follow(in_force_changes, path_changes, targets, hosts));
+    parts.spawn(
+        "targets",
+        targets::follow(in_force_changes, path_changes, targets, hosts),
+    );
     parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
     parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
@@ -422,8 +432,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         manager.stopping();
     }
     // Nobody shall be cut off by another node that becomes master. Who asks twice for the end does not want to wait.
-    let is_master = roles.borrow().routers.iter().any(|router| router.role == Role::Master);
-    let _away = if is_master && matches!(end, Ok(None)) {
+    let holds = roles.borrow().held().next().is_some();
+    let _away = if holds && matches!(end, Ok(None)) {
         tokio::select! {
             away = clients.see_off(proxy::patience(&reload.config())) => Some(away),
             () = wakers.stop() => None,
@@ -467,45 +477,4 @@ fn publish(reload: &Reload, results: &watch::Sender<Reloads>) {
         known.clone_from(reload.results());
         news
     });
-}
-
-/// Keeps `targets` and `hosts` those of the configuration in force.
-async fn follow(
-    mut in_force: watch::Receiver<Arc<Config>>,
-    mut paths: watch::Receiver<Paths>,
-    targets: watch::Sender<Vec<Arc<Target>>>,
-    hosts: watch::Sender<BTreeSet<IpAddr>>,
-) {
-    loop {
-        let others = tokio::select! {
-            Ok(()) = in_force.changed() => true,
-            Ok(()) = paths.changed() => false,
-            else => return,
-        };
-        // A new configuration comes behind its paths.
-        let config = Arc::clone(&in_force.borrow_and_update());
-        if others {
-            hosts.send_replace(merge::hosts(&config));
-        }
-        let wanted = self::targets(&config, &paths.borrow_and_update(), &targets.borrow());
-        targets.send_replace(wanted);
-    }
-}
-
-/// Whom to probe, and by which way. Those that stay as they were `before` are the same.
-fn targets(config: &Config, paths: &Paths, before: &[Arc<Target>]) -> Vec<Arc<Target>> {
-    let target = |(place, (service, backend)): (usize, (&crate::model::Service, &crate::model::Backend))| {
-        let member = MemberKey::of(service, backend);
-        let target = Target {
-            path: paths.get(&member).cloned(),
-            member,
-            name: Arc::clone(&backend.name),
-            check: service.health.clone(),
-        };
-        match before.get(place).filter(|before| ***before == target) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(target),
-        }
-    };
-    merge::probed(config).enumerate().map(target).collect()
 }
