@@ -10,6 +10,7 @@ pub mod changing;
 pub mod download;
 pub mod flood;
 pub mod gate;
+pub mod knock;
 pub mod lab;
 pub mod leftovers;
 pub mod mariadb;

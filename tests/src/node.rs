@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -103,6 +104,23 @@ impl Node {
         fs::write(&seed, [7; 16]).expect("a seed");
         let key = format!("hash-seed-file = \"{}\"\n[admin]", seed.display());
         self.head(interface).replacen("[admin]", &key, 1)
+    }
+
+    /// The same with `[peers]`, of a node `name` among `lb1` and `lb2` at these addresses.
+    ///
+    /// # Panics
+    /// When the key cannot be written.
+    #[must_use]
+    pub fn head_with_peers(&self, interface: &str, name: &str, nodes: [IpAddr; 2]) -> String {
+        let head = self.head_with_seed(interface);
+        let head = head.replacen("name = \"lb1\"", &format!("name = \"{name}\""), 1);
+        let key = self.path("key");
+        fs::write(&key, [9; 32]).expect("a key");
+        let [first, second] = nodes.map(|ip| SocketAddr::new(ip, 8473));
+        format!(
+            "{head}[peers]\nnodes = {{ lb1 = \"{first}\", lb2 = \"{second}\" }}\nkey-file = \"{}\"\n",
+            key.display()
+        )
     }
 
     /// Writes the configuration, as an editor does: a new file in place of the old.

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_tests::backing::{VIPS, hold};
+use lb_tests::bench::failover::tell;
 use lb_tests::download::Download;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node};
@@ -22,6 +22,9 @@ use nix::sys::signal::Signal;
 const NAT: [u16; 2] = [81, 8081];
 const TRACKED: [u16; 2] = [82, 8082];
 
+/// Where both listen.
+const NODES: [IpAddr; 2] = [v4(1), v4(2)];
+
 /// What backends of `nat` see as the client.
 const SOURCES: [IpAddr; 2] = [v4(99), v6(99)];
 
@@ -30,24 +33,9 @@ const LENGTH: u64 = 400_000_000;
 
 const OPEN: usize = 50;
 
-/// `[node]`, `[admin]` and `[peers]` of one of the two.
-fn head(node: &Node, name: &str) -> String {
-    let head = node.head_with_seed("eth0");
-    let head = head.replacen("name = \"lb1\"", &format!("name = \"{name}\""), 1);
-    let key = node.path("key");
-    fs::write(&key, [9; 32]).unwrap();
-    let nodes = [v4(1), v4(2)].map(|ip| SocketAddr::new(ip, 8473));
-    format!(
-        "{head}[peers]\nnodes = {{ lb1 = \"{}\", lb2 = \"{}\" }}\nkey-file = \"{}\"\n",
-        nodes[0],
-        nodes[1],
-        key.display()
-    )
-}
-
 /// One file for both nodes, but for its paths.
 fn configure(node: &Node, name: &str) {
-    let mut text = head(node, name);
+    let mut text = node.head_with_peers("eth0", name, NODES);
     for (family, host) in [("4", v4 as fn(u8) -> _), ("6", |number| v6(number.into()))] {
         for port in NAT {
             let vip = SocketAddr::new(host(100), port);
@@ -201,81 +189,11 @@ async fn translated_and_tracked_flows_survive_a_failover() {
     clients.downloads.into_iter().for_each(Download::finish);
 }
 
-/// So many flows, that many new ones in a second.
-const FLOWS: u32 = 100_000;
-const RATE: u32 = 10_000;
-
-/// Ports of two clients.
-const FIRST_PORT: u16 = 1_024;
-
-/// One after the other sends a datagram, each from an address and port of its own.
-fn knock(client: &lb_user::net::Namespace, vip: SocketAddr) {
-    let begun = std::time::Instant::now();
-    let sent = client.run_inside(|| {
-        (0..FLOWS).try_for_each(|number| {
-            let due = begun + Duration::from_secs(1) * number / RATE;
-            if number.is_multiple_of(100) {
-                std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
-            }
-            let port = FIRST_PORT + (number % (FLOWS / 2)) as u16;
-            let ip = v4(if number < FLOWS / 2 { 10 } else { 20 });
-            let socket = std::net::UdpSocket::bind((ip, port))?;
-            socket.send_to(b"knock", vip).map(drop)
-        })
-    });
-    sent.unwrap().unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_flows_are_told() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let segment = Segment::new(1).await;
-    let net = lb_user::net::Net::inside(&segment.client).unwrap();
-    net.add_address(net.index("eth0").await.unwrap(), v4(20), 24)
-        .await
-        .unwrap();
-    let (first, second) = (&segment.node, segment.another_node(2).await);
-    let vip = SocketAddr::new(v4(100), 53);
-    // Of each backend 10,000 ports can be had, and 16 of them share an address.
-    let backends = (0..16).map(|number| SocketAddr::new(v4(11), 9_000 + number));
-    let source = format!("source = [\"{}\"]", v4(99));
-    let service = service("dns", "nat", &[vip])
-        .udp()
-        .table("nat", source)
-        .backends(backends);
-    for (node, name) in [(first, "lb1"), (&second, "lb2")] {
-        let router = format!(
-            "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = {{ lb1 = 110, lb2 = 100 }}\n\
-             addresses = [\"{}\", \"{}\"]\n",
-            v4(100),
-            v4(99)
-        );
-        node.configure(&format!("{}{service}{router}", head(node, name)));
-    }
-    let _daemons = (first.start().await, second.start().await);
-    let master = |status: &Status| status.virtual_routers[0].role == "master" && agree(status);
-    first.until("the first is master", master).await;
-    second.until("the second hears", agree).await;
-
-    let client = &segment.client;
-    tokio::task::block_in_place(|| knock(client, vip));
-    let flows = |status: &Status| {
-        let nat = status.services[0].backends.iter().filter_map(|b| b.nat);
-        nat.map(|nat| nat.opening).sum::<u32>()
-    };
-    let told = first
-        .until("all of it has been taken in", |s| {
-            agree(s) && s.peers[0].sent >= u64::from(FLOWS)
-        })
-        .await;
-    let all = |status: &Status| status.peers[0].taken >= u64::from(FLOWS);
-    let heard = second.until("all of it has been heard", all).await;
-    assert_eq!((heard.peers[0].foreign, heard.peers[0].no_room), (0, 0));
-    // Those of the first seconds are not over yet: a datagram without an answer is remembered for half a minute.
-    second
-        .until("a sweep has counted them", |status| flows(status) > FLOWS * 9 / 10)
-        .await;
-    eprintln!("told everything {} times", told.peers[0].syncs);
+    let told = tell(100_000).await.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("told everything {} times", told.syncs);
 }

@@ -32,8 +32,11 @@ use hear::Listener;
 pub use seal::Refused;
 use tell::Caller;
 
-/// 1 s; a caller says at least so often that it is there, and state is told so often.
+/// 1 s; a caller says at least so often that it is there.
 const ALIVE: Duration = Duration::from_secs(1);
+
+/// 100 ms; state is told so often.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// 5 s; who says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -88,7 +91,7 @@ pub async fn run(setup: Setup) {
                 tasks.spawn(caller.run());
             }
         }
-        let mut look = interval(ALIVE);
+        let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tell(&board, &status);

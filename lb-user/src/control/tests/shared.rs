@@ -289,3 +289,17 @@ async fn without_peers_nothing_is_told() {
     assert_eq!(one.told(), []);
     assert!(!*one.ends.ready.borrow());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_not_ready_before_it_has_heard() {
+    let mut one = One::new(ONE, |_| ()).await;
+    let (_status, mut fitness) = one.reconciler.connect_ha();
+    let mut settled = |one: &One| {
+        one.reconciler.tell_fitness();
+        fitness.borrow_and_update().settled
+    };
+    assert!(!settled(&one), "peers may know what it does not");
+    assert!(*one.ends.ready.borrow(), "and it can take that in");
+    one.ends.status.send_modify(|status| status.settled = true);
+    assert!(settled(&one));
+}

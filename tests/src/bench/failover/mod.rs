@@ -5,12 +5,15 @@
 //! [`case`] lists what is measured, [`world`] is the network with its pairs, [`pair`] starts and kills their members,
 //! [`probe`] asks all the time, [`report`] prints.
 //!
+//! [`told`] measures how far behind the other one is meanwhile in what it knows of flows.
+//!
 //! A figure counts only when the one that was killed was master, and the other one became it.
 
 mod case;
 mod pair;
 mod probe;
 mod report;
+mod told;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -19,6 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::time::sleep;
 
 pub use report::Report;
+pub use told::{Told, tell};
 
 use super::Sampling;
 use super::proxy::find;
@@ -36,9 +40,13 @@ const ANSWERS: usize = 200;
 /// # Errors
 /// When a figure does not count.
 pub async fn run(sampling: &Sampling) -> Result<Report> {
-    let cases = sampling.wanted(&case::ALL, |case| case.name)?;
+    let names: Vec<&str> = case::ALL.iter().map(|case| case.name).chain([told::NAME]).collect();
+    let wanted = sampling.wanted(&names, |name| name)?;
     let mut report = Report::new(find("keepalived").is_some());
-    for case in cases {
+    if wanted.contains(&&told::NAME) {
+        told::run(sampling, &mut report).await?;
+    }
+    for case in case::ALL.iter().filter(|case| wanted.contains(&&case.name)) {
         let mut world = World::new(case, report.has_reference()).await?;
         // The first turn is not counted: nothing has been started, killed and started again yet.
         for round in 0..=sampling.rounds() {
@@ -47,7 +55,7 @@ pub async fn run(sampling: &Sampling) -> Result<Report> {
                 let gap = sample(&mut world, place, case, sampling.seconds()).await;
                 let gap = gap.with_context(|| format!("{}: {subject}", case.name))?;
                 if round > 0 {
-                    report.add(case, subject, gap);
+                    report.add(case.name, subject, gap);
                 }
             }
         }

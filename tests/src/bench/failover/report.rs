@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::case::{ALL, Case, Death};
+use super::case::{ALL, Death};
+use super::told;
 use crate::bench::row::{Figures, Row, median, minimum};
 
 /// As in rows.
@@ -35,8 +36,8 @@ impl Report {
         self.has_reference
     }
 
-    pub(super) fn add(&mut self, case: &Case, subject: &'static str, gap: Duration) {
-        self.samples.push((case.name, subject, gap.as_secs_f64() * 1e3));
+    pub(super) fn add(&mut self, case: &'static str, subject: &'static str, gap: Duration) {
+        self.samples.push((case, subject, gap.as_secs_f64() * 1e3));
     }
 
     fn values(&self, case: &str, subject: &str) -> Vec<f64> {
@@ -49,19 +50,19 @@ impl Report {
 }
 
 impl Figures for Report {
-    /// Two for each case: ours, and, where it is installed, that of keepalived.
+    /// Two for each death: ours, and, where it is installed, that of keepalived.
     fn rows(&self) -> Vec<Row> {
         let subjects: &[&'static str] = if self.has_reference {
             &[FULCRUM, KEEPALIVED]
         } else {
             &[FULCRUM]
         };
-        let all = ALL
-            .iter()
-            .flat_map(|case| subjects.iter().map(move |subject| (case.name, *subject)));
+        let names = ALL.iter().map(|case| case.name).chain([told::NAME]);
+        let all = names.flat_map(|case| subjects.iter().map(move |subject| (case, *subject)));
         let rows = all.filter_map(|(case, subject)| {
             let values = self.values(case, subject);
-            let compared = (subject == FULCRUM && self.has_reference).then_some(KEEPALIVED);
+            let is_compared = subject == FULCRUM && self.has_reference && case != told::NAME;
+            let compared = is_compared.then_some(KEEPALIVED);
             (!values.is_empty()).then(|| Row {
                 bench: BENCH,
                 case: case.to_owned(),
