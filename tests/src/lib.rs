@@ -22,6 +22,7 @@ pub mod netns;
 pub mod node;
 pub mod open;
 pub mod packet;
+pub mod pair;
 pub mod peers;
 pub mod pinned;
 pub mod proxied;

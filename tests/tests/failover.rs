@@ -11,6 +11,7 @@ use lb_tests::download::Download;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node};
 use lb_tests::open::{Open, Server};
+use lb_tests::pair::is;
 use lb_tests::segment::{Segment, v4, v6};
 use lb_tests::toml::service;
 use lb_user::api::types::{NodePatch, Status};
@@ -44,15 +45,6 @@ fn configure(node: &Node, name: &str) {
         ));
     }
     node.configure(&text);
-}
-
-fn is(role: &'static str) -> impl Fn(&Status) -> bool {
-    move |status| {
-        let serves = |service: &lb_user::api::types::ServiceStatus| service.backends.iter().all(|b| b.slots > 0);
-        status.virtual_routers.len() == 2
-            && status.virtual_routers.iter().all(|router| router.role == role)
-            && status.services.iter().all(serves)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use lb_tests::backing::VIPS;
 use lb_tests::gate::{self, Gate};
 use lb_tests::lab::fulcrum;
 use lb_tests::node::{DEADLINE, Node};
+use lb_tests::pair::is;
 use lb_tests::peers::python_server;
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
@@ -42,15 +43,6 @@ fn configure(node: &Node, name: &str, certificate: &str) {
         );
     }
     node.configure(&text);
-}
-
-fn is(role: &'static str) -> impl Fn(&Status) -> bool {
-    move |status| {
-        let mut backends = status.services.iter().flat_map(|service| &service.backends);
-        status.virtual_routers.len() == 2
-            && status.virtual_routers.iter().all(|router| router.role == role)
-            && backends.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
-    }
 }
 
 fn requests(status: &Status) -> u64 {

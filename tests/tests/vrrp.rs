@@ -14,6 +14,7 @@ use lb_common::csum::fold;
 use lb_tests::capture::Capture;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node};
+use lb_tests::pair::keepalived;
 use lb_tests::segment::{Process, Segment, plug, v4, v6};
 use lb_tests::toml::service;
 use lb_user::api::types::{AdminState, BackendPatch, Status};
@@ -128,22 +129,7 @@ impl Keepalived {
         shared.iter().for_each(|one| conf.push_str(&one.conf()));
         let file = node.path("keepalived.conf");
         fs::write(&file, conf).unwrap();
-        let mut command = Command::new("keepalived");
-        command
-            .args([
-                "--dont-fork",
-                "--log-console",
-                "--log-detail",
-                "--vrrp",
-                "--dont-respawn",
-                "-f",
-            ])
-            .arg(file);
-        command
-            .arg("-p")
-            .arg(node.path("keepalived.pid"))
-            .arg("-r")
-            .arg(node.path("vrrp.pid"));
+        let mut command = keepalived("keepalived", node);
         let log = fs::File::options()
             .create(true)
             .append(true)

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,6 +14,7 @@ use super::case::PRIORITIES;
 use super::report::{FULCRUM, KEEPALIVED};
 use crate::bench::proxy::find;
 use crate::node::{DEADLINE, Daemon, Node};
+use crate::pair::keepalived;
 use crate::segment::Process;
 use crate::toml::service;
 
@@ -128,19 +128,7 @@ impl Pair {
                 );
                 let file = node.path("keepalived.conf");
                 fs::write(&file, conf)?;
-                let mut command = Command::new(find("keepalived").context("no keepalived")?);
-                command
-                    .args([
-                        "--dont-fork",
-                        "--log-console",
-                        "--log-detail",
-                        "--vrrp",
-                        "--dont-respawn",
-                        "-f",
-                    ])
-                    .arg(file);
-                command.arg("-p").arg(node.path("parent.pid"));
-                command.arg("-r").arg(node.path("vrrp.pid"));
+                let mut command = keepalived(&find("keepalived").context("no keepalived")?, node);
                 command.stderr(fs::File::create(node.path("log"))?);
                 Running::Keepalived(Process::start(&node.namespace, &mut command))
             }
@@ -222,7 +210,7 @@ impl Pair {
             Some(Running::Keepalived(parent)) => {
                 drop(parent);
                 // The next one would take it for alive.
-                for file in ["parent.pid", "vrrp.pid"] {
+                for file in ["keepalived.pid", "vrrp.pid"] {
                     fs::remove_file(member.node.path(file))?;
                 }
                 let net = Net::inside(&member.node.namespace)?;
