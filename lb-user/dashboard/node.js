@@ -229,10 +229,10 @@ export class Node {
   showPeers(all) {
     byId("peers").hidden = all.length === 0;
     const rows = all.map(({ name, address, reason, heard, sent, taken, lag_ms }) => {
-      const told = reason ? `✖ is not told of flows: ${reason}` : "● is told of flows";
+      const told = reason ? `✖ is not told of flows (${reason})` : "is told of flows";
       const tells = heard ? `has told of ${whole(taken)}` : "✖ does not tell";
       const level = reason || !heard ? "bad" : lag_ms > 1000 ? "warn" : null;
-      return { key: name, texts: [name, `${address} ${told}, ${tells}`, whole(sent), reason ? "–" : `${whole(lag_ms)} ms`], level };
+      return { key: name, texts: [name, `${address}: ${told}, ${tells}`, whole(sent), reason ? "–" : `${whole(lag_ms)} ms`], level };
     });
     this.peers.show(rows);
   }
