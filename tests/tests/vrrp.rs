@@ -1,4 +1,6 @@
 //! Virtual routers between this daemon and keepalived, and between two daemons.
+//!
+//! Past 500 lines: one stage, on which keepalived and the daemon take turns, and what is said on it.
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 

@@ -1,4 +1,6 @@
 //! The JSON as others read it. A change here breaks them: additions only.
+//!
+//! Past 500 lines: texts, as they are answered.
 
 use super::*;
 use crate::model::http_status::{ClientsHttp, ServiceHttp, TlsHttp};

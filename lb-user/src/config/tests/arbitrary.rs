@@ -1,4 +1,6 @@
 //! Properties: what can be written reads back the same, and no input panics.
+//!
+//! Past 500 lines: a strategy for each part of the file, and what they are put together to.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,6 @@
 //! What is refused about virtual routers: their own keys, what is tracked, and what they contradict.
+//!
+//! Past 500 lines: one table, as its parent.
 
 use super::super::vrrp::{ROUTER, SEED};
 use super::{Case, NODE, SERVICE, after_node, check, file};

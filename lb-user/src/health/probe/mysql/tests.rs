@@ -1,4 +1,6 @@
 //! Against a server of our own that says what a test wants; a real one is in the package `lb-tests`.
+//!
+//! Past 500 lines: a server that speaks as it is told, and every way in which one may answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
