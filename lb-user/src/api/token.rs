@@ -1,22 +1,18 @@
 //! The token of `[admin] token-file`: who sends it over TCP may do what the socket's owner may (RFC 6750).
 
 use std::fmt;
-use std::fs::{self, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 
-use crate::config::{ConfigError, Parsed, Subject, Warning};
+use crate::config::{ConfigError, Parsed, Secret, Subject, Warning};
 
 /// Fewest characters of a token.
 const SHORTEST: usize = 16;
 
 /// Most bytes of its file.
-const LARGEST: u64 = 4096;
+const LARGEST: usize = 4096;
 
 /// What stands before it in a request.
 const SCHEME: &[u8] = b"Bearer ";
@@ -89,32 +85,17 @@ pub fn read(parsed: &Parsed) -> Result<(Option<Token>, Option<Warning>), ConfigE
     let shown = path.display();
     let hint = format!("`head -c 32 /dev/urandom | base64 | (umask 077; cat > {shown})` makes one");
     let wrong = |what: String| parsed.error_at(&Subject::TokenFile, what, hint.clone());
-    let (text, metadata) = contents(path).map_err(|error| wrong(format!("cannot read {shown}: {error}")))?;
-    let token = Token::new(&text).map_err(|why| wrong(format!("{shown}: {why}")))?;
-    let warning = (metadata.permissions().mode() & 0o007 != 0).then(|| {
-        let what = format!("everybody on this machine may open {shown}, and so do what the token lets them");
-        parsed.warning_at(&Subject::TokenFile, what, format!("chmod o= {shown}"))
-    });
+    let secret = Secret::read(path, LARGEST).map_err(|error| wrong(format!("cannot read {shown}: {error}")))?;
+    let token = Token::new(&secret.bytes).map_err(|why| wrong(format!("{shown}: {why}")))?;
+    let warning = secret.warning(parsed, &Subject::TokenFile, path, "do what the token lets them");
     Ok((Some(token), warning))
-}
-
-/// The first bytes of a file, and whose it is. A pipe is not waited for.
-fn contents(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let file = fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
-    }
-    Ok((text, metadata))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef";

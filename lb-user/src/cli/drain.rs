@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::args::Drain as Args;
 use super::command::{self, Target};
 use super::interrupt::Interrupt;
-use super::line::{Line, PERIOD};
+use super::line::{Line, PERIOD, conclude};
 use super::status::client;
 use crate::api::types::{AdminState, BackendPatch};
 use crate::api::{Client, ClientError};
@@ -84,16 +84,8 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     wait.line.end()?;
     let outcome = outcome.context("the drain stays in force, but whether flows are left is not known")?;
     wait.waited.outcome = outcome;
-    if args.backend.json {
-        super::print_json(&wait.waited)?;
-    }
     let text = conclusion(&wait.waited, args.timeout);
-    if outcome != Outcome::Drained {
-        bail!("{text}");
-    }
-    if !args.backend.json {
-        super::print(&format!("{text}\n"))?;
-    }
+    conclude(args.backend.json, &wait.waited, outcome == Outcome::Drained, &text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde::Serialize;
 
 /// Between two looks at what is waited for.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -44,4 +45,21 @@ impl Line {
         super::print("\r\x1b[K")?;
         Ok(io::stdout().flush()?)
     }
+}
+
+/// Says how waiting has ended: as JSON, which is `waited`, or as a text for people.
+///
+/// # Errors
+/// The text, when what was waited for has not come.
+pub(super) fn conclude(json: bool, waited: &impl Serialize, has_come: bool, text: &str) -> Result<()> {
+    if json {
+        super::print_json(waited)?;
+    }
+    if !has_come {
+        bail!("{text}");
+    }
+    if !json {
+        super::print(&format!("{text}\n"))?;
+    }
+    Ok(())
 }

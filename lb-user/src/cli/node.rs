@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::args::{Node as Args, NodeDrain};
 use super::interrupt::Interrupt;
-use super::line::{Line, PERIOD};
+use super::line::{Line, PERIOD, conclude};
 use super::status::client;
 use crate::api::Client;
 use crate::api::types::{Node, NodePatch, Status};
@@ -107,16 +107,8 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
     wait.line.end()?;
     let outcome = outcome.context("the node drains, but how far it has come is not known")?;
     wait.waited.outcome = outcome;
-    if args.node.json {
-        super::print_json(&wait.waited)?;
-    }
     let text = conclusion(&wait.waited, args.timeout);
-    if outcome != Outcome::Drained {
-        bail!("{text}");
-    }
-    if !args.node.json {
-        super::print(&format!("{text}\n"))?;
-    }
+    conclude(args.node.json, &wait.waited, outcome == Outcome::Drained, &text)?;
     if !wait.waited.unclaimed.is_empty() {
         eprintln!(
             "warning: no other node is heard that has taken over {}",

@@ -23,6 +23,7 @@ mod ports;
 mod proxy;
 mod raw;
 mod schema;
+mod secret;
 mod service;
 mod shares;
 mod size;
@@ -44,6 +45,7 @@ use crate::model::Config;
 pub use error::{ConfigError, Warning};
 pub(crate) use fault::{Checked, Fault, Span, fault};
 use raw::Table;
+pub use secret::Secret;
 pub(crate) use source::Source;
 
 /// Largest file that is read, in bytes: room for 65,536 backends. Parsing this much takes under a second and, at

@@ -13,6 +13,7 @@ use super::names;
 use super::overrides::{Override, Overrides};
 use super::paths::Paths;
 use super::reconciler::Reconciler;
+use super::tell::tell;
 use super::upstreams;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::status::{BackendStatus, NodeState, OneBackend, Overridden, Pulse};
@@ -63,11 +64,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     pub(super) fn publish(&mut self, outputs: &Outputs) {
         // First, so that whoever hears of a backend finds its way.
         let paths = self.facts.paths();
-        outputs.paths.send_if_modified(|known| {
-            let changed = *known != paths;
-            *known = paths;
-            changed
-        });
+        tell(&outputs.paths, paths);
         let now = self.facts.upstreams();
         outputs.upstreams.send_if_modified(|known| {
             let changed = !upstreams::same(known, &now);

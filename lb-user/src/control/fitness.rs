@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::addresses::Addresses;
 use super::reconciler::Reconciler;
+use super::tell::tell;
 use crate::dataplane::Dataplane;
 use crate::model::vrrp::HaStatus;
 
@@ -51,10 +52,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     /// Tells others whether this node can balance, where that is news.
     pub(super) fn tell_fitness(&self) {
-        let ready = self.settled && self.whole;
-        self.shared
-            .ready
-            .send_if_modified(|known| !*known && std::mem::replace(known, ready) != ready);
+        // Once is for good.
+        let ready = *self.shared.ready.borrow() || self.settled && self.whole;
+        tell(&self.shared.ready, ready);
         let names = &self.facts.config.node.interfaces;
         let interfaces = self.interfaces.status(names).into_iter();
         let unattached = interfaces.filter(|interface| interface.attached.is_err());
@@ -65,10 +65,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             quorums: self.quorums.known().clone(),
             draining: self.facts.overrides().draining,
         };
-        self.ha.fitness.send_if_modified(|known| {
-            let news = *known != now;
-            *known = now;
-            news
-        });
+        tell(&self.ha.fitness, now);
     }
 }

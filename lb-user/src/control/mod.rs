@@ -31,6 +31,7 @@ mod report;
 pub mod shared;
 mod slow_start;
 mod sweep;
+mod tell;
 mod trace;
 mod upkeep;
 mod upstreams;
@@ -45,6 +46,7 @@ pub use levels::Levels;
 pub use overrides::{Override, Overrides};
 pub use paths::Paths;
 pub use reconciler::{Inputs, Reconciler};
+pub use tell::tell;
 pub use trace::TraceRefused;
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::addresses::Addresses;
-use super::carried::Carried;
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::peers::{FlowState, PeersStatus, SharedFlow};
@@ -90,13 +89,14 @@ impl Default for Shared {
 pub(super) enum Woken {
     /// Flows are new.
     News(Vec<NatKey>),
-    /// Something is new about peers.
+    /// Something is new about peers, and they may have told what they know.
     Status,
 }
 
 impl Shared {
     /// Waits for either.
     pub(super) async fn woken(&mut self) -> Woken {
+        let settled = self.status.borrow().settled;
         let news = async {
             match &mut self.news {
                 Some(news) => news.recv().await,
@@ -105,7 +105,7 @@ impl Shared {
         };
         tokio::select! {
             Some(keys) = news => Woken::News(keys),
-            Ok(()) = self.status.changed() => Woken::Status,
+            Ok(()) = self.status.changed(), if !settled => Woken::Status,
             else => std::future::pending().await,
         }
     }
@@ -134,48 +134,40 @@ struct Described<'a, D> {
     dataplane: &'a D,
     /// Sources of `nat` that are the same on every node.
     floating: HashSet<Ipv6Be>,
-    /// How long entries may be silent, by the member base of their service.
-    idle: HashMap<u32, Ticks>,
     now: Ticks,
 }
 
 impl<'a, D: Dataplane> Described<'a, D> {
-    fn new(dataplane: &'a D, config: &Config, carried: &Carried) -> Result<Self, ApplyError> {
-        let idle = carried.services().map(|(decision, service)| {
-            let idle = u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX);
-            (decision.member_base(), at_least(idle))
-        });
+    fn new(dataplane: &'a D, config: &Config) -> Result<Self, ApplyError> {
         Ok(Self {
             now: dataplane.now()?,
             floating: floating(config),
-            idle: idle.collect(),
             dataplane,
         })
     }
 
-    /// A translated flow, by its lease.
-    fn of_lease(&self, key: &NatKey, lease: &Translation) -> Option<(SharedFlow, u64, Ticks)> {
-        let (flow, made) = (lease.other(key.protocol), key.reversed());
-        let over = lease.stamp.is_over(key.protocol, lease.idle, self.now);
-        if over || lease.stamp.is_claimed() || !travels(&self.floating, &flow, made.source) {
+    /// A translated flow: as the client sends it, as the backend sees it, and either of its entries.
+    fn translated(&self, key: NatKey, made: &NatKey, entry: &Translation) -> Option<(SharedFlow, u64)> {
+        let over = entry.stamp.is_over(key.protocol, entry.idle, self.now);
+        if over || entry.stamp.is_claimed() || !travels(&self.floating, &key, made.source) {
             return None;
         }
         let shared = SharedFlow {
-            key: flow,
+            key,
             backend: (made.destination, made.ports.destination),
-            age: lease.stamp.age(self.now),
+            age: entry.stamp.age(self.now),
             state: FlowState::Translated {
                 source: (made.source, made.ports.source),
-                client: lease.client.mac(),
-                idle: lease.idle,
-                seen: lease.stamp.0 as u32,
+                client: entry.client.mac(),
+                idle: entry.idle,
+                seen: entry.stamp.0 as u32,
             },
         };
-        Some((shared, lease.stamp.0, lease.idle))
+        Some((shared, entry.stamp.0))
     }
 
     /// A flow that is written down.
-    fn of_entry(&self, table: Table, key: &NatKey, entry: Entry) -> Option<(SharedFlow, u64, Ticks)> {
+    fn known(&self, table: Table, key: &NatKey, entry: Entry) -> Option<(SharedFlow, u64)> {
         let tables = self.dataplane.tables();
         let service = Flow::from(key).service(tables);
         if entry.is_claimed() || Table::of(service) != Some(table) {
@@ -191,45 +183,46 @@ impl<'a, D: Dataplane> Described<'a, D> {
                 sequence: entry.sequence,
             },
         };
-        let idle = self.idle.get(&service.member_base()).copied().unwrap_or(Ticks::MAX);
-        Some((shared, entry.word, idle))
+        Some((shared, entry.word))
     }
 
     /// A flow that the program has named.
-    fn named(&self, key: &NatKey) -> Result<Option<(SharedFlow, u64, Ticks)>, ApplyError> {
+    fn named(&self, key: &NatKey) -> Result<Option<(SharedFlow, u64)>, ApplyError> {
         let service = Flow::from(key).service(self.dataplane.tables());
         if let Some(table) = Table::of(service) {
             let entry = self.dataplane.entry(table, key)?;
-            return Ok(entry.and_then(|entry| self.of_entry(table, key, entry)));
+            return Ok(entry.and_then(|entry| self.known(table, key, entry)));
         }
         let flow = self.dataplane.flow(key)?;
-        Ok(flow.and_then(|flow| {
-            let lease = flow.other(key.protocol);
-            let back = key.reversed();
-            let answer = Translation {
-                source: back.source,
-                destination: back.destination,
-                ports: back.ports,
-                ..flow
-            };
-            self.of_lease(&lease, &answer)
-        }))
+        Ok(flow.and_then(|flow| self.translated(*key, &flow.made(key.protocol), &flow)))
     }
 
     /// Shows every flow that peers may have to know of, with the word that it is known by.
-    fn all(&self, each: &mut dyn FnMut(SharedFlow, u64, Ticks)) -> Result<(), ApplyError> {
+    fn all(&self, each: &mut dyn FnMut(SharedFlow, u64)) -> Result<(), ApplyError> {
         self.dataplane.leases(&mut |key, lease| {
-            if let Some((flow, word, idle)) = self.of_lease(key, lease) {
-                each(flow, word, idle);
+            let made = key.reversed();
+            if let Some((flow, word)) = self.translated(lease.other(key.protocol), &made, lease) {
+                each(flow, word);
             }
         })?;
         Table::ALL.into_iter().try_for_each(|table| {
             self.dataplane.entries(table, &mut |key, entry| {
-                if let Some((flow, word, idle)) = self.of_entry(table, key, entry) {
-                    each(flow, word, idle);
+                if let Some((flow, word)) = self.known(table, key, entry) {
+                    each(flow, word);
                 }
             })
         })
+    }
+
+    /// How long a flow may be silent: what a translation says itself, or the flow's service, by its member base.
+    fn idle(&self, flow: &SharedFlow, of_services: &HashMap<u32, Ticks>) -> Ticks {
+        match flow.state {
+            FlowState::Translated { idle, .. } => idle,
+            FlowState::Known { .. } => {
+                let service = Flow::from(&flow.key).service(self.dataplane.tables());
+                of_services.get(&service.member_base()).copied().unwrap_or(Ticks::MAX)
+            }
+        }
     }
 }
 
@@ -278,10 +271,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             return;
         }
         let mut flows = Vec::with_capacity(keys.len());
-        let described = Described::new(&self.dataplane, &self.facts.config, &self.carried);
+        let described = Described::new(&self.dataplane, &self.facts.config);
         let read = described.and_then(|described| {
             keys.iter().try_for_each(|key| {
-                if let Some((flow, word, _)) = described.named(key)? {
+                if let Some((flow, word)) = described.named(key)? {
                     self.shared.know(key, word);
                     flows.push(flow);
                 }
@@ -303,12 +296,17 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let mut flows = Vec::new();
         // What is not there any more is forgotten.
         let mut told = HashMap::with_capacity(self.shared.told.len());
-        let described = Described::new(&self.dataplane, &self.facts.config, &self.carried);
+        let idle = self.carried.services().map(|(decision, service)| {
+            let idle = u64::try_from(service.idle_timeout.as_nanos()).unwrap_or(u64::MAX);
+            (decision.member_base(), at_least(idle))
+        });
+        let idle: HashMap<u32, Ticks> = idle.collect();
+        let described = Described::new(&self.dataplane, &self.facts.config);
         let read = described.and_then(|described| {
-            described.all(&mut |flow, word, idle| {
+            described.all(&mut |flow, word| {
                 let hash = self.shared.hash(&flow.key);
                 match self.shared.told.get(&hash) {
-                    Some(&known) if is_told(known, word, idle) => told.insert(hash, known),
+                    Some(&known) if is_told(known, word, described.idle(&flow, &idle)) => told.insert(hash, known),
                     _ => {
                         flows.push(flow);
                         told.insert(hash, word)
@@ -326,8 +324,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Every flow that a peer has to know of which knows nothing.
     pub(super) fn all_flows(&self) -> Vec<SharedFlow> {
         let mut flows = Vec::new();
-        let described = Described::new(&self.dataplane, &self.facts.config, &self.carried);
-        let read = described.and_then(|described| described.all(&mut |flow, _, _| flows.push(flow)));
+        let described = Described::new(&self.dataplane, &self.facts.config);
+        let read = described.and_then(|described| described.all(&mut |flow, _| flows.push(flow)));
         unreadable(&read);
         flows
     }

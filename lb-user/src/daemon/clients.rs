@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::GIVE_AWAY;
-use crate::control::Fitness;
+use crate::control::{Fitness, tell};
 use crate::model::Config;
 use crate::model::traffic::Traffic;
 use crate::model::vrrp::HaStatus;
@@ -137,14 +137,6 @@ async fn pass(known: &mut watch::Receiver<Fitness>, told: &watch::Sender<Fitness
         tell(told, Fitness { draining, ..fit });
     }
     false
-}
-
-fn tell(told: &watch::Sender<Fitness>, fit: Fitness) {
-    told.send_if_modified(|before| {
-        let news = *before != fit;
-        *before = fit;
-        news
-    });
 }
 
 /// Nobody is let in.

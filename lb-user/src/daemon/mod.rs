@@ -49,7 +49,6 @@ use crate::control::{
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::ha;
 use crate::health;
-use crate::model::status::Reloads;
 use crate::model::traffic::Traffic;
 use crate::model::vrrp::HaStatus;
 use crate::model::{Interface, chain};
@@ -395,7 +394,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             () = tokio::time::sleep(RETRY) => {
                 if !reload.is_pending() {
                     reload.look();
-                    publish(&reload, &reload_results);
+                    control::tell(&reload_results, reload.results().clone());
                     continue;
                 }
                 retried = true;
@@ -422,7 +421,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             })
         });
         // What is refused is logged, and among the results.
-        publish(&reload, &reload_results);
+        control::tell(&reload_results, reload.results().clone());
         reads.send_modify(|reads| reads.ended += 1);
         // Whoever has gone away meanwhile sees it in the status.
         asker.map(|asker| asker.send(taken));
@@ -468,13 +467,4 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     drop(stop_proxy);
     proxy.end("proxy").await;
     outcome
-}
-
-/// Tells the others what came of the file, where that is news.
-fn publish(reload: &Reload, results: &watch::Sender<Reloads>) {
-    results.send_if_modified(|known| {
-        let news = known != reload.results();
-        known.clone_from(reload.results());
-        news
-    });
 }

@@ -1,5 +1,6 @@
 //! Hearing what peers know.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::board::{Board, Place};
 use super::key::Key;
 use super::seal::{End, Refused, Side, greet};
 use super::wire::Message;
-use crate::control::{Gone, Handle};
+use crate::control::Handle;
 
 /// Connections at once, of all peers: each has one, and for a moment another when it has started again.
 const CONNECTIONS_OF_EACH: usize = 4;
@@ -29,18 +30,6 @@ pub(super) struct Listener {
     pub(super) own: SocketAddr,
     pub(super) key_file: PathBuf,
     pub(super) handle: Handle,
-}
-
-/// Why hearing ends.
-enum Ends {
-    End(End),
-    Gone,
-}
-
-impl<E: Into<End>> From<E> for Ends {
-    fn from(end: E) -> Self {
-        Self::End(end.into())
-    }
 }
 
 impl Listener {
@@ -100,8 +89,7 @@ impl Listener {
     /// One connection.
     pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(&self, place: &Place, stream: S) {
         let mut counted = Counted { place, heard: false };
-        let ended = self.take(&mut counted, stream).await;
-        let Err(Ends::End(end)) = ended else { return };
+        let Err(end) = self.take(&mut counted, stream).await;
         let peer = &place.peer.name;
         if let Some(cause) = end.refused() {
             self.board.refuse(cause);
@@ -115,7 +103,7 @@ impl Listener {
         &self,
         counted: &mut Counted<'_>,
         mut stream: S,
-    ) -> Result<(), Ends> {
+    ) -> Result<Infallible, End> {
         let place = counted.place;
         let key = Key::load(&self.key_file).map_err(std::io::Error::other)?;
         let greeted = timeout(SILENCE, greet(&mut stream, &key, Side::Listener)).await;
@@ -129,10 +117,7 @@ impl Listener {
             counted.hear();
             match message {
                 Message::Flows(flows) => {
-                    let taken = match self.handle.take(flows).await {
-                        Ok(taken) => taken,
-                        Err(Gone) => return Err(Ends::Gone),
-                    };
+                    let taken = self.handle.take(flows).await?;
                     place.state().received += taken;
                 }
                 Message::Whole => {
@@ -142,7 +127,7 @@ impl Listener {
                     }
                 }
                 Message::Alive => {}
-                Message::Taken(_) => return Err(End::Refused(Refused::Malformed).into()),
+                Message::Taken(_) => return Err(End::Refused(Refused::Malformed)),
             }
             output
                 .write_all(&sealer.seal(&Message::Taken(number).encode())?.1)

@@ -1,13 +1,11 @@
 //! The key that all peers have: who does not have it is a stranger.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::Path;
 
 use ring::hkdf;
 
-use crate::config::{ConfigError, Parsed, Subject, Warning};
+use crate::config::{ConfigError, Parsed, Secret, Subject, Warning};
 
 /// Bytes that a key has: fewer can be guessed, and no key needs more.
 const LENGTH: std::ops::RangeInclusive<usize> = 16..=4096;
@@ -36,7 +34,7 @@ impl Key {
 
     /// From its file, as it is now.
     pub(super) fn load(path: &Path) -> Result<Self, KeyError> {
-        Self::new(contents(path)?.0)
+        Self::new(Secret::read(path, *LENGTH.end())?.bytes)
     }
 
     /// RFC 5869, with `salt` that is never the same twice.
@@ -57,22 +55,8 @@ pub fn confirm(parsed: &Parsed) -> Result<Option<Warning>, ConfigError> {
     let hint = format!("`(umask 077; head -c 32 /dev/urandom > {shown})` makes one, then copy it to every node");
     let wrong =
         |error: &KeyError| parsed.error_at(&Subject::PeersKey, format!("no key in {shown}: {error}"), hint.clone());
-    let (bytes, metadata) = contents(&peers.key_file).map_err(|error| wrong(&error.into()))?;
-    Key::new(bytes).map_err(|error| wrong(&error))?;
-    Ok((metadata.permissions().mode() & 0o007 != 0).then(|| {
-        let what = format!("everybody on this machine may read {shown}, and so pass for a node");
-        parsed.warning_at(&Subject::PeersKey, what, format!("chmod o= {shown}"))
-    }))
-}
-
-/// What a file holds, as far as that can be a key, and whose it is. A pipe is not waited for.
-fn contents(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    let mut bytes = Vec::new();
-    file.take(*LENGTH.end() as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes, metadata))
+    let secret = Secret::read(&peers.key_file, *LENGTH.end()).map_err(|error| wrong(&error.into()))?;
+    let warning = secret.warning(parsed, &Subject::PeersKey, &peers.key_file, "pass for a node");
+    Key::new(secret.bytes).map_err(|error| wrong(&error))?;
+    Ok(warning)
 }

@@ -23,10 +23,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::control::Handle;
 use crate::control::shared::PeerEnds;
+use crate::control::{Handle, tell};
 use crate::model::Config;
-use crate::model::peers::PeersStatus;
 use board::Board;
 use hear::Listener;
 pub use seal::Refused;
@@ -94,7 +93,10 @@ pub async fn run(setup: Setup) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tell(&board, &status);
+            let mut now = board.status(Instant::now());
+            // Who has settled stays so: what follows is no start.
+            now.settled |= status.borrow().settled;
+            tell(&status, now);
             tokio::select! {
                 changed = configs.changed() => {
                     if changed.is_err() {
@@ -107,19 +109,8 @@ pub async fn run(setup: Setup) {
                     }
                 }
                 () = board.news.notified() => {}
-                _ = look.tick() => {}
+                _ = look.tick(), if peers.is_some() => {}
             }
         }
     }
-}
-
-/// Tells the state, where that is news. Who has settled stays so: what follows is no start.
-fn tell(board: &Board, status: &watch::Sender<PeersStatus>) {
-    let mut now = board.status(Instant::now());
-    status.send_if_modified(|known| {
-        now.settled |= known.settled;
-        let news = *known != now;
-        known.clone_from(&now);
-        news
-    });
 }

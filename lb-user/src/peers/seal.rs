@@ -19,6 +19,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::key::Key;
+use crate::control::Gone;
 
 const MAGIC: &[u8; 4] = b"FULC";
 
@@ -92,6 +93,9 @@ pub(super) enum End {
     OtherVersion(u16),
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// With the daemon.
+    #[error(transparent)]
+    Gone(#[from] Gone),
 }
 
 impl End {
@@ -100,7 +104,7 @@ impl End {
         match self {
             Self::Refused(refused) => Some(*refused),
             Self::OtherVersion(_) => Some(Refused::Version),
-            Self::Io(_) => None,
+            Self::Io(_) | Self::Gone(_) => None,
         }
     }
 }

@@ -40,32 +40,6 @@ pub(super) struct Caller {
     pub(super) flows: broadcast::Sender<shared::Message>,
 }
 
-/// Why telling ends.
-enum Ends {
-    /// With the connection.
-    End(End),
-    /// With the daemon.
-    Gone,
-}
-
-impl From<End> for Ends {
-    fn from(end: End) -> Self {
-        Self::End(end)
-    }
-}
-
-impl From<std::io::Error> for Ends {
-    fn from(error: std::io::Error) -> Self {
-        Self::End(error.into())
-    }
-}
-
-impl From<Gone> for Ends {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
 impl Caller {
     /// Connects again and again, and tells.
     pub(super) async fn run(self) {
@@ -87,14 +61,19 @@ impl Caller {
     /// The daemon ends.
     pub(super) async fn told<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<(), Gone> {
         match self.tell(stream).await {
-            Err(Ends::End(why)) => self.failed(&why),
-            Err(Ends::Gone) => Err(Gone),
+            Err(why) => self.failed(&why),
             Ok(never) => match never {},
         }
     }
 
     /// Writes down why the peer is not told.
+    ///
+    /// # Errors
+    /// The daemon ends.
     fn failed(&self, why: &End) -> Result<(), Gone> {
+        if let End::Gone(gone) = why {
+            return Err(*gone);
+        }
         let why = why.to_string();
         let was = {
             let mut state = self.place.state();
@@ -123,7 +102,7 @@ impl Caller {
         Ok(connected.map_err(|_| std::io::Error::other("it does not answer"))??)
     }
 
-    async fn tell<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> Result<Infallible, Ends> {
+    async fn tell<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> Result<Infallible, End> {
         let key = Key::load(&self.key_file).map_err(|error| {
             let path = self.key_file.display();
             std::io::Error::other(format!("no key in {path}: {error}"))
@@ -148,7 +127,7 @@ impl Caller {
     }
 
     /// One message of the peer.
-    async fn hear<S: AsyncRead + Unpin>(&self, opener: &mut Opener, input: &mut S) -> Result<(), Ends> {
+    async fn hear<S: AsyncRead + Unpin>(&self, opener: &mut Opener, input: &mut S) -> Result<(), End> {
         let heard = timeout(SILENCE, opener.read(input)).await;
         let (_, bytes) = heard.map_err(|_| End::Refused(Refused::Silent))??;
         match Message::decode(&bytes) {
@@ -158,11 +137,11 @@ impl Caller {
                 Ok(())
             }
             Some(Message::Alive) => Ok(()),
-            _ => Err(End::Refused(Refused::Malformed).into()),
+            _ => Err(End::Refused(Refused::Malformed)),
         }
     }
 
-    async fn say<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<Infallible, Ends> {
+    async fn say<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<Infallible, End> {
         // What is new from here on comes behind what is known now.
         let mut news = self.flows.subscribe();
         self.say_all(sealer, output).await?;
@@ -173,14 +152,14 @@ impl Caller {
                     Ok(message) => self.say_flows(sealer, output, &message.flows, message.at).await?,
                     // It was too slow.
                     Err(RecvError::Lagged(_)) => self.say_all(sealer, output).await?,
-                    Err(RecvError::Closed) => return Err(Ends::Gone),
+                    Err(RecvError::Closed) => return Err(Gone.into()),
                 },
                 _ = alive.tick() => output.write_all(&sealer.seal(&Message::Alive.encode())?.1).await?,
             }
         }
     }
 
-    async fn say_all<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<(), Ends> {
+    async fn say_all<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<(), End> {
         let at = Instant::now();
         let flows = self.handle.flows().await?;
         for flows in flows.chunks(BATCH) {
@@ -197,7 +176,7 @@ impl Caller {
         output: &mut S,
         flows: &[SharedFlow],
         at: Instant,
-    ) -> Result<(), Ends> {
+    ) -> Result<(), End> {
         let next = Instant::now() + Duration::from_secs(1) * flows.len() as u32 / RATE;
         let (number, sealed) = sealer.seal(&flows_message(flows))?;
         {

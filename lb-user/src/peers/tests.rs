@@ -376,3 +376,16 @@ async fn a_peer_that_is_not_there_is_not_waited_for_long() {
     other.hear().await;
     assert!(settled(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_not_told_more_than_it_can_write_down() {
+    let known: Vec<_> = (0..20 * BATCH as u32).map(flow).collect();
+    let stage = Stage::new(known.clone());
+    let mut other = Other::greet(stage.tells(), KEY, Side::Listener).await;
+    other.say(&Message::Alive).await;
+    let begun = Instant::now();
+    while other.hear().await != Message::Whole {}
+    // Time passes here only where somebody waits for it.
+    let (least, took) = (Duration::from_secs(1) * known.len() as u32 / 100_000, begun.elapsed());
+    assert!(took >= least && took < 2 * least, "{took:?}");
+}

@@ -99,19 +99,14 @@ struct Begun {
 
 async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Served) -> io::Result<Begun> {
     tcp.set_nodelay(true)?;
-    // A new socket counts as readable until it has been tried.
-    let mut first = [0];
-    tokio::select! {
-        biased;
-        said = tcp.peek(&mut first) => said.map(|_| ())?,
-        // Of a service that ends nobody gets anything who says nothing.
-        () = last(served) => return Err(io::ErrorKind::TimedOut.into()),
-    }
     let http = &site.proxy.http;
     let (mut address, mut local) = (address, tcp.local_addr()?);
-    if holds(&http.proxy_protocol, address.ip())
-        && let Some((source, destination)) = header(&mut tcp).await?
-    {
+    let has_header = holds(&http.proxy_protocol, address.ip());
+    // Else its first request is waited for, and by then it is known how.
+    if has_header || site.tls.is_some() || http.h2c {
+        says(&tcp, served).await?;
+    }
+    if has_header && let Some((source, destination)) = header(&mut tcp).await? {
         (address, local) = (source, destination);
     }
     let mut client = Client {
@@ -144,6 +139,17 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Se
         client,
         http2,
     })
+}
+
+/// Waits until the client says something. Of a service that ends nobody gets anything who says nothing.
+async fn says(tcp: &TcpStream, served: &Served) -> io::Result<()> {
+    // A new socket counts as readable until it has been tried.
+    let mut first = [0];
+    tokio::select! {
+        biased;
+        said = tcp.peek(&mut first) => said.map(|_| ()),
+        () = last(served) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// Reads the header of the PROXY protocol and nothing behind it.

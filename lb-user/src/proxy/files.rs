@@ -68,7 +68,7 @@ impl Files {
             let is_same = |known: &Read| !forgotten && Arc::ptr_eq(&known.settings, proxy);
             let read = match known {
                 Some(known) if is_same(&known) => Some(known),
-                known => match read(service, proxy, (known.as_ref(), &self.secret), traffic) {
+                known => match read(service, proxy, known.as_ref(), &self.secret, traffic) {
                     Ok(read) => Some(read),
                     Err(error) => {
                         let service = &service.name;
@@ -109,7 +109,8 @@ impl Files {
 fn read(
     service: &Service,
     proxy: &Arc<Proxy>,
-    (known, secret): (Option<&Read>, &tls::Secret),
+    known: Option<&Read>,
+    secret: &tls::Secret,
     traffic: &Traffic,
 ) -> Result<Read, String> {
     let loaded = proxy.tls.as_ref().map(tls::server).transpose();

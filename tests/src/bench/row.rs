@@ -26,6 +26,25 @@ pub struct Row {
 }
 
 impl Row {
+    /// Of samples of a subject, beside the name and the smallest sample of a reference.
+    pub(super) fn of(
+        (bench, case, unit): (&'static str, &str, &'static str),
+        subject: &str,
+        samples: Vec<f64>,
+        reference: Option<(&'static str, f64)>,
+    ) -> Self {
+        Self {
+            bench,
+            case: case.to_owned(),
+            subject: subject.to_owned(),
+            reference: reference.map(|(name, _)| name),
+            unit,
+            min: minimum(&samples),
+            median: median(samples),
+            reference_min: reference.map(|(_, min)| min),
+        }
+    }
+
     /// `min` over that of the reference.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {

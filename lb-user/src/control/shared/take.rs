@@ -1,5 +1,6 @@
 //! Taking in what peers know of flows.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +16,7 @@ use lb_common::slot::Entry;
 
 use super::{Shared, floating, travels, unreadable};
 use crate::control::addresses::Addresses;
+use crate::control::carried::Carried;
 use crate::control::interfaces::Interfaces;
 use crate::control::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
@@ -74,11 +76,11 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
 
     fn taking(&mut self) -> Result<Taking<'_, D>, ApplyError> {
         let config = &self.facts.config;
-        let placed = self.carried.placed();
         Ok(Taking {
             now: self.dataplane.now()?,
             floating: floating(config),
-            members: placed.map(|(decision, _, ids)| (decision.member_base(), ids)).collect(),
+            carried: &self.carried,
+            members: OnceCell::new(),
             landings: Landings::new(config, &self.interfaces),
             seed: self.seed,
             dataplane: &mut self.dataplane,
@@ -93,8 +95,9 @@ struct Taking<'a, D> {
     shared: &'a mut Shared,
     seed: Seed,
     floating: HashSet<Ipv6Be>,
-    /// By member base.
-    members: HashMap<u32, &'a BTreeMap<SocketAddr, MemberId>>,
+    carried: &'a Carried,
+    /// Of every service, by member base, once one is asked for.
+    members: OnceCell<HashMap<u32, &'a BTreeMap<SocketAddr, MemberId>>>,
     landings: Landings<'a>,
     now: Ticks,
 }
@@ -136,7 +139,15 @@ impl<D: Dataplane> Taking<'_, D> {
     }
 
     fn member(&self, service: Decision, (address, port): (Ipv6Be, PortBe)) -> Option<MemberIndex> {
-        let ids = self.members.get(&service.member_base())?;
+        let placed = || {
+            self.carried
+                .placed()
+                .map(|(decision, _, ids)| (decision.member_base(), ids))
+        };
+        let ids = self
+            .members
+            .get_or_init(|| placed().collect())
+            .get(&service.member_base())?;
         let id = ids.get(&SocketAddr::new(address.to_ip(), port.host()))?;
         u16::try_from(id.0 - service.member_base()).ok().map(MemberIndex)
     }

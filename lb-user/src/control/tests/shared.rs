@@ -303,3 +303,23 @@ async fn a_node_is_not_ready_before_it_has_heard() {
     one.ends.status.send_modify(|status| status.settled = true);
     assert!(settled(&one));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_program_names_is_told_at_once() {
+    let turn = ONE.replace("table-size = 256", "balance = \"round-robin\"\ntable-size = 256");
+    let mut one = One::new(&turn, |_| ()).await;
+    one.fake().tracked.insert(key(1), Entry::new(MemberIndex(1), 1_000));
+    // From here on no sweep has anything to tell.
+    one.reconciler.share();
+    assert_eq!(one.told().len(), 1);
+    let One {
+        reconciler,
+        mut told,
+        ends: _ends,
+    } = one;
+    let program = reconciler.dataplane.told.clone().unwrap();
+    let _running = Running::start(reconciler, &format!("{turn}{PEERS}"));
+    program.send(vec![key(1), key(2)]).await.unwrap();
+    let message = told.recv().await.unwrap();
+    assert_eq!(message.flows.iter().map(|flow| flow.key).collect::<Vec<_>>(), [key(1)]);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::case::{ALL, Death};
 use super::told;
-use crate::bench::row::{Figures, Row, median, minimum};
+use crate::bench::row::{Figures, Row, minimum};
 
 /// As in rows.
 const BENCH: &str = "failover";
@@ -63,16 +63,8 @@ impl Figures for Report {
             let values = self.values(case, subject);
             let is_compared = subject == FULCRUM && self.has_reference && case != told::NAME;
             let compared = is_compared.then_some(KEEPALIVED);
-            (!values.is_empty()).then(|| Row {
-                bench: BENCH,
-                case: case.to_owned(),
-                subject: subject.to_owned(),
-                reference: compared,
-                unit: "ms",
-                min: minimum(&values),
-                median: median(values),
-                reference_min: compared.map(|reference| minimum(&self.values(case, reference))),
-            })
+            let compared = compared.map(|reference| (reference, minimum(&self.values(case, reference))));
+            (!values.is_empty()).then(|| Row::of((BENCH, case, "ms"), subject, values, compared))
         });
         rows.collect()
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::case::Case;
-use crate::bench::row::{Figures, Row, median, minimum};
+use crate::bench::row::{Figures, Row, minimum};
 
 /// As in rows.
 const BENCH: &str = "load";
@@ -45,18 +45,8 @@ impl Figures for Report {
         }
         let rows = cases.into_iter().flat_map(|(case, reference)| {
             [FULCRUM, reference].map(|subject| {
-                let values = self.values(case, subject);
-                let compared = (subject == FULCRUM).then_some(reference);
-                Row {
-                    bench: BENCH,
-                    case: case.to_owned(),
-                    subject: subject.to_owned(),
-                    reference: compared,
-                    unit: UNIT,
-                    min: minimum(&values),
-                    median: median(values),
-                    reference_min: compared.map(|reference| minimum(&self.values(case, reference))),
-                }
+                let compared = (subject == FULCRUM).then(|| (reference, minimum(&self.values(case, reference))));
+                Row::of((BENCH, case, UNIT), subject, self.values(case, subject), compared)
             })
         });
         rows.collect()

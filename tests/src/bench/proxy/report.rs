@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::subject::Subject;
-use crate::bench::row::{Figures, Row, median, minimum};
+use crate::bench::row::{Figures, Row, minimum};
 
 /// As in rows.
 const BENCH: &str = "proxy";
@@ -66,30 +66,15 @@ impl Figures for Report {
         for (case, unit) in cases {
             let reference = minimum(&self.values(case, REFERENCE));
             for subject in Subject::ALL {
+                let compared = (subject != REFERENCE).then_some((REFERENCE.name(), reference));
                 let values = self.values(case, subject);
-                let compared = subject != REFERENCE;
-                rows.push(Row {
-                    bench: BENCH,
-                    case: case.to_owned(),
-                    subject: subject.name().to_owned(),
-                    reference: compared.then_some(REFERENCE.name()),
-                    unit,
-                    min: minimum(&values),
-                    median: median(values),
-                    reference_min: compared.then_some(reference),
-                });
+                rows.push(Row::of((BENCH, case, unit), subject.name(), values, compared));
             }
         }
-        let settings = self.settings.iter().map(|(case, figure)| Row {
-            bench: BENCH,
-            case: case.clone(),
-            subject: "client".to_owned(),
-            reference: None,
-            unit: figure.unit,
-            min: figure.value,
-            median: figure.value,
-            reference_min: None,
-        });
+        let settings = self
+            .settings
+            .iter()
+            .map(|(case, figure)| Row::of((BENCH, case, figure.unit), "client", vec![figure.value], None));
         rows.extend(settings);
         rows
     }
