@@ -101,12 +101,10 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Se
     tcp.set_nodelay(true)?;
     let http = &site.proxy.http;
     let (mut address, mut local) = (address, tcp.local_addr()?);
-    let has_header = holds(&http.proxy_protocol, address.ip());
-    // Else its first request is waited for, and by then it is known how.
-    if has_header || site.tls.is_some() || http.h2c {
-        says(&tcp, served).await?;
-    }
-    if has_header && let Some((source, destination)) = header(&mut tcp).await? {
+    says(&tcp, served).await?;
+    if holds(&http.proxy_protocol, address.ip())
+        && let Some((source, destination)) = header(&mut tcp).await?
+    {
         (address, local) = (source, destination);
     }
     let mut client = Client {
@@ -143,7 +141,7 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Se
 
 /// Waits until the client says something. Of a service that ends nobody gets anything who says nothing.
 async fn says(tcp: &TcpStream, served: &Served) -> io::Result<()> {
-    // A new socket counts as readable until it has been tried.
+    // A new socket counts as readable until it has been tried, also for who waits for the first request.
     let mut first = [0];
     tokio::select! {
         biased;

@@ -320,6 +320,7 @@ async fn what_the_program_names_is_told_at_once() {
     let program = reconciler.dataplane.told.clone().unwrap();
     let _running = Running::start(reconciler, &format!("{turn}{PEERS}"));
     program.send(vec![key(1), key(2)]).await.unwrap();
-    let message = told.recv().await.unwrap();
+    let message = tokio::time::timeout(std::time::Duration::from_secs(20), told.recv()).await;
+    let message = message.expect("nothing is told").unwrap();
     assert_eq!(message.flows.iter().map(|flow| flow.key).collect::<Vec<_>>(), [key(1)]);
 }

@@ -96,6 +96,30 @@ async fn requests_are_finished_and_connections_end() {
 }
 
 #[tokio::test]
+async fn who_says_nothing_is_sent_away_whatever_he_was_to_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let certificate = folder.path().join("shop.pem");
+    let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+    std::fs::write(&certificate, pem).unwrap();
+    let tls = format!(
+        "[service.tls]\ncertificates = [\"{}\"]\n[service.http]\n",
+        certificate.display()
+    );
+    let backend = Backend::answering(OK).await;
+    let proxy_protocol = "[service.http]\nproxy-protocol = [\"127.0.0.1\"]\n";
+    for text in ["[service.http]\n", H2C, proxy_protocol, &tls] {
+        // Else he would be, after this.
+        let rig = Rig::with(&format!("{text}timeouts = {{ client-header = \"1h\" }}\n"), &[&backend]).await;
+        let mut mute = rig.client().await;
+        open(&rig, 1, 0).await;
+        rig.finishing.send_replace(true);
+        assert!(mute.is_ended().await, "{text}");
+        open(&rig, 0, 0).await;
+    }
+}
+
+#[tokio::test]
 async fn http2_may_ask_once_and_is_told_to_go() {
     let gate = Arc::new(Semaphore::new(0));
     let backend = gated(&gate).await;
