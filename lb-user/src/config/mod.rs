@@ -260,11 +260,11 @@ impl Reader {
         for table in root.tables("vrrp", &schema::VRRP)? {
             routers.push(self.vrrp(&table, &node)?);
         }
-        self.whole(&drafts, admin.listen)?;
         let peers = match root.get("peers") {
             Some(peers) => Some(self.peers(&peers.table(&schema::PEERS)?, &node)?),
             None => None,
         };
+        self.whole(&drafts, admin.listen, peers.as_ref())?;
         let nodes = peers.as_ref().map_or(&[][..], |draft| &draft.places);
         self.virtual_routers(&routers, &drafts, &node, admin.listen, nodes)?;
         let announced = match root.get("bgp") {

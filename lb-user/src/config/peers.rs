@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::address::{self, Role};
 use super::fault::{Checked, Span, fault};
 use super::raw::Table;
+use super::whole::Door;
 use super::{Reader, Subject};
 use crate::model::Node;
 use crate::model::peers::{Peer, Peers};
@@ -19,6 +20,18 @@ pub(super) struct PeersDraft {
     pub(super) peers: Peers,
     /// Of every node's address.
     pub(super) places: Vec<(SocketAddr, Span)>,
+}
+
+impl PeersDraft {
+    /// Where nodes are told. Other nodes read the same file, so that holds for every one.
+    pub(super) fn doors(&self) -> impl Iterator<Item = Door> {
+        self.places.iter().map(|(address, span)| Door {
+            table: "peers",
+            key: "nodes",
+            address: *address,
+            span: Some(span.clone()),
+        })
+    }
 }
 
 impl Reader {

@@ -4,43 +4,44 @@
 //! range: services that name the same one share it, two that overlap would each count on what the other takes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::fault::{Checked, fault};
 use super::service::Draft;
-use super::{Reader, Subject};
+use super::whole::Door;
 use crate::model::{NatSource, PortRange, Ports, Protocol};
 
-impl Reader {
-    /// Do ranges, VIPs, backends and `listen` keep apart?
-    pub(super) fn ports(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
-        let ranges = ranges(drafts)?;
-        requests_elsewhere(drafts, &ranges)?;
-        backends_elsewhere(drafts)?;
-        self.asked_elsewhere(drafts, listen)
-    }
+/// Do ranges, VIPs, backends and what the daemon listens on keep apart?
+pub(super) fn apart(drafts: &[Draft], doors: &[Door]) -> Checked<()> {
+    let ranges = ranges(drafts)?;
+    requests_elsewhere(drafts, &ranges)?;
+    backends_elsewhere(drafts)?;
+    doors_elsewhere(drafts, doors)
+}
 
-    /// The same for `[admin] listen`. On loopback nobody is reached from outside.
-    fn asked_elsewhere(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
-        let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) else {
-            return Ok(());
-        };
+/// The same for the daemon. On loopback nobody is reached from outside.
+fn doors_elsewhere(drafts: &[Draft], doors: &[Door]) -> Checked<()> {
+    for door in doors.iter().filter(|door| !door.address.ip().is_loopback()) {
         let taken = |draft: &&Draft| {
-            let ours = draft.service.nat_ports().is_some_and(|own| own.contains(listen.port()));
-            ours && draft.service.protocol == Protocol::Tcp && takes(&draft.service.nat.source, listen.ip())
+            let ports = draft.service.nat_ports();
+            let ours = ports.is_some_and(|own| own.contains(door.address.port()));
+            ours && draft.service.protocol == Protocol::Tcp && takes(&draft.service.nat.source, door.address.ip())
         };
-        let Some(draft) = drafts.iter().find(taken) else {
-            return Ok(());
-        };
-        let message = format!(
-            "`[admin] listen` {listen} lies in the ports {} that nat of \"{}\" takes",
-            draft.service.nat.ports, draft.service.name
-        );
-        let span = self.places.get(&Subject::Listen).unwrap_or(&draft.nat.ports).clone();
-        Err(fault(span, message)
-            .other(draft.nat.ports.clone(), "taken here")
-            .hint("give one of them other ports: `listen` in [admin], or `ports` in [service.nat]"))
+        if let Some(draft) = drafts.iter().find(taken) {
+            let message = format!(
+                "{door} {} lies in the ports {} that nat of \"{}\" takes",
+                door.address, draft.service.nat.ports, draft.service.name
+            );
+            let hint = format!(
+                "give one of them other ports: `{}` in [{}], or `ports` in [service.nat]",
+                door.key, door.table
+            );
+            return Err(fault(door.span.as_ref().unwrap_or(&draft.nat.ports).clone(), message)
+                .other(draft.nat.ports.clone(), "taken here")
+                .hint(hint));
+        }
     }
+    Ok(())
 }
 
 /// May a node that sends from `source` be asked at `ip`? Which addresses are its own, the file does not say.

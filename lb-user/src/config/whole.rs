@@ -1,44 +1,78 @@
 //! What services may contradict in each other, and what they use up together.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::limits::{MEMBERS, MEMBERS_PER_SERVICE, RING_BLOCKS, SLOTS_PER_BLOCK};
 
 use super::fault::{Checked, Span, fault};
+use super::peers::PeersDraft;
 use super::service::Draft;
-use super::{Reader, Subject, vips};
+use super::{Reader, Subject, ports, vips};
 use crate::model::{Mode, Protocol, Undeclared};
 
 impl Reader {
-    pub(super) fn whole(&mut self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
+    pub(super) fn whole(
+        &mut self,
+        drafts: &[Draft],
+        listen: Option<SocketAddr>,
+        peers: Option<&PeersDraft>,
+    ) -> Checked<()> {
+        let listen_at = self.places.get(&Subject::Listen);
+        let doors: Vec<Door> = listen
+            .map(|address| Door {
+                table: "admin",
+                key: "listen",
+                address,
+                span: listen_at.cloned(),
+            })
+            .into_iter()
+            .chain(peers.into_iter().flat_map(PeersDraft::doors))
+            .collect();
         unique_names(drafts)?;
         let vips = vips::apart(drafts)?;
-        self.listens_elsewhere(drafts, listen)?;
+        doors_elsewhere(drafts, &doors)?;
         backends_elsewhere(drafts, &vips)?;
         one_policy_per_vip(drafts)?;
         room(drafts)?;
-        self.ports(drafts, listen)?;
+        ports::apart(drafts, &doors)?;
         self.proxies(drafts, listen)
     }
+}
 
-    /// The XDP program takes what is for a service, so nobody would ever reach the daemon there.
-    fn listens_elsewhere(&self, drafts: &[Draft], listen: Option<SocketAddr>) -> Checked<()> {
-        let tcp = drafts.iter().filter(|draft| draft.service.protocol == Protocol::Tcp);
-        let mut vips = tcp.flat_map(|draft| draft.vips.iter().zip(&draft.service.vips));
-        let Some((span, vip)) = vips.find(|(_, vip)| listen.is_some_and(|listen| vip.contains(listen))) else {
-            return Ok(());
-        };
-        let fault = fault(
-            span.clone(),
-            format!("VIP {vip}/tcp is where `[admin] listen` wants to be reached"),
-        );
-        let fault = fault.hint("give one of them another port");
-        Err(match self.places.get(&Subject::Listen) {
-            Some(listen) => fault.other(listen.clone(), "wanted here"),
-            None => fault,
-        })
+/// Where a daemon itself takes connections: this one, or one on another node.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// Of the key that says so.
+    pub(super) table: &'static str,
+    pub(super) key: &'static str,
+    pub(super) address: SocketAddr,
+    /// None: by default.
+    pub(super) span: Option<Span>,
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`[{}] {}`", self.table, self.key)
     }
+}
+
+/// The XDP program takes what is for a service, so nobody would ever reach the daemon there.
+fn doors_elsewhere(drafts: &[Draft], doors: &[Door]) -> Checked<()> {
+    let tcp = drafts.iter().filter(|draft| draft.service.protocol == Protocol::Tcp);
+    let vips = tcp.flat_map(|draft| draft.vips.iter().zip(&draft.service.vips));
+    for (span, vip) in vips {
+        if let Some(door) = doors.iter().find(|door| vip.contains(door.address)) {
+            let message = format!("VIP {vip}/tcp is where {door} wants to be reached");
+            let fault = fault(span.clone(), message).hint("give one of them another port");
+            return Err(match &door.span {
+                Some(door) => fault.other(door.clone(), "wanted here"),
+                None => fault,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn unique_names(drafts: &[Draft]) -> Checked<()> {

@@ -201,7 +201,9 @@ fn free(config: &Config, count: u16, ephemeral: PortRange) -> Option<PortRange> 
     // A service on all ports lies in the way of every range alike, or of none.
     let vips = vips.filter(|vip| vip.ports != Ports::All);
     let vips = vips.map(|vip| (vip.ports.first(), vip.ports.last()));
-    let asked = vips.chain(config.admin.listen.map(|listen| (listen.port(), listen.port())));
+    let peers = config.peers.as_ref().map(|peers| peers.own);
+    let doors = config.admin.listen.into_iter().chain(peers);
+    let asked = vips.chain(doors.map(|door| (door.port(), door.port())));
     taken.extend(asked.filter_map(|(first, last)| PortRange::new(first, last)));
     taken.retain(|range| !range.overlaps(ephemeral));
     taken.push(ephemeral);
@@ -321,6 +323,12 @@ mod tests {
         assert!(error.hint().unwrap().contains("\"61000-61999\""), "{error}");
         let error = judged(&text[..2].concat(), &usual).unwrap_err();
         assert!(error.hint().unwrap().contains("\"62000-62999\""), "{error}");
+        // Peers are told where the daemon listens.
+        let told = "name = \"lb1\"\n[peers]\nnodes = { lb1 = \"10.0.0.2:62500\", lb2 = \"10.0.0.3:62500\" }\n\
+                    key-file = \"/etc/fulcrum/peers.key\"\n";
+        let here = facts((32_768, 60_999), &["10.0.0.2"]);
+        let error = judged(&format!("{told}{}", text[..2].concat()), &here).unwrap_err();
+        assert!(error.hint().unwrap().contains("\"61500-62499\""), "{error}");
     }
 
     #[test]

@@ -112,7 +112,7 @@ const POOLS: [PortRange; 3] = [
 ];
 
 /// A port that no pool has, out of any.
-fn outside_pools(port: u16) -> u16 {
+pub(super) fn outside_pools(port: u16) -> u16 {
     if POOLS.iter().any(|pool| pool.contains(port)) {
         port % 19_999 + 1
     } else {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::arbitrary::outside_pools;
 use super::{NODE, SERVICE, read};
 use crate::model::Config;
 use crate::model::peers::{Peer, Peers};
@@ -52,7 +53,8 @@ pub(super) type Any = Option<(bool, BTreeSet<u8>, u16, String)>;
 
 pub(super) fn any_peers() -> impl Strategy<Value = Any> {
     let hosts = prop::collection::btree_set(1u8..=250, 2..5);
-    prop::option::of((any::<bool>(), hosts, 1..=u16::MAX, "(/[a-z]{1,10}){1,9}"))
+    let port = (1..=u16::MAX).prop_map(outside_pools);
+    prop::option::of((any::<bool>(), hosts, port, "(/[a-z]{1,10}){1,9}"))
 }
 
 /// The configuration with these.

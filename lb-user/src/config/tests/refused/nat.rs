@@ -12,7 +12,7 @@ fn translated(text: &str, place: (usize, usize), message: &'static str, hint: &'
     after_node(&format!("{}{text}", nat()), place, message, hint)
 }
 
-fn nat() -> String {
+pub(super) fn nat() -> String {
     SERVICE.replace("dsr", "nat")
 }
 

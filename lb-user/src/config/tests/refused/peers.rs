@@ -2,6 +2,7 @@
 
 use super::super::peers::PEERS;
 use super::super::vrrp::{ROUTER, SEED};
+use super::nat::nat;
 use super::{Case, after_node, check};
 
 /// `[peers]` in lines 4 to 6 with other words in place of these.
@@ -94,6 +95,28 @@ fn peers() {
             "one family",
         ),
         instead("\"10.0.0.3:8473\"", "3", (5, 40), "`nodes` must be a string, not 3", ""),
+    ]);
+}
+
+#[test]
+fn where_nodes_are_told_is_nothing_elses() {
+    let peers = format!("name = \"lb1\"\n{PEERS}");
+    check(vec![
+        after_node(
+            &format!(
+                "{peers}[[service]]\nname = \"web\"\naddress = \"10.0.0.3:8000-9000\"\nmode = \"dsr\"\n\
+                 [[service.backend]]\naddress = \"10.0.0.9:8000\"\n"
+            ),
+            (9, 11),
+            "VIP 10.0.0.3:8000-9000/tcp is where `[peers] nodes` wants to be reached",
+            "another port",
+        ),
+        after_node(
+            &format!("{peers}{}[service.nat]\nports = \"8400-8500\"\n", nat()),
+            (5, 17),
+            "`[peers] nodes` 10.0.0.2:8473 lies in the ports 8400-8500 that nat of \"web\" takes",
+            "`nodes` in [peers]",
+        ),
     ]);
 }
 
