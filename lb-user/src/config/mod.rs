@@ -285,6 +285,7 @@ impl Reader {
             routers: routers.into_iter().map(|draft| draft.router).collect(),
             announced,
             peers: peers.map(|draft| draft.peers),
+            protection: None,
         })
     }
 }

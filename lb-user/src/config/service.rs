@@ -97,6 +97,7 @@ impl Reader {
                 track,
                 undeclared: kept,
                 proxy,
+                protection: None,
                 health,
                 backends,
                 named,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::peers::Peers;
 use super::proxy::Proxy;
 use super::vrrp::VirtualRouter;
-use super::{Backend, HealthKind, NamedBackend, Via, Vip};
+use super::{Backend, HealthKind, NamedBackend, Protection, ServiceProtection, Via, Vip};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub announced: Vec<IpAddr>,
     /// `[peers]`
     pub peers: Option<Peers>,
+    /// `[protection]`; `None`: there is no such table.
+    pub protection: Option<Protection>,
 }
 
 impl Config {
@@ -137,6 +139,8 @@ pub struct Service {
     pub undeclared: Option<Undeclared>,
     /// What it does with HTTP, in [`Mode::Proxy`]; `None` in the others.
     pub proxy: Option<Arc<Proxy>>,
+    /// `[service.protection]`; `None`: there is no such table. Never of a pool.
+    pub protection: Option<ServiceProtection>,
     /// How backends are probed.
     pub health: HealthCheck,
     /// In file order; names and addresses are unique within the service. At most 65,534. Those that are leaving come last.

@@ -19,6 +19,7 @@ pub mod peers;
 pub mod prefix;
 pub mod preview;
 pub mod probe;
+pub mod protection;
 pub mod proxy;
 mod quoted;
 pub mod status;
@@ -43,5 +44,6 @@ pub use probe::{
     DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
     ScriptProbe, Statuses, TlsCheck, UdpProbe, Via,
 };
+pub use protection::{Enforcement, Limit, Limits, Lists, Protection, ServiceProtection, SynCookies};
 pub use quoted::quoted;
 pub use vip::{Ports, Vip};

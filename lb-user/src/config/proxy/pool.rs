@@ -54,6 +54,7 @@ impl Reader {
                 drain_timeout,
                 track: true,
                 undeclared: None,
+                protection: None,
                 proxy: Some(Arc::new(Proxy {
                     upstream,
                     ..Proxy::default()

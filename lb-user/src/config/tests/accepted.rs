@@ -33,6 +33,7 @@ fn defaults() {
         routers: Vec::new(),
         announced: Vec::new(),
         peers: None,
+        protection: None,
         services: vec![Service {
             nat: Nat::default(),
             idle_timeout: Protocol::Tcp.idle_timeout(),
@@ -42,6 +43,7 @@ fn defaults() {
             },
             drain_timeout: Some(Duration::from_secs(300)),
             track: true,
+            protection: None,
             name: "web".into(),
             vips: vec!["192.0.2.10:80".parse().unwrap()],
             protocol: Protocol::Tcp,

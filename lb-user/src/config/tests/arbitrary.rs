@@ -287,6 +287,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             table_size: RingSize::new(1 << log2).unwrap(),
                             undeclared,
                             proxy: None,
+                            protection: None,
                             health,
                             backends,
                         }
@@ -314,6 +315,7 @@ fn config() -> impl Strategy<Value = Config> {
         routers: Vec::new(),
         announced: Vec::new(),
         peers: None,
+        protection: None,
         node,
         admin: Admin {
             socket: socket.into(),

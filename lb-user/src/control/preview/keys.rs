@@ -106,6 +106,7 @@ fn texts(service: &Service) -> Texts {
         track,
         undeclared,
         proxy: said,
+        protection: _,
         health:
             HealthCheck {
                 kind,
