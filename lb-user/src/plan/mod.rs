@@ -15,6 +15,7 @@ mod memory;
 mod outer;
 pub mod outlook;
 mod place;
+pub mod prefixes;
 mod regions;
 mod slots;
 mod snapshot;
