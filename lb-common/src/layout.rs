@@ -3,8 +3,13 @@
 use crate::backend::{MacFlags, Member, Nic};
 use crate::decap::Sources;
 use crate::fragment::{Fragment, FragmentKey};
-use crate::limits::{FLOW_TABLE, FRAGMENTS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES};
+use crate::limits::{
+    FLOW_TABLE, FRAGMENTS, LIMIT_SETS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES,
+};
 use crate::nat::{NatKey, Translation};
+use crate::protect::limit::Set;
+use crate::protect::prefixes::Line;
+use crate::protect::{PLACES, Refusals};
 use crate::removal::{Removal, Removals};
 use crate::ring::{RingBlock, Slot};
 use crate::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
@@ -44,6 +49,9 @@ shared! {
     Wanted = 56,
     Sample = 184,
     Budget = 16,
+    Line = 64,
+    Set = 64,
+    Refusals = 160,
 }
 
 /// What sort of map it is.
@@ -108,11 +116,13 @@ pub enum Direct {
     Features,
     /// [`Nic`], by [`Nic::place`].
     Nics,
+    /// [`Set`], by [`set_of`](crate::protect::limit::set_of): how much sources have sent.
+    Limits,
 }
 
 impl Direct {
     /// Every array.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ServicesV4,
         Self::ServicesV6,
         Self::Ring,
@@ -120,6 +130,7 @@ impl Direct {
         Self::Load,
         Self::Features,
         Self::Nics,
+        Self::Limits,
     ];
 
     /// What the program has in place of the array's address, which the loader puts there: `FULCRUM` and the number.
@@ -142,12 +153,13 @@ impl Direct {
             Self::Load => array("LOAD", size_of::<u64>(), MEMBERS),
             Self::Features => array("FEATURES", size_of::<u64>(), 1),
             Self::Nics => array("NICS", size_of::<Nic>(), NICS),
+            Self::Limits => array("LIMITS", size_of::<Set>(), LIMIT_SETS),
         }
     }
 }
 
 /// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
-const MAPS: [MapLayout; 16] = {
+const MAPS: [MapLayout; 19] = {
     use MapKind::{Flows, Plain, Programs};
     const DECISION: usize = size_of::<Decision>();
     const COUNTERS: usize = size_of::<Counters>();
@@ -175,6 +187,9 @@ const MAPS: [MapLayout; 16] = {
             Plain,
         ),
         map("STAGES", 4, 4, STAGES, Programs),
+        Direct::Limits.layout(),
+        map("PROTECTION", 4, 4, 1, Plain),
+        map("REFUSALS", 4, size_of::<Refusals>(), PLACES, Plain),
     ]
 };
 

@@ -20,6 +20,7 @@ pub mod layout;
 pub mod limits;
 pub mod nat;
 pub mod parse;
+pub mod protect;
 pub mod removal;
 pub mod ring;
 pub mod select;

@@ -50,6 +50,9 @@ pub const NEWS: u32 = 1 << 20;
 /// Fragmented packets that are followed at once: about 2 MiB, taken at the start. The oldest give way.
 pub const FRAGMENTS: u32 = 1 << 14;
 
+/// Sets of 4 sources each that [`crate::protect::limit`] keeps something of: 4 MiB. A power of two.
+pub const LIMIT_SETS: u32 = 1 << 16;
+
 /// Programs that the first one hands packets on to: places of `STAGES`.
 pub const STAGES: u32 = 8;
 

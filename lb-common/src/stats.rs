@@ -81,6 +81,22 @@ drop_reasons! {
     ExtensionHeaders = 16 "extension_headers",
     /// `tunnel`: the driver leaves no room in front of the packet.
     NoHeadroom = 17 "no_headroom",
+    /// To a VIP, refused: TCP flags that no sender means.
+    TcpFlags = 18 "tcp_flags",
+    /// To a VIP, refused: from the address that it is sent to.
+    Land = 19 "land",
+    /// To a VIP, refused: from an address that no client can have.
+    Bogon = 20 "bogon",
+    /// To a VIP, refused: from a prefix that is denied.
+    Denied = 21 "denied",
+    /// To a service, refused: its source opens more connections than it may.
+    ConnectionRate = 22 "connection_rate",
+    /// To a service, refused: its source sends more packets than it may.
+    PacketRate = 23 "packet_rate",
+    /// ICMP to a VIP, refused: its source sends more than it may.
+    IcmpRate = 24 "icmp_rate",
+    /// To a service that answers with SYN cookies, refused: it opens no connection, and belongs to none.
+    SynCookie = 25 "syn_cookie",
 }
 
 /// What happened to an entry of a flow: an index into `FLOW_EVENTS`, which is per CPU.

@@ -15,6 +15,7 @@ use crate::config::hash_key;
 use crate::forward::{self, Inner};
 use crate::maps::{self, Maps};
 use crate::packet::Packet;
+use crate::protect::{self, Sender};
 use crate::verdict::{Sent, Step, Stop};
 
 /// Offset of the network header.
@@ -22,7 +23,7 @@ const L3: usize = EthHdr::LEN;
 
 /// What becomes of a packet.
 #[inline(always)]
-pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
+pub(crate) fn ingress<const PROTECTS: bool>(packet: Packet) -> Step<Sent> {
     let truncated = Stop::Drop(DropReason::Truncated);
     match packet.read::<u16>(L3 - 2) {
         Some(ether_type::IPV4) => {
@@ -45,7 +46,7 @@ pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
                 protocol: ip.protocol,
             };
             let sound = |packet: &Packet| ip.fits(L3, packet.len());
-            plain(packet, flow, ip.protocol, L3 + Ipv4::SHORTEST, &inner, sound)
+            plain::<_, PROTECTS>(packet, flow, ip.protocol, L3 + Ipv4::SHORTEST, &inner, sound)
         }
         Some(ether_type::IPV6) => {
             let Some(ip) = Ipv6::read(&packet, L3) else {
@@ -64,7 +65,7 @@ pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
                 protocol: ip.next,
             };
             let sound = |packet: &Packet| ip.is_sound(L3, packet.len());
-            plain(packet, flow, ip.next, L3 + Ipv6::LEN, &inner, sound)
+            plain::<_, PROTECTS>(packet, flow, ip.next, L3 + Ipv6::LEN, &inner, sound)
         }
         Some(ether_type::VLAN | ether_type::PROVIDER) => Err(Stop::More),
         Some(_) => Err(Stop::Pass),
@@ -74,7 +75,7 @@ pub(crate) fn ingress(packet: Packet) -> Step<Sent> {
 
 /// A packet whose ports, if it has any, are at `at`. One that is not `sound` is malformed, or in pieces.
 #[inline(always)]
-fn plain<F: Tuple>(
+fn plain<F: Tuple, const PROTECTS: bool>(
     packet: Packet,
     flow: impl Fn(Ports) -> F,
     protocol: u8,
@@ -94,7 +95,7 @@ fn plain<F: Tuple>(
     let service = flow.service(&Maps);
     if !service.is_direct() {
         if service.is_service() {
-            let passes = service.is_proxy() && sound(&packet);
+            let passes = !PROTECTS && service.is_proxy() && sound(&packet);
             return Err(if passes { Stop::Pass } else { Stop::More });
         }
         return other(&flow);
@@ -104,6 +105,9 @@ fn plain<F: Tuple>(
     }
     let bytes = packet.len();
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
+    if PROTECTS {
+        protect::service(&packet, service, &Sender::of(inner.v4, &flow.into()), segment)?;
+    }
     let hash = flow.hash_for(service.choice(), hash_key());
     forward::direct(packet, inner, service, hash, flow, segment, bytes, |_| {})
 }

@@ -31,26 +31,39 @@ pub(crate) const EEXIST: i32 = -17;
 pub(crate) struct Clock {
     jiffies: u64,
     now: u64,
+    nanoseconds: u64,
 }
 
-/// Now. The coarse clock moves with the kernel's tick (`jiffies`), and costs 9 ns where the tick costs 1: it is read once a
-/// tick and CPU.
+/// What this CPU's clock says. The coarse clock moves with the kernel's tick (`jiffies`), and costs 9 ns where the tick costs
+/// 1: it is read once a tick and CPU.
 #[inline(always)]
-pub(crate) fn now() -> Ticks {
-    // SAFETY: the helpers have no preconditions.
-    let (jiffies, read) = unsafe { (bpf_jiffies64(), || nat::ticks(bpf_ktime_get_coarse_ns())) };
-    let Some(clock) = CLOCK.get_ptr_mut(0) else {
-        return read();
-    };
+fn clock() -> Option<&'static Clock> {
     // SAFETY: this CPU's element, which nobody else is at.
-    let clock = unsafe { &mut *clock };
+    let clock = unsafe { &mut *CLOCK.get_ptr_mut(0)? };
+    // SAFETY: the helper has no preconditions.
+    let jiffies = unsafe { bpf_jiffies64() };
     if clock.jiffies != jiffies {
+        // SAFETY: as above.
+        let nanoseconds = unsafe { bpf_ktime_get_coarse_ns() };
         *clock = Clock {
             jiffies,
-            now: read().into(),
+            now: nat::ticks(nanoseconds).into(),
+            nanoseconds,
         };
     }
-    clock.now as Ticks
+    Some(clock)
+}
+
+/// Now.
+#[inline(always)]
+pub(crate) fn now() -> Ticks {
+    clock().map_or(0, |clock| clock.now as Ticks)
+}
+
+/// The same in nanoseconds, as exact.
+#[inline(always)]
+pub(crate) fn nanoseconds() -> u64 {
+    clock().map_or(0, |clock| clock.nanoseconds)
 }
 
 /// What a client's packet says to its flow, besides its 5-tuple.

@@ -20,6 +20,7 @@ use crate::fragments;
 use crate::icmp;
 use crate::layers::{Layers, NO_FAULT, extensions};
 use crate::packet::Packet;
+use crate::protect;
 use crate::report::report;
 use crate::seen::Seen;
 use crate::transmit;
@@ -136,7 +137,15 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
         transmit::for_this_node(packet)?;
         return Ok(judged(seen.address, fault));
     }
-    if !l4::has_ports(protocol) {
+    let has_ports = l4::has_ports(protocol);
+    // What is for a service, and ICMP to a VIP that is Fulcrum's.
+    if seen.service.is_service() || !has_ports && seen.address.is_vip() && seen.address.has(Decision::ECHO) {
+        let admitted = protect::seen(packet);
+        if admitted.raw() != Outcome::UNKNOWN.raw() {
+            return Ok(admitted);
+        }
+    }
+    if !has_ports {
         let outcome = icmp::message(packet);
         return Ok(if outcome.raw() == Outcome::FORWARD.raw() {
             forward(packet)
@@ -162,6 +171,12 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
                 return Err(Stop::Pass);
             }
             transmit::for_this_node(packet)?;
+            if seen.address.has(Decision::DROP_UNDECLARED) {
+                let admitted = protect::seen(packet);
+                if admitted.raw() != Outcome::UNKNOWN.raw() {
+                    return Ok(admitted);
+                }
+            }
             Err(unwanted(seen.address, DropReason::Undeclared))
         }
     }

@@ -33,6 +33,7 @@ mod load;
 mod maps;
 mod news;
 mod packet;
+mod protect;
 mod removal;
 mod report;
 mod seen;
@@ -55,13 +56,24 @@ use crate::verdict::Stop;
 /// The balancer.
 #[xdp(frags)]
 fn fulcrum(ctx: XdpContext) -> u32 {
-    match fast::ingress(Packet::new(&ctx)) {
+    first::<false>(&ctx)
+}
+
+/// The balancer where something protects its services.
+#[xdp(frags)]
+fn fulcrum_protect(ctx: XdpContext) -> u32 {
+    first::<true>(&ctx)
+}
+
+#[inline(always)]
+fn first<const PROTECTS: bool>(ctx: &XdpContext) -> u32 {
+    match fast::ingress::<PROTECTS>(Packet::new(ctx)) {
         Ok(sent) => sent.action(),
         Err(Stop::Pass) => xdp_action::XDP_PASS,
-        Err(Stop::Drop(reason)) => transmit::refuse(&Packet::new(&ctx), reason as u32),
+        Err(Stop::Drop(reason)) => transmit::refuse(&Packet::new(ctx), reason as u32),
         Err(Stop::More | Stop::TooBig(_)) => {
             // SAFETY: it does not return, but where the place is empty.
-            unsafe { maps::STAGES.tail_call(&ctx, STAGE_FULL) };
+            unsafe { maps::STAGES.tail_call(ctx, STAGE_FULL) };
             stats::dropped(DropReason::Inconsistent as u32)
         }
     }

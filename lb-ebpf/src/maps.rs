@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use lb_common::backend::{Member, Nic};
@@ -11,10 +11,13 @@ use lb_common::fragment::{Fragment, FragmentKey};
 use lb_common::id::MemberId;
 use lb_common::layout::Direct;
 use lb_common::limits::{
-    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
+    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, LIMIT_SETS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
     STAGES as STAGE_PLACES,
 };
 use lb_common::nat::{NatKey, Translation};
+use lb_common::protect::limit::Set;
+use lb_common::protect::prefixes::Line;
+use lb_common::protect::{PLACES, Refusals};
 use lb_common::ring::RingBlock;
 use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
@@ -109,6 +112,17 @@ pub(crate) static EVENTS: RingBuf<Sample, { EVENTS_BYTES as usize }> = RingBuf::
 #[btf_map]
 pub(crate) static NEWS: RingBuf<NatKey, { lb_common::limits::NEWS as usize }> = RingBuf::new();
 
+/// The lines of a sheet. Each that the manager makes has a size of its own.
+pub(crate) type Sheet = Array<Line, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+
+/// The sheet that protects services, if one does: see [`lb_common::protect`].
+#[btf_map]
+pub(crate) static PROTECTION: ArrayOfMaps<Sheet, 1> = ArrayOfMaps::new();
+
+/// What has been refused, by [`lb_common::protect::place`].
+#[btf_map]
+pub(crate) static REFUSALS: PerCpuArray<Refusals, { PLACES as usize }> = PerCpuArray::new();
+
 /// Not read here: the manager updates it to wait until programs that were running have ended.
 #[btf_map]
 static GRACE: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
@@ -159,6 +173,12 @@ macro_rules! element {
 #[inline(always)]
 pub(crate) fn load(id: MemberId) -> Option<*mut u64> {
     element!(Load, u64, MEMBERS, id.0)
+}
+
+/// The set of a source in `LIMITS`.
+#[inline(always)]
+pub(crate) fn limits(set: u32) -> Option<*mut Set> {
+    element!(Limits, Set, LIMIT_SETS, set)
 }
 
 /// The element of an interface in `NICS`.

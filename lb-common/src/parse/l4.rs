@@ -90,6 +90,18 @@ impl Segment {
         self.bits & (SYN | ACK) == SYN
     }
 
+    /// TCP with flags that no sender means: both opening and ending, or neither of it and without an acknowledgement, which
+    /// every other segment carries (RFC 9293 §3.10.7).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_impossible(self) -> bool {
+        if self.bits & (Self::UDP | Self::MENTION.bits) != 0 {
+            return false;
+        }
+        let opens_and_ends = self.bits & SYN != 0 && self.bits & (FIN | RST) != 0;
+        opens_and_ends || self.bits & (SYN | RST | ACK) == 0
+    }
+
     /// What it says about a flow of `nat`.
     #[inline(always)]
     #[must_use]

@@ -8,6 +8,8 @@ use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
 use lb_common::nat::{NatKey, Ticks, Translation};
+use lb_common::protect::Refusals;
+use lb_common::protect::prefixes::Line;
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
@@ -76,6 +78,12 @@ pub struct Fake {
     pub told: Option<mpsc::Sender<Vec<NatKey>>>,
     /// To where packets are shown.
     pub shown: Option<mpsc::Sender<Vec<Shown>>>,
+    /// Sheets are refused.
+    pub refuse_sheets: bool,
+    /// What packets are judged by.
+    pub sheet: Option<Vec<Line>>,
+    /// What has been refused, by place.
+    pub refusals: BTreeMap<u32, Refusals>,
 }
 
 impl Default for Fake {
@@ -117,6 +125,9 @@ impl Default for Fake {
             wanted: None,
             told: None,
             shown: None,
+            refuse_sheets: false,
+            sheet: None,
+            refusals: BTreeMap::new(),
         }
     }
 }
@@ -267,6 +278,29 @@ impl Dataplane for Fake {
 
     fn flow_events(&self, event: FlowEvent) -> Result<u64, ApplyError> {
         Ok(self.events.get(&event).copied().unwrap_or(0))
+    }
+
+    fn protect(&mut self, sheet: Option<&[Line]>) -> Result<(), ApplyError> {
+        if self.refuse_sheets {
+            return Err(refused("write", "sheets are refused"));
+        }
+        self.sheet = sheet.map(<[Line]>::to_vec);
+        Ok(())
+    }
+
+    fn protection(&self) -> Option<&[Line]> {
+        self.sheet.as_deref()
+    }
+
+    fn is_protected(&self) -> bool {
+        self.sheet.is_some()
+    }
+
+    fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError> {
+        let places = (first..).take(count as usize);
+        Ok(places
+            .map(|place| self.refusals.get(&place).copied().unwrap_or_default())
+            .collect())
     }
 
     fn trace(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError> {

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::nat::{NatKey, Ticks, Translation};
+use lb_common::protect::Refusals;
+use lb_common::protect::prefixes::Line;
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
@@ -130,6 +132,25 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When there is no such member.
     fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError>;
+
+    /// Has packets judged by this sheet from now on (`lb_common::protect`), or by none. Each packet meets the old one or the
+    /// new one; when this returns, none meets the old one any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses. Then the old one stays, or the new one is there and not all packets meet it yet.
+    fn protect(&mut self, sheet: Option<&[Line]>) -> Result<(), ApplyError>;
+
+    /// The sheet that this process has made, if packets are judged by it.
+    fn protection(&self) -> Option<&[Line]>;
+
+    /// Are packets judged by a sheet, whoever has made it?
+    fn is_protected(&self) -> bool;
+
+    /// What has been refused at `count` places from `first` on, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses a read.
+    fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError>;
 
     /// Has packets that are wanted shown, instead of those that were; with `None`, none. No packet passes the program by
     /// meanwhile.

@@ -62,6 +62,15 @@ impl<T: Copy> Region<T> {
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 
+    /// Copies these to the beginning, before the program reads any of it.
+    pub(super) fn fill(&mut self, elements: &[T]) {
+        for (at, &element) in (0..).zip(elements) {
+            if let Some(to) = self.get_mut(at) {
+                *to = element;
+            }
+        }
+    }
+
     /// The element at `index`, for plain stores to what the program does not read at the moment, and for the two
     /// stores below.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {

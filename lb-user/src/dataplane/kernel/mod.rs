@@ -24,6 +24,7 @@ mod inspect;
 mod maps;
 mod object;
 mod pins;
+mod protect;
 mod ring;
 mod run_time;
 mod stages;
@@ -39,6 +40,8 @@ use lb_common::id::MemberId;
 use lb_common::layout::{self, MapLayout};
 use lb_common::limits::{FLOW_TABLE, REMOVALS};
 use lb_common::nat::{NatKey, Ticks, Translation};
+use lb_common::protect::Refusals;
+use lb_common::protect::prefixes::Line;
 use lb_common::removal::Removal;
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
@@ -75,6 +78,9 @@ pub struct Kernel {
     flows: flows::Flows,
     known: entries::Known,
     stages: stages::Stages,
+    protection: protect::Protection,
+    /// The entry point that meets packets first while none are traced.
+    first: &'static str,
     /// The entry point that is attached.
     entry: &'static str,
     seed: Seed,
@@ -118,6 +124,12 @@ impl Kernel {
         let flows = flows::Flows::new(&mut program)?;
         let known = entries::Known::new(&mut program)?;
         let stages = stages::Stages::new(&mut program)?;
+        let protection = protect::Protection::new(&mut program)?;
+        // What an earlier run protected stays so.
+        let first = match protection.installed() {
+            Some(_) => object::PROTECTOR,
+            None => object::BALANCER,
+        };
         let mut kernel = Self {
             program,
             _arrays: arrays,
@@ -126,7 +138,9 @@ impl Kernel {
             flows,
             known,
             stages,
-            entry: object::BALANCER,
+            first,
+            entry: first,
+            protection,
             seed,
             pin_dir,
             carry: None,
@@ -158,7 +172,7 @@ impl Kernel {
     /// Puts this program's stages in place. What is pinned is shared with the program that is attached, so their interfaces
     /// have to be known before.
     fn fill_stages(&mut self) -> Result<(), LoadError> {
-        self.stages.fill(&self.program)
+        self.stages.fill(&self.program, self.first)
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
@@ -318,6 +332,22 @@ impl Dataplane for Kernel {
 
     fn set_load(&mut self, id: MemberId, flows: u64) -> Result<(), ApplyError> {
         self.layout.set_load(id, flows)
+    }
+
+    fn protect(&mut self, sheet: Option<&[Line]>) -> Result<(), ApplyError> {
+        self.protect_by(sheet)
+    }
+
+    fn protection(&self) -> Option<&[Line]> {
+        self.protection.lines()
+    }
+
+    fn is_protected(&self) -> bool {
+        self.protection.installed().is_some()
+    }
+
+    fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError> {
+        self.protection.refusals(first, count)
     }
 
     fn trace(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError> {

@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::hash::{Key, Seed};
 use lb_common::layout::{self, MapKind, MapLayout};
-use lb_common::limits::{FLOW_TABLE, STAGE_FIRST, STAGE_FULL};
+use lb_common::limits::FLOW_TABLE;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -19,6 +19,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FULCRUM_BPF_OBJECT"));
 
 /// Name of the balancer's entry point.
 pub(super) const BALANCER: &str = "fulcrum";
+
+/// Name of the balancer's entry point where something protects its services.
+pub(super) const PROTECTOR: &str = "fulcrum_protect";
 
 /// Name of the entry point that takes its place while somebody traces.
 pub(super) const TRACER: &str = "fulcrum_trace";
@@ -35,11 +38,8 @@ pub(super) const PASS: &str = "fulcrum_pass";
 /// Name of the entry point that opens tunnels.
 pub(super) const DECAP: &str = "fulcrum_decap";
 
-/// The programs that the balancer hands packets on to, by their place in the map `STAGES`.
-pub(super) const STAGES: &[(u32, &str)] = &[(STAGE_FULL, FULL), (STAGE_FIRST, BALANCER)];
-
 /// Name of the entry point for what the balancer's does not decide.
-const FULL: &str = "fulcrum_full";
+pub(super) const FULL: &str = "fulcrum_full";
 
 /// The program or its maps could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
-    for entry in [BALANCER, FULL, SWEEP, REMOVE] {
+    for entry in [BALANCER, PROTECTOR, FULL, SWEEP, REMOVE] {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
     Ok((program, arrays))

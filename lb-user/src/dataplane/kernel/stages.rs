@@ -7,8 +7,9 @@
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
+use lb_common::limits::{STAGE_FIRST, STAGE_FULL};
 
-use super::object::{LoadError, STAGES};
+use super::object::{FULL, LoadError};
 
 pub(super) struct Stages(ProgramArray<MapData>);
 
@@ -20,9 +21,9 @@ impl Stages {
         Ok(Self(map))
     }
 
-    /// Puts the stages of `program` in their places.
-    pub(super) fn fill(&mut self, program: &Ebpf) -> Result<(), LoadError> {
-        for &(place, name) in STAGES {
+    /// Puts the stages of `program` in their places: `first` is the one for packets that are not traced while some are.
+    pub(super) fn fill(&mut self, program: &Ebpf, first: &'static str) -> Result<(), LoadError> {
+        for (place, name) in [(STAGE_FULL, FULL), (STAGE_FIRST, first)] {
             let stage: &Xdp = program
                 .program(name)
                 .ok_or_else(|| LoadError::map("STAGES", format!("the object has no program `{name}`")))?

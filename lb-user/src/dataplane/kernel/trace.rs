@@ -21,7 +21,7 @@ impl Kernel {
     /// See [`Dataplane::trace`](crate::dataplane::Dataplane::trace).
     pub(super) fn trace_by(&mut self, wanted: Option<&Wanted>) -> Result<(), LoadError> {
         let Some(wanted) = wanted else {
-            return self.enter(object::BALANCER);
+            return self.enter(self.first);
         };
         let map = self.program.map_mut(WANTED);
         let map = map.ok_or_else(|| LoadError::map(WANTED, "it is not there"))?;
@@ -33,6 +33,16 @@ impl Kernel {
             tracer.load().map_err(LoadError::program("load"))?;
         }
         self.enter(object::TRACER)
+    }
+
+    /// Has packets meet `first` that are not traced.
+    pub(super) fn begin_with(&mut self, first: &'static str) -> Result<(), LoadError> {
+        if self.first == first {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.first, first);
+        self.fill_stages()?;
+        if self.entry == before { self.enter(first) } else { Ok(()) }
     }
 
     /// Puts this entry point on all interfaces, or leaves the other one on all.

@@ -3,7 +3,9 @@
 //! The numbers are those of that release, whatever the constants of today say. A map that is equal in all of them to one
 //! of today's is the same map; `version` differs where only the meaning does.
 
-use lb_common::layout::MapKind::{self, Flows, Mapped, Plain};
+use std::iter;
+
+use lb_common::layout::MapKind::{self, Flows, Mapped, Plain, Programs};
 use lb_common::layout::{self, MapLayout};
 
 /// An earlier release.
@@ -54,16 +56,37 @@ const SECOND: [MapLayout; 10] = [
     map("NAT_REPLY", 40, 80, 0, Flows, 1),
 ];
 
-fn second(flow_table: u32) -> Vec<MapLayout> {
-    let sized = |map: MapLayout| match map.kind {
+/// The third: arrays that are addressed directly, every mode and balance, and no protection.
+const THIRD: [MapLayout; 16] = [
+    map("SERVICES_V4", 4, 64 << 14, 1, Mapped, 1),
+    map("SERVICES_V6", 4, 64 << 14, 1, Mapped, 1),
+    map("OVERFLOW_V4", 8, 8, 1 << 14, Plain, 1),
+    map("OVERFLOW_V6", 24, 8, 1 << 14, Plain, 1),
+    map("RING", 4, 256 << 18, 1, Mapped, 1),
+    map("BACKENDS", 4, 64 << 16, 1, Mapped, 1),
+    map("COUNTERS", 4, 40, 1 << 16, Plain, 1),
+    map("DROPS", 4, 8, 64, Plain, 1),
+    map("NAT", 40, 80, 0, Flows, 1),
+    map("NAT_REPLY", 40, 80, 0, Flows, 1),
+    map("FLOWS", 40, 16, 0, Flows, 1),
+    map("TRACKED", 40, 16, 0, Flows, 1),
+    map("LOAD", 4, 8 << 16, 1, Mapped, 1),
+    map("FLOW_EVENTS", 4, 8, 16, Plain, 1),
+    map("FRAGMENTS", 40, 8, 1 << 14, Plain, 1),
+    map("STAGES", 4, 4, 8, Programs, 1),
+];
+
+fn sized(maps: &[MapLayout], flow_table: u32) -> Vec<MapLayout> {
+    let sized = |map: &MapLayout| match map.kind {
         Flows => MapLayout {
             entries: flow_table,
-            ..map
+            ..*map
         },
-        _ => map,
+        _ => *map,
     };
-    SECOND.map(sized).to_vec()
+    maps.iter().map(sized).collect()
 }
+
 
 /// The maps of the layout with this digest, which `flow_table` tells apart from others of this release: the entries of
 /// its tables of flows, if it has some.
@@ -71,8 +94,9 @@ pub(super) fn maps(digest: u64, flow_table: Option<u32>) -> Option<Vec<MapLayout
     let earlier = RELEASES.iter().find(|release| release.digest == digest);
     let sized = || {
         let flow_table = flow_table?;
-        let layouts = [layout::maps(flow_table).to_vec(), second(flow_table)];
-        layouts.into_iter().find(|maps| layout::digest(maps) == digest)
+        let earlier = [&SECOND[..], &THIRD].map(|maps| sized(maps, flow_table));
+        let mut layouts = iter::once(layout::maps(flow_table).to_vec()).chain(earlier);
+        layouts.find(|maps| layout::digest(maps) == digest)
     };
     earlier.map(|release| release.maps.to_vec()).or_else(sized)
 }
@@ -109,7 +133,8 @@ mod tests {
         assert_eq!(maps(layout::digest(&own), None), None);
         assert!(maps(RELEASES[0].digest, None).is_some());
         // As that release named the folder of its maps, with tables of the size that they had by default.
-        assert_eq!(maps(0xae7d_4584_ebcf_14d7, Some(FLOW_TABLE)), Some(second(FLOW_TABLE)));
+        assert_eq!(maps(0xae7d_4584_ebcf_14d7, Some(FLOW_TABLE)), Some(sized(&SECOND, FLOW_TABLE)));
+        assert_eq!(maps(0x2712_bca1_5762_cb9b, Some(FLOW_TABLE)), Some(sized(&THIRD, FLOW_TABLE)));
     }
 
     /// Every map of an earlier release is shared, or converted. Who changes a layout writes the old one down above, and
@@ -124,8 +149,8 @@ mod tests {
             ("COUNTERS", 24, 1),
         ];
         let today = layout::maps(FLOW_TABLE);
-        let second = second(FLOW_TABLE);
-        for map in RELEASES.iter().flat_map(|release| release.maps).chain(&second) {
+        let earlier = [&SECOND[..], &THIRD].map(|maps| sized(maps, FLOW_TABLE)).concat();
+        for map in RELEASES.iter().flat_map(|release| release.maps).chain(&earlier) {
             let converted = CONVERTED.contains(&(map.name, map.value, map.version));
             assert!(today.contains(map) || converted, "{map:?}");
         }

@@ -1,0 +1,271 @@
+//! What is kept from services before they see it: a ladder of rungs, of which each packet climbs those that are configured.
+//!
+//! 1. malformed: TCP flags that no sender means, packets from their own destination ([`refusal`]);
+//! 2. sources: those that no client can have, and lists of prefixes, of all services and of each ([`prefixes`]);
+//! 3. ports that no service declares, where the VIP is Fulcrum's (the program drops them in any case);
+//! 4. how much: token buckets for each source ([`limit`]);
+//! 5. SYN cookies, for services of the proxy.
+//!
+//! All that the program has to know is one *sheet*, an array of lines that is made whole and never changed: a header, the
+//! policy of each service, and the lists. It lies in an array of maps, so a packet sees one sheet or the next one, and no
+//! mixture: whoever looks there twice for one packet takes nothing along from the first time.
+
+pub mod limit;
+pub mod prefixes;
+
+use crate::addr::Ipv6Be;
+use crate::limits::{MEMBERS, MEMBERS_PER_SERVICE};
+use crate::parse::Segment;
+use crate::service::Decision;
+use crate::stats::DropReason;
+use limit::Limit;
+use prefixes::{Line, Lines, Ref, V4_BYTE, find, verdict};
+
+/// The roots of the lists of one owner.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// For sources of IPv4.
+    pub v4: Ref,
+    /// For those of IPv6.
+    pub v6: Ref,
+}
+
+impl Roots {
+    /// Of lists with nothing in them.
+    pub const NOTHING: Self = Self {
+        v4: Ref::NOTHING,
+        v6: Ref::NOTHING,
+    };
+
+    /// That of a family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(&self, v4: bool) -> Ref {
+        if v4 { self.v4 } else { self.v6 }
+    }
+
+    /// What these and `own` know of every source of a family, if that is the same of all.
+    #[inline(always)]
+    #[must_use]
+    pub const fn everybody(&self, own: &Self, v4: bool) -> Option<u32> {
+        let (all, own) = (self.of(v4), own.of(v4));
+        if all.is_end() && own.is_end() {
+            Some(all.rest() | own.rest())
+        } else {
+            None
+        }
+    }
+}
+
+/// Line 0 of a sheet.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Of ICMP and ICMPv6 to VIPs that Fulcrum put on the node.
+    pub icmp: Limit,
+    /// Of the lists for all services.
+    pub roots: Roots,
+    /// Policies: from place 0 up to and without this one.
+    pub policies: u32,
+    /// What is common to all of [`Policy::flags`], for packets to addresses: [`policy::OBSERVES`].
+    pub flags: u32,
+    #[doc(hidden)]
+    pub pad: [u64; 2],
+}
+
+/// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Bits of [`policy`].
+    pub flags: u32,
+    /// 2 to this power is what windows in a SYN cookie's answer are scaled by: as the kernel will do it (RFC 7323 §2.2).
+    pub window_scale: u32,
+    /// Of the lists of this service alone.
+    pub roots: Roots,
+    /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. Its key has no source.
+    pub syns: Limit,
+    #[doc(hidden)]
+    pub pad: [u64; 2],
+}
+
+/// How much of each source a service takes.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Connections that it opens.
+    pub connections: Limit,
+    /// Its packets.
+    pub packets: Limit,
+}
+
+/// Bits of [`Policy::flags`].
+pub mod policy {
+    /// There is a policy. The places of no service are all zeros.
+    pub const EXISTS: u32 = 1;
+    /// What is refused is counted only.
+    pub const OBSERVES: u32 = 1 << 1;
+    /// Malformed packets are refused.
+    pub const MALFORMED: u32 = 1 << 2;
+    /// There are [`super::Amounts`].
+    pub const AMOUNTS: u32 = 1 << 3;
+    /// SYNs may be answered with cookies.
+    pub const COOKIES: u32 = 1 << 4;
+}
+
+impl Policy {
+    /// The line of the policy at this place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn line(place: u32) -> u32 {
+        1 + 2 * place
+    }
+}
+
+const _: () = assert!(size_of::<Header>() == 64 && size_of::<Policy>() == 64 && size_of::<Amounts>() == 64);
+
+/// Places of services that the program chooses a backend for.
+const BALANCED: u32 = MEMBERS / MEMBERS_PER_SERVICE;
+
+/// Places of services of the proxy. Those beyond it are protected as the last one is.
+pub const PROXIED: u32 = 4_094;
+
+/// The place of packets to no service, but to a VIP.
+pub const ADDRESSES: u32 = BALANCED + PROXIED;
+
+/// Places: of services, and [`ADDRESSES`].
+pub const PLACES: u32 = ADDRESSES + 2;
+const _: () = assert!(PLACES.is_power_of_two());
+
+/// The place of a service's policy, and of its counts.
+#[inline(always)]
+#[must_use]
+pub const fn place(service: Decision) -> u32 {
+    let base = service.member_base();
+    if !service.is_proxy() {
+        return base / MEMBERS_PER_SERVICE & (BALANCED - 1);
+    }
+    let number = base.wrapping_sub(MEMBERS);
+    BALANCED + if number < PROXIED { number } else { PROXIED - 1 }
+}
+
+/// Reads a line as what it is.
+///
+/// # Safety
+/// `T` is as long and as aligned as a line, and any bytes make one.
+#[inline(always)]
+const unsafe fn view<T>(line: &Line) -> &T {
+    const { assert!(size_of::<T>() == size_of::<Line>() && align_of::<T>() == align_of::<Line>()) };
+    // SAFETY: by the contract.
+    unsafe { &*core::ptr::from_ref(line).cast() }
+}
+
+/// A sheet.
+pub trait Sheet: Lines {
+    /// Its first line.
+    #[inline(always)]
+    fn header(&self) -> Option<&Header> {
+        // SAFETY: a line of numbers.
+        self.line(0).map(|line| unsafe { view(line) })
+    }
+
+    /// The policy at a place; `None` where nobody's is.
+    #[inline(always)]
+    fn policy(&self, place: u32) -> Option<&Policy> {
+        // SAFETY: as above.
+        let policy: &Policy = self.line(Policy::line(place)).map(|line| unsafe { view(line) })?;
+        (policy.flags & policy::EXISTS != 0).then_some(policy)
+    }
+
+    /// How much of each source the service at a place takes.
+    #[inline(always)]
+    fn amounts(&self, place: u32) -> Option<&Amounts> {
+        // SAFETY: as above.
+        self.line(Policy::line(place) + 1).map(|line| unsafe { view(line) })
+    }
+
+    /// What the lists know of a source of packets to what is at this place, those for all services and its own: bits of
+    /// [`verdict`].
+    #[inline(always)]
+    fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
+        let all = self.header().map_or(Roots::NOTHING, |header| header.roots);
+        let own = self.policy(place).map_or(Roots::NOTHING, |policy| policy.roots);
+        let first = if v4 { V4_BYTE } else { 0 };
+        find(self, all.of(v4), first, source) | find(self, own.of(v4), first, source)
+    }
+}
+
+impl<T: Lines + ?Sized> Sheet for T {}
+
+/// Why a source is refused of which this is known; 0: it is not.
+#[inline(always)]
+#[must_use]
+pub const fn refused_source(known: u32) -> u32 {
+    if known & verdict::BOGON != 0 {
+        DropReason::Bogon as u32
+    } else if known & verdict::DENIED != 0 {
+        DropReason::Denied as u32
+    } else {
+        0
+    }
+}
+
+/// Why a packet is refused whatever the lists say; 0: it is not. Of one with no header of TCP, the segment is a mention or a
+/// datagram.
+#[inline(always)]
+#[must_use]
+pub const fn malformed(source: &Ipv6Be, destination: &Ipv6Be, segment: Segment) -> u32 {
+    if source.0[0] == destination.0[0] && source.0[1] == destination.0[1] {
+        DropReason::Land as u32
+    } else if segment.is_impossible() {
+        DropReason::TcpFlags as u32
+    } else {
+        0
+    }
+}
+
+/// Elements of [`Refusals::refused`], from the code of [`FIRST_REASON`] on.
+pub const REASONS: usize = 8;
+
+/// The reason with the lowest code that a rung has; those behind it are rungs too.
+pub const FIRST_REASON: u32 = DropReason::TcpFlags as u32;
+
+const _: () = assert!(DropReason::SynCookie as u32 - FIRST_REASON + 1 == REASONS as u32);
+
+/// Element of `REFUSALS`, one per CPU and place; readers sum over CPUs, but for [`Self::cookie`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Packets that were dropped, by reason.
+    pub refused: [u64; REASONS],
+    /// Packets that would have been, while that was only observed.
+    pub observed: [u64; REASONS],
+    /// SYNs that were answered with a cookie.
+    pub answered: u64,
+    /// Connections that a cookie has opened.
+    pub accepted: u64,
+    /// Sources that had something left to make up for, and have given way to others.
+    pub evicted: u64,
+    /// When a cookie was last given out, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub cookie: u64,
+}
+
+impl core::ops::AddAssign for Refusals {
+    fn add_assign(&mut self, other: Self) {
+        let add = |sums: &mut [u64; REASONS], others: [u64; REASONS]| {
+            for (sum, other) in sums.iter_mut().zip(others) {
+                *sum += other;
+            }
+        };
+        add(&mut self.refused, other.refused);
+        add(&mut self.observed, other.observed);
+        self.answered += other.answered;
+        self.accepted += other.accepted;
+        self.evicted += other.evicted;
+        self.cookie = self.cookie.max(other.cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Which prefix holds a source address: a trie over bytes, in lines of 64 bytes, for lists from one prefix to millions.
+//!
+//! Every node is for one byte of the address. A list of a few prefixes is one or two lines; of a million random ones, four or
+//! five are read. The manager builds it (`lb-user/src/plan/prefixes.rs`) and never changes it again; the program, and
+//! `explain`, look there.
+//!
+//! - A *full* node is 16 lines, a [`Ref`] for each value of the byte.
+//! - A *sparse* node is one line: which values begin a run of equal refs, a bit each, and up to [`INLINE`] refs, one for
+//!   each run. With more runs the refs lie elsewhere, 16 in a line.
+//! - A *skip* is one line: the bits that all prefixes in there have in common, and where it goes on if the address has them
+//!   too. So a prefix that is alone in its neighbourhood is one line, however long it is.
+//!
+//! IPv4 is looked up in its mapped form, from byte [`V4_BYTE`] on, with a root of its own.
+
+use crate::addr::Ipv6Be;
+
+/// 64 bytes of a [`Lines`].
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line(pub [u64; 8]);
+
+impl Line {
+    /// The 32 bits at `index`, of 16.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half(&self, index: u32) -> u32 {
+        let index = index & 15;
+        (self.0[(index >> 1) as usize] >> (32 * (index & 1))) as u32
+    }
+
+    /// Sets them.
+    pub const fn set_half(&mut self, index: u32, half: u32) {
+        let shift = 32 * (index & 1);
+        let word = &mut self.0[(index >> 1 & 7) as usize];
+        *word = *word & !(0xffff_ffff << shift) | (half as u64) << shift;
+    }
+}
+
+/// Where lines lie.
+pub trait Lines {
+    /// The line with this number; `None` behind the last one.
+    fn line(&self, index: u32) -> Option<&Line>;
+}
+
+impl Lines for [Line] {
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.get(index as usize)
+    }
+}
+
+/// What is known of a source: bits.
+pub mod verdict {
+    /// It is denied.
+    pub const DENIED: u32 = 1;
+    /// No client can have it.
+    pub const BOGON: u32 = 2;
+    /// It is never limited.
+    pub const EXEMPT: u32 = 4;
+}
+
+/// Where a way goes on, or what it ends in. The two high bits say which: 0 a node of one line, 1 a full one, 2 the end, with
+/// the bits of [`verdict`]; the others are the line's number.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ref(pub u32);
+
+impl Ref {
+    /// The end, of which nothing is known: the root of an empty list.
+    pub const NOTHING: Self = Self::end(0);
+
+    /// Most lines: 30 bits.
+    pub const MOST_LINES: u32 = 1 << 30;
+
+    /// The end.
+    #[must_use]
+    pub const fn end(verdict: u32) -> Self {
+        Self(2 << 30 | verdict)
+    }
+
+    /// A sparse node or a skip.
+    #[must_use]
+    pub const fn node(line: u32) -> Self {
+        Self(line)
+    }
+
+    /// A full node, from this line on.
+    #[must_use]
+    pub const fn full(line: u32) -> Self {
+        Self(1 << 30 | line)
+    }
+
+    #[inline(always)]
+    const fn kind(self) -> u32 {
+        self.0 >> 30
+    }
+
+    /// What it ends in, or the number of its line.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(self) -> u32 {
+        self.0 & (Self::MOST_LINES - 1)
+    }
+
+    /// Is it the end?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        self.0 >> 31 != 0
+    }
+}
+
+/// What the half at [`META`] of a node says.
+///
+/// | bits | sparse | skip |
+/// | --- | --- | --- |
+/// | 0 to 1 | [`meta::SPARSE`] or [`meta::WIDE`] | [`meta::SKIP`] |
+/// | 2 to 7 | | how many bytes behind its own the one is that the ref for addresses with these bits is for, 0 to 16 |
+/// | 8 to 31 | for the second to the fourth 64 values, 8 bits each: runs that begin before them | |
+pub mod meta {
+    /// The refs are in the node.
+    pub const SPARSE: u32 = 0;
+    /// The refs are in other lines, from the number in the half behind this one on.
+    pub const WIDE: u32 = 1;
+    /// It is a skip.
+    pub const SKIP: u32 = 2;
+}
+
+/// The half of a sparse node or a skip that says what it is. The four words before it are the runs, a bit each, or the bits
+/// that addresses have to have (two words as they lie in the address) and which bits count (two words). The halves behind
+/// are refs: of a skip, for addresses that have them, and for the others.
+pub const META: u32 = 8;
+
+/// Refs that a sparse node has room for.
+pub const INLINE: u32 = 7;
+
+/// The byte of a mapped address where IPv4 begins.
+pub const V4_BYTE: u32 = 12;
+
+/// Steps of the longest way: a skip before each of 16 bytes.
+const STEPS: u32 = 32;
+
+/// The bytes of an address that are still to be looked at, the next one lowest. Moved along, since a way through the program
+/// that knows which byte it is at is another one to the verifier than one that does not.
+struct Rest {
+    next: u64,
+    then: u64,
+}
+
+impl Rest {
+    #[inline(always)]
+    const fn value(&self) -> u32 {
+        self.next as u32 & 0xff
+    }
+
+    /// Steps over so many bytes, 0 to 16.
+    #[inline(always)]
+    const fn advance(&mut self, bytes: u32) {
+        if bytes & 8 != 0 {
+            self.next = self.then;
+            self.then = 0;
+        }
+        let bits = 8 * (bytes & 7);
+        self.next = self.next >> bits | self.then << 1 << (63 - bits);
+        self.then >>= bits;
+    }
+}
+
+/// What a list knows of an address, from the `root` that is for its byte `first`, 0 or [`V4_BYTE`]: bits of [`verdict`]. Nothing
+/// where the lines contradict themselves.
+#[inline(always)]
+pub fn find<L: Lines + ?Sized>(lines: &L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
+    let [high, low] = address.0;
+    let mut rest = if first == 0 {
+        Rest { next: high, then: low }
+    } else {
+        Rest {
+            next: low >> 32,
+            then: 0,
+        }
+    };
+    let mut at = root;
+    let mut step = 0;
+    while step < STEPS && !at.is_end() {
+        step += 1;
+        let value = rest.value();
+        if at.kind() == 1 {
+            let Some(line) = lines.line(at.rest() + (value >> 4)) else {
+                return 0;
+            };
+            at = Ref(line.half(value));
+            rest.advance(1);
+            continue;
+        }
+        let Some(line) = lines.line(at.rest()) else {
+            return 0;
+        };
+        let meta = line.half(META);
+        if meta & 3 == meta::SKIP {
+            let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
+            at = Ref(line.half(if differs == 0 { META + 1 } else { META + 2 }));
+            rest.advance(meta >> 2 & 31);
+            continue;
+        }
+        let quarter = value >> 6;
+        let up_to = line.0[(quarter & 3) as usize] << (63 - (value & 63));
+        // The first quarter's 8 bits are those of the kind, and no runs come before it.
+        let before = (meta & !0xff) >> (8 * quarter) & 0xff;
+        // The first value begins a run, so there is one at least.
+        let run = (before + up_to.count_ones()).wrapping_sub(1);
+        rest.advance(1);
+        if meta & 3 == meta::SPARSE {
+            at = Ref(line.half(META + 1 + run));
+            continue;
+        }
+        let Some(line) = lines.line(line.half(META + 1).wrapping_add(run >> 4)) else {
+            return 0;
+        };
+        at = Ref(line.half(run));
+    }
+    if at.is_end() { at.rest() } else { 0 }
+}

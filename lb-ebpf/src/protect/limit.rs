@@ -1,0 +1,68 @@
+//! Token buckets of sources: `LIMITS`. The rules are those of [`lb_common::protect::limit`].
+//!
+//! Two CPUs that are at one source at once see to it that none of the two is forgotten, and try again a few times. Two that
+//! are at two new sources of one set may take the same place; then one of the two has sent nothing yet.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use lb_common::protect::limit::{Limit, WAYS, place as place_of, set_of};
+use lb_common::limits::LIMIT_SETS;
+
+use super::Sender;
+use crate::config::hash_key;
+use crate::flows::nanoseconds;
+use crate::maps::{REFUSALS, limits};
+
+/// How often a CPU tries that was too late, before it lets a packet pass.
+const TRIES: u32 = 3;
+
+/// Takes from the bucket of a sender; false when there is too little in it. `place` is where it is counted that another
+/// source has given way.
+#[inline(always)]
+pub(crate) fn admits(limit: &Limit, sender: &Sender, place: u32) -> bool {
+    if !limit.exists() {
+        return true;
+    }
+    let key = limit.key(sender.v4, &sender.source, &hash_key());
+    let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
+        return true;
+    };
+    let now = nanoseconds();
+    // SAFETY: a place in a map, of words that each side may find changed at any time.
+    let set = unsafe { &mut *set };
+    let mut tries = 0;
+    while tries < TRIES {
+        tries += 1;
+        let at = place_of(set, key);
+        let bucket = &mut set.0[at.index as usize & (WAYS - 1)];
+        if at.known == 0 {
+            if at.done > now {
+                evicted(place);
+            }
+            // In this order: whoever finds the key finds what belongs to it.
+            bucket.done = now + u64::from(limit.interval);
+            bucket.key = key;
+            return true;
+        }
+        let Some(done) = limit.take(at.done, now) else {
+            return false;
+        };
+        let word = (&raw mut bucket.done).cast::<u64>();
+        // SAFETY: an aligned word of a map.
+        let (_, was) = unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, at.done, done)
+        };
+        if was {
+            return true;
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn evicted(place: u32) {
+    if let Some(refusals) = REFUSALS.get_ptr_mut(place) {
+        // SAFETY: this CPU's element, which nobody else writes.
+        unsafe { (*refusals).evicted += 1 };
+    }
+}

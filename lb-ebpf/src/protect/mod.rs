@@ -1,0 +1,185 @@
+//! What is kept from services: the rungs of [`lb_common::protect`], for packets to a service, to ports that none declares, and
+//! of ICMP. Where nothing is configured, [`crate::fast`] is a program without any of it, and [`crate::full`] asks once.
+//!
+//! Frames that were not sent to this node are judged by nobody.
+
+pub(crate) mod limit;
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::addr::Ipv6Be;
+use lb_common::nat::NatKey;
+use lb_common::parse::{Segment, l4};
+use lb_common::protect::limit::Limit;
+use lb_common::protect::prefixes::{Line, Lines, verdict};
+use lb_common::protect::{ADDRESSES, FIRST_REASON, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
+use lb_common::service::Decision;
+use lb_common::stats::DropReason;
+
+use crate::maps::{PROTECTION, REFUSALS, Sheet};
+use crate::packet::Packet;
+use crate::seen::Seen;
+use crate::transmit;
+use crate::verdict::{Outcome, Sent, Step, Stop};
+
+/// The sheet that packets are judged by, as long as one of them is.
+pub(crate) struct Current(&'static Sheet);
+
+impl Lines for Current {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.0.get(index)
+    }
+}
+
+/// The sheet, if something is configured.
+#[inline(always)]
+pub(crate) fn current() -> Option<Current> {
+    PROTECTION.get(0).map(Current)
+}
+
+/// Who sends what to whom.
+pub(crate) struct Sender {
+    /// Over IPv4, and not IPv6.
+    pub(crate) v4: bool,
+    pub(crate) source: Ipv6Be,
+    pub(crate) destination: Ipv6Be,
+}
+
+impl Sender {
+    #[inline(always)]
+    pub(crate) fn of(v4: bool, key: &NatKey) -> Self {
+        Self {
+            v4,
+            source: key.source,
+            destination: key.destination,
+        }
+    }
+}
+
+/// Refuses a packet of a service, or lets it go on.
+#[inline(always)]
+pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segment: Segment) -> Step<()> {
+    let Some(sheet) = current() else {
+        return Ok(());
+    };
+    let place = place(service);
+    let (Some(header), Some(policy)) = (sheet.header(), sheet.policy(place)) else {
+        return Ok(());
+    };
+    let mut reason = 0;
+    if policy.flags & policy::MALFORMED != 0 {
+        reason = malformed(&sender.source, &sender.destination, segment);
+    }
+    let mut known = 0;
+    if reason == 0 {
+        known = known_of(sender, place, &header.roots, &policy.roots);
+        reason = refused_source(known);
+    }
+    if reason == 0
+        && policy.flags & policy::AMOUNTS != 0
+        && known & verdict::EXEMPT == 0
+        && let Some(amounts) = sheet.amounts(place)
+    {
+        if !limit::admits(&amounts.packets, sender, place) {
+            reason = DropReason::PacketRate as u32;
+        } else if segment.opens() && !limit::admits(&amounts.connections, sender, place) {
+            reason = DropReason::ConnectionRate as u32;
+        }
+    }
+    if reason == 0 {
+        return Ok(());
+    }
+    refuse(packet, place, policy.flags, reason)
+}
+
+/// What the lists know of a sender. They are read only where there are some.
+#[inline(always)]
+fn known_of(sender: &Sender, place: u32, roots: &Roots, own: &Roots) -> u32 {
+    if let Some(known) = roots.everybody(own, sender.v4) {
+        return known;
+    }
+    let Ipv6Be([high, low]) = sender.source;
+    fulcrum_source(high, low, sender.v4.into(), place)
+}
+
+/// A global function: the verifier walks through its loops once. It reads the roots for itself, since it may find a newer sheet
+/// than its caller has.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_source(high: u64, low: u64, v4: u32, place: u32) -> u32 {
+    let Some(sheet) = current() else {
+        return 0;
+    };
+    sheet.source(place, v4 != 0, &Ipv6Be([high, low]))
+}
+
+/// What becomes of a packet of a service on the long way: [`Outcome::UNKNOWN`] if it goes on.
+#[inline(always)]
+pub(crate) fn seen(packet: &Packet) -> Outcome {
+    Outcome::from_raw(fulcrum_admit(packet.ctx()))
+}
+
+/// A global function: the verifier looks at it once, and its stack is its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_admit(ctx: *mut xdp_md) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
+    let packet = Packet::of(ctx);
+    let sender = Sender::of(seen.v4 != 0, &seen.key);
+    let step = if seen.service.is_service() {
+        seen.segment(&packet)
+            .and_then(|segment| service(&packet, seen.service, &sender, segment))
+    } else {
+        address(&packet, &sender, !l4::has_ports(seen.protocol()))
+    };
+    match step {
+        Ok(()) => Outcome::UNKNOWN.raw(),
+        Err(stop) => Outcome::of(Err::<Sent, _>(stop)).raw(),
+    }
+}
+
+/// Refuses a packet to a VIP at a port that no service declares, for who sends it; or a message of ICMP to a VIP that is
+/// Fulcrum's, for that or because there are too many.
+#[inline(always)]
+fn address(packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
+    let Some(sheet) = current() else {
+        return Ok(());
+    };
+    let Some(header) = sheet.header() else {
+        return Ok(());
+    };
+    let known = known_of(sender, ADDRESSES, &header.roots, &Roots::NOTHING);
+    let mut reason = refused_source(known);
+    let limit: &Limit = &header.icmp;
+    if reason == 0 && counts && known & verdict::EXEMPT == 0 && !limit::admits(limit, sender, ADDRESSES) {
+        reason = DropReason::IcmpRate as u32;
+    }
+    if reason == 0 {
+        return Ok(());
+    }
+    refuse(packet, ADDRESSES, header.flags, reason)
+}
+
+/// Counts a refusal, and drops the packet if that is not only observed.
+#[inline(always)]
+pub(crate) fn refuse(packet: &Packet, place: u32, flags: u32, reason: u32) -> Step<()> {
+    transmit::for_this_node(packet)?;
+    let observes = flags & policy::OBSERVES != 0;
+    if let Some(refusals) = REFUSALS.get_ptr_mut(place) {
+        // SAFETY: this CPU's element, which nobody else writes.
+        let refusals = unsafe { &mut *refusals };
+        let index = reason.wrapping_sub(FIRST_REASON) as usize & (REASONS - 1);
+        if observes {
+            refusals.observed[index] += 1;
+        } else {
+            refusals.refused[index] += 1;
+        }
+    }
+    if observes {
+        return Ok(());
+    }
+    // SAFETY: the code of a reason, of which there are no others here.
+    Err(Stop::Drop(unsafe { core::mem::transmute::<u32, DropReason>(reason) }))
+}
