@@ -45,18 +45,18 @@ impl Trie<'_> {
         let inner = self.inside(core, &within);
         if inner.is_empty() {
             let inside = self.end(inner.start - 1);
-            return self.skip(core, 16, inside, others);
+            return self.skip(core, 0, inside, others);
         }
         if let Some([(one, inside_one), (other, inside_other)]) = self.pair(&within, byte) {
-            let others = self.skip(other, 16, inside_other, others);
-            return self.skip(one, 16, inside_one, others);
+            let others = self.skip(other, 0, inside_other, others);
+            return self.skip(one, 0, inside_one, others);
         }
         if core.length < 8 * (byte + 1) {
             return self.node(block, within, byte);
         }
         let next = core.length / 8;
         let inside = self.block(core, inner, next);
-        self.skip(core, next, inside, others)
+        self.skip(core, next - byte, inside, others)
     }
 
     /// The smallest block with all that differs from its surroundings, and where those end.
@@ -145,11 +145,12 @@ impl Trie<'_> {
         }
     }
 
-    fn skip(&mut self, block: Block, byte: u32, inside: Ref, others: Ref) -> Ref {
+    /// A skip over so many bytes.
+    fn skip(&mut self, block: Block, bytes: u32, inside: Ref, others: Ref) -> Ref {
         let words = |bits: u128| Ipv6Be::new(bits.to_be_bytes()).0;
         let ([a, b], [c, d]) = (words(block.first), words(Block::mask(block.length)));
         let mut line = Line([a, b, c, d, 0, 0, 0, 0]);
-        line.set_half(META, meta::SKIP | byte << 2);
+        line.set_half(META, meta::SKIP | bytes << 2);
         line.set_half(META + 1, inside.0);
         line.set_half(META + 2, others.0);
         Ref::node(push(self.lines, &[line]))
