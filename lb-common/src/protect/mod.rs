@@ -66,12 +66,10 @@ pub struct Header {
     pub icmp: Limit,
     /// Of the lists for all services.
     pub roots: Roots,
-    /// Policies: from place 0 up to and without this one.
-    pub policies: u32,
-    /// What is common to all of [`Policy::flags`], for packets to addresses: [`policy::OBSERVES`].
+    /// As [`Policy::flags`], for packets to no service: [`policy::OBSERVES`].
     pub flags: u32,
     #[doc(hidden)]
-    pub pad: [u64; 2],
+    pub pad: [u32; 5],
 }
 
 /// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
@@ -138,6 +136,9 @@ pub const ADDRESSES: u32 = BALANCED + PROXIED;
 pub const PLACES: u32 = ADDRESSES + 2;
 const _: () = assert!(PLACES.is_power_of_two());
 
+/// The first line of a sheet behind the policies, which are there for all places: 1 MiB.
+pub const LISTS: u32 = Policy::line(PLACES);
+
 /// The place of a service's policy, and of its counts.
 #[inline(always)]
 #[must_use]
@@ -149,6 +150,22 @@ pub const fn place(service: Decision) -> u32 {
     let number = base.wrapping_sub(MEMBERS);
     BALANCED + if number < PROXIED { number } else { PROXIED - 1 }
 }
+
+/// Structs of one line.
+macro_rules! line {
+    ($($struct:ty),*) => { $(
+        impl $struct {
+            /// As the line that it is.
+            #[must_use]
+            pub const fn to_line(self) -> Line {
+                // SAFETY: as long as a line, and numbers without padding.
+                unsafe { core::mem::transmute(self) }
+            }
+        }
+    )* };
+}
+
+line!(Header, Policy, Amounts);
 
 /// Reads a line as what it is.
 ///

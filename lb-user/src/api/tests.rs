@@ -225,6 +225,7 @@ pub(super) fn status() -> model::Status {
             }],
             ready: 1,
             quorum: 2,
+            refused: None,
             probe_interval: None,
             slots: model::SlotStates {
                 stable: 16000,
@@ -251,6 +252,7 @@ pub(super) fn status() -> model::Status {
             },
             tracked: model::FlowTable::default(),
         },
+        protection: None,
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         http: Vec::new(),
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),

@@ -37,7 +37,7 @@ impl Carried {
 
     /// The services of the proxy that have a VIP, each with what traces know it by.
     pub(super) fn proxied(&self) -> impl Iterator<Item = (Decision, &Service)> {
-        let all = (0..).map(Decision::proxy).zip(self.config.proxied());
+        let all = self.placement.proxied.iter().copied().zip(self.config.proxied());
         all.filter(|(_, service)| !service.is_pool())
     }
 

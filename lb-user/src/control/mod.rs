@@ -24,6 +24,7 @@ pub mod overrides;
 mod ownership;
 mod paths;
 mod preview;
+mod protect;
 mod quorum;
 pub mod reconciler;
 mod repairs;

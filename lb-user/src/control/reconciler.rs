@@ -26,6 +26,7 @@ use super::interfaces::Interfaces;
 use super::known::Known;
 use super::merge::Facts;
 use super::quorum::Quorums;
+use super::protect::Protection;
 use super::repairs::Repaired;
 use super::shared::{Shared, Woken};
 use super::slow_start::SlowStarts;
@@ -34,6 +35,7 @@ use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
+use crate::model::protection::Deny;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
 use crate::plan::{DesiredAddress, Full, Memory, Placement, Snapshot};
 
@@ -118,6 +120,11 @@ pub struct Reconciler<D, A> {
     pub(super) ha: Ha,
     pub(super) shared: Shared,
     pub(super) trace: Option<Trace>,
+    pub(super) protection: Protection,
+    /// What is denied at run time.
+    pub(super) denies: Vec<Deny>,
+    /// As the kernel scales windows: see [`Policy::window_scale`](lb_common::protect::Policy::window_scale).
+    pub(super) window_scale: u32,
     /// What the proxy's backends have done.
     pub(super) traffic: Arc<Traffic>,
     /// What somebody else has changed.
@@ -163,6 +170,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             ha: Ha::default(),
             shared: Shared::default(),
             trace: None,
+            protection: Protection::default(),
+            denies: Vec::new(),
+            window_scale: 0,
             traffic: Arc::default(),
             repaired: Repaired::default(),
             whole: false,

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use lb_common::backend::{MacFlags, Member};
 use lb_common::id::MemberId;
+use lb_common::protect::{ADDRESSES, PLACES, Refusals, place};
 use lb_common::service::Decision;
 use lb_common::stats::Counters;
 use tokio::time::Instant;
@@ -17,9 +18,11 @@ use super::drains::Drains;
 use super::held;
 use super::known::Known;
 use super::merge::Facts;
+use super::protect::Protection;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::http_status;
 use crate::model::peers::PeersStatus;
+use crate::model::refused::{ProtectionStatus, Refused};
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, Status, VipStatus,
@@ -38,6 +41,7 @@ pub(super) struct View<'a, D> {
     pub(super) usage: &'a NatUsage,
     pub(super) known: &'a Known,
     pub(super) drains: &'a Drains,
+    pub(super) protection: &'a Protection,
     pub(super) traffic: &'a Traffic,
     pub(super) now: Instant,
     /// When flows of all kinds were last counted, with the configuration in force in the maps.
@@ -53,7 +57,7 @@ impl<D: Dataplane> View<'_, D> {
             traffic,
             ..
         } = *self;
-        let index = self.index();
+        let index = self.index()?;
         let services = facts.config.services.iter();
         let services = services.map(|service| self.service(service, &index));
         Ok(Status {
@@ -61,6 +65,11 @@ impl<D: Dataplane> View<'_, D> {
             interfaces: said.interfaces,
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
+            protection: self.protection.prefixes().map(|prefixes| ProtectionStatus {
+                enforcement: facts.config.protection.as_ref().map_or_else(Default::default, |all| all.enforcement),
+                prefixes,
+                addresses: index.refused(ADDRESSES).unwrap_or_default(),
+            }),
             flows: self.known.tables(dataplane)?,
             http: http_status::of(traffic, &facts.config),
             reloads: said.reloads,
@@ -101,13 +110,15 @@ impl<D: Dataplane> View<'_, D> {
         })
     }
 
-    fn index(&self) -> Index<'_> {
+    fn index(&self) -> Result<Index<'_>, ApplyError> {
         let Self { facts, carried, .. } = *self;
-        Index {
+        let refusals = self.protection.prefixes().map(|_| self.dataplane.refusals(0, PLACES));
+        Ok(Index {
+            refusals: refusals.transpose()?.unwrap_or_default(),
             keys: held::keys(&facts.config),
             ids: carried.by_name(),
             in_file: facts.file.services.iter().map(|s| (&*s.name, s)).collect(),
-        }
+        })
     }
 
     /// The state of one backend; `None` when there is none.
@@ -116,7 +127,7 @@ impl<D: Dataplane> View<'_, D> {
         let Some(service) = services.find(|service| service.name == member.service) else {
             return Ok(None);
         };
-        let status = self.service(service, &self.index())?;
+        let status = self.service(service, &self.index()?)?;
         Ok(status.backends.into_iter().find(|b| b.address == member.backend))
     }
 
@@ -142,10 +153,9 @@ impl<D: Dataplane> View<'_, D> {
             ..
         } = *self;
         let target = &carried.placement.target;
-        let decision = index
-            .keys
-            .service(&service.vips, service.protocol)
-            .find_map(|key| target.entries.get(&key).filter(|d| d.is_balanced()));
+        let mut keys = index.keys.service(&service.vips, service.protocol);
+        let entry = keys.find_map(|key| target.entries.get(&key).filter(|d| d.is_service()));
+        let decision = entry.filter(|decision| decision.is_balanced());
         let ring = decision.and_then(|decision| Some((decision, target.rings.get(&decision.ring_block())?)));
         let census = ring.map(|(decision, ring)| (*decision, ring.slots.census()));
         let share = |id: MemberId| {
@@ -241,6 +251,7 @@ impl<D: Dataplane> View<'_, D> {
             balance: service.balance,
             table_size: service.table_size.slots(),
             slots: census.map(|(_, census)| census.states).unwrap_or_default(),
+            refused: entry.and_then(|&entry| index.refused(place(entry))),
             ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
             probe_interval: service.health.kind.probes().then_some(service.health.interval),
@@ -270,6 +281,14 @@ struct Index<'a> {
     ids: HashMap<&'a str, &'a BTreeMap<SocketAddr, MemberId>>,
     /// Services as the file has them.
     in_file: HashMap<&'a str, &'a Service>,
+    /// What has been refused, by place; nothing where nothing protects services.
+    refusals: Vec<Refusals>,
+}
+
+impl Index<'_> {
+    fn refused(&self, place: u32) -> Option<Refused> {
+        self.refusals.get(place as usize).map(|&counted| counted.into())
+    }
 }
 
 /// Counters of members whose ids are next to each other.

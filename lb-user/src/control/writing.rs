@@ -29,6 +29,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 desired.clients = usage.clients;
                 continue;
             }
+            self.protect(&installed, &placement)?;
             let ops = diff(&installed, &placement.target);
             apply(&mut self.dataplane, &ops)?;
             if !ops.is_empty() {

@@ -94,6 +94,7 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         named: Vec::new(),
         ready: 1,
         quorum: 2,
+        refused: None,
         probe_interval: Some(Duration::from_millis(2_500)),
         slots: SlotStates {
             stable: 16000,
@@ -125,6 +126,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
             tracked: FlowTable::default(),
         },
         http: Vec::new(),
+        protection: None,
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         reloads,
         fault: None,

@@ -22,6 +22,7 @@ pub mod probe;
 pub mod protection;
 pub mod proxy;
 mod quoted;
+pub mod refused;
 pub mod status;
 pub mod tally;
 pub mod trace;

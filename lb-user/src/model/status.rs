@@ -12,6 +12,7 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::http_status::ServiceHttp;
 use super::peers::PeersStatus;
+use super::refused::{ProtectionStatus, Refused};
 use super::traffic::BackendTraffic;
 use super::vrrp::HaStatus;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
@@ -29,6 +30,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by drop reason, since the maps were made; every reason, zeros included.
     pub drops: Vec<(DropReason, u64)>,
+    /// What protects services, and has refused packets that were for none; `None`: nothing does.
+    pub protection: Option<ProtectionStatus>,
     /// What is known of flows in [`Mode::Dsr`] and [`Mode::Tunnel`].
     pub flows: FlowTables,
     /// What the proxy has done, by service and pool, in file order.
@@ -227,6 +230,8 @@ pub struct ServiceStatus {
     pub table_size: u32,
     /// Of these, by what is remembered of their flows.
     pub slots: SlotStates,
+    /// What has been refused; `None` where nothing protects services, and of a pool.
+    pub refused: Option<Refused>,
     /// Between two probes of a backend; `None` when nobody probes.
     pub probe_interval: Option<Duration>,
     /// Backends that can take new flows.

@@ -9,7 +9,7 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::service::{self, Decision, feature};
 
 use super::contents::socket_address;
-use super::desired::{Desired, DesiredAddress, DesiredService, Forwarding};
+use super::desired::{Desired, DesiredAddress, DesiredProxy, DesiredService, Forwarding};
 use super::entries::Table;
 use super::keys::Keys;
 use super::memory::Memory;
@@ -26,6 +26,8 @@ pub struct Placement {
     pub members: Vec<BTreeMap<SocketAddr, MemberId>>,
     /// What each service's entries say, in the same order; `None` for one that found no room.
     pub decisions: Vec<Option<Decision>>,
+    /// What the entries of each service of the proxy say, in the order of [`Desired::proxied`].
+    pub proxied: Vec<Decision>,
     /// A service is not wholly as desired, for want of room.
     pub full: Option<Full>,
     /// The rest follows by another plan, when this one has been carried out.
@@ -90,9 +92,9 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
         .iter()
         .map(|(&ip, policy)| (ServiceKey::address(ip), address_decision(policy)));
     placement.target.entries.extend(addresses);
-    for (number, proxied) in (0..).zip(&desired.proxied) {
+    placement.proxied = number(installed, desired, &all);
+    for (proxied, &decision) in desired.proxied.iter().zip(&placement.proxied) {
         let keys = all.service(&proxied.vips, proxied.protocol);
-        let decision = Decision::proxy(number);
         placement.target.entries.extend(keys.map(|key| (key, decision)));
     }
     let balanced = desired.services.iter().flat_map(|service| &service.vips);
@@ -112,6 +114,22 @@ pub fn place(installed: &Snapshot, desired: &Desired, memory: &mut Memory) -> Pl
         placement.target.features |= feature::CLIENT_SOURCE;
     }
     placement
+}
+
+/// Numbers for the services of the proxy. Each keeps the one that it has; a new one gets the lowest that nobody has, or has had
+/// until now.
+fn number(installed: &Snapshot, desired: &Desired, all: &Keys) -> Vec<Decision> {
+    let mut taken: BTreeSet<Decision> = BTreeSet::new();
+    let mut keep = |proxied: &DesiredProxy| {
+        let keys = all.service(&proxied.vips, proxied.protocol);
+        let mut known = keys.filter_map(|key| installed.entries.get(&key).copied().filter(|d| d.is_proxy()));
+        known.find(|&decision| taken.insert(decision))
+    };
+    let kept: Vec<Option<Decision>> = desired.proxied.iter().map(&mut keep).collect();
+    taken.extend(installed.entries.values().filter(|decision| decision.is_proxy()));
+    let mut free = (0..).map(Decision::proxy).filter(|decision| !taken.contains(decision));
+    let each = kept.into_iter().map(|kept| kept.or_else(|| free.next()));
+    each.map(|decision| decision.unwrap_or(Decision::proxy(0))).collect()
 }
 
 /// The VIP says which blocks its ranges are made of: the program looks no others up.

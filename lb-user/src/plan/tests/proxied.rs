@@ -40,9 +40,11 @@ fn it_has_entries_alone() {
         target,
         members,
         decisions,
+        proxied,
         full,
         unfinished,
     } = place_on(&Snapshot::default(), &want);
+    assert_eq!(proxied, [0, 1, 2].map(Decision::proxy));
     assert!(members.is_empty() && decisions.is_empty() && full.is_none() && !unfinished);
     assert!(target.rings.is_empty() && target.members.is_empty());
     for vip in ["192.0.2.1:80", "[2001:db8::1]:80"] {
@@ -129,4 +131,19 @@ fn flows_of_a_ring_are_nobodys_at_the_proxy() {
     let ops = diff(&moving, &after);
     let forgets = |op: &MapOp| matches!(op, MapOp::ForgetFlows(forget) if forget.keys.contains(&key("192.0.2.1:80")));
     assert!(ops.iter().any(forgets), "{ops:?}");
+}
+
+#[test]
+fn a_service_keeps_its_number() {
+    let [a, b, c] = ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"].map(|vip| proxied(&[vip]));
+    let first = place_on(&Snapshot::default(), &beside(vec![], vec![a.clone(), b.clone()]));
+    // The first one goes, and another comes before the second: nobody gets a number that somebody has or had until now.
+    let second = place_on(&first.target, &beside(vec![], vec![c.clone(), b.clone()]));
+    assert_eq!(second.proxied, [2, 1].map(Decision::proxy));
+    let third = place_on(&second.target, &beside(vec![], vec![a, b, c]));
+    assert_eq!(third.proxied, [0, 1, 2].map(Decision::proxy));
+    // A pool, which no packet is for, has one that is nobody's.
+    let pool = beside(vec![], vec![proxied(&[]), proxied(&["192.0.2.1:80"])]);
+    let fourth = place_on(&third.target, &pool);
+    assert_eq!(fourth.proxied, [3, 0].map(Decision::proxy));
 }
