@@ -49,6 +49,9 @@ fn text(plan: &Plan) -> String {
         return "nothing would change\n".to_owned();
     }
     let mut lines = Lines::default();
+    for change in &plan.keys {
+        lines.add("", '~', &key(change));
+    }
     for service in &plan.services {
         lines.service(service);
     }
@@ -281,6 +284,7 @@ mod tests {
         };
         let plan = Plan {
             changed: true,
+            keys: vec![key("protection.deny", "3 prefixes", "1000003 prefixes (+1000000 -0)")],
             services: vec![web, service("new", Change::Added), old, moved],
             addresses: vec![
                 AddressPlan {
@@ -306,6 +310,7 @@ mod tests {
             fault: None,
         };
         let expected = "\
+~ protection.deny: 3 prefixes -> 1000003 prefixes (+1000000 -0)
 ~ service web: 34.3% of 1000 slots move
     ~ address: 192.0.2.10:80, 192.0.2.20:80 -> 192.0.2.10:80
     - VIP 192.0.2.20:80: its flows are cut
@@ -334,6 +339,7 @@ flows that are known now: 12 drain, 2 are reassigned, 3 are cut
     fn no_change_is_said() {
         let plan = Plan {
             changed: false,
+            keys: Vec::new(),
             services: Vec::new(),
             addresses: Vec::new(),
             overrides: Vec::new(),

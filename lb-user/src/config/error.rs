@@ -6,6 +6,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::fault::{Fault, Span};
+use super::files::Files;
 use super::source::Source;
 
 /// Longest underlining, in bytes: of longer values only the beginning is marked.
@@ -34,6 +35,12 @@ macro_rules! report {
             #[must_use]
             pub fn origin(&self) -> &str {
                 &self.source.origin
+            }
+
+            /// The other files that were read for it.
+            #[must_use]
+            pub fn files(&self) -> &Files {
+                &self.source.files
             }
 
             /// Line, from 1; `None` when it is about the file as a whole.

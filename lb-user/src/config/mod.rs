@@ -1,8 +1,9 @@
 //! The configuration file: TOML text in, [`model::Config`](Config) out, or one error with its place.
 //!
 //! Strict: an unknown key, a bad value, a duplicate or a contradiction is refused. What leaves this module cannot be
-//! wrong as far as the text alone tells. Whether interfaces exist, files can be read or backends be reached depends on
-//! the machine and is for others; they put such errors in their place with [`Parsed::error_at`].
+//! wrong as far as the text alone tells, and the files of prefixes that it names: they are read with it, as parts of it. Whether
+//! interfaces exist, other files can be read or backends be reached depends on the machine and is for others; they put such
+//! errors in their place with [`Parsed::error_at`].
 //!
 //! The first error is the one reported: TOML syntax first, then table by table from the top, then what services
 //! contradict in each other.
@@ -14,12 +15,14 @@ mod bgp;
 pub(crate) mod duration;
 mod error;
 mod fault;
+mod files;
 mod health;
 pub mod hosts;
 mod nat;
 mod node;
 mod peers;
 mod ports;
+mod protection;
 mod proxy;
 mod raw;
 mod schema;
@@ -44,6 +47,8 @@ use toml::de::DeTable;
 use crate::model::Config;
 pub use error::{ConfigError, Warning};
 pub(crate) use fault::{Checked, Fault, Span, fault};
+pub use files::Files;
+use protection::file::{Place, Shelf};
 use raw::Table;
 pub use secret::Secret;
 pub(crate) use source::Source;
@@ -129,6 +134,12 @@ impl Parsed {
         &self.source.text
     }
 
+    /// The files of prefixes that it names.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.source.files
+    }
+
     /// An error about `subject`, at its place in the file. What the file leaves to its default has no place: then the
     /// error names the file alone.
     #[must_use]
@@ -165,7 +176,7 @@ pub fn load(path: &Path) -> Result<Parsed, ConfigError> {
         ));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&origin, &text),
+        Ok(text) => read_with(&origin, &text, host_name, Place::Here { quoted: true }),
         Err(error) => {
             let place = error.utf8_error().valid_up_to();
             let byte = error.as_bytes()[place];
@@ -198,24 +209,36 @@ fn why_unreadable(error: &io::Error) -> Box<Fault> {
     Fault::of_the_file(format!("the configuration cannot be read: {reason}")).hint(hint)
 }
 
-/// Checks `text`; `origin` is what errors call it. A node that `text` gives no name gets the host's.
+/// Checks `text`; `origin` is what errors call it. A node that `text` gives no name gets the host's. Files of prefixes are read;
+/// what is in them is not quoted, since whoever has sent the text may not be one who may read them.
 ///
 /// # Errors
 /// The text is refused.
 pub fn parse(origin: &str, text: &str) -> Result<Parsed, ConfigError> {
-    parse_with(origin, text, host_name)
+    read_with(origin, text, host_name, Place::Here { quoted: false })
 }
 
-/// [`parse`] for a machine that `host_name` names.
+/// [`parse`] for a machine that `host_name` names, and on which every file of prefixes is empty.
 ///
 /// # Errors
 /// The text is refused.
 pub fn parse_with(origin: &str, text: &str, host_name: impl FnOnce() -> String) -> Result<Parsed, ConfigError> {
-    let source = Arc::new(Source::new(origin, text));
+    read_with(origin, text, host_name, Place::Nowhere)
+}
+
+fn read_with(
+    origin: &str,
+    text: &str,
+    host_name: impl FnOnce() -> String,
+    place: Place,
+) -> Result<Parsed, ConfigError> {
     let mut reader = Reader::default();
-    let config = reader
-        .file(text, host_name)
-        .map_err(|fault| ConfigError::new(Arc::clone(&source), fault))?;
+    reader.shelf.place = place;
+    let config = reader.file(text, host_name);
+    let mut source = Source::new(origin, text);
+    source.files = reader.shelf.files;
+    let source = Arc::new(source);
+    let config = config.map_err(|fault| ConfigError::new(Arc::clone(&source), fault))?;
     let mut warnings = reader.warnings;
     warnings.sort_by_key(|warning| warning.span.as_ref().map_or(0, |span| span.start));
     let warning = |fault| Warning::new(Arc::clone(&source), fault);
@@ -233,6 +256,7 @@ pub fn parse_with(origin: &str, text: &str, host_name: impl FnOnce() -> String) 
 struct Reader {
     warnings: Vec<Box<Fault>>,
     places: HashMap<Subject, Span>,
+    shelf: Shelf,
 }
 
 impl Reader {
@@ -264,6 +288,10 @@ impl Reader {
             Some(peers) => Some(self.peers(&peers.table(&schema::PEERS)?, &node)?),
             None => None,
         };
+        let protection = match root.get("protection") {
+            Some(protection) => Some(self.protection(&protection, &drafts)?),
+            None => None,
+        };
         self.whole(&drafts, admin.listen, peers.as_ref())?;
         let nodes = peers.as_ref().map_or(&[][..], |draft| &draft.places);
         self.virtual_routers(&routers, &drafts, &node, admin.listen, nodes)?;
@@ -285,7 +313,7 @@ impl Reader {
             routers: routers.into_iter().map(|draft| draft.router).collect(),
             announced,
             peers: peers.map(|draft| draft.peers),
-            protection: None,
+            protection,
         })
     }
 }

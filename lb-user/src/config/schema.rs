@@ -17,8 +17,8 @@ pub(super) struct Shape {
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
-    keys: &["node", "admin", "service", "pool", "vrrp", "bgp", "peers"],
-    later: &["protection"],
+    keys: &["node", "admin", "service", "pool", "vrrp", "bgp", "peers", "protection"],
+    later: &[],
 };
 
 pub(super) static NODE: Shape = Shape {
@@ -57,6 +57,7 @@ pub(super) static SERVICE: Shape = Shape {
         "undeclared",
         "nat",
         "tunnel",
+        "protection",
         "health",
         "tls",
         "http",
@@ -64,7 +65,7 @@ pub(super) static SERVICE: Shape = Shape {
         "route",
         "backend",
     ],
-    later: &["protection"],
+    later: &[],
 };
 
 pub(super) static NAT: Shape = Shape {
@@ -165,8 +166,77 @@ pub(super) static PEERS: Shape = Shape {
     later: &[],
 };
 
+pub(super) static PROTECTION: Shape = Shape {
+    name: "[protection]",
+    keys: &[
+        "enforcement",
+        "malformed",
+        "bogons",
+        "allow",
+        "deny",
+        "exempt",
+        "connections-per-second",
+        "packets-per-second",
+        "icmp-per-second",
+        "syn-cookies",
+    ],
+    later: &[],
+};
+
+pub(super) static SERVICE_PROTECTION: Shape = Shape {
+    name: "[service.protection]",
+    keys: &[
+        "enforcement",
+        "allow",
+        "deny",
+        "exempt",
+        "connections-per-second",
+        "packets-per-second",
+        "syn-cookies",
+    ],
+    later: &[],
+};
+
+/// Tables of limits have the same keys, whatever is counted and whose it is.
+pub(super) static CONNECTIONS: Shape = Shape {
+    name: "[protection.connections-per-second]",
+    keys: &["limit", "burst", "per", "per-ipv6"],
+    later: &[],
+};
+
+pub(super) static PACKETS: Shape = Shape {
+    name: "[protection.packets-per-second]",
+    ..CONNECTIONS
+};
+
+pub(super) static ICMP: Shape = Shape {
+    name: "[protection.icmp-per-second]",
+    ..CONNECTIONS
+};
+
+pub(super) static SERVICE_CONNECTIONS: Shape = Shape {
+    name: "[service.protection.connections-per-second]",
+    ..CONNECTIONS
+};
+
+pub(super) static SERVICE_PACKETS: Shape = Shape {
+    name: "[service.protection.packets-per-second]",
+    ..CONNECTIONS
+};
+
+pub(super) static SYN_COOKIES: Shape = Shape {
+    name: "[protection.syn-cookies]",
+    keys: &["above"],
+    later: &[],
+};
+
+pub(super) static SERVICE_SYN_COOKIES: Shape = Shape {
+    name: "[service.protection.syn-cookies]",
+    ..SYN_COOKIES
+};
+
 /// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
-pub(super) static ALL: [&Shape; 30] = [
+pub(super) static ALL: [&Shape; 34] = [
     &ROOT,
     &NODE,
     &ADMIN,
@@ -197,4 +267,8 @@ pub(super) static ALL: [&Shape; 30] = [
     &VRRP_TRACK,
     &BGP,
     &PEERS,
+    &PROTECTION,
+    &SERVICE_PROTECTION,
+    &CONNECTIONS,
+    &SYN_COOKIES,
 ];

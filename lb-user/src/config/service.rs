@@ -65,6 +65,7 @@ impl Reader {
         let kept = undeclared.as_ref().map(|value| self.undeclared(value)).transpose()?;
         let (nat, nat_places) = nat::nat(table)?;
         let tunnel = tunnel::tunnel(table)?;
+        let protection = self.service_protection(table, mode, protocol)?;
         let (proxy, proxy_places) = self.proxy(table, name.name()?, mode)?;
         let asker = Asker {
             mode,
@@ -97,7 +98,7 @@ impl Reader {
                 track,
                 undeclared: kept,
                 proxy,
-                protection: None,
+                protection,
                 health,
                 backends,
                 named,

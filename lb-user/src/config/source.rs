@@ -1,10 +1,14 @@
 //! Text and places in it.
 
+use super::files::Files;
+
 /// A file's text, and what to call it.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) origin: String,
     pub(crate) text: String,
+    /// What was read besides, since the text names it.
+    pub(crate) files: Files,
 }
 
 impl Source {
@@ -12,6 +16,7 @@ impl Source {
         Self {
             origin: origin.to_owned(),
             text: text.to_owned(),
+            files: Files::default(),
         }
     }
 

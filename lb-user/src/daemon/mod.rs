@@ -354,6 +354,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     }
     let tokens = doors.tokens();
     parts.spawn("API", doors.serve(handle, stopped));
+    wakers.watch(reload.files());
     tracing::info!(services = config.services.len(), "running");
     if let Some(mut before) = before {
         // Without a proxy nobody waits for it.
@@ -420,6 +421,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
                 changed
             })
         });
+        wakers.watch(reload.files());
         // What is refused is logged, and among the results.
         control::tell(&reload_results, reload.results().clone());
         reads.send_modify(|reads| reads.ended += 1);

@@ -10,7 +10,7 @@ use super::hosts::Known;
 use super::machine::{self, Confirmed};
 use crate::api::Token;
 use crate::config::hosts::{Hosts, names, resolve};
-use crate::config::{self, ConfigError, Parsed};
+use crate::config::{self, ConfigError, Files, Parsed};
 use crate::control::ReloadRefused;
 use crate::model::status::Reloads;
 use crate::model::{Balance, Config, Mode, Service};
@@ -51,6 +51,8 @@ pub(super) struct Reload {
     known: Known,
     /// What was read last, accepted or not.
     seen: Option<Vec<u8>>,
+    /// The files that were read with it.
+    files: Files,
     /// That was refused for what this machine is like, which may change without the file.
     pending: bool,
     results: Reloads,
@@ -68,20 +70,21 @@ impl Reload {
             running,
             known,
             seen: Some(read.text().as_bytes().to_owned()),
+            files: read.files().clone(),
             pending: false,
             results: Reloads::none(now()),
         }
     }
 
-    /// Reads the file. `None` when it says nothing new; unless `forced`, one that has not been touched is not even
-    /// looked at, except while it is [pending](Self::is_pending). Then it is refused again in silence, as long as it is
+    /// Reads the file. `None` when it says nothing new; unless `forced`, one that has not been touched, nor any that it is read
+    /// with, is not even looked at, except while it is [pending](Self::is_pending). Then it is refused again in silence, as long as it is
     /// for the same reason.
     ///
     /// # Errors
     /// Why it is refused; the running configuration stays.
     pub(super) async fn read(&mut self, forced: bool) -> Result<Option<Taken>, ReloadRefused> {
         let text = fs::read(&self.path).ok();
-        let again = !forced && text.is_some() && text == self.seen;
+        let again = !forced && text.is_some() && text == self.seen && self.files.changed().is_none();
         if again && !self.pending {
             return Ok(None);
         }
@@ -158,14 +161,22 @@ impl Reload {
     /// folder has been put in the place of another.
     pub(super) fn look(&mut self) {
         let now = fs::read(&self.path).ok();
-        self.results.unread = match (&now, &self.seen) {
-            (now, seen) if now == seen => None,
-            (None, _) => Some(format!("{} is not to be read any more", self.path.display())),
-            (Some(_), _) => Some(format!(
+        let changed = |path: &Path| {
+            format!(
                 "{} has changed since it was read; `fulcrum reload` reads it",
-                self.path.display()
-            )),
+                path.display()
+            )
         };
+        self.results.unread = match (&now, &self.seen) {
+            (now, seen) if now == seen => self.files.changed().map(changed),
+            (None, _) => Some(format!("{} is not to be read any more", self.path.display())),
+            (Some(_), _) => Some(changed(&self.path)),
+        };
+    }
+
+    /// The files that were read with it, whether it was accepted or not.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// May the file be taken later as it is?
@@ -179,8 +190,11 @@ impl Reload {
     }
 
     /// Judges the file. What it warns of has been said when it is read `again`.
-    async fn accept(&self, again: bool) -> Result<(Arc<Config>, Option<Token>), Refusal> {
-        let parsed = config::load(&self.path).map_err(|error| refused(&error))?;
+    async fn accept(&mut self, again: bool) -> Result<(Arc<Config>, Option<Token>), Refusal> {
+        let parsed = config::load(&self.path);
+        let files = parsed.as_ref().map_or_else(ConfigError::files, Parsed::files);
+        self.files.clone_from(files);
+        let parsed = parsed.map_err(|error| refused(&error))?;
         for warning in parsed.warnings.iter().filter(|_| !again) {
             tracing::warn!(reason = %warning, "the configuration is taken with a warning");
         }

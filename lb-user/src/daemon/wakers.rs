@@ -4,17 +4,17 @@ use std::path::Path;
 
 use anyhow::Result;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 
-use super::files;
+use super::files::Watch;
+use crate::config::Files;
 
-/// Signals, and the file.
+/// Signals, and the files.
 pub(super) struct Wakers {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
     upgrade: Signal,
-    file: mpsc::Receiver<()>,
+    file: Watch,
 }
 
 /// What has happened.
@@ -25,7 +25,7 @@ pub(super) enum Wake {
     Hangup,
     /// SIGUSR2.
     Upgrade,
-    /// The configuration may have changed.
+    /// The configuration may have changed, or a file that it is read with.
     File,
 }
 
@@ -37,8 +37,17 @@ impl Wakers {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             upgrade: signal(SignalKind::user_defined2())?,
-            file: files::watch(path)?,
+            file: Watch::new(path)?,
         })
+    }
+
+    /// From here on, changes of these files count as changes of the configuration, those included that have happened since
+    /// they were read; changes of others that were named before do not.
+    pub(super) fn watch(&mut self, files: &Files) {
+        self.file.also(files.paths());
+        if files.changed().is_some() {
+            self.file.touch();
+        }
     }
 
     /// Waits until the daemon is told to end, whatever else it is told.
@@ -51,7 +60,7 @@ impl Wakers {
         tokio::select! {
             _ = self.hangup.recv() => Wake::Hangup,
             _ = self.upgrade.recv() => Wake::Upgrade,
-            Some(()) = self.file.recv() => Wake::File,
+            Some(()) = self.file.changed() => Wake::File,
             _ = self.terminate.recv() => Wake::Stop,
             _ = self.interrupt.recv() => Wake::Stop,
         }

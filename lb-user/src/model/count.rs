@@ -6,7 +6,7 @@ pub fn count(number: impl TryInto<u64>, what: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     let ending = match number {
         1 => "",
-        _ if what.ends_with('s') => "es",
+        _ if what.ends_with(['s', 'x']) => "es",
         _ => "s",
     };
     format!("{number} {what}{ending}")
@@ -22,7 +22,8 @@ mod tests {
             count(0_usize, "backend"),
             count(1_u64, "packet"),
             count(2_u32, "process"),
+            count(3_u32, "prefix"),
         ];
-        assert_eq!(counted, ["0 backends", "1 packet", "2 processes"]);
+        assert_eq!(counted, ["0 backends", "1 packet", "2 processes", "3 prefixes"]);
     }
 }

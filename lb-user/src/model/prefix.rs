@@ -7,8 +7,9 @@ use std::str::FromStr;
 use lb_common::addr::Ipv6Be;
 use lb_common::decap::Sources;
 
-/// Addresses of one family that begin alike (RFC 4632, RFC 4291 §2.3). Bits behind the length do not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Addresses of one family that begin alike (RFC 4632, RFC 4291 §2.3). Bits behind the length do not count,
+/// but for comparing: without them a prefix comes right before those that lie within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     /// One of them.
     pub ip: IpAddr,
@@ -58,7 +59,12 @@ impl FromStr for Prefix {
             .map_or((text, None), |(ip, length)| (ip, Some(length)));
         let ip: IpAddr = ip.parse().map_err(|_| form())?;
         let most = if ip.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(most), |length| length.parse().map_err(|_| form()))?;
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let length = match length {
+            Some(length) if digits(length) => length.parse().map_err(|_| form())?,
+            Some(_) => return Err(form()),
+            None => most,
+        };
         if length > most {
             return Err(format!("the length of such a prefix is {most} at most"));
         }
@@ -100,6 +106,8 @@ mod tests {
             ("", "write a prefix"),
             ("10.0.0.0/x", "write a prefix"),
             ("10.0.0.0/", "write a prefix"),
+            ("10.0.0.0/+8", "write a prefix"),
+            ("10.0.0.0/255.0.0.0", "write a prefix"),
             ("10.0.0.0/33", "32 at most"),
             ("100::/129", "128 at most"),
         ] {

@@ -8,6 +8,8 @@ use super::{AdminState, Vip};
 /// What a reload of a file would change, as things are now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preview {
+    /// Keys that differ and are of no service: those of `[protection]`.
+    pub keys: Vec<KeyChange>,
     /// Services that differ: those of the file in its order, then those that it has no more.
     pub services: Vec<ServicePreview>,
     /// VIPs that would come or go.
@@ -22,7 +24,14 @@ impl Preview {
     /// Would nothing change?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.addresses.is_empty() && self.overrides.is_empty() && self.fault.is_none()
+        let Self {
+            keys,
+            services,
+            addresses,
+            overrides,
+            fault,
+        } = self;
+        keys.is_empty() && services.is_empty() && addresses.is_empty() && overrides.is_empty() && fault.is_none()
     }
 }
 

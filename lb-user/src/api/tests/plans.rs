@@ -51,6 +51,11 @@ pub(super) fn preview(file: &Config) -> Result<Preview, String> {
         backends: vec![backend.clone()],
     };
     Ok(Preview {
+        keys: vec![KeyChange {
+            key: "protection.deny",
+            from: "not set".to_owned(),
+            to: "2 prefixes".to_owned(),
+        }],
         services: file.services.iter().map(service).collect(),
         addresses: vec![AddressPreview {
             address: "192.0.2.20".parse().unwrap(),
@@ -67,6 +72,13 @@ const FILE: &str = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n[[service]]
 
 const GOLDEN: &str = r#"{
   "changed": true,
+  "keys": [
+    {
+      "key": "protection.deny",
+      "from": "not set",
+      "to": "2 prefixes"
+    }
+  ],
   "services": [
     {
       "name": "web",

@@ -13,6 +13,8 @@ use crate::model::preview as from;
 pub struct Plan {
     /// Would anything change?
     pub changed: bool,
+    /// Keys that differ and are of no service.
+    pub keys: Vec<KeyPlan>,
     /// Services that differ: those of the file in its order, then those that it has no more.
     pub services: Vec<ServicePlan>,
     /// VIPs that would come or go.
@@ -169,6 +171,7 @@ impl From<from::Preview> for Plan {
         });
         Self {
             changed: !preview.is_empty(),
+            keys: preview.keys.into_iter().map(Into::into).collect(),
             services: preview.services.into_iter().map(Into::into).collect(),
             addresses: preview.addresses.into_iter().map(Into::into).collect(),
             overrides: preview

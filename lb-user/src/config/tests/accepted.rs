@@ -363,7 +363,17 @@ fn every_key_is_documented() {
 }
 
 /// Keys of a service that have sections of their own.
-const TABLES: [&str; 8] = ["health", "nat", "tunnel", "tls", "http", "upstream", "route", "backend"];
+const TABLES: [&str; 9] = [
+    "health",
+    "nat",
+    "tunnel",
+    "protection",
+    "tls",
+    "http",
+    "upstream",
+    "route",
+    "backend",
+];
 
 /// What the documentation says of a table: its section with those below it, or its part of a section.
 fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::super::load;
-use super::{peers, read, vrrp, written};
+use super::{peers, protection, read, vrrp, written};
 use crate::model::{
     Admin, AdminState, Backend, Balance, Config, HealthCheck, HealthKind, Mode, Nat, NatSource, Node, PortRange, Ports,
     Protocol, RingSize, Role, Service, Tunnel, Undeclared, Via, Vip, XdpMode,
@@ -329,9 +329,11 @@ fn config() -> impl Strategy<Value = Config> {
         vrrp::any_routers(),
         prop::option::of(any::<u64>()),
         peers::any_peers(),
+        protection::any_protection(),
     );
-    parts.prop_map(|(config, routers, announced, peers)| {
-        peers::with(announcing(vrrp::with(config, routers), announced), peers)
+    parts.prop_map(|(config, routers, announced, peers, protection)| {
+        let config = peers::with(announcing(vrrp::with(config, routers), announced), peers);
+        protection::with(config, protection)
     })
 }
 
@@ -496,6 +498,15 @@ const TOKENS: &[&str] = &[
     "hash-seed-file = \"/seed\"\n",
     "interface = \"eth0\"\n",
     "router-id = 1\n",
+    "[protection]\n",
+    "[service.protection]\n",
+    "allow",
+    "deny = [\"all\"]\n",
+    "\"file:/etc/hosts\"",
+    "packets-per-second = { limit = 1 }\n",
+    "per",
+    "syn-cookies",
+    "above",
 ];
 
 const VALUES: &[&str] = &[
@@ -543,6 +554,12 @@ const VALUES: &[&str] = &[
     "{ stop = [\"x\"] }",
     "[\"192.0.2.10/24\", \"192.0.2.10/\"]",
     "-253",
+    "\"all\"",
+    "[\"all\", \"0.0.0.0/0\"]",
+    "\"file:\"",
+    "[\"file:/etc/passwd\"]",
+    "{ limit = 0 }",
+    "{ limit = 1, per = \"/33\" }",
     "\"ööööööööööööööööööööööööööööööööööööö\"",
     "",
     "x",

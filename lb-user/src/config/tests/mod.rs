@@ -6,6 +6,7 @@ mod bgp;
 mod files;
 mod peers;
 mod probes;
+mod protection;
 mod proxy;
 mod refused;
 mod rendered;

@@ -5,6 +5,7 @@ mod many_ports;
 mod nat;
 mod peers;
 mod probes;
+mod protection;
 mod proxy;
 mod proxy_http;
 mod proxy_tls;
@@ -215,20 +216,12 @@ fn unknown_keys() {
 
 #[test]
 fn what_later_versions_have() {
-    check(vec![
-        after_node(
-            "[protection]\n",
-            (3, 2),
-            "`protection` is not available in this version",
-            "takes: node, admin, service, pool, vrrp, bgp, peers",
-        ),
-        in_proxy(
-            "[service.tls]\nacme = true\n",
-            (8, 1),
-            "`acme` is not available in this version",
-            "takes: certificates, client-ca",
-        ),
-    ]);
+    check(vec![in_proxy(
+        "[service.tls]\nacme = true\n",
+        (8, 1),
+        "`acme` is not available in this version",
+        "takes: certificates, client-ca",
+    )]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A configuration as the text that says it; the fuzz target `config` shares this file, and so what it uses.
 
+#[path = "written/protection.rs"]
+mod protection;
 #[path = "written/proxy.rs"]
 mod proxy;
 #[path = "written/vrrp.rs"]
@@ -84,6 +86,9 @@ pub(crate) fn config(config: &Config) -> String {
         )
         .unwrap();
     }
+    if let Some(protection) = &config.protection {
+        protection::node(&mut text, protection);
+    }
     text
 }
 
@@ -147,6 +152,9 @@ fn service(text: &mut String, service: &Service) {
         128 - free_v6
     )
     .unwrap();
+    if let Some(protection) = &service.protection {
+        protection::service(text, protection);
+    }
     if let Some(proxy) = &service.proxy {
         proxy::proxy(text, proxy);
     }

@@ -1,6 +1,7 @@
 //! In which keys two services or backends differ. Pure. Each takes its type apart, so that no key is forgotten.
 
 mod probe;
+mod protection;
 mod proxy;
 
 use std::fmt::Display;
@@ -9,11 +10,18 @@ use std::time::Duration;
 
 use crate::config::duration;
 use crate::model::preview::KeyChange;
-use crate::model::{Backend, HealthCheck, Nat, NatSource, Service, Tunnel, Undeclared};
+use crate::model::{Backend, Config, HealthCheck, Nat, NatSource, Service, Tunnel, Undeclared};
+
+/// The keys of two files that differ and are of no service.
+pub(super) fn of_node(old: &Config, new: &Config) -> Vec<KeyChange> {
+    protection::of_node(old.protection.as_ref(), new.protection.as_ref())
+}
 
 /// The keys of two services that differ, but for their backends.
 pub(super) fn of_service(old: &Service, new: &Service) -> Vec<KeyChange> {
-    differing(&texts(old), &texts(new))
+    let mut changes = differing(&texts(old), &texts(new));
+    changes.extend(protection::of_service(old.protection.as_ref(), new.protection.as_ref()));
+    changes
 }
 
 /// The keys of two backends that differ.
@@ -106,6 +114,7 @@ fn texts(service: &Service) -> Texts {
         track,
         undeclared,
         proxy: said,
+        // Counted rather than shown: see `of_service`.
         protection: _,
         health:
             HealthCheck {

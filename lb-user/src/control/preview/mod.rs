@@ -77,6 +77,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         );
         let flows = |member: &_| self.flows_of(member);
         Ok(Preview {
+            keys: keys::of_node(&self.facts.file, &facts.file),
             services: sides.services(&flows),
             addresses: self.address_changes(&facts, &installed, addresses),
             overrides: overrides.into_iter().map(|m| (m.service, m.backend)).collect(),

@@ -1,4 +1,4 @@
-//! Certificates at a reload: a bad one refuses it, and what runs stays.
+//! Certificates and files of prefixes at a reload: a bad one refuses it, and what runs stays.
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
@@ -103,4 +103,60 @@ async fn threads_of_the_proxy_are_fixed() {
     .unwrap();
     let refused = reload.read(true).await.err().unwrap().to_string();
     assert!(refused.contains("[node] proxy-threads cannot change"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_of_prefixes_is_part_of_the_configuration() {
+    let node = node();
+    let list = node.path("deny.txt");
+    fs::write(&list, "10.0.0.0/8\n").unwrap();
+    node.configure(&format!("[protection]\ndeny = [\"file:{}\"]\n", list.display()));
+    let mut reload = node.reload();
+    let denied = |reload: &Reload| -> Vec<String> {
+        let config = reload.config();
+        let deny = &config.protection.as_ref().unwrap().lists.deny;
+        deny.iter().map(ToString::to_string).collect()
+    };
+    assert!(reload.read(false).await.unwrap().is_none(), "nothing was touched");
+    assert_eq!(reload.files().paths().collect::<Vec<_>>(), [list.as_path()]);
+
+    fs::write(&list, "10.0.0.0/8\n192.0.2.0/24\n").unwrap();
+    reload.look();
+    let unread = reload.results().unread.clone().unwrap();
+    assert!(unread.contains("deny.txt has changed since it was read"), "{unread}");
+    assert!(reload.read(false).await.unwrap().unwrap().changed);
+    assert_eq!(denied(&reload), ["10.0.0.0/8", "192.0.2.0/24"]);
+    reload.look();
+    assert_eq!(reload.results().unread, None);
+
+    // A bad one is refused, once, and what runs stays; a good one is taken without a word.
+    fs::write(&list, "10.0.0.0/8\nnonsense\n").unwrap();
+    let refused = reload.read(false).await.err().unwrap().to_string();
+    assert!(
+        refused.contains("deny.txt:2: \"nonsense\" is not a prefix"),
+        "{refused}"
+    );
+    assert!(reload.read(false).await.unwrap().is_none() && !reload.is_pending());
+    assert_eq!(denied(&reload), ["10.0.0.0/8", "192.0.2.0/24"]);
+    fs::remove_file(&list).unwrap();
+    let refused = reload.read(false).await.err().unwrap().to_string();
+    assert!(refused.contains("there is no such file"), "{refused}");
+    fs::write(&list, "").unwrap();
+    assert!(reload.read(false).await.unwrap().unwrap().changed);
+    assert_eq!(denied(&reload), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_text_to_judge_does_not_show_what_is_in_files() {
+    let node = node();
+    fs::write(node.path("secret"), "hunter2\n").unwrap();
+    let reload = node.reload();
+    let text = fs::read_to_string(node.path("fulcrum.toml")).unwrap();
+    let text = format!(
+        "{text}[protection]\ndeny = [\"file:{}\"]\n",
+        node.path("secret").display()
+    );
+    let refused = reload.judge("new.toml", &text).await.unwrap_err().to_string();
+    assert!(refused.contains("secret:1: this line is not a prefix"), "{refused}");
+    assert!(!refused.contains("hunter2"), "{refused}");
 }

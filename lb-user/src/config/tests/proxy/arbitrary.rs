@@ -317,6 +317,7 @@ proptest! {
         routes in self::routes(),
         pools in prop::collection::vec((self::upstream(), self::balance(), 6u32..=12), 2),
         balance in self::balance(),
+        protection in super::super::protection::any_protection(),
     ) {
         if tls.is_some() {
             http.h2c = false;
@@ -332,6 +333,7 @@ proptest! {
             service.balance = balance;
             service.table_size = RingSize::new(1 << log2).unwrap();
         }
+        let config = super::super::protection::with(config, protection);
         let text = written::config(&config);
         let parsed = read(&text).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(parsed.config, config);
