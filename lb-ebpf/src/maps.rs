@@ -26,6 +26,7 @@ use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 use lb_common::trace::{Budget, EVENTS as EVENTS_BYTES, Sample, Wanted};
 
 use crate::flows::Clock;
+use crate::protect::cookie::Scratch;
 use crate::seen::Seen;
 
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
@@ -87,6 +88,10 @@ pub(crate) static DECAP_FROM: Array<Sources, { lb_common::decap::SOURCES as usiz
 /// not every kernel takes a pointer into the caller's stack for a map's key.
 #[btf_map]
 pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
+
+/// Headers of the packet that this CPU is at, for functions of the kernel that want them elsewhere.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// What time it is on this CPU.
 #[btf_map]

@@ -10,6 +10,7 @@
 //! policy of each service, and the lists. It lies in an array of maps, so a packet sees one sheet or the next one, and no
 //! mixture: whoever looks there twice for one packet takes nothing along from the first time.
 
+pub mod cookie;
 pub mod limit;
 pub mod prefixes;
 
@@ -78,8 +79,10 @@ pub struct Header {
 pub struct Policy {
     /// Bits of [`policy`].
     pub flags: u32,
-    /// 2 to this power is what windows in a SYN cookie's answer are scaled by: as the kernel will do it (RFC 7323 §2.2).
-    pub window_scale: u32,
+    /// What windows are scaled by that the node offers, as in the option (RFC 7323 §2.2): as the kernel will do it.
+    pub window_scale: u16,
+    /// Bytes of the largest packet that it takes.
+    pub mtu: u16,
     /// Of the lists of this service alone.
     pub roots: Roots,
     /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. Its key has no source.

@@ -3,6 +3,7 @@
 //!
 //! Frames that were not sent to this node are judged by nobody.
 
+pub(crate) mod cookie;
 pub(crate) mod limit;
 
 use aya_ebpf::bindings::xdp_md;

@@ -18,8 +18,27 @@ pub struct Protected {
     pub denies: Arc<[Prefix]>,
     /// The services. At one place the last one counts.
     pub services: Vec<ProtectedService>,
+    /// What the node says of itself in answers with SYN cookies.
+    pub tcp: Tcp,
+}
+
+/// How the node's kernel speaks TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
     /// As [`Policy::window_scale`].
-    pub window_scale: u32,
+    pub window_scale: u8,
+    /// As [`Policy::mtu`].
+    pub mtu: u16,
+}
+
+impl Default for Tcp {
+    /// As Linux does on Ethernet where nobody has said otherwise.
+    fn default() -> Self {
+        Self {
+            window_scale: 7,
+            mtu: 1500,
+        }
+    }
 }
 
 /// A service, as far as it is protected.
@@ -142,7 +161,8 @@ impl Protected {
         });
         let policy = Policy {
             flags,
-            window_scale: self.window_scale,
+            window_scale: self.tcp.window_scale.into(),
+            mtu: self.tcp.mtu,
             roots,
             syns: syns.unwrap_or_default(),
             pad: [0; 2],
