@@ -376,3 +376,129 @@ async fn fragments_are_judged_too() {
     admitted(&mut rig, &first, TX, Some(vip), "the first");
     admitted(&mut rig, &later, TX, Some(vip), "another");
 }
+
+/// The options of a SYN, as Linux sends them: segment size, selective acknowledgements, timestamps, window scaling.
+const OFFER: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0, 1, 3, 3, 9];
+
+/// A service of the proxy that answers all SYNs with cookies.
+fn cookies(protection: &str) -> String {
+    let shop = service("shop", "proxy", &both(80)).backend("10.0.0.4:80");
+    file(&format!("[protection]\n{protection}syn-cookies = {{ above = 0 }}"), [shop])
+}
+
+/// What a SYN becomes, as an IP packet: the action, and the packet.
+fn knock(rig: &mut Rig, client: SocketAddr, vip: SocketAddr, options: &[u8]) -> (u32, Vec<u8>) {
+    let syn = packet::frame(NODE, CLIENT, &packet::syn(client, vip, options, b"early"));
+    let (action, frame) = rig.dataplane_mut().test_run(&syn).unwrap();
+    if action == TX {
+        assert_eq!(frame[..6], CLIENT.0, "back to where it came from");
+        assert_eq!(frame[6..12], NODE.0);
+    }
+    (action, frame[14..].to_vec())
+}
+
+/// The same, once the kernel has got the SYN that its listener needs.
+fn answered(rig: &mut Rig, client: SocketAddr, vip: SocketAddr, options: &[u8]) -> Vec<u8> {
+    let (action, packet) = match knock(rig, client, vip, options) {
+        (PASS, _) => knock(rig, client, vip, options),
+        other => other,
+    };
+    assert_eq!(action, TX);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn syns_are_answered_with_cookies_that_come_back() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let mut rig = rig(&cookies(""), &[]).await;
+    for (client, vip) in families() {
+        let (client, vip) = (address(client, 40_000), address(vip, 80));
+        let service = Some(vip);
+        let header = if vip.is_ipv4() { 20 } else { 40 };
+        if vip.is_ipv4() {
+            // Nobody has got a cookie yet: what belongs to no connection is the kernel's to judge.
+            admitted(&mut rig, &from(CLIENTS[0], VIPS[0], 80, ACK), PASS, service, "before");
+        }
+        assert_eq!(knock(&mut rig, client, vip, &OFFER).0, PASS, "the kernel's listener gives out the first");
+        let packet = answered(&mut rig, client, vip, &OFFER);
+        let tcp = &packet[header..];
+        // Addresses and ports in exchange, and nothing wrong with the sums.
+        let expected = packet::ip(vip.ip(), client.ip(), 6, tcp);
+        let same = |range: std::ops::Range<usize>| assert_eq!(packet[range.clone()], expected[range]);
+        if vip.is_ipv4() {
+            same(2..4);
+            same(9..10);
+            same(12..20);
+            assert_eq!(packet::checksum(&packet[..20]), 0);
+        } else {
+            same(4..7);
+            same(8..40);
+        }
+        assert_eq!(packet::pseudo(vip.ip(), client.ip(), 6, tcp), 0);
+        assert_eq!((&tcp[..2], &tcp[2..4]), (&vip.port().to_be_bytes()[..], &client.port().to_be_bytes()[..]));
+        assert_eq!(tcp[8..12], 2_u32.to_be_bytes(), "acknowledges the SYN, and nothing of its data");
+        assert_eq!((tcp[12] >> 4, tcp[13]), (10, SYN | ACK));
+        assert_eq!(tcp.len(), 40);
+        let segment: u16 = if vip.is_ipv4() { 1460 } else { 1440 };
+        assert_eq!(tcp[20..24], [&[2, 4][..], &segment.to_be_bytes()].concat());
+        assert_eq!(tcp[24..28], [4, 2, 8, 10]);
+        assert_eq!(tcp[31] & 0x3f, 9 | 1 << 4, "the timestamp keeps the scale, and selective acknowledgements");
+        assert_eq!(tcp[32..36], [0, 0, 1, 2], "the client's own timestamp");
+        assert_eq!(tcp[36..40], [1, 3, 3, 7]);
+
+        let cookie = u32::from_be_bytes(tcp[4..8].try_into().unwrap());
+        let acknowledges = |number: u32| {
+            let mut packet = packet::tcp(client, vip, ACK, b"");
+            packet[header + 4..header + 8].copy_from_slice(&2_u32.to_be_bytes());
+            packet[header + 8..header + 12].copy_from_slice(&number.to_be_bytes());
+            packet::frame(NODE, CLIENT, &packet)
+        };
+        let before = refusals(&mut rig, service);
+        assert_eq!(run(&mut rig, &acknowledges(cookie.wrapping_add(1))), PASS);
+        let after = refusals(&mut rig, service);
+        assert_eq!(after.accepted, before.accepted + 1);
+        refused(&mut rig, &acknowledges(cookie.wrapping_add(2)), DropReason::SynCookie, service, "another number");
+        refused(&mut rig, &from("198.51.100.99", "192.0.2.10", 80, ACK), DropReason::SynCookie, Some(address(VIPS[0], 80)), "no cookie");
+        refused(&mut rig, &from(&client.ip().to_string(), &vip.ip().to_string(), 80, RST), DropReason::SynCookie, service, "a reset");
+        // Without timestamps there is room for the segment size alone, and with them for what was offered.
+        let short = answered(&mut rig, client, vip, &[2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7]);
+        assert_eq!((short[header + 12] >> 4, short.len()), (6, header + 24));
+        assert_eq!(packet::pseudo(vip.ip(), client.ip(), 6, &short[header..]), 0);
+        let stamps = answered(&mut rig, client, vip, &[1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!((stamps[header + 12] >> 4, stamps.len()), (9, header + 36));
+        assert_eq!(stamps[header + 24..header + 28], [1, 1, 8, 10]);
+        assert_eq!(packet::pseudo(vip.ip(), client.ip(), 6, &stamps[header..]), 0);
+        let none = answered(&mut rig, client, vip, &[]);
+        assert_eq!(none.len(), header + 24);
+        // A header that is no header is the kernel's to judge.
+        let mut cut = packet::frame(NODE, CLIENT, &packet::syn(client, vip, &[], b""));
+        cut[14 + header + 12] = 0xf0;
+        assert_eq!(run(&mut rig, &cut), DROP, "as everywhere");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn syns_below_the_limit_are_the_kernels() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let shop = service("shop", "proxy", &both(80))
+        .table("protection", "syn-cookies = { above = 40 }")
+        .backend("10.0.0.4:80");
+    let mut rig = rig(&file("", [shop]), &[]).await;
+    for (client, vip) in families() {
+        let syn = from(client, vip, 80, SYN);
+        // Its quarter of a second, and one for the listener of this address.
+        let passed = burst(&mut rig, &syn, PASS, 100);
+        assert!((1..=11).contains(&passed), "{passed}");
+        assert_eq!(run(&mut rig, &syn), TX);
+        assert_eq!(run(&mut rig, &from(client, vip, 81, SYN)), DROP, "a port that nobody declares");
+    }
+    // What is only observed is answered by the kernel.
+    reconfigure(&mut rig, config(&cookies("enforcement = \"observe\"\n"))).await;
+    for (client, vip) in families() {
+        assert_eq!(burst(&mut rig, &from(client, vip, 80, SYN), PASS, 100), 100);
+    }
+}
