@@ -60,6 +60,7 @@ mod tests {
         Node {
             flow_table_size: lb_common::limits::FLOW_TABLE,
             proxy_threads: None,
+            script_user: None,
             name: "lb1".into(),
             interfaces: vec!["eth0".into()],
             xdp_mode: XdpMode::Auto,

@@ -21,6 +21,7 @@ pub mod preview;
 pub mod probe;
 pub mod proxy;
 mod quoted;
+pub mod rights;
 pub mod status;
 pub mod tally;
 pub mod trace;

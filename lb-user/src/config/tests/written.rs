@@ -27,6 +27,7 @@ pub(crate) fn config(config: &Config) -> String {
         state_dir,
         pin_dir,
         proxy_threads,
+        script_user,
     } = &config.node;
     let mode = match xdp_mode {
         XdpMode::Auto => "auto",
@@ -45,6 +46,9 @@ pub(crate) fn config(config: &Config) -> String {
     writeln!(text, "flow-table-size = {flow_table_size}").unwrap();
     if let Some(threads) = proxy_threads {
         writeln!(text, "proxy-threads = {threads}").unwrap();
+    }
+    if let Some(user) = script_user {
+        writeln!(text, "script-user = {}", quoted(user)).unwrap();
     }
     if let Some(file) = hash_seed_file {
         writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
