@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::{Parsed, Subject, Warning};
-use crate::model::HealthKind;
+use crate::model::{HealthKind, Hidden};
 
 /// Of whom a file is that everybody may open.
 const OF_OTHERS: u32 = 0o007;
@@ -15,7 +15,7 @@ const OF_OTHERS: u32 = 0o007;
 /// What a secret's file holds.
 pub struct Secret {
     /// All of it.
-    pub bytes: Vec<u8>,
+    pub bytes: Hidden<Vec<u8>>,
     /// Everybody on this machine may open it.
     pub is_open: bool,
 }
@@ -31,9 +31,10 @@ impl Secret {
         }
         let file = File::open(path)?;
         let is_open = file.metadata()?.permissions().mode() & OF_OTHERS != 0;
-        let mut bytes = Vec::new();
-        file.take(most as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > most {
+        // Room for all of it, so that no copy stays behind.
+        let mut bytes = Hidden(Vec::with_capacity(most + 64));
+        file.take(most as u64 + 1).read_to_end(&mut bytes.0)?;
+        if bytes.0.len() > most {
             return Err(io::Error::other(format!("it has more than {most} bytes")));
         }
         Ok(Self { bytes, is_open })

@@ -1,10 +1,19 @@
 //! Text and places in it.
 
-/// A file's text, and what to call it.
-#[derive(Debug)]
+use std::fmt;
+
+/// A file's text, and what to call it. `Debug` does not show the text: probes may send secrets.
 pub(crate) struct Source {
     pub(crate) origin: String,
     pub(crate) text: String,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {

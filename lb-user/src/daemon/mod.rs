@@ -24,6 +24,8 @@ mod overrides;
 mod parts;
 mod privilege;
 mod reload;
+#[cfg(test)]
+mod secrets;
 mod seed;
 mod targets;
 mod wakers;

@@ -224,7 +224,7 @@ fn kind(kind: &HealthKind) -> String {
             if let Some(host) = &probe.host {
                 put("host", quoted(host));
             }
-            let header = |(name, value): &(String, Hidden)| format!("{} = {}", quoted(name), quoted(&value.0));
+            let header = |(name, value): &(String, Hidden<String>)| format!("{} = {}", quoted(name), quoted(&value.0));
             let headers: Vec<String> = probe.headers.iter().map(header).collect();
             put("headers", format!("{{ {} }}", headers.join(", ")));
             let statuses = probe.expect_status.0.iter();
