@@ -1,5 +1,7 @@
 //! The project's verbs, `cargo xtask VERB`: what people run and what CI runs are the same.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod bpf;
 mod dist;
