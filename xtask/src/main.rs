@@ -4,6 +4,7 @@
 
 mod bench;
 mod bpf;
+mod deny;
 mod dist;
 mod ebpf;
 mod exec;
@@ -41,6 +42,7 @@ enum Verb {
     Fuzz(fuzz::Args),
     Dist(dist::Args),
     Layers(layers::Args),
+    Audit(deny::Args),
     Ebpf(ebpf::Args),
 }
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Dist(args) => dist::run(&args),
         Verb::Layers(args) => layers::run(&args),
+        Verb::Audit(args) => deny::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };
     match result {
