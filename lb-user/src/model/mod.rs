@@ -14,6 +14,7 @@ pub mod health;
 pub mod hex;
 pub mod http_status;
 pub mod interface;
+pub mod judgement;
 pub mod next_hop;
 pub mod peers;
 pub mod prefix;

@@ -44,7 +44,7 @@ pub(super) fn traced(id: u64) -> Option<Vec<Traced>> {
             action: 3,
             reason: 0,
             skipped: 4,
-            pad: 0,
+            observed: 0,
             frame,
         },
     };
