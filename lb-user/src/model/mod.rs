@@ -15,6 +15,7 @@ pub mod hex;
 mod hidden;
 pub mod http_status;
 pub mod interface;
+pub mod judgement;
 pub mod next_hop;
 pub mod peers;
 pub mod prefix;

@@ -1,5 +1,6 @@
 //! What is seen of the node and its backends. Nothing is changed.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub(super) synchronized: Option<bool>,
     /// Those of the file, in its order; `None` for one that is not there.
     pub(super) interfaces: Vec<(String, Option<Seen>)>,
+    /// Of these interfaces.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) listeners: Vec<Listener>,
     /// Seconds since 1970.
     pub(super) now: u64,
@@ -57,6 +60,15 @@ impl Facts {
         };
         let interfaces = config.node.interfaces.iter();
         let interfaces = interfaces.map(|name| (name.clone(), seen(name))).collect();
+        let has = |index: u32| {
+            links
+                .iter()
+                .any(|link| link.index == index && config.node.interfaces.contains(&link.name))
+        };
+        let addresses = net.addresses().await?.into_iter();
+        let addresses = addresses
+            .filter(|address| has(address.interface))
+            .map(|address| address.ip);
         let (asked, late) = paths::ask(config, &net).await;
         let release = uname().context("cannot tell the kernel's version")?;
         Ok(Self {
@@ -64,6 +76,7 @@ impl Facts {
             privileges: daemon::missing_privileges(),
             synchronized: synchronized(),
             interfaces,
+            addresses: addresses.collect(),
             listeners: listener::all(),
             now: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
