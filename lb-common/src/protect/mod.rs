@@ -120,6 +120,9 @@ pub mod policy {
 }
 
 impl Policy {
+    /// As [`Self::window_scale`]: of what clients offer, nothing is kept but the segment size.
+    pub const PLAIN: u16 = u16::MAX;
+
     /// The line of the policy at this place.
     #[inline(always)]
     #[must_use]

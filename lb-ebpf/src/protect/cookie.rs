@@ -17,7 +17,7 @@ use lb_common::addr::Ipv6Be;
 use lb_common::csum;
 use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, read, timestamp};
 use lb_common::protect::limit::Limit;
-use lb_common::protect::{Sheet as _, place, policy};
+use lb_common::protect::{Policy, Sheet as _, place, policy};
 use lb_common::service::protocol;
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
@@ -146,7 +146,10 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         let Some(scratch) = scratch(&packet, seen) else {
             return on;
         };
-        read_options(scratch);
+        scratch.offer = Offer::default();
+        if policy.window_scale != Policy::PLAIN {
+            read_options(scratch);
+        }
         let made = make(seen, scratch);
         if made < 0 {
             // Not a header that the kernel makes one for, or a kernel that makes none.
@@ -228,7 +231,6 @@ fn scratch(packet: &Packet, seen: &Seen) -> Option<&'static mut Scratch> {
 #[inline(always)]
 fn read_options(scratch: &mut Scratch) {
     scratch.next = SHORTEST;
-    scratch.offer = Offer::default();
     // SAFETY: the callback takes nothing.
     unsafe { bpf_loop(OPTIONS, read_option as *mut c_void, core::ptr::null_mut(), 0) };
 }

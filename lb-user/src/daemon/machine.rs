@@ -17,8 +17,10 @@ use super::privilege;
 use crate::api::token::{self, Token};
 use crate::config::{self, ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain, rights};
+use crate::net::tcp::{Cookies, window_scale};
 use crate::net::{Net, ReservedPorts, ports, watch};
 use crate::peers::key;
+use crate::plan::Tcp;
 use crate::process::{self, Programs, User};
 use crate::proxy::tls::{self, Dates};
 
@@ -276,6 +278,40 @@ pub(super) fn reserve(reserved: &mut ReservedPorts, config: &Config) {
             ports = %ranges.join(","),
             "the ports of nat are not kept from the kernel; let /proc/sys be written, or add them to \
              net.ipv4.ip_local_reserved_ports"
+        );
+    }
+}
+
+/// How the kernel speaks TCP on these interfaces. What it does not say is as it is by default.
+pub(super) async fn tcp(net: &Net, interfaces: &[Interface]) -> Tcp {
+    let default = Tcp::default();
+    let window_scale = window_scale(net.namespace()).unwrap_or_else(|error| {
+        tracing::warn!(error = %chain(&error), "how windows are scaled is not known: as by default");
+        default.window_scale
+    });
+    let links = net.links().await.unwrap_or_default();
+    let of_node = links.iter().filter(|link| interfaces.iter().any(|i| i.index == link.index));
+    let mtu = of_node.map(|link| u16::try_from(link.mtu).unwrap_or(u16::MAX)).min();
+    Tcp {
+        window_scale,
+        mtu: mtu.unwrap_or(default.mtu).max(LEAST_MTU),
+    }
+}
+
+/// Of IPv6 (RFC 8200 §5).
+const LEAST_MTU: u16 = 1280;
+
+/// Has the kernel take the program's SYN cookies where a service of `config` has some. Where that is not possible, clients that
+/// get one while there is a flood do not come through.
+pub(super) fn take_cookies(cookies: &mut Cookies, config: &Config) {
+    let all = config.protection.as_ref().is_some_and(|all| all.syn_cookies.is_some());
+    let own = |service: &Service| service.protection.as_ref().is_some_and(|own| own.syn_cookies.is_some());
+    let wanted = config.proxied().any(|service| !service.is_pool() && (all || own(service)));
+    if let Err(error) = cookies.set(wanted) {
+        tracing::warn!(
+            error = %chain(&error),
+            "the kernel does not take SYN cookies of the program; let /proc/sys be written, or set net.ipv4.tcp_syncookies \
+             and net.ipv4.tcp_timestamps to 2"
         );
     }
 }

@@ -199,6 +199,7 @@ async fn start(
     let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
     let traffic = Arc::new(Traffic::default());
     reconciler.set_traffic(Arc::clone(&traffic));
+    reconciler.set_tcp(machine::tcp(&net, &interfaces).await);
     let ha = reconciler.connect_ha();
     let peers = reconciler.connect_peers();
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
@@ -248,6 +249,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let (found, mut addresses) = mpsc::channel(1);
     let mut reserved = ReservedPorts::new(net.namespace().clone());
     machine::reserve(&mut reserved, &config);
+    let mut cookies = net::tcp::Cookies::new(net.namespace().clone());
+    machine::take_cookies(&mut cookies, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
     let (hosts, host_changes) = watch::channel(merge::hosts(&in_force));
@@ -427,6 +430,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             taken.is_some_and(|Taken { config, changed, token }| {
                 tokens.send_replace(token);
                 machine::reserve(&mut reserved, &config);
+                machine::take_cookies(&mut cookies, &config);
                 // The reconciler alone, so that it knows who the resolver and the prober speak of; it tells them.
                 configs.send_replace(config);
                 host_names.send_replace(reload.host_names());

@@ -14,6 +14,7 @@ pub mod next_hop;
 pub mod packet;
 pub mod ports;
 mod route;
+pub mod tcp;
 pub mod tls;
 pub mod watch;
 pub mod wire;

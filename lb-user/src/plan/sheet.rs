@@ -25,8 +25,8 @@ pub struct Protected {
 /// How the node's kernel speaks TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
-    /// As [`Policy::window_scale`].
-    pub window_scale: u8,
+    /// What it scales its windows by; `None`: cookies keep nothing but the segment size.
+    pub window_scale: Option<u8>,
     /// As [`Policy::mtu`].
     pub mtu: u16,
 }
@@ -35,7 +35,7 @@ impl Default for Tcp {
     /// As Linux does on Ethernet where nobody has said otherwise.
     fn default() -> Self {
         Self {
-            window_scale: 7,
+            window_scale: Some(7),
             mtu: 1500,
         }
     }
@@ -178,7 +178,7 @@ impl Protected {
         });
         let policy = Policy {
             flags,
-            window_scale: self.tcp.window_scale.into(),
+            window_scale: self.tcp.window_scale.map_or(Policy::PLAIN, u16::from),
             mtu: self.tcp.mtu,
             roots,
             syns: syns.unwrap_or_default(),

@@ -1,0 +1,108 @@
+//! SYN cookies with real clients: while SYNs come from everywhere, those of the clients are answered, and the kernel takes the
+//! connections that they open.
+
+#![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use lb_tests::backing::VIPS;
+use lb_tests::flood::Flood;
+use lb_tests::gate::{self, Gate};
+use lb_tests::node::Node;
+use lb_tests::peers::{ended, output};
+use lb_tests::proxied::Proxied;
+use lb_tests::segment::v4;
+use lb_tests::toml::{Service, service};
+use nix::sys::signal::Signal;
+
+/// Connections that a client tries to open, one after the other.
+const TRIES: usize = 50;
+
+fn shop() -> Service {
+    let vips = VIPS.map(|ip| SocketAddr::new(ip, 80));
+    service("shop", "proxy", &vips)
+        .unprobed()
+        .backend(SocketAddr::new(v4(11), 8080))
+}
+
+fn setting(node: &Node, name: &str) -> String {
+    let mut cat = Command::new("cat");
+    cat.arg(format!("/proc/sys/net/ipv4/{name}"));
+    output(&node.namespace, &mut cat).trim().to_owned()
+}
+
+fn set(node: &Node, name: &str, value: &str) {
+    let write = format!("echo {value} > /proc/sys/net/ipv4/{name}");
+    output(&node.namespace, Command::new("sh").args(["-c", &write]));
+}
+
+/// How many of so many connections come through, each within two seconds.
+fn connect(lab: &Proxied, vip: SocketAddr, tries: usize) -> usize {
+    let asks = |_: &usize| {
+        let mut curl = lab.curl(&["-m", "2", "-o", "/dev/null", &format!("http://{vip}/")]);
+        ended(&lab.segment.client, &mut curl).status.success()
+    };
+    (0..tries).filter(asks).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_through_a_flood() {
+    if gate::root_with(&["curl", "ip"]) == Gate::Skip {
+        return;
+    }
+    let lab = Proxied::new(1).await;
+    let node = &lab.segment.node;
+    let _server = lab.segment.serve(0, &[SocketAddr::new(v4(11), 8080).to_string()]);
+    // Answers to the flood have a way, as they have on a real node; else the kernel forgets its SYNs at once.
+    let client = v4(10).to_string();
+    output(
+        &node.namespace,
+        Command::new("ip").args(["route", "add", "10.66.0.0/16", "via", &client]),
+    );
+    set(node, "tcp_syncookies", "0");
+    set(node, "../core/somaxconn", "128");
+    set(node, "tcp_timestamps", "1");
+    let vip = SocketAddr::new(VIPS[0], 80);
+    let daemon = lab.start(shop()).await;
+    assert_eq!(connect(&lab, vip, 3), 3);
+
+    // Nothing protects the service: its listener has no room for anybody.
+    let flood = Flood::start(&lab.segment.client, vip);
+    lab.segment.node.until("the flood is there", |_| flood.sent() > 2_000).await;
+    let without = connect(&lab, vip, 5);
+    assert!(without < 5, "the flood is none");
+
+    // The same flood goes on.
+    let cookies = shop().table("protection", "syn-cookies = { above = 100 }");
+    node.configure(&format!("{}{cookies}", node.head("eth0")));
+    assert!(node.run("reload").status.success());
+    assert_eq!(["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)), ["2", "2"]);
+    assert_eq!(connect(&lab, vip, TRIES), TRIES);
+    let before = flood.sent();
+    node.until("the flood goes on", |_| flood.sent() > before + 2_000).await;
+    drop(flood);
+    let refused = node.client().status().await.unwrap().services[0].protection.clone().unwrap().refused;
+    assert!(refused.cookies_answered > 1_000, "{refused:?}");
+
+    // Cookies alone, over both families, and windows that are scaled as both sides believe.
+    let always = shop().table("protection", "syn-cookies = { above = 0 }");
+    node.configure(&format!("{}{always}", node.head("eth0")));
+    assert!(node.run("reload").status.success());
+    for ip in VIPS {
+        assert_eq!(connect(&lab, SocketAddr::new(ip, 80), 20), 20);
+    }
+    let status = node.client().status().await.unwrap();
+    let after = status.services[0].protection.clone().unwrap().refused;
+    assert!(after.cookies_accepted >= refused.cookies_accepted + 36, "{after:?}");
+
+    // What was there is put back.
+    node.configure(&format!("{}{}", node.head("eth0"), shop()));
+    assert!(node.run("reload").status.success());
+    assert_eq!(["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)), ["0", "1"]);
+    node.configure(&format!("{}{always}", node.head("eth0")));
+    assert!(node.run("reload").status.success());
+    assert_eq!(setting(node, "tcp_syncookies"), "2");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+    assert_eq!(setting(node, "tcp_syncookies"), "0");
+}
