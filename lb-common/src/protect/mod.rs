@@ -7,8 +7,10 @@
 //! 5. SYN cookies, for services of the proxy.
 //!
 //! All that the program has to know is one *sheet*, an array of lines that is made whole and never changed: a header, the
-//! policy of each service, and the lists. It lies in an array of maps, so a packet sees one sheet or the next one, and no
-//! mixture: whoever looks there twice for one packet takes nothing along from the first time.
+//! policy of each service, and the lists, those of their nodes first that packets meet first. Its first [`HEAD`] lines are one
+//! element of a map in `PROTECTION`, and the others, if there are some, a map in one of the two places of `LISTS`, which the
+//! header names. So a packet sees one sheet or the next one, and no mixture: whoever looks there twice for one packet takes
+//! nothing along from the first time.
 
 pub mod cookie;
 pub mod limit;
@@ -69,8 +71,10 @@ pub struct Header {
     pub roots: Roots,
     /// As [`Policy::flags`], for packets to no service: [`policy::OBSERVES`].
     pub flags: u32,
+    /// The place in `LISTS` of the lines behind [`HEAD`]: 0 or 1.
+    pub rest: u32,
     #[doc(hidden)]
-    pub pad: [u32; 5],
+    pub pad: [u32; 4],
 }
 
 /// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
@@ -141,6 +145,11 @@ const _: () = assert!(PLACES.is_power_of_two());
 
 /// The first line of a sheet behind the policies, which are there for all places: 1 MiB.
 pub const LISTS: u32 = Policy::line(PLACES);
+
+/// Lines that the program addresses directly, a power of two: 2 MiB, so that lists of some 10,000 prefixes are wholly in there.
+/// Those behind are in a map of their own.
+pub const HEAD: u32 = 1 << 15;
+const _: () = assert!(HEAD.is_power_of_two() && LISTS < HEAD);
 
 /// The place of a service's policy, and of its counts.
 #[inline(always)]
@@ -253,7 +262,7 @@ pub const FIRST_REASON: u32 = DropReason::TcpFlags as u32;
 
 const _: () = assert!(DropReason::SynCookie as u32 - FIRST_REASON + 1 == REASONS as u32);
 
-/// Element of `REFUSALS`, one per CPU and place; readers sum over CPUs, but for [`Self::cookie`].
+/// Element of `REFUSALS`, one per CPU and place; readers sum over CPUs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
@@ -267,8 +276,6 @@ pub struct Refusals {
     pub accepted: u64,
     /// Sources that had something left to make up for, and have given way to others.
     pub evicted: u64,
-    /// When a cookie was last given out, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
-    pub cookie: u64,
 }
 
 impl core::ops::AddAssign for Refusals {
@@ -283,7 +290,6 @@ impl core::ops::AddAssign for Refusals {
         self.answered += other.answered;
         self.accepted += other.accepted;
         self.evicted += other.evicted;
-        self.cookie = self.cookie.max(other.cookie);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which prefix holds a source address: a trie over bytes, in lines of 64 bytes, for lists from one prefix to millions.
 //!
-//! Every node is for one byte of the address. A list of a few prefixes is one or two lines; of a million random ones, four or
-//! five are read. The manager builds it (`lb-user/src/plan/prefixes.rs`) and never changes it again; the program, and
-//! `explain`, look there.
+//! Every node is for one byte of the address. A list of a few prefixes is one or two lines; of a million random ones, three are
+//! read of a source that none holds, two of which every packet reads. The manager builds it (`lb-user/src/plan/prefixes`) and
+//! never changes it again; the program, and `explain`, look there.
 //!
 //! - A *full* node is 16 lines, a [`Ref`] for each value of the byte.
-//! - A *sparse* node is one line: which values begin a run of equal refs, a bit each, and up to [`INLINE`] refs, one for
-//!   each run. With more runs the refs lie elsewhere, 16 in a line.
+//! - A *sparse* node is one line: which values have a ref of their own, a bit each, up to [`INLINE`] such refs, and the one of
+//!   all other values. Where more have their own, those lie elsewhere, 16 in a line.
 //! - A *skip* is one line: the bits that all prefixes in there have in common, and where it goes on if the address has them
 //!   too. So a prefix that is alone in its neighbourhood is one line, however long it is.
 //!
@@ -101,6 +101,13 @@ impl Ref {
         self.0 & (Self::MOST_LINES - 1)
     }
 
+    /// Is it a full node?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_full(self) -> bool {
+        self.kind() == 1
+    }
+
     /// Is it the end?
     #[inline(always)]
     #[must_use]
@@ -115,23 +122,28 @@ impl Ref {
 /// | --- | --- | --- |
 /// | 0 to 1 | [`meta::SPARSE`] or [`meta::WIDE`] | [`meta::SKIP`] |
 /// | 2 to 7 | | how many bytes behind its own the one is that the ref for addresses with these bits is for, 0 to 16 |
-/// | 8 to 31 | for the second to the fourth 64 values, 8 bits each: runs that begin before them | |
+/// | 8 to 31 | for the second to the fourth 64 values, 8 bits each: how many of those before them have their own ref | |
 pub mod meta {
     /// The refs are in the node.
     pub const SPARSE: u32 = 0;
-    /// The refs are in other lines, from the number in the half behind this one on.
+    /// The refs are in other lines, from the number in the half [`super::OWN`] on.
     pub const WIDE: u32 = 1;
     /// It is a skip.
     pub const SKIP: u32 = 2;
 }
 
-/// The half of a sparse node or a skip that says what it is. The four words before it are the runs, a bit each, or the bits
-/// that addresses have to have (two words as they lie in the address) and which bits count (two words). The halves behind
-/// are refs: of a skip, for addresses that have them, and for the others.
+/// The half of a sparse node or a skip that says what it is. The four words before it are the values with a ref of their own, a
+/// bit each; or the bits that addresses have to have (two words as they lie in the address) and which bits count (two words).
 pub const META: u32 = 8;
 
-/// Refs that a sparse node has room for.
-pub const INLINE: u32 = 7;
+/// The half with the ref of other values, or of addresses that do not have the bits.
+pub const OTHERS: u32 = 9;
+
+/// The half with the first of the refs that values have of their own, or that of addresses that have the bits.
+pub const OWN: u32 = 10;
+
+/// Refs of their own that a sparse node has room for.
+pub const INLINE: u32 = 6;
 
 /// The byte of a mapped address where IPv4 begins.
 pub const V4_BYTE: u32 = 12;
@@ -183,7 +195,7 @@ pub fn find<L: Lines + ?Sized>(lines: &L, root: Ref, first: u32, address: &Ipv6B
     while step < STEPS && !at.is_end() {
         step += 1;
         let value = rest.value();
-        if at.kind() == 1 {
+        if at.is_full() {
             let Some(line) = lines.line(at.rest() + (value >> 4)) else {
                 return 0;
             };
@@ -197,25 +209,28 @@ pub fn find<L: Lines + ?Sized>(lines: &L, root: Ref, first: u32, address: &Ipv6B
         let meta = line.half(META);
         if meta & 3 == meta::SKIP {
             let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
-            at = Ref(line.half(if differs == 0 { META + 1 } else { META + 2 }));
+            at = Ref(line.half(if differs == 0 { OWN } else { OTHERS }));
             rest.advance(meta >> 2 & 31);
             continue;
         }
-        let quarter = value >> 6;
-        let up_to = line.0[(quarter & 3) as usize] << (63 - (value & 63));
-        // The first quarter's 8 bits are those of the kind, and no runs come before it.
-        let before = (meta & !0xff) >> (8 * quarter) & 0xff;
-        // The first value begins a run, so there is one at least.
-        let run = (before + up_to.count_ones()).wrapping_sub(1);
+        let (quarter, bit) = (value >> 6, value & 63);
+        let own = line.0[(quarter & 3) as usize];
         rest.advance(1);
-        if meta & 3 == meta::SPARSE {
-            at = Ref(line.half(META + 1 + run));
+        if own >> bit & 1 == 0 {
+            at = Ref(line.half(OTHERS));
             continue;
         }
-        let Some(line) = lines.line(line.half(META + 1).wrapping_add(run >> 4)) else {
+        // The first quarter's 8 bits are those of the kind, and none come before it.
+        let before = (meta & !0xff) >> (8 * quarter) & 0xff;
+        let number = before + (own << (63 - bit) << 1).count_ones();
+        if meta & 3 == meta::SPARSE {
+            at = Ref(line.half(OWN + number));
+            continue;
+        }
+        let Some(line) = lines.line(line.half(OWN).wrapping_add(number >> 4)) else {
             return 0;
         };
-        at = Ref(line.half(run));
+        at = Ref(line.half(number));
     }
     if at.is_end() { at.rest() } else { 0 }
 }

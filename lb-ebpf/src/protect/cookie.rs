@@ -44,6 +44,12 @@ const KNOCK: Limit = Limit {
     mask_v6: u64::MAX,
 };
 
+/// Whether the service at a place has given out cookies that are good: `scope` and the place.
+const GIVES: Limit = Limit {
+    scope: 1 << 30,
+    ..KNOCK
+};
+
 /// Headers outside of the packet: as many bytes as the longest has, and how many there are.
 #[repr(C)]
 pub(crate) struct Scratch {
@@ -108,7 +114,10 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
     // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
     transmit::for_this_node(&packet)?;
     let segment = seen.segment(&packet)?;
-    let now = nanoseconds();
+    let gives = Limit {
+        scope: GIVES.scope | place,
+        ..GIVES
+    };
     if segment.opens() {
         // Who is only observed is answered by the kernel.
         if policy.flags & policy::OBSERVES != 0 {
@@ -147,17 +156,14 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             cookie: made as u32,
             segment: u32::from(policy.mtu) - if seen.v4 != 0 { 40 } else { 60 },
             scale: policy.window_scale.into(),
-            timestamp: (now / 1_000_000) as u32,
+            timestamp: (nanoseconds() / 1_000_000) as u32,
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        refusals.cookie = now;
+        limit::mark(&gives, VALID, place);
         return Ok(Outcome::of(Ok(sent)));
     }
-    if now.wrapping_sub(refusals.cookie) > VALID || refusals.cookie == 0 {
-        return on;
-    }
-    if is_connected(packet.ctx(), seen) {
+    if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
         return on;
     }
     let Some(scratch) = scratch(&packet, seen) else {

@@ -12,30 +12,39 @@ use lb_common::nat::NatKey;
 use lb_common::parse::{Segment, l4};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::prefixes::{Line, Lines, verdict};
-use lb_common::protect::{ADDRESSES, FIRST_REASON, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
+use lb_common::protect::{ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
 use lb_common::service::Decision;
 use lb_common::stats::DropReason;
 
-use crate::maps::{PROTECTION, REFUSALS, Sheet};
+use crate::maps::{Head, LISTS, PROTECTION, REFUSALS};
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::transmit;
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// The sheet that packets are judged by, as long as one of them is.
-pub(crate) struct Current(&'static Sheet);
+pub(crate) struct Current {
+    head: &'static Head,
+    /// The place of the other lines.
+    rest: u32,
+}
 
 impl Lines for Current {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        self.0.get(index)
+        if index < HEAD {
+            return Some(self.head.line(index));
+        }
+        LISTS.get_value(self.rest, &(index - HEAD))
     }
 }
 
 /// The sheet, if something is configured.
 #[inline(always)]
 pub(crate) fn current() -> Option<Current> {
-    PROTECTION.get(0).map(Current)
+    let head = PROTECTION.get_value(0, &0)?;
+    let rest = head.header().rest & 1;
+    Some(Current { head, rest })
 }
 
 /// Who sends what to whom.

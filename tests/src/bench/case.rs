@@ -153,7 +153,7 @@ fn protection(cases: &mut Vec<Case>) {
         cases.push(Case::protected("a million prefixes, sources everywhere", Shield::Million, setting, Kind::Data, NEW));
     }
     // Such a packet has no other way: it is compared with one that is forwarded.
-    let setting = Setting::new("proxy", "round-robin");
+    let setting = Setting::new("proxy", "maglev");
     cases.push(Case {
         reference: REFERENCE,
         ..Case::protected("answered with a cookie", Shield::All, setting, Kind::Answered, MANY)
