@@ -90,48 +90,75 @@ const EVERYTHING: Wanted = Wanted {
     foreign: 1,
 };
 
-/// What protects services, by turns: nothing; everything; everything, and most is only observed; some services alone. The
-/// slowest rates, so that a round is over before much comes again; who is exempt goes on all the time.
-const PROTECTIONS: [(&str, &[(&str, &str)]); 4] = [
+/// `[protection]`, and `[service.protection]` of services by name.
+type Protection = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// What protects services, by turns: nothing; everything; everything, of which most is only observed; some services alone. The
+/// slowest rates, so that a round is over before much comes again. Who is exempt goes on all the time.
+const PROTECTIONS: [Protection; 4] = [
     ("", &[]),
     (
-        "[protection]\n\
-         bogons = true\n\
-         deny = [\"198.51.100.3\", \"198.51.100.128/25\", \"169.254.0.0/16\", \"2001:db8:1::3\", \"2001:db8:bad::/48\"]\n\
-         allow = [\"198.51.100.200\", \"169.254.7.0/24\", \"2001:db8:bad:1::/64\"]\n\
-         exempt = [\"198.51.100.1\", \"2001:db8:1::1\"]\n\
-         connections-per-second = { limit = 1, burst = 60, per-ipv6 = \"/128\" }\n\
-         packets-per-second = { limit = 1, burst = 500, per = \"/31\", per-ipv6 = \"/128\" }\n\
-         icmp-per-second = { limit = 1, burst = 40 }\n\
-         syn-cookies = { above = 0 }",
+        r#"
+[protection]
+bogons = true
+deny = ["198.51.100.3", "198.51.100.128/25", "169.254.0.0/16", "2001:db8:1::3", "2001:db8:bad::/48"]
+allow = ["198.51.100.200", "169.254.7.0/24", "2001:db8:bad:1::/64"]
+exempt = ["198.51.100.1", "2001:db8:1::1"]
+connections-per-second = { limit = 1, burst = 60, per-ipv6 = "/128" }
+packets-per-second = { limit = 1, burst = 500, per = "/31", per-ipv6 = "/128" }
+icmp-per-second = { limit = 1, burst = 40 }
+syn-cookies = { above = 0 }
+"#,
         &[
-            ("many", "deny = [\"all\"]\nallow = [\"198.51.100.0/30\", \"2001:db8:1::/48\"]"),
+            (
+                "many",
+                r#"deny = ["all"]
+                allow = ["198.51.100.0/30", "2001:db8:1::/48"]"#,
+            ),
             ("moving", "connections-per-second = { limit = 1, burst = 5 }"),
             ("nat", "enforcement = \"observe\""),
-            ("dsr6", "packets-per-second = { limit = 1, burst = 50 }\nexempt = [\"2001:db8:1::2\"]"),
+            (
+                "dsr6",
+                r#"packets-per-second = { limit = 1, burst = 50 }
+                exempt = ["2001:db8:1::2"]"#,
+            ),
             ("proxied-many", "syn-cookies = { above = 1 }"),
         ],
     ),
     (
-        "[protection]\n\
-         enforcement = \"observe\"\n\
-         bogons = true\n\
-         deny = [\"198.51.100.2\", \"2001:db8:1::2\"]\n\
-         connections-per-second = { limit = 1, burst = 30, per = \"/0\", per-ipv6 = \"/0\" }\n\
-         packets-per-second = { limit = 1, burst = 300, per-ipv6 = \"/127\" }\n\
-         icmp-per-second = { limit = 1, burst = 30, per-ipv6 = \"/0\" }\n\
-         syn-cookies = { above = 4 }",
+        r#"
+[protection]
+enforcement = "observe"
+bogons = true
+deny = ["198.51.100.2", "2001:db8:1::2"]
+connections-per-second = { limit = 1, burst = 30, per = "/0", per-ipv6 = "/0" }
+packets-per-second = { limit = 1, burst = 300, per-ipv6 = "/48" }
+icmp-per-second = { limit = 1, burst = 30, per-ipv6 = "/0" }
+syn-cookies = { above = 4 }
+"#,
         &[
             ("dsr", "enforcement = \"enforce\""),
-            ("proxied", "enforcement = \"enforce\"\nsyn-cookies = { above = 0 }"),
+            (
+                "proxied",
+                r#"enforcement = "enforce"
+                syn-cookies = { above = 0 }"#,
+            ),
         ],
     ),
     (
         "",
         &[
-            ("dsr", "deny = [\"198.51.100.0/31\"]\npackets-per-second = { limit = 1, burst = 100 }"),
+            (
+                "dsr",
+                r#"deny = ["198.51.100.0/31"]
+                packets-per-second = { limit = 1, burst = 100 }"#,
+            ),
             ("tunnel6", ""),
-            ("proxied", "deny = [\"2001:db8:1::4\"]\nsyn-cookies = { above = 1 }"),
+            (
+                "proxied",
+                r#"deny = ["2001:db8:1::4"]
+                syn-cookies = { above = 1 }"#,
+            ),
         ],
     ),
 ];
@@ -169,7 +196,12 @@ fn clock() -> u64 {
 
 /// What is counted of a place, but for what the model does not know.
 fn counts(refusals: &Refusals) -> ([u64; REASONS], [u64; REASONS], u64, u64) {
-    (refusals.refused, refusals.observed, refusals.answered, refusals.accepted)
+    (
+        refusals.refused,
+        refusals.observed,
+        refusals.answered,
+        refusals.accepted,
+    )
 }
 
 /// Keeps this thread on one CPU: whether cookies are given out, each CPU knows for itself.

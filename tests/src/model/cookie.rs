@@ -21,7 +21,10 @@ impl Offer {
                 [1, ref rest @ ..] => rest,
                 [0, ..] | [] | [_] => return offer,
                 [kind, length, ref rest @ ..] => {
-                    let Some((data, rest)) = usize::from(length).checked_sub(2).and_then(|n| rest.split_at_checked(n)) else {
+                    let Some((data, rest)) = usize::from(length)
+                        .checked_sub(2)
+                        .and_then(|n| rest.split_at_checked(n))
+                    else {
                         return offer;
                     };
                     match (kind, data) {

@@ -248,7 +248,9 @@ impl Model {
         let key = key(packet.source, packet.destination, source, destination, packet.protocol);
         let said = |service| packet.segment(frame).map(|segment| (service, segment));
         match service.map(said).transpose() {
-            Ok(Some((service, segment))) if service.is_proxy() => self.knock(frame, &packet, service, &key, &segment, after),
+            Ok(Some((service, segment))) if service.is_proxy() => {
+                self.knock(frame, &packet, service, &key, &segment, after)
+            }
             // The kernel judges what is its own.
             Err(_) if service.is_some_and(Decision::is_proxy) => Fate::Pass,
             Err(reason) => Fate::Drop(reason),
@@ -279,7 +281,14 @@ impl Model {
             Judged::Answered => {
                 let (sent, cookie) = cookie::answer(frame, packet, after);
                 let header = segment.header.expect("a SYN");
-                protected.give(place(service), Cookie { flow: *key, number: header.number, cookie });
+                protected.give(
+                    place(service),
+                    Cookie {
+                        flow: *key,
+                        number: header.number,
+                        cookie,
+                    },
+                );
                 Fate::Send(sent)
             }
         }
@@ -516,7 +525,9 @@ impl Model {
         }
         let protocol = if packet.v4 { 1 } else { 58 };
         // Neighbour discovery, which comes from no farther than the link: who hears nobody cannot be reached.
-        let kind = frame.get(packet.l4).filter(|_| !packet.v4 && packet.protocol == protocol);
+        let kind = frame
+            .get(packet.l4)
+            .filter(|_| !packet.v4 && packet.protocol == protocol);
         let discovery = kind.is_some_and(|kind| (133..=137).contains(kind)) && frame[packet.l3 + 7] == 255;
         if address.is_vip()
             && address.has(Decision::ECHO)

@@ -97,8 +97,8 @@ pub(super) struct Protected {
     pub(super) refusals: BTreeMap<u32, Refusals>,
     /// Those that were given out.
     pub(super) cookies: Vec<Cookie>,
-    /// By place, flow and number of the SYN.
-    given: HashMap<(u32, NatKey, u32), u32>,
+    /// By place and flow, less the number of the SYN, which is part of each.
+    given: HashMap<(u32, NatKey), Vec<u32>>,
     /// Services that have given one out: within the two minutes that they are good, which no test takes.
     giving: HashSet<u32>,
 }
@@ -220,14 +220,12 @@ impl Protected {
             if !self.giving.contains(&place) {
                 return Judged::Admitted;
             }
-            let [number, acknowledged] = [header.number, header.acknowledged].map(|n| n.wrapping_sub(1));
-            // Numbers that are near stand for the same with another segment size, if there is one.
-            let is_one = |&cookie: &u32| match acknowledged.wrapping_sub(cookie).wrapping_add(3) {
-                3 => true,
-                0..=6 => !self.has_counted(place, DropReason::SynCookie, after),
-                _ => false,
-            };
-            if header.acknowledges() && self.given.get(&(place, *key, number)).is_some_and(is_one) {
+            let said = header.acknowledged.wrapping_sub(header.number);
+            let given = self.given.get(&(place, *key)).map_or(&[][..], Vec::as_slice);
+            let is_near = |cookie: &u32| said.wrapping_sub(*cookie).wrapping_add(3) <= 6;
+            // What is near is the same with another segment size, if there is one.
+            let not_missed = || given.iter().any(is_near) && !self.has_counted(place, DropReason::SynCookie, after);
+            if header.acknowledges() && (given.contains(&said) || not_missed()) {
                 self.refusals.entry(place).or_default().accepted += 1;
                 return Judged::Admitted;
             }
@@ -238,14 +236,21 @@ impl Protected {
         }
         let syn = (Owner::Service(place), Counted::Syns, 0);
         let pace = Pace::of(cookies.above.max(1), (cookies.above / 4).max(1));
-        let knock = (Owner::All, Counted::Knocks(key.ports.destination.host()), number(packet.destination));
+        let knock = (
+            Owner::All,
+            Counted::Knocks(key.ports.destination.host()),
+            number(packet.destination),
+        );
         let answered = after.refusals(place).answered > self.refusals.entry(place).or_default().answered;
         let spares = match cookies.above {
             0 => Some(false),
             _ => self.guess(syn, pace, after),
         };
         let knocks = self.guess(knock, KNOCKS, after);
-        match (spares.or(answered.then_some(false)), knocks.or(answered.then_some(false))) {
+        match (
+            spares.or(answered.then_some(false)),
+            knocks.or(answered.then_some(false)),
+        ) {
             (Some(true), _) => self.take(syn, pace, true, after),
             (Some(false), Some(false)) => {
                 self.refusals.entry(place).or_default().answered += 1;
@@ -265,7 +270,8 @@ impl Protected {
 
     /// A cookie has been given out.
     pub(super) fn give(&mut self, place: u32, cookie: Cookie) {
-        self.given.insert((place, cookie.flow, cookie.number), cookie.cookie);
+        let number = cookie.cookie.wrapping_sub(cookie.number);
+        self.given.entry((place, cookie.flow)).or_default().push(number);
         self.cookies.push(cookie);
     }
 
@@ -346,14 +352,13 @@ fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// The source of a packet, as far as a limit tells sources apart.
+/// The source of a packet, as far as a limit tells sources apart. `/0` of both families is one bucket.
 fn shared(packet: &Packet, limit: Limit) -> u128 {
-    let free = match packet.source {
-        IpAddr::V4(_) => 32 - limit.per_v4,
-        IpAddr::V6(_) => 128 - limit.per_v6,
+    let (number, free) = match packet.source {
+        IpAddr::V4(ip) => (u32::from(ip).into(), 32 - limit.per_v4),
+        IpAddr::V6(ip) => (u128::from(ip), 128 - limit.per_v6),
     };
-    let mask = u128::MAX.checked_shl(free.into()).unwrap_or(0);
-    number(packet.source) & mask
+    number & u128::MAX.checked_shl(free.into()).unwrap_or(0)
 }
 
 /// The longest prefix of a list that holds the source. IPv6 addresses stand for themselves, also those that IPv4 is mapped
@@ -379,5 +384,7 @@ fn refused(packet: &Packet, bogons: bool, lists: &[&Lists]) -> Option<DropReason
 }
 
 fn is_exempt(packet: &Packet, lists: &[&Lists]) -> bool {
-    lists.iter().any(|lists| longest(&lists.exempt, packet.source).is_some())
+    lists
+        .iter()
+        .any(|lists| longest(&lists.exempt, packet.source).is_some())
 }
