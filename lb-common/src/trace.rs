@@ -91,8 +91,8 @@ pub struct Sample {
     /// Packets on this CPU that were wanted and are not shown, since the last one that is: they were over the budget, or the
     /// ring buffer was full.
     pub skipped: u32,
-    /// Unused.
-    pub pad: u32,
+    /// Code of the [`DropReason`] that it would have been dropped for, while that was only observed; or 0.
+    pub observed: u32,
     /// The frame as it came.
     pub frame: [u8; CAPTURED],
 }
@@ -167,7 +167,7 @@ mod tests {
             action: 2,
             reason: 0,
             skipped: 0,
-            pad: 0,
+            observed: 0,
             frame: [0; CAPTURED],
         }
     }

@@ -1,4 +1,4 @@
-// The node as a whole: its banners, totals, drops, certificates and upkeep.
+// The node as a whole: its banners, totals, what is refused, drops, certificates and upkeep.
 
 import { Keyed, byId, el, setAttribute, setOptional, setText } from "./dom.js";
 import { counted, day, duration, moment, percent, scaled, whole } from "./format.js";
@@ -8,6 +8,13 @@ const DAY_SECONDS = 86_400;
 /** A certificate with fewer days left is a warning; with fewer still it is bad. */
 const WARN_DAYS = 21;
 const BAD_DAYS = 7;
+
+/** Where what would be refused goes on, in words. */
+function observers(status) {
+  if (status.protection?.enforcement === "observe") return "[protection] drops nothing: what would be refused goes on, and is counted.";
+  const services = status.services.filter(({ protection }) => protection?.enforcement === "observe").map(({ name }) => name);
+  return services.length && `What would be refused goes on, and is counted, at ${services.join(", ")}.`;
+}
 
 /** What people must know first, the worst on top. */
 function banners(status) {
@@ -21,6 +28,7 @@ function banners(status) {
     add("bad", `Two masters of ${name}`, rival && "Another node says that it is master, too: which of them clients reach is chance.");
     add("warn", `The program that is told of the role in ${name} fails`, notify_fault);
   }
+  add("warn", "Protection only observes", observers(status));
   add("warn", "The file is not as it was last read", status.unread_file);
   add("warn", "A restart may forget what commands have set", status.overrides_fault);
   const generic = status.interfaces.filter(({ mode }) => mode === "generic").map(({ name }) => name);
@@ -77,6 +85,13 @@ function totals(status, rates) {
   const [l4, l7] = [services.some(({ mode }) => mode !== "proxy"), services.some(({ mode }) => mode === "proxy")];
   if (l4) facts.push({ term: "Packets", value: rates ? `${scaled(sum.packets)}/s` : "–" });
   if (l7) facts.push({ term: "Requests", value: rates ? `${scaled(sum.requests)}/s` : "–" });
+  if (status.protection) {
+    const refused = { dropped: 0, observed: 0 };
+    for (const of of rates?.refused.values() ?? []) for (const what in refused) refused[what] += of[what];
+    const fact = (term, rate) => facts.push({ term, value: rates ? `${scaled(rate)}/s` : "–", level: rate > 0 ? "warn" : null });
+    fact("Refused", refused.dropped);
+    if (observers(status)) fact("Would be refused", refused.observed);
+  }
   facts.push({ term: "Dropped", value: rates ? `${scaled(dropped)}/s` : "–" });
   return facts;
 }
@@ -113,6 +128,33 @@ function upkeep(status) {
     value: repaired.length ? repaired.map(([kind, count]) => `${kind}: ${whole(count)}`).join(", ") : "nothing",
   });
   return facts;
+}
+
+/** What protection has refused: a row for each service, and another one for what is only observed. */
+function refused(status, rates) {
+  const all = status.services.filter(({ protection }) => protection).map(({ name, protection }) => ({ name, refused: protection.refused }));
+  all.push({ name: "", refused: status.protection.addresses });
+  const row = ({ name, refused }, what, title) => {
+    const counts = Object.entries(refused[what]).filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]);
+    if (!counts.length) return [];
+    const rate = rates ? `${scaled(rates.refused.get(name)?.[what])}/s` : "–";
+    const reasons = counts.map(([reason, count]) => `${reason} ${whole(count)}`).join(", ");
+    const total = whole(counts.reduce((sum, [, count]) => sum + count, 0));
+    return [{ key: `${what} ${name}`, texts: [(name || "no service") + title, reasons, rate, total] }];
+  };
+  return all.flatMap((of) => [...row(of, "dropped", ""), ...row(of, "observed", " (only observed)")]);
+}
+
+/** What protection has besides, in words. */
+function protection(status) {
+  const { enforcement, prefixes, addresses } = status.protection;
+  const all = [addresses, ...status.services.filter(({ protection }) => protection).map(({ protection }) => protection.refused)];
+  const sum = (what) => all.reduce((total, refused) => total + refused[what], 0);
+  const said = [`[protection]: ${enforcement}`, `${whole(prefixes)} ${prefixes === 1 ? "prefix" : "prefixes"} in lists`];
+  const [answered, accepted, evicted] = [sum("cookies_answered"), sum("cookies_accepted"), sum("sources_evicted")];
+  if (answered) said.push(`${counted(answered, "SYN cookie")} sent, ${whole(accepted)} came back as connections`);
+  if (evicted) said.push(`${counted(evicted, "time")} a source that had sent much was forgotten for want of room`);
+  return `${said.join("; ")}.`;
 }
 
 /** What the node is in a virtual router: a sign for those that are not as they should be, and a level. */
@@ -168,6 +210,10 @@ export class Node {
     byId("router-list").append(this.routers.element);
     this.announcements = new Rows(["Address", "Why", "Route"], "Announced addresses");
     byId("announcement-list").append(this.announcements.element);
+    this.refused = new Rows(["Service", "Refused, by reason", "Now", "Total"], "Refused packets");
+    this.noneRefused = el("p", { class: "empty" }, "Nothing has been refused.");
+    this.protection = el("p", { class: "muted small" });
+    byId("refused-list").append(this.protection, this.refused.element, this.noneRefused);
     this.drops = new Rows(["Reason", "What it means", "Now", "Total"], "Dropped packets");
     this.noDrops = el("p", { class: "empty" }, "None.");
     this.others = el("ul", { class: "small" });
@@ -201,6 +247,7 @@ export class Node {
     this.showAnnouncements(status.announcements ?? []);
     this.showPeers(status.peers ?? []);
     this.showCertificates(certificates(status), now);
+    this.showProtection(status, rates);
     this.showDrops(status, rates);
     for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
     const problems = said.filter(({ level }) => level !== "info").length + status.services.filter((s) => condition(s).level !== "good").length;
@@ -246,6 +293,15 @@ export class Node {
       return { key: `${of} ${name}`, texts: [of, name, day(end), level ? `${level === "bad" ? "✖" : "▲"} ${left}` : left], level };
     });
     this.certificates.show(rows);
+  }
+
+  showProtection(status, rates) {
+    byId("protection").hidden = !status.protection;
+    if (!status.protection) return;
+    setText(this.protection, protection(status));
+    const rows = refused(status, rates);
+    this.refused.show(rows);
+    this.noneRefused.hidden = rows.length > 0;
   }
 
   showDrops(status, rates) {

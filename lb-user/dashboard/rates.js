@@ -19,6 +19,14 @@ export function counters(backend) {
   return { packets: 0, new_flows: 0, bytes: proxy.received + proxy.sent, requests: proxy.requests, failures: proxy.failures };
 }
 
+/** What protection has refused by service, and under no name what was for none: sums over all reasons. */
+function refusals(status) {
+  const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
+  const sums = ({ dropped, observed }) => ({ dropped: sum(dropped), observed: sum(observed) });
+  const each = status.services.filter(({ protection }) => protection).map(({ name, protection }) => [name, sums(protection.refused)]);
+  return new Map(status.protection ? [["", sums(status.protection.addresses)], ...each] : each);
+}
+
 /** A backend's name for this page. A leaving one may have a namesake with another address. */
 export const backendKey = (service, backend) => `${service.name}/${backend.name}@${backend.address}`;
 
@@ -31,11 +39,12 @@ export class Rates {
 
   /**
    * Takes a status that came at `now` (milliseconds). Answers with null when there is nothing to compare with, else with
-   * `seconds` since the last one and rates in `backends` (by `backendKey`), `services` (by name) and `drops` (by reason).
+   * `seconds` since the last one and rates in `backends` (by `backendKey`), `services` (by name), `drops` (by reason) and
+   * `refused` (by service, as above).
    * A counter that has gone back was begun anew, and has no rate this time.
    */
   take(status, now) {
-    const seen = { now, backends: new Map(), http: new Map(), drops: status.drops };
+    const seen = { now, backends: new Map(), http: new Map(), drops: status.drops, refused: refusals(status) };
     for (const service of status.services) {
       if (service.http) seen.http.set(service.name, service.http);
       for (const backend of service.backends) seen.backends.set(backendKey(service, backend), counters(backend));
@@ -48,7 +57,7 @@ export class Rates {
 }
 
 function compare(status, last, seen, seconds) {
-  const rates = { seconds, backends: new Map(), services: new Map(), drops: {} };
+  const rates = { seconds, backends: new Map(), services: new Map(), drops: {}, refused: new Map() };
   const rate = (now, before) => (before === undefined || now < before ? 0 : (now - before) / seconds);
   for (const service of status.services) {
     const total = { ...ZERO };
@@ -67,6 +76,11 @@ function compare(status, last, seen, seconds) {
       total.errors = rate(http.responses["5xx"], before.responses["5xx"]);
     }
     rates.services.set(service.name, total);
+  }
+  for (const [name, now] of seen.refused) {
+    const before = last.refused.get(name);
+    const of = (what) => rate(now[what], before?.[what]);
+    rates.refused.set(name, { dropped: of("dropped"), observed: of("observed") });
   }
   for (const [reason, count] of Object.entries(status.drops)) rates.drops[reason] = rate(count, last.drops[reason]);
   return rates;

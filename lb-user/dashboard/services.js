@@ -59,7 +59,7 @@ class ServiceView {
     setText(this.vips, service.vips.length ? service.vips.map((vip) => vip.address).join(", ") : "pool");
     setText(this.how, `${service.protocol} · ${service.mode} · ${service.balance}`);
     this.moving.hidden = !isMoving(service);
-    setText(this.traffic, traffic(service, rates?.services.get(service.name)));
+    setText(this.traffic, traffic(service, rates));
     if (!this.body.hidden) this.showBody(item);
   }
 
@@ -109,11 +109,16 @@ class Slots {
 }
 
 /** The line's rates. */
-function traffic(service, of) {
+function traffic(service, rates) {
+  const of = rates?.services.get(service.name);
   if (!of) return "";
-  if (service.mode !== "proxy") return `${scaled(of.packets)} packets/s · ${scaled(of.bytes, "B")}/s`;
-  const errors = of.errors > 0 ? ` · ${scaled(of.errors)} errors/s` : "";
-  return `${scaled(of.requests)} requests/s · ${scaled(of.bytes, "B")}/s${errors}`;
+  const { dropped, observed } = rates.refused.get(service.name) ?? { dropped: 0, observed: 0 };
+  const said = service.mode === "proxy" ? [`${scaled(of.requests)} requests/s`] : [`${scaled(of.packets)} packets/s`];
+  said.push(`${scaled(of.bytes, "B")}/s`);
+  if (of.errors > 0) said.push(`${scaled(of.errors)} errors/s`);
+  if (dropped > 0) said.push(`${scaled(dropped)} refused/s`);
+  if (observed > 0) said.push(`${scaled(observed)} would be refused/s`);
+  return said.join(" · ");
 }
 
 function facts(service) {

@@ -81,12 +81,13 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
         "[[vrrp]]\nname = \"VI_1\"\ninterface = \"eth0\"\nrouter-id = 1\npriority = 100\naddresses = [\"{}\"]\n",
         VIPS[0]
     );
+    let protection = "[protection]\nenforcement = \"observe\"\ndeny = [\"203.0.113.0/24\"]\n";
     let announce = "[bgp]\nannounce = [\"192.0.2.10\"]\n";
     let routed = service("routed", "dsr", &["192.0.2.10:80"])
         .unprobed()
         .backend("10.8.0.11:80");
     node.configure(&format!(
-        "{}listen = \"0.0.0.0:9465\"\ntoken-file = \"{}\"\n{router}{announce}{web}{routed}",
+        "{}listen = \"0.0.0.0:9465\"\ntoken-file = \"{}\"\n{router}{announce}{protection}{web}{routed}",
         node.head_with_seed("eth0"),
         token.display()
     ));
@@ -106,6 +107,8 @@ async fn a_browser_sees_a_node_and_changes_it_with_its_token() {
     browser.until(&row("web1", "data-health=up"));
     browser.until("document.getElementById('node').textContent === 'lb1'");
     browser.until("/VI_1.*: no master was heard.*master/.test(document.getElementById('router-list').textContent)");
+    browser.until("/observe; 1 prefix in lists.*Nothing has been refused/.test(document.getElementById('protection').textContent)");
+    browser.until("/Protection only observes/.test(document.getElementById('banners').textContent)");
     browser.until("/192.0.2.10.*quorum.*● announced/.test(document.getElementById('announcement-list').textContent)");
     node.client().patch_node(NodePatch { draining: true }).await.unwrap();
     browser.until("/This node drains/.test(document.getElementById('banners').textContent)");

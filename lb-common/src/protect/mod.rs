@@ -214,14 +214,19 @@ pub trait Sheet: Lines {
         self.line(Policy::line(place) + 1).map(|line| unsafe { view(line) })
     }
 
-    /// What the lists know of a source of packets to what is at this place, those for all services and its own: bits of
-    /// [`verdict`].
+    /// The roots of the lists that a source of packets to what is at this place is looked up in: of all services, and its own.
     #[inline(always)]
-    fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
+    fn roots(&self, place: u32, v4: bool) -> [Ref; 2] {
         let all = self.header().map_or(Roots::NOTHING, |header| header.roots);
         let own = self.policy(place).map_or(Roots::NOTHING, |policy| policy.roots);
+        [all.of(v4), own.of(v4)]
+    }
+
+    /// What these lists know of it: bits of [`verdict`].
+    fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
+        let [all, own] = self.roots(place, v4);
         let first = if v4 { V4_BYTE } else { 0 };
-        find(self, all.of(v4), first, source) | find(self, own.of(v4), first, source)
+        find(self, all, first, source) | find(self, own, first, source)
     }
 }
 

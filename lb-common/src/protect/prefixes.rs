@@ -42,6 +42,13 @@ pub trait Lines {
     fn line(&self, index: u32) -> Option<&Line>;
 }
 
+impl<L: Lines + ?Sized> Lines for &L {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        (**self).line(index)
+    }
+}
+
 impl Lines for [Line] {
     fn line(&self, index: u32) -> Option<&Line> {
         self.get(index as usize)
@@ -148,14 +155,18 @@ pub const INLINE: u32 = 6;
 /// The byte of a mapped address where IPv4 begins.
 pub const V4_BYTE: u32 = 12;
 
-/// Steps of the longest way: a skip before each of 16 bytes.
-const STEPS: u32 = 32;
+/// Steps of the longest way: each is a byte at least, and the last one may be two skips more.
+pub const STEPS: u32 = 18;
 
 /// The bytes of an address that are still to be looked at, the next one lowest. Moved along, since a way through the program
 /// that knows which byte it is at is another one to the verifier than one that does not.
+///
+/// In this order: in the other one LLVM reads a shift of both as one word at an odd address, which the verifier does not allow on
+/// the stack.
+#[repr(C)]
 struct Rest {
-    next: u64,
     then: u64,
+    next: u64,
 }
 
 impl Rest {
@@ -177,60 +188,100 @@ impl Rest {
     }
 }
 
+/// The way of an address through a list.
+#[repr(C)]
+pub struct Way<L> {
+    lines: L,
+    address: [u64; 2],
+    rest: Rest,
+    at: Ref,
+    pad: u32,
+}
+
+impl<L: Lines> Way<L> {
+    /// From the `root` that is for its byte `first`, 0 or [`V4_BYTE`].
+    #[inline(always)]
+    pub fn new(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> Self {
+        let [high, low] = address.0;
+        let rest = if first == 0 {
+            Rest { next: high, then: low }
+        } else {
+            Rest {
+                next: low >> 32,
+                then: 0,
+            }
+        };
+        Self {
+            lines,
+            address: address.0,
+            rest,
+            at: root,
+            pad: 0,
+        }
+    }
+
+    /// Is it at its end?
+    #[inline(always)]
+    pub const fn is_over(&self) -> bool {
+        self.at.is_end()
+    }
+
+    /// What is known at its end: bits of [`verdict`]; before, nothing.
+    #[inline(always)]
+    pub const fn known(&self) -> u32 {
+        if self.at.is_end() { self.at.rest() } else { 0 }
+    }
+
+    /// One step; false where the lines contradict themselves.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        let value = self.rest.value();
+        let (line, half) = if self.at.is_full() {
+            self.rest.advance(1);
+            (self.at.rest() + (value >> 4), value)
+        } else {
+            let Some(line) = self.lines.line(self.at.rest()) else {
+                return false;
+            };
+            let meta = line.half(META);
+            if meta & 3 == meta::SKIP {
+                let [high, low] = self.address;
+                let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
+                self.at = Ref(line.half(if differs == 0 { OWN } else { OTHERS }));
+                self.rest.advance(meta >> 2 & 31);
+                return true;
+            }
+            let (quarter, bit) = (value >> 6, value & 63);
+            let own = line.0[(quarter & 3) as usize];
+            self.rest.advance(1);
+            if own >> bit & 1 == 0 {
+                self.at = Ref(line.half(OTHERS));
+                return true;
+            }
+            // The first quarter's 8 bits are those of the kind, and none come before it.
+            let before = (meta & !0xff) >> (8 * quarter) & 0xff;
+            let number = before + (own << (63 - bit) << 1).count_ones();
+            if meta & 3 == meta::SPARSE {
+                self.at = Ref(line.half(OWN + number));
+                return true;
+            }
+            (line.half(OWN).wrapping_add(number >> 4), number)
+        };
+        let Some(line) = self.lines.line(line) else {
+            return false;
+        };
+        self.at = Ref(line.half(half));
+        true
+    }
+}
+
 /// What a list knows of an address, from the `root` that is for its byte `first`, 0 or [`V4_BYTE`]: bits of [`verdict`]. Nothing
 /// where the lines contradict themselves.
-#[inline(always)]
-pub fn find<L: Lines + ?Sized>(lines: &L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
-    let [high, low] = address.0;
-    let mut rest = if first == 0 {
-        Rest { next: high, then: low }
-    } else {
-        Rest {
-            next: low >> 32,
-            then: 0,
-        }
-    };
-    let mut at = root;
+pub fn find<L: Lines>(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
+    let mut way = Way::new(lines, root, first, address);
     let mut step = 0;
-    while step < STEPS && !at.is_end() {
+    while step < STEPS && !way.is_over() && way.step() {
         step += 1;
-        let value = rest.value();
-        if at.is_full() {
-            let Some(line) = lines.line(at.rest() + (value >> 4)) else {
-                return 0;
-            };
-            at = Ref(line.half(value));
-            rest.advance(1);
-            continue;
-        }
-        let Some(line) = lines.line(at.rest()) else {
-            return 0;
-        };
-        let meta = line.half(META);
-        if meta & 3 == meta::SKIP {
-            let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
-            at = Ref(line.half(if differs == 0 { OWN } else { OTHERS }));
-            rest.advance(meta >> 2 & 31);
-            continue;
-        }
-        let (quarter, bit) = (value >> 6, value & 63);
-        let own = line.0[(quarter & 3) as usize];
-        rest.advance(1);
-        if own >> bit & 1 == 0 {
-            at = Ref(line.half(OTHERS));
-            continue;
-        }
-        // The first quarter's 8 bits are those of the kind, and none come before it.
-        let before = (meta & !0xff) >> (8 * quarter) & 0xff;
-        let number = before + (own << (63 - bit) << 1).count_ones();
-        if meta & 3 == meta::SPARSE {
-            at = Ref(line.half(OWN + number));
-            continue;
-        }
-        let Some(line) = lines.line(line.half(OWN).wrapping_add(number >> 4)) else {
-            return 0;
-        };
-        at = Ref(line.half(number));
     }
-    if at.is_end() { at.rest() } else { 0 }
+    way.known()
 }

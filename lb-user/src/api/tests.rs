@@ -27,10 +27,12 @@ use tokio::time::{Instant, timeout};
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
+use crate::model::judgement::{Judgement, List, Quota, Rule};
 use crate::model::peers::PeersStatus;
+use crate::model::refused::{ProtectionStatus, Refused, ServiceProtectionStatus};
 use crate::model::status::{self as model, FlowQuery, Pulse};
 use crate::model::vrrp::HaStatus;
-use crate::model::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, Protocol, Role};
+use crate::model::{AdminState, Balance, Enforcement, Health, Mode, NamedBackend, PortRange, Protocol, Role};
 
 /// A server with its socket in a folder of its own.
 struct Server {
@@ -225,7 +227,10 @@ pub(super) fn status() -> model::Status {
             }],
             ready: 1,
             quorum: 2,
-            refused: None,
+            protection: Some(ServiceProtectionStatus {
+                enforcement: Enforcement::Observe,
+                refused: Refused::example(),
+            }),
             probe_interval: None,
             slots: model::SlotStates {
                 stable: 16000,
@@ -252,7 +257,11 @@ pub(super) fn status() -> model::Status {
             },
             tracked: model::FlowTable::default(),
         },
-        protection: None,
+        protection: Some(ProtectionStatus {
+            enforcement: Enforcement::Enforce,
+            prefixes: 1_000_003,
+            addresses: Refused::example(),
+        }),
         drops: vec![(DropReason::Truncated, 0), (DropReason::NoBackend, 7)],
         http: Vec::new(),
         reloads: model::Reloads::none(SystemTime::UNIX_EPOCH),
@@ -268,7 +277,53 @@ pub(super) fn status() -> model::Status {
 }
 
 /// The destination's port asks for the answer.
-fn explain(flow: FlowQuery) -> model::Explanation {
+fn explain(flow: FlowQuery) -> model::Explained {
+    let judgement = match flow.destination.port() {
+        80 => Some(Judgement {
+            enforcement: Enforcement::Observe,
+            refused: None,
+            by: None,
+            exempt: None,
+            connections: Some(Quota {
+                rate: 1_000,
+                burst: 2_000,
+                length: 32,
+                service: Some("web".into()),
+            }),
+            packets: Some(Quota {
+                rate: 50_000,
+                burst: 50_000,
+                length: 24,
+                service: None,
+            }),
+            syn_cookies: Some(0),
+        }),
+        86 => Some(Judgement {
+            enforcement: Enforcement::Enforce,
+            refused: Some(DropReason::Denied),
+            by: Some(Rule {
+                list: List::RunTime,
+                service: None,
+                prefix: "198.51.100.0/24".parse().unwrap(),
+            }),
+            exempt: Some(Rule {
+                list: List::Exempt,
+                service: Some("web".into()),
+                prefix: "198.51.0.0/16".parse().unwrap(),
+            }),
+            connections: None,
+            packets: None,
+            syn_cookies: None,
+        }),
+        _ => None,
+    };
+    model::Explained {
+        explanation: fate(flow),
+        judgement,
+    }
+}
+
+fn fate(flow: FlowQuery) -> model::Explanation {
     match flow.destination.port() {
         80 => model::Explanation::Forwarded {
             known: Some(model::KnownFlow {
@@ -316,6 +371,10 @@ fn explain(flow: FlowQuery) -> model::Explanation {
             service: "web".into(),
             reason: DropReason::NoBackend,
             slot: 9,
+        },
+        86 => model::Explanation::Refused {
+            service: Some("web".into()),
+            reason: DropReason::Denied,
         },
         82 => model::Explanation::Undeclared { dropped: true },
         _ => model::Explanation::NotAVip {

@@ -1,5 +1,7 @@
 //! `fulcrum explain`.
 
+mod protection;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -30,6 +32,12 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
 
 /// The explanation for people.
 fn text(explanation: &Explanation) -> String {
+    let protection = explanation.protection.as_ref();
+    fate(explanation) + &protection.map_or_else(String::new, protection::text)
+}
+
+/// What becomes of the flow.
+fn fate(explanation: &Explanation) -> String {
     match &explanation.verdict {
         Verdict::Forwarded {
             service,
@@ -79,6 +87,13 @@ fn text(explanation: &Explanation) -> String {
             format!(
                 "{service}, by the proxy\n  it chooses a backend for each request, as its routes and pools say\n{pools}"
             )
+        }
+        Verdict::Refused { service, reason } => {
+            let whose = service.as_ref().map_or_else(
+                || "the address is a VIP, and no service declares this port".to_owned(),
+                |service| format!("the flow belongs to {service}"),
+            );
+            format!("refused: {reason}\n  {whose}\n")
         }
         Verdict::Dropped { service, reason, slot } => {
             format!("dropped: {reason}\n  the flow belongs to {service}, slot {slot}\n")
@@ -148,6 +163,7 @@ mod tests {
                     pool("api", "least-connections", None, &[]),
                 ],
             },
+            protection: None,
         };
         assert_eq!(
             text(&explanation),

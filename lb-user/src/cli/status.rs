@@ -1,5 +1,7 @@
 //! `fulcrum status`.
 
+mod protection;
+
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +13,8 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, Announcement, BackendStatus, FlowTable, Health, Peer, Protocol, Role, ServiceStatus, SlotStates,
-    Status, UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
+    AdminState, Announcement, BackendStatus, FlowTable, Health, Peer, Protection, Protocol, Role, ServiceStatus,
+    SlotStates, Status, UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
 };
 use crate::config;
 use crate::model::count;
@@ -75,6 +77,9 @@ fn text(status: &Status) -> String {
             "DRAINING: clients go to other nodes; `fulcrum node enable` ends that"
         );
     }
+    if status.protection.as_ref().is_some_and(Protection::only_observes) {
+        text.push_str(protection::OBSERVING);
+    }
     for UnattachedInterface { name, reason } in &status.unattached_interfaces {
         let _ = writeln!(text, "NOT ATTACHED to {name}: {reason}");
     }
@@ -125,6 +130,9 @@ fn text(status: &Status) -> String {
                 times => writeln!(text, "; {times} times there was no room"),
             };
         }
+    }
+    if let Some(of_node) = &status.protection {
+        let _ = write!(text, "\n{}", protection::of_node(of_node));
     }
     let drops: Vec<String> = status
         .drops
@@ -220,6 +228,9 @@ fn service_text(service: &ServiceStatus) -> String {
             text,
             "  NO QUORUM: {ready} backends can take new {what}, it needs {quorum}"
         );
+    }
+    if let Some(protection) = &service.protection {
+        text.push_str(&protection::of_service(protection));
     }
     let SlotStates { moving, settled, .. } = service.slot_states;
     if moving + settled > 0 {

@@ -208,7 +208,9 @@ fn fate(packet: &TracedPacket) -> String {
         .slot
         .as_ref()
         .map(|slot| format!("slot {} {}", slot.index, slot.state));
-    let parts = [verdict, whose, slot.unwrap_or_default()];
+    let observed = packet.observed.as_ref();
+    let observed = observed.map_or_else(String::new, |reason| format!("would be dropped: {reason}"));
+    let parts = [verdict, whose, slot.unwrap_or_default(), observed];
     parts
         .into_iter()
         .filter(|part| !part.is_empty())
@@ -227,6 +229,7 @@ mod tests {
             interface: Some("eth0".to_owned()),
             verdict: "transmitted".to_owned(),
             reason: None,
+            observed: None,
             service: Some("web".to_owned()),
             backend: Some("web1".to_owned()),
             slot: Some(TracedSlot {
@@ -248,6 +251,11 @@ mod tests {
     fn a_packet_is_a_line() {
         let forwarded = "22:13:20.000042 eth0 tcp 198.51.100.7:40000 > 192.0.2.10:80 [S] 74  web/web1, slot 812 stable";
         assert_eq!(line(&packet()), forwarded);
+        let observed = TracedPacket {
+            observed: Some("denied".to_owned()),
+            ..packet()
+        };
+        assert_eq!(line(&observed), format!("{forwarded}, would be dropped: denied"));
         let dropped = TracedPacket {
             verdict: "dropped".to_owned(),
             reason: Some("undeclared".to_owned()),

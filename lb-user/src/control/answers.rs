@@ -66,7 +66,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         })
     }
 
-    /// What becomes of a flow.
+    /// What becomes of a flow that nothing refuses.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
         let service = self.facts.config.service_at(flow.protocol, flow.destination);
         if explain::is_proxied(self.dataplane.tables(), flow) {

@@ -102,7 +102,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Tally(reply) => drop(reply.send(self.view().tally().ok())),
             Request::Pulse(reply) => drop(reply.send(self.pulse())),
-            Request::Explain(flow, reply) => drop(reply.send(self.explain(&flow))),
+            Request::Explain(flow, reply) => drop(reply.send(self.explained(&flow))),
             Request::Backend(service, backend, reply) => drop(reply.send(self.one(&service, &backend))),
             Request::Preview(_, reply) if reply.is_closed() => {}
             Request::Preview(file, reply) => drop(reply.send(self.preview(file).await)),

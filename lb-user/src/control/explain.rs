@@ -8,6 +8,7 @@ use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::{NatKey, Translation};
+use lb_common::protect;
 use lb_common::ring;
 use lb_common::select::{self, Chosen, Tables};
 use lb_common::service::{self, Decision, protocol};
@@ -33,6 +34,16 @@ pub(super) struct Known<'a> {
 /// Is it the proxy that decides about this flow? Then [`explain`] has nothing to say.
 pub(super) fn is_proxied(tables: &dyn Tables, query: &FlowQuery) -> bool {
     flow(query).service(tables).is_proxy()
+}
+
+/// The place whose policy judges the flow's packets ([`lb_common::protect::place`]); `None`: nobody's does.
+pub(super) fn judged_at(tables: &dyn Tables, query: &FlowQuery) -> Option<u32> {
+    let decision = flow(query).service(tables);
+    if decision.is_service() {
+        return Some(protect::place(decision));
+    }
+    let address = address(tables, query.destination.ip());
+    (address.is_vip() && address.has(Decision::DROP_UNDECLARED)).then_some(protect::ADDRESSES)
 }
 
 /// See the module. `name` is what to call the service that the flow belongs to.
@@ -134,15 +145,20 @@ pub(super) fn explain(
 
 /// Nobody declares the port.
 fn undeclared(tables: &dyn Tables, address: IpAddr) -> Explanation {
-    let vip = match address {
-        IpAddr::V4(vip) => select::find_v4(tables, vip.into(), PortBe(0), protocol::ANY),
-        IpAddr::V6(vip) => select::find_v6(tables, vip.into(), PortBe(0), protocol::ANY),
-    };
+    let vip = self::address(tables, address);
     if !vip.is_vip() {
         return Explanation::NotAVip { address };
     }
     Explanation::Undeclared {
         dropped: vip.has(Decision::DROP_UNDECLARED),
+    }
+}
+
+/// What is known of an address, whatever services are there.
+fn address(tables: &dyn Tables, address: IpAddr) -> Decision {
+    match address {
+        IpAddr::V4(vip) => select::find_v4(tables, vip.into(), PortBe(0), protocol::ANY),
+        IpAddr::V6(vip) => select::find_v6(tables, vip.into(), PortBe(0), protocol::ANY),
     }
 }
 

@@ -11,7 +11,7 @@ use super::trace::TraceRefused;
 use crate::model::Config;
 use crate::model::peers::{SharedFlow, Taken};
 use crate::model::preview::Preview;
-use crate::model::status::{Explanation, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
+use crate::model::status::{Explained, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
 use crate::model::tally::Tally;
 use crate::model::trace::{Filter, Traced};
 
@@ -26,7 +26,7 @@ pub enum Request {
     /// Whether the reconciler works, and how the node is in short.
     Pulse(oneshot::Sender<Pulse>),
     /// What becomes of a flow.
-    Explain(FlowQuery, oneshot::Sender<Explanation>),
+    Explain(FlowQuery, oneshot::Sender<Explained>),
     /// Begins a trace of packets; answered with its number.
     Trace(Filter, oneshot::Sender<Result<u64, TraceRefused>>),
     /// What a trace has shown since the last time; `None` when there is no such trace.
@@ -196,7 +196,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Gone`] during shutdown.
-    pub async fn explain(&self, flow: FlowQuery) -> Result<Explanation, Gone> {
+    pub async fn explain(&self, flow: FlowQuery) -> Result<Explained, Gone> {
         self.ask(|reply| Request::Explain(flow, reply)).await
     }
 

@@ -15,6 +15,7 @@ mod fitness;
 mod handle;
 mod held;
 mod interfaces;
+mod judge;
 mod known;
 mod leaving;
 mod levels;

@@ -2,12 +2,10 @@
 //! places that services have.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lb_common::addr::Ipv6Be;
-use lb_common::protect::{self, FIRST_REASON, REASONS, Refusals, Sheet as _, place, refused_source};
+use lb_common::protect::{FIRST_REASON, REASONS, Refusals, place};
 use lb_common::service::Decision;
 use lb_common::stats::DropReason;
 
@@ -15,7 +13,7 @@ use super::addresses::Addresses;
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::refused::{Refused, RefusedFor};
-use crate::model::{Prefix, Service};
+use crate::model::{Enforcement, Prefix, Service};
 use crate::plan::{Placement, Protected, ProtectedService, Snapshot};
 
 /// What packets are judged by.
@@ -26,9 +24,31 @@ pub(super) struct Protection {
 }
 
 impl Protection {
+    /// What the sheet in force was made of; `None` where there is none, or an earlier run has made it.
+    pub(super) fn current(&self) -> Option<&Protected> {
+        self.current.as_ref()
+    }
+
     /// How many prefixes there are; `None` where nothing protects services.
     pub(super) fn prefixes(&self) -> Option<usize> {
         self.current.as_ref().map(Protected::prefixes)
+    }
+
+    /// What becomes of what is refused to each service that something protects.
+    pub(super) fn enforcements(&self) -> impl Iterator<Item = (&str, Enforcement)> {
+        self.current.iter().flat_map(|current| {
+            let all = current
+                .all
+                .as_ref()
+                .map_or_else(Enforcement::default, |all| all.enforcement);
+            let of_all = current.all.is_some() || !current.denies.is_empty();
+            let services = current.services.iter();
+            let protected = services.filter(move |s| of_all || s.own.is_some() || !s.denies.is_empty());
+            protected.map(move |service| {
+                let own = service.own.as_ref().and_then(|own| own.enforcement);
+                (&*service.name, own.unwrap_or(all))
+            })
+        })
     }
 }
 
@@ -70,9 +90,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let balanced = balanced.filter_map(|(service, &decision)| Some((service, decision?)));
         let proxied = config.proxied().zip(placement.proxied.iter().copied());
         let own = balanced.chain(proxied.filter(|(service, _)| !service.is_pool()));
-        let own: Vec<_> = own.map(|(service, decision)| self.to_protect_one(service, decision)).collect();
+        let own: Vec<_> = own
+            .map(|(service, decision)| self.to_protect_one(service, decision))
+            .collect();
         // A service that moves, or goes, is where it was until its entries have been swapped.
-        let used: BTreeSet<u32> = installed.entries.values().filter(|d| d.is_service()).map(|&d| place(d)).collect();
+        let used: BTreeSet<u32> = installed
+            .entries
+            .values()
+            .filter(|d| d.is_service())
+            .map(|&d| place(d))
+            .collect();
         let left = self.protection.current.iter().flat_map(|current| &current.services);
         let left = left.filter(|service| used.contains(&service.place) && own.iter().all(|o| o.place != service.place));
         Protected {
@@ -97,18 +124,6 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     fn denied(&self, service: Option<&str>) -> Arc<[Prefix]> {
         let denies = self.denies.iter().filter(|deny| deny.service.as_deref() == service);
         denies.map(|deny| deny.prefix).collect()
-    }
-
-    /// Why a source is refused by the service that has this decision, and whether that is only observed; `None` when it is not
-    /// for who it is.
-    pub(super) fn refusing(&self, decision: Decision, source: IpAddr) -> Option<(DropReason, bool)> {
-        let lines = self.dataplane.protection()?;
-        let place = place(decision);
-        let policy = lines.policy(place)?;
-        let known = lines.source(place, source.is_ipv4(), &Ipv6Be::mapped(source));
-        let code = refused_source(known);
-        let reason = DropReason::ALL.iter().find(|&&reason| reason as u32 == code)?;
-        Some((*reason, policy.flags & protect::policy::OBSERVES != 0))
     }
 }
 

@@ -22,7 +22,7 @@ use super::protect::Protection;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::http_status;
 use crate::model::peers::PeersStatus;
-use crate::model::refused::{ProtectionStatus, Refused};
+use crate::model::refused::{ProtectionStatus, Refused, ServiceProtectionStatus};
 use crate::model::status::{
     BackendStatus, InterfaceStatus, NatFlows, NatStatus, NatUsage, ProxiedStatus, Reached, Reloads, Repairs,
     ServiceStatus, Status, VipStatus,
@@ -30,7 +30,9 @@ use crate::model::status::{
 use crate::model::tally::{ServiceTally, Tally};
 use crate::model::traffic::{Traffic, serving};
 use crate::model::vrrp::HaStatus;
-use crate::model::{AdminState, Backend, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip};
+use crate::model::{
+    AdminState, Backend, Enforcement, Health, MemberKey, Mode, NatSource, NextHopState, ProbeCounts, Service, Vip,
+};
 use crate::plan::{Keys, ServiceKey, Share};
 
 /// What is known, what is installed, and what has been counted.
@@ -66,7 +68,11 @@ impl<D: Dataplane> View<'_, D> {
             services: services.collect::<Result<_, _>>()?,
             drops: dataplane.drops()?,
             protection: self.protection.prefixes().map(|prefixes| ProtectionStatus {
-                enforcement: facts.config.protection.as_ref().map_or_else(Default::default, |all| all.enforcement),
+                enforcement: facts
+                    .config
+                    .protection
+                    .as_ref()
+                    .map_or_else(Default::default, |all| all.enforcement),
                 prefixes,
                 addresses: index.refused(ADDRESSES).unwrap_or_default(),
             }),
@@ -115,6 +121,7 @@ impl<D: Dataplane> View<'_, D> {
         let refusals = self.protection.prefixes().map(|_| self.dataplane.refusals(0, PLACES));
         Ok(Index {
             refusals: refusals.transpose()?.unwrap_or_default(),
+            enforcements: self.protection.enforcements().collect(),
             keys: held::keys(&facts.config),
             ids: carried.by_name(),
             in_file: facts.file.services.iter().map(|s| (&*s.name, s)).collect(),
@@ -251,7 +258,12 @@ impl<D: Dataplane> View<'_, D> {
             balance: service.balance,
             table_size: service.table_size.slots(),
             slots: census.map(|(_, census)| census.states).unwrap_or_default(),
-            refused: entry.and_then(|&entry| index.refused(place(entry))),
+            protection: index.enforcements.get(&*service.name).and_then(|&enforcement| {
+                Some(ServiceProtectionStatus {
+                    enforcement,
+                    refused: index.refused(place(*entry?))?,
+                })
+            }),
             ready: u32::try_from(facts.ready(service).count()).unwrap_or(u32::MAX),
             quorum: service.health.quorum.get(),
             probe_interval: service.health.kind.probes().then_some(service.health.interval),
@@ -283,6 +295,8 @@ struct Index<'a> {
     in_file: HashMap<&'a str, &'a Service>,
     /// What has been refused, by place; nothing where nothing protects services.
     refusals: Vec<Refusals>,
+    /// Of services that something protects.
+    enforcements: HashMap<&'a str, Enforcement>,
 }
 
 impl Index<'_> {

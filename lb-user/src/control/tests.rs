@@ -8,6 +8,7 @@ mod faults;
 mod flows;
 mod histories;
 mod interfaces;
+mod judge;
 mod modes;
 mod nat;
 mod preview;

@@ -4,6 +4,7 @@
 
 mod http;
 mod peers;
+mod protection;
 mod vrrp;
 
 use std::fmt;
@@ -73,10 +74,19 @@ pub(super) const BACKEND: &[&str] = &["service", "backend"];
 
 /// All families, in the order of the text.
 pub const FAMILIES: &[Family] = &{
-    let mut all = [NODE[0]; NODE.len() + vrrp::FAMILIES.len() + peers::FAMILIES.len() + http::FAMILIES.len()];
+    let lists = [
+        NODE,
+        protection::FAMILIES,
+        vrrp::FAMILIES,
+        peers::FAMILIES,
+        http::FAMILIES,
+    ];
+    const LENGTH: usize =
+        NODE.len() + protection::FAMILIES.len() + vrrp::FAMILIES.len() + peers::FAMILIES.len() + http::FAMILIES.len();
+    let mut all = [NODE[0]; LENGTH];
     let (mut at, mut list) = (0, 0);
-    while list < 4 {
-        let some = [NODE, vrrp::FAMILIES, peers::FAMILIES, http::FAMILIES][list];
+    while list < lists.len() {
+        let some = lists[list];
         let (_, rest) = all.split_at_mut(at);
         rest.split_at_mut(some.len()).0.copy_from_slice(some);
         (at, list) = (at + some.len(), list + 1);

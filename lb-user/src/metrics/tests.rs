@@ -4,6 +4,7 @@ mod counted;
 mod documented;
 mod golden;
 mod http;
+mod protection;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -94,7 +95,7 @@ fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
         named: Vec::new(),
         ready: 1,
         quorum: 2,
-        refused: None,
+        protection: None,
         probe_interval: Some(Duration::from_millis(2_500)),
         slots: SlotStates {
             stable: 16000,

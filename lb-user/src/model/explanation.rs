@@ -8,6 +8,7 @@ use lb_common::ring;
 use lb_common::service::Choice;
 use lb_common::stats::DropReason;
 
+use super::judgement::Judgement;
 use super::proxy::HashOn;
 use super::{Balance, Mode, Protocol};
 
@@ -22,6 +23,15 @@ pub struct FlowQuery {
     pub destination: SocketAddr,
 }
 
+/// What becomes of a flow, and what protection has to say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// What becomes of it.
+    pub explanation: Explanation,
+    /// `None` when its packets are judged by nobody.
+    pub judgement: Option<Judgement>,
+}
+
 /// What the program would do with a packet of that flow, and why. Read from the maps by the program's own code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explanation {
@@ -34,6 +44,13 @@ pub enum Explanation {
     Undeclared {
         /// Is it dropped?
         dropped: bool,
+    },
+    /// Refused by protection, whatever is in it.
+    Refused {
+        /// The service that the flow belongs to; `None` where it belongs to none, and its address is a VIP.
+        service: Option<Arc<str>>,
+        /// Its reason.
+        reason: DropReason,
     },
     /// Dropped, for this reason.
     Dropped {

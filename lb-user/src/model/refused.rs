@@ -15,6 +15,15 @@ pub struct ProtectionStatus {
     pub addresses: Refused,
 }
 
+/// What protects one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceProtectionStatus {
+    /// In force for it.
+    pub enforcement: Enforcement,
+    /// Of its packets.
+    pub refused: Refused,
+}
+
 /// What has been refused since the maps were made, by one service or in place of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
@@ -51,4 +60,24 @@ pub struct RefusedFor {
     pub dropped: u64,
     /// Packets that would have been, while that was only observed.
     pub observed: u64,
+}
+
+#[cfg(test)]
+impl Refused {
+    /// For tests of whatever shows it: every number is another one.
+    pub(crate) fn example() -> Self {
+        let first = lb_common::protect::FIRST_REASON;
+        let reasons = DropReason::ALL.iter().filter(|&&reason| reason as u32 >= first);
+        let each = reasons.zip(0..).map(|(&reason, place)| RefusedFor {
+            reason,
+            dropped: place * 10,
+            observed: 7 - place,
+        });
+        Self {
+            reasons: each.collect(),
+            answered: 1_000,
+            accepted: 300,
+            evicted: 12,
+        }
+    }
 }

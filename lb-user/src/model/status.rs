@@ -12,12 +12,12 @@ use lb_common::stats::{Counters, DropReason};
 
 use super::http_status::ServiceHttp;
 use super::peers::PeersStatus;
-use super::refused::{ProtectionStatus, Refused};
+use super::refused::{ProtectionStatus, ServiceProtectionStatus};
 use super::traffic::BackendTraffic;
 use super::vrrp::HaStatus;
 use super::{AdminState, Balance, Health, Mode, NamedBackend, PortRange, ProbeCounts, Protocol, Role, Vip};
 
-pub use super::explanation::{Explanation, FlowQuery, KnownFlow, Otherwise, Pool, SlotState};
+pub use super::explanation::{Explained, Explanation, FlowQuery, KnownFlow, Otherwise, Pool, SlotState};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -230,8 +230,8 @@ pub struct ServiceStatus {
     pub table_size: u32,
     /// Of these, by what is remembered of their flows.
     pub slots: SlotStates,
-    /// What has been refused; `None` where nothing protects services, and of a pool.
-    pub refused: Option<Refused>,
+    /// What protects it, and has refused its packets; `None` where nothing does, and of a pool.
+    pub protection: Option<ServiceProtectionStatus>,
     /// Between two probes of a backend; `None` when nobody probes.
     pub probe_interval: Option<Duration>,
     /// Backends that can take new flows.

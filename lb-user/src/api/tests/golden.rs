@@ -129,6 +129,34 @@ async fn status() {
         }
       ],
       "certificates": [],
+      "protection": {
+        "enforcement": "observe",
+        "refused": {
+          "dropped": {
+            "bogon": 20,
+            "connection_rate": 40,
+            "denied": 30,
+            "icmp_rate": 60,
+            "land": 10,
+            "packet_rate": 50,
+            "syn_cookie": 70,
+            "tcp_flags": 0
+          },
+          "observed": {
+            "bogon": 5,
+            "connection_rate": 3,
+            "denied": 4,
+            "icmp_rate": 1,
+            "land": 6,
+            "packet_rate": 2,
+            "syn_cookie": 0,
+            "tcp_flags": 7
+          },
+          "cookies_answered": 1000,
+          "cookies_accepted": 300,
+          "sources_evicted": 12
+        }
+      },
       "http": null
     }
   ],
@@ -210,6 +238,35 @@ async fn status() {
       "capacity": 0,
       "written": 0,
       "no_room": 0
+    }
+  },
+  "protection": {
+    "enforcement": "enforce",
+    "prefixes": 1000003,
+    "addresses": {
+      "dropped": {
+        "bogon": 20,
+        "connection_rate": 40,
+        "denied": 30,
+        "icmp_rate": 60,
+        "land": 10,
+        "packet_rate": 50,
+        "syn_cookie": 70,
+        "tcp_flags": 0
+      },
+      "observed": {
+        "bogon": 5,
+        "connection_rate": 3,
+        "denied": 4,
+        "icmp_rate": 1,
+        "land": 6,
+        "packet_rate": 2,
+        "syn_cookie": 0,
+        "tcp_flags": 7
+      },
+      "cookies_answered": 1000,
+      "cookies_accepted": 300,
+      "sources_evicted": 12
     }
   },
   "drops": {
@@ -328,6 +385,25 @@ async fn explain() {
   "known": {
     "source": "10.0.0.1:20017",
     "phase": "half_closed"
+  },
+  "protection": {
+    "enforcement": "observe",
+    "refused": null,
+    "rule": null,
+    "exempt": null,
+    "connections_per_second": {
+      "limit": 1000,
+      "burst": 2000,
+      "prefix_length": 32,
+      "service": "web"
+    },
+    "packets_per_second": {
+      "limit": 50000,
+      "burst": 50000,
+      "prefix_length": 24,
+      "service": null
+    },
+    "syn_cookies_above": 0
   }"#,
         ),
         (
@@ -338,7 +414,8 @@ async fn explain() {
   "otherwise": {
     "backend": "web1",
     "address": "10.0.0.6:80"
-  }"#,
+  },
+  "protection": null"#,
         ),
         (
             85,
@@ -361,24 +438,51 @@ async fn explain() {
       "ready": [],
       "backends": 0
     }
-  ]"#,
+  ],
+  "protection": null"#,
         ),
         (
             81,
             r#"  "verdict": "dropped",
   "service": "web",
   "reason": "no_backend",
-  "slot": 9"#,
+  "slot": 9,
+  "protection": null"#,
+        ),
+        (
+            86,
+            r#"  "verdict": "refused",
+  "service": "web",
+  "reason": "denied",
+  "protection": {
+    "enforcement": "enforce",
+    "refused": "denied",
+    "rule": {
+      "list": "run_time",
+      "service": null,
+      "prefix": "198.51.100.0/24"
+    },
+    "exempt": {
+      "list": "exempt",
+      "service": "web",
+      "prefix": "198.51.0.0/16"
+    },
+    "connections_per_second": null,
+    "packets_per_second": null,
+    "syn_cookies_above": null
+  }"#,
         ),
         (
             82,
             r#"  "verdict": "undeclared",
-  "dropped": true"#,
+  "dropped": true,
+  "protection": null"#,
         ),
         (
             83,
             r#"  "verdict": "not_a_vip",
-  "address": "192.0.2.10""#,
+  "address": "192.0.2.10",
+  "protection": null"#,
         ),
     ];
     let server = Server::start();
@@ -491,7 +595,8 @@ fn a_status_of_an_earlier_version_is_understood() {
     for name in ["repairs", "started", "reloads"] {
         status.as_object_mut().unwrap().remove(name);
     }
-    for name in ["certificates", "http"] {
+    status.as_object_mut().unwrap().remove("protection");
+    for name in ["certificates", "http", "protection"] {
         status["services"][0].as_object_mut().unwrap().remove(name);
     }
     for backend in status["services"][0]["backends"].as_array_mut().unwrap() {
@@ -504,6 +609,7 @@ fn a_status_of_an_earlier_version_is_understood() {
     let status: types::Status = serde_json::from_value(status).unwrap();
     let mut wanted = types::Status::from(super::status());
     wanted.repairs.clear();
+    (wanted.protection, wanted.services[0].protection) = (None, None);
     assert_eq!(status, wanted);
 }
 

@@ -44,7 +44,7 @@ pub(super) fn traced(id: u64) -> Option<Vec<Traced>> {
             action: 3,
             reason: 0,
             skipped: 4,
-            pad: 0,
+            observed: DropReason::PacketRate as u32,
             frame,
         },
     };
@@ -58,14 +58,14 @@ async fn a_trace_is_begun_read_and_ended() {
     let wanted = TraceRequest {
         service: Some("web".to_owned()),
         source: Some("198.51.100.0/24".to_owned()),
-        reasons: vec!["undeclared".to_owned()],
+        reasons: vec!["undeclared".to_owned(), "syn_cookie".to_owned()],
         ..TraceRequest::default()
     };
     let trace = client.trace(&wanted).await.unwrap();
     let packets = client.traced(&trace).await.unwrap().packets;
     let json = serde_json::to_string(&packets).unwrap();
     let expected = concat!(
-        r#"[{"time_us":1700000000000042,"interface":"eth0","verdict":"transmitted","reason":null,"service":"web","#,
+        r#"[{"time_us":1700000000000042,"interface":"eth0","verdict":"transmitted","reason":null,"observed":"packet_rate","service":"web","#,
         r#""backend":"web1","slot":{"index":812,"state":"stable"},"protocol":"tcp","source":"198.51.100.7:40000","#,
         r#""destination":"192.0.2.10:80","tcp_flags":"S","fragment":false,"length":60,"skipped":4,"frame":""#,
         "000000000000000000000000080045000028000000004006",

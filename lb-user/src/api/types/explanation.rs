@@ -6,7 +6,7 @@ use lb_common::nat;
 use lb_common::service::Choice;
 use serde::{Deserialize, Serialize};
 
-use super::Protocol;
+use super::{Judgement, Protocol};
 use crate::model::status as from;
 
 /// What the program would do with a packet of a flow, and why.
@@ -18,6 +18,8 @@ pub struct Explanation {
     /// Its fate, named by the field `verdict`.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// What protection has to say of it; `null` where it judges nothing.
+    pub protection: Option<Judgement>,
 }
 
 /// A flow.
@@ -76,6 +78,13 @@ pub enum Verdict {
         by: String,
         /// Where a packet goes that does not open the flow, by its hash; `null` where there is no such packet, or nobody.
         otherwise: Option<Otherwise>,
+    },
+    /// Refused by protection, whatever is in its packets.
+    Refused {
+        /// The service that the flow belongs to; `null` where no service declares the port.
+        service: Option<String>,
+        /// As in `drops` of the status; an open set.
+        reason: String,
     },
     /// Dropped, though a service is declared.
     Dropped {
@@ -163,10 +172,11 @@ impl From<nat::Phase> for Phase {
 impl Explanation {
     /// What was found out about `flow`.
     #[must_use]
-    pub fn new(flow: from::FlowQuery, explanation: from::Explanation) -> Self {
+    pub fn new(flow: from::FlowQuery, explained: from::Explained) -> Self {
         Self {
             flow: flow.into(),
-            verdict: explanation.into(),
+            verdict: explained.explanation.into(),
+            protection: explained.judgement.map(Into::into),
         }
     }
 }
@@ -198,6 +208,10 @@ impl From<from::Explanation> for Verdict {
         match explanation {
             from::Explanation::NotAVip { address } => Self::NotAVip { address },
             from::Explanation::Undeclared { dropped } => Self::Undeclared { dropped },
+            from::Explanation::Refused { service, reason } => Self::Refused {
+                service: service.map(|name| name.as_ref().to_owned()),
+                reason: reason.label().to_owned(),
+            },
             from::Explanation::Dropped { service, reason, slot } => Self::Dropped {
                 service: service.as_ref().to_owned(),
                 reason: reason.label().to_owned(),

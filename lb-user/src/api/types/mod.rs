@@ -4,11 +4,13 @@ mod backend;
 mod command;
 mod discovery;
 mod explanation;
+mod judgement;
 mod log;
 mod node;
 mod peers;
 mod plan;
 mod problem;
+mod protection;
 mod status;
 mod trace;
 mod vrrp;
@@ -17,11 +19,13 @@ pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxySt
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
+pub use judgement::{Judgement, Quota, Rule};
 pub use log::LogLevels;
 pub use node::{Announcement, Node, NodePatch};
 pub use peers::Peer;
 pub use plan::{AddressPlan, BackendPlan, Change, Flows, FlowsPlan, KeyPlan, OverridePlan, Plan, ServicePlan};
 pub use problem::Problem;
+pub use protection::{Protection, Refused, ServiceProtection};
 pub use status::{
     Certificate, FlowTable, FlowTables, HttpStatus, InterfaceStatus, Protocol, Reloads, ServiceStatus, SlotStates,
     Status, UnattachedInterface, VipStatus, XdpMode,

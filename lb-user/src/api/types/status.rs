@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Announcement, BackendStatus, Peer, UnresolvedBackend, VirtualRouter};
+use super::{Announcement, BackendStatus, Peer, Protection, ServiceProtection, UnresolvedBackend, VirtualRouter};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -38,6 +38,8 @@ pub struct Status {
     pub peers: Vec<Peer>,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
+    /// What protects services, with what it has kept from VIPs that was for no service; `null` where nothing does.
+    pub protection: Option<Protection>,
     /// Packets that the program dropped, by reason, since its maps were made. Every reason is there, zeros included.
     pub drops: BTreeMap<String, u64>,
     /// What somebody else has changed and the daemon has put right since it started, by kind: `program` (taken off an
@@ -135,6 +137,8 @@ pub struct ServiceStatus {
     /// Certificates that clients are shown, by the name that each is for first; of several for one, that which ends first.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// What protects it, and has refused its packets; `null` where nothing does, and of a pool.
+    pub protection: Option<ServiceProtection>,
     /// What clients of the proxy have done; `null` in other modes, and of a pool, which has no clients.
     pub http: Option<HttpStatus>,
 }
@@ -296,6 +300,7 @@ impl From<from::Status> for Status {
             draining: status.draining,
             peers: status.peers.peers.into_iter().map(Into::into).collect(),
             flows: status.flows.into(),
+            protection: status.protection.map(Into::into),
             drops: status
                 .drops
                 .into_iter()
@@ -397,6 +402,7 @@ impl From<from::ServiceStatus> for ServiceStatus {
             backends: service.backends.into_iter().map(Into::into).collect(),
             unresolved: service.named.into_iter().map(Into::into).collect(),
             certificates: Vec::new(),
+            protection: service.protection.map(Into::into),
             http: None,
         }
     }

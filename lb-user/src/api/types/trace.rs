@@ -67,6 +67,8 @@ pub struct TracedPacket {
     pub verdict: String,
     /// Why it was dropped; an open set.
     pub reason: Option<String>,
+    /// Why protection would have dropped it, while that is only observed; an open set.
+    pub observed: Option<String>,
     /// Name of its service.
     pub service: Option<String>,
     /// Name of the backend that it was sent to, or came from.
@@ -129,6 +131,10 @@ fn reason(label: &str) -> Result<DropReason, String> {
     })
 }
 
+fn coded(code: u32) -> Option<DropReason> {
+    DropReason::ALL.iter().copied().find(|&reason| reason as u32 == code)
+}
+
 impl From<Traced> for TracedPacket {
     fn from(traced: Traced) -> Self {
         let Traced { at, sample, .. } = traced;
@@ -144,6 +150,7 @@ impl From<Traced> for TracedPacket {
             interface: traced.interface,
             verdict: verdict(sample.action).to_owned(),
             reason: sample.reason().map(|reason| reason.label().to_owned()),
+            observed: coded(sample.observed).map(|reason| reason.label().to_owned()),
             service: traced.service.map(|name| name.as_ref().to_owned()),
             backend: traced.backend.map(|name| name.as_ref().to_owned()),
             slot: chooses.then(|| TracedSlot {

@@ -1,5 +1,6 @@
 //! What is seen of the node and its backends. Nothing is changed.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub(super) synchronized: Option<bool>,
     /// Those of the file, in its order; `None` for one that is not there.
     pub(super) interfaces: Vec<(String, Option<Seen>)>,
+    /// Of these interfaces.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) listeners: Vec<Listener>,
     /// Seconds since 1970.
     pub(super) now: u64,
@@ -57,6 +60,15 @@ impl Facts {
         };
         let interfaces = config.node.interfaces.iter();
         let interfaces = interfaces.map(|name| (name.clone(), seen(name))).collect();
+        let has = |index: u32| {
+            links
+                .iter()
+                .any(|link| link.index == index && config.node.interfaces.contains(&link.name))
+        };
+        let addresses = net.addresses().await?.into_iter();
+        let addresses = addresses
+            .filter(|address| has(address.interface))
+            .map(|address| address.ip);
         let (asked, late) = paths::ask(config, &net).await;
         let release = uname().context("cannot tell the kernel's version")?;
         Ok(Self {
@@ -64,6 +76,7 @@ impl Facts {
             privileges: daemon::missing_privileges(),
             synchronized: synchronized(),
             interfaces,
+            addresses: addresses.collect(),
             listeners: listener::all(),
             now: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -85,7 +98,9 @@ fn rp_filter(interface: &str) -> Option<u8> {
 
 /// adjtimex(2), which changes nothing where no mode is set.
 fn synchronized() -> Option<bool> {
-    // SAFETY: all zeros are a request that changes nothing, and the kernel writes into it.
-    let state = unsafe { libc::adjtimex(&mut std::mem::zeroed()) };
+    // SAFETY: it is of numbers alone, so all zeros are one.
+    let mut request: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes into it and keeps nothing of it; without a mode it changes nothing.
+    let state = unsafe { libc::adjtimex(&raw mut request) };
     (state >= 0).then_some(state != libc::TIME_ERROR)
 }

@@ -1,6 +1,7 @@
 //! What facts mean. Pure.
 
 mod paths;
+mod protection;
 
 use std::collections::HashSet;
 
@@ -88,6 +89,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
         )),
     }
     findings.extend(paths);
+    findings.extend(protection::all(config, facts));
     findings.push(Finding::new(
         Level::Note,
         "tests",

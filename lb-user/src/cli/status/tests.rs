@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Reloads};
+use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Refused, Reloads, ServiceProtection};
 use crate::model::peers::PeersStatus;
 use std::collections::BTreeMap;
 
@@ -84,6 +84,7 @@ fn service(name: &str, mode: &str, backends: Vec<BackendStatus>) -> ServiceStatu
         quorum: 1,
         backends,
         certificates: Vec::new(),
+        protection: None,
         http: None,
         unresolved: Vec::new(),
     }
@@ -149,6 +150,13 @@ api  pool  peak-ewma
 
 #[test]
 fn people_see_what_matters() {
+    let refused = Refused {
+        dropped: BTreeMap::from([("denied".to_owned(), 0)]),
+        observed: BTreeMap::from([("denied".to_owned(), 5)]),
+        cookies_answered: 0,
+        cookies_accepted: 0,
+        sources_evicted: 1,
+    };
     let status = Status {
         node: "lb1".to_owned(),
         version: "0.1.0".to_owned(),
@@ -249,6 +257,13 @@ fn people_see_what_matters() {
                 },
             ],
             certificates: Vec::new(),
+            protection: Some(ServiceProtection {
+                enforcement: "observe".to_owned(),
+                refused: Refused {
+                    sources_evicted: 0,
+                    ..refused.clone()
+                },
+            }),
             http: None,
             unresolved: vec![UnresolvedBackend {
                 name: "web10".to_owned(),
@@ -266,6 +281,11 @@ fn people_see_what_matters() {
             },
             tracked: FlowTable::default(),
         },
+        protection: Some(Protection {
+            enforcement: "observe".to_owned(),
+            prefixes: 1_000_003,
+            addresses: refused,
+        }),
         drops: [("undeclared".to_owned(), 3), ("fragment".to_owned(), 0)].into(),
         repairs: BTreeMap::from([("slot".to_owned(), 3), ("entry".to_owned(), 0)]),
         started: 0,
@@ -278,6 +298,7 @@ fn people_see_what_matters() {
     let expected = "\
 lb1: attached to eth0 (native)
 DRAINING: clients go to other nodes; `fulcrum node enable` ends that
+OBSERVING: [protection] drops nothing, it only counts; `enforcement = \"enforce\"` ends that
 NOT ATTACHED to eth1: there is no interface of this name
 FAULT: map RING is full
 REPAIRED what somebody else has changed: slot 3
@@ -299,6 +320,8 @@ peer lb3  10.0.0.3:8473  NOT TOLD of flows: it does not answer; does NOT TELL, a
 
 web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO QUORUM: 2 backends can take new flows, it needs 3
+  OBSERVING: what would be refused goes on to the service, and is counted
+  would have been refused: denied 5
   280 slots are moving, 4 are settled
   BACKEND  ADDRESS           WEIGHT  SHARE  PACKETS  NEW FLOWS  KNOWN  HEALTH
   web1     10.0.0.6:80            1  50.0%        5          2      0  up: connected in 0.3 ms
@@ -314,6 +337,10 @@ web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   NO ADDRESS for web10: web10.lan has no address
 
 known flows: 12 of 262144; 3 times there was no room
+
+protection: 1000003 prefixes
+  for no service, would have been refused: denied 5
+  for no service, 1 time a source that had sent much was forgotten for want of room: limits let more in than they say
 
 dropped: undeclared 3
 ";

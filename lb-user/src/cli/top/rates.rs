@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use crate::api::types::{BackendStatus, Status};
+use crate::api::types::{BackendStatus, Refused, Status};
 
 /// Per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +26,22 @@ impl AddAssign for Rates {
     }
 }
 
+/// Packets per second that protection has refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct RefusedRates {
+    /// They were dropped.
+    pub(super) dropped: f64,
+    /// They would have been, while that was only observed.
+    pub(super) observed: f64,
+}
+
+impl AddAssign for RefusedRates {
+    fn add_assign(&mut self, other: Self) {
+        self.dropped += other.dropped;
+        self.observed += other.observed;
+    }
+}
+
 /// A backend among all: its service's name and its address.
 pub(super) type Key = (String, SocketAddr);
 
@@ -37,6 +53,10 @@ pub(super) struct Between {
     pub(super) drops: BTreeMap<String, f64>,
     /// Of all backends.
     pub(super) total: Rates,
+    /// By the name of the service, of those that something protects.
+    pub(super) refused: HashMap<String, RefusedRates>,
+    /// To all of them, and to VIPs that were for no service.
+    pub(super) refused_total: RefusedRates,
 }
 
 impl Between {
@@ -60,6 +80,20 @@ impl Between {
             };
             between.total += rates;
             between.backends.insert(key, rates);
+        }
+        let refused = |old: &Refused, new: &Refused| RefusedRates {
+            dropped: rate(old.dropped.values().sum(), new.dropped.values().sum()),
+            observed: rate(old.observed.values().sum(), new.observed.values().sum()),
+        };
+        let before: HashMap<&str, &Refused> = refusals(old).collect();
+        for (name, now) in refusals(new) {
+            let Some(old) = before.get(name) else { continue };
+            let rates = refused(old, now);
+            between.refused_total += rates;
+            between.refused.insert(name.to_owned(), rates);
+        }
+        if let (Some(old), Some(new)) = (&old.protection, &new.protection) {
+            between.refused_total += refused(&old.addresses, &new.addresses);
         }
         for (reason, &count) in &new.drops {
             if let Some(&old) = old.drops.get(reason) {
@@ -88,6 +122,11 @@ fn backends(status: &Status) -> impl Iterator<Item = (Key, &BackendStatus)> {
         let key = |backend: &BackendStatus| (service.name.clone(), backend.address);
         service.backends.iter().map(move |backend| (key(backend), backend))
     })
+}
+
+fn refusals(status: &Status) -> impl Iterator<Item = (&str, &Refused)> {
+    let each = status.services.iter();
+    each.filter_map(|service| Some((service.name.as_str(), &service.protection.as_ref()?.refused)))
 }
 
 /// A number in at most five characters: `0`, `7.5`, `980`, `12.3k`, `4.5M`.

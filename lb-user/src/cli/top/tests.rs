@@ -8,7 +8,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::rates::{Between, Rates, short};
 use super::state::{Mode, Sort, Target, Top, Wish};
 use super::view;
-use crate::api::types::{AdminState, ProxyStatus, Role, Status, UnresolvedBackend};
+use crate::api::types::{
+    AdminState, Protection, ProxyStatus, Refused, Role, ServiceProtection, ServiceStatus, Status, UnresolvedBackend,
+};
 use crate::model::golden;
 
 /// A node with two services, after `seconds` of traffic.
@@ -178,6 +180,54 @@ fn services_of_the_proxy_have_requests() {
     assert_eq!(line("mail")[..3], ["mail", "2", "backends"], "{text}");
     assert!(line("mail").contains(&"pool"), "{text}");
     assert!(text.contains("set aside") && !text.contains("unreachable"), "{text}");
+}
+
+/// As [`status`], with one service that is protected, and one that is only observed.
+fn attacked(packets: u64) -> Status {
+    let mut status = status(1);
+    let refused = |dropped: u64, observed: u64| Refused {
+        dropped: [("denied".to_owned(), dropped), ("packet_rate".to_owned(), dropped)].into(),
+        observed: [("denied".to_owned(), observed)].into(),
+        cookies_answered: 0,
+        cookies_accepted: 0,
+        sources_evicted: 0,
+    };
+    let protected = |enforcement: &str, refused| ServiceProtection {
+        enforcement: enforcement.to_owned(),
+        refused,
+    };
+    status.services[0].protection = Some(protected("enforce", refused(packets, 0)));
+    status.services[1].protection = Some(protected("observe", refused(7, 3 * packets)));
+    status.services.push(ServiceStatus {
+        name: "bare".to_owned(),
+        protection: None,
+        ..status.services[1].clone()
+    });
+    status.protection = Some(Protection {
+        enforcement: "enforce".to_owned(),
+        prefixes: 3,
+        addresses: refused(packets / 2, 0),
+    });
+    status
+}
+
+#[test]
+fn what_is_refused_has_a_column_where_something_is_protected() {
+    let mut top = Top::default();
+    top.answered(Ok(attacked(1_000)), Duration::from_secs(1));
+    top.answered(Ok(attacked(5_000)), Duration::from_secs(3));
+    check(&top, 80, 24, "refused.txt");
+    let wide = picture(&top, 130, 20);
+    assert!(
+        wide.contains("REFUSED  ADDRESS") || wide.contains("REFUSED ADDRESS"),
+        "{wide}"
+    );
+    // Nobody who reads it thinks that something is dropped.
+    let mut observed = attacked(5_000);
+    observed.protection.as_mut().unwrap().enforcement = "observe".to_owned();
+    top.answered(Ok(observed), Duration::from_secs(4));
+    let text = picture(&top, 80, 24);
+    assert!(text.contains("protection only observes"), "{text}");
 }
 
 #[test]

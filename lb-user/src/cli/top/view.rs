@@ -6,14 +6,17 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Sparkline, Table, TableState};
 
-use super::rates::{Rates, short};
+use super::rates::{Rates, RefusedRates, short};
 use super::state::{Mode, Row, Top};
-use crate::api::types::{AdminState, BackendStatus, Health, Role, ServiceStatus, Status, VirtualRouter, XdpMode};
+use crate::api::types::{
+    AdminState, BackendStatus, Health, Protection, Role, ServiceStatus, Status, VirtualRouter, XdpMode,
+};
 
 /// From here on there is room for addresses and for why a backend is up or down.
 const WIDE: u16 = 110;
 
 const LOUD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+const ODD: Style = Style::new().fg(Color::Yellow);
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const HEAD: Style = Style::new().add_modifier(Modifier::BOLD);
 
@@ -55,7 +58,7 @@ fn header(top: &Top) -> Line<'static> {
         XdpMode::Generic => format!("{} (generic)", i.name),
     });
     let interfaces = interfaces.collect::<Vec<_>>().join(" ");
-    Line::from(vec![
+    let mut line = Line::from(vec![
         Span::styled(status.node.clone(), HEAD),
         Span::styled(format!(" {interfaces}  "), QUIET),
         Span::raw(format!(
@@ -64,7 +67,14 @@ fn header(top: &Top) -> Line<'static> {
             spaced(bits),
             short(flows)
         )),
-    ])
+    ]);
+    let RefusedRates { dropped, observed } = top.between.refused_total;
+    for (rate, what) in [(dropped, "refused"), (observed, "only observed")] {
+        if rate > 0.0 {
+            line.push_span(Span::styled(format!("  {} {what}/s", short(rate)), ODD));
+        }
+    }
+    line
 }
 
 /// As in `12.3 M`, for a unit to follow.
@@ -96,6 +106,10 @@ fn warnings(top: &Top, socket: &str) -> Vec<Line<'static>> {
     }
     if let Some(fault) = &status.fault {
         lines.push(Line::styled(format!("fault: {fault}"), LOUD));
+    }
+    if status.protection.as_ref().is_some_and(Protection::only_observes) {
+        let text = "protection only observes: what would be refused goes on";
+        lines.push(Line::styled(text, ODD));
     }
     if status.refused_reload.is_some() {
         let text = "the file was refused, an older one runs: `fulcrum reload` says why";
@@ -140,6 +154,15 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         Constraint::Length(7),
         Constraint::Length(7),
     ];
+    let protected = top
+        .status
+        .as_ref()
+        .is_some_and(|(status, _)| status.protection.is_some());
+    if protected {
+        names.push("REFUSED");
+        widths.push(Constraint::Length(7));
+    }
+    let numbers = names.len();
     if wide {
         names.extend(["ADDRESS", "REASON"]);
         widths.extend([Constraint::Length(24), Constraint::Fill(2)]);
@@ -147,7 +170,7 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
     let head = names
         .into_iter()
         .enumerate()
-        .map(|(at, name)| aligned(at, name.to_owned()));
+        .map(|(at, name)| aligned(at, name.to_owned(), numbers));
     let lines = rows.iter().map(|row| match row {
         Row::Service(service, rates, flows) => {
             let down = service.backends.iter().filter(|b| b.health == Health::Down).count();
@@ -164,7 +187,9 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
                 addresses.collect::<Vec<_>>().join(" ")
             };
             let more = wide.then(|| [addresses, format!("{} {}", service.mode, service.balance)]);
-            let cells = cells(&service.name, health, String::new(), *rates, *flows, more);
+            let refused = protected.then(|| refused(service, top.between.refused.get(&service.name)));
+            let more = refused.into_iter().chain(more.into_iter().flatten());
+            let cells = cells(&service.name, health, String::new(), *rates, *flows, more, numbers);
             Cells::new(cells).style(HEAD)
         }
         Row::Backend(service, backend, rates) => {
@@ -173,7 +198,9 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
             let name = format!("  {}", backend.name);
             let reason = backend.next_hop_reason.as_ref().unwrap_or(&backend.health_reason);
             let more = wide.then(|| [backend.address.to_string(), reason.clone()]);
-            let cells = cells(&name, health, share, *rates, backend.flows(), more);
+            let refused = protected.then(String::new);
+            let more = refused.into_iter().chain(more.into_iter().flatten());
+            let cells = cells(&name, health, share, *rates, backend.flows(), more, numbers);
             Cells::new(cells).style(if top.lost.is_some() { QUIET } else { style })
         }
     });
@@ -182,6 +209,19 @@ fn draw_table(top: &Top, frame: &mut Frame<'_>, area: Rect) {
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::default().with_selected(top.at(&rows));
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// Packets per second that are refused to a service; in brackets those that would be, while that is only observed.
+fn refused(service: &ServiceStatus, rates: Option<&RefusedRates>) -> String {
+    let Some(protection) = &service.protection else {
+        return "-".to_owned();
+    };
+    let rates = rates.copied().unwrap_or_default();
+    if protection.only_observes() {
+        format!("({})", short(rates.observed))
+    } else {
+        short(rates.dropped)
+    }
 }
 
 /// Of a ring; the proxy has none.
@@ -193,30 +233,31 @@ fn share(service: &ServiceStatus, backend: &BackendStatus) -> String {
     format!("{share:.1}%")
 }
 
-/// The cells of a row; `more` where there is room for it.
+/// The cells of a row, with `more` behind them; columns of numbers end before `end`.
 fn cells(
     name: &str,
     health: String,
     share: String,
     rates: Rates,
     flows: u64,
-    more: Option<[String; 2]>,
+    more: impl Iterator<Item = String>,
+    end: usize,
 ) -> Vec<Cell<'static>> {
     let numbers = [rates.packets, rates.bits, rates.flows, flows as f64].map(short);
     let mut cells = vec![name.to_owned(), health, share];
     cells.extend(numbers);
-    cells.extend(more.into_iter().flatten());
+    cells.extend(more);
     cells
         .into_iter()
         .enumerate()
-        .map(|(at, text)| aligned(at, text))
+        .map(|(at, text)| aligned(at, text, end))
         .collect()
 }
 
-/// Columns of numbers are aligned to the right.
-fn aligned(column: usize, text: String) -> Cell<'static> {
+/// Columns of numbers, which end before `end`, are aligned to the right.
+fn aligned(column: usize, text: String, end: usize) -> Cell<'static> {
     let text = Text::from(text);
-    Cell::from(if (2..7).contains(&column) {
+    Cell::from(if (2..end).contains(&column) {
         text.right_aligned()
     } else {
         text
@@ -236,11 +277,11 @@ fn health(backend: &BackendStatus) -> (String, Style) {
         }
         (AdminState::Active, Health::Up) if backend.proxy.is_some_and(|proxy| proxy.ejected) => "set aside",
         (AdminState::Active, Health::Up) => match backend.slow_start_tenths {
-            Some(tenths) => return (format!("up, {tenths}0%"), Style::new().fg(Color::Yellow)),
+            Some(tenths) => return (format!("up, {tenths}0%"), ODD),
             None => return ("up".to_owned(), Style::new()),
         },
     };
-    (word.to_owned(), Style::new().fg(Color::Yellow))
+    (word.to_owned(), ODD)
 }
 
 /// Drops that there have been, those that go on first.
@@ -273,7 +314,7 @@ fn footer(top: &Top) -> Line<'static> {
                 "{verb} {}/{}: {what}. y does it, all else does not",
                 target.service, target.name
             );
-            Line::styled(text, Style::new().fg(Color::Yellow))
+            Line::styled(text, ODD)
         }
         Mode::Table => match &top.message {
             Some(message) => Line::raw(message.clone()),

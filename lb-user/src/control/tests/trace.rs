@@ -75,7 +75,7 @@ async fn packets_get_the_names_of_those_who_are_there_now() {
             action: 3,
             reason: 0,
             skipped: 0,
-            pad: 0,
+            observed: 0,
             frame: [0; CAPTURED],
         },
     };

@@ -6,7 +6,8 @@ use super::*;
 use lb_common::stats::DropReason;
 
 use crate::model::http_status::ServiceHttp;
-use crate::model::{drops, golden};
+use crate::model::refused::ProtectionStatus;
+use crate::model::{Enforcement, drops, golden};
 
 const HEAD: &str = "\
 # Metrics
@@ -45,16 +46,18 @@ it leaves the file and comes back. Probes, reloads, and what the proxy does are 
 
 /// How many series there are at most, by what they are of: counted in texts that differ by one of it.
 fn series() -> String {
-    let count = |services: Vec<ServiceStatus>, http: Vec<ServiceHttp>| {
+    let counted = |services: Vec<ServiceStatus>, http: Vec<ServiceHttp>, protection: Option<ProtectionStatus>| {
         let drops = DropReason::ALL.iter().map(|&reason| (reason, 0)).collect();
         let status = Status {
             http,
             drops,
+            protection,
             ..status(services)
         };
         let text = encoded(status, Format::Text);
         text.lines().filter(|line| !line.starts_with('#')).count()
     };
+    let count = |services, http| counted(services, http, None);
     let web = |backends: &[BackendStatus]| vec![service("web", backends.to_vec())];
     // One for HTTP of the first service of `shop`, with so many of its backends and certificates.
     let shop = |backends: usize, certificates: usize| {
@@ -78,9 +81,20 @@ fn series() -> String {
     let proxied = count(web(&[]), shop(0, 0)) - bare;
     let certificate = count(web(&[]), shop(0, 1)) - bare - proxied;
     let of_proxy = count(web(&[]), shop(1, 0)) - bare - proxied;
+    let protecting = counted(web(&[]), Vec::new(), Some(protection::all())) - bare;
+    let protected = |mode| {
+        let web = ServiceStatus {
+            mode,
+            ..super::service("web", Vec::new())
+        };
+        let web = protection::protected(web, Enforcement::Enforce);
+        count(vec![web], Vec::new()) - bare
+    };
+    let (by_rungs, with_cookies) = (protected(Mode::Dsr), protected(Mode::Proxy) - protected(Mode::Dsr));
     format!(
         "{node} + {interface} × interfaces + {service} × services + {of_nat} × backends of nat + {of_direct} × other backends\n\
-         + {proxied} × services of proxy + {certificate} × certificates + {of_proxy} × backends of proxy"
+         + {proxied} × services of proxy + {certificate} × certificates + {of_proxy} × backends of proxy\n\
+         and where something is protected {protecting} + {by_rungs} × services that are + {with_cookies} × services of proxy that are"
     )
 }
 

@@ -42,8 +42,7 @@ impl Order<'_> {
         if known.is_some() {
             return placed;
         }
-        let lines = 1 + self.refs(old).map_or(0, |(_, refs)| refs.div_ceil(16) as usize);
-        let lines = if old.is_full() { 16 } else { lines };
+        let lines = if old.is_full() { 16 } else { 1 };
         self.placed[old.rest() as usize] = NonZeroU32::new(new + 1);
         self.to.resize(self.to.len() + lines, Line::default());
         self.waiting.push_back((old, new));
@@ -68,10 +67,13 @@ impl Order<'_> {
         self.to[new] = self.from[at];
         if let Some((refs, count)) = self.refs(old) {
             self.refs_of(at, new, OTHERS..OWN);
-            self.to[new].set_half(OWN, new as u32 + 1);
+            // Elsewhere: most packets need the nodes alone.
+            let elsewhere = self.to.len();
+            self.to.resize(elsewhere + count.div_ceil(16) as usize, Line::default());
+            self.to[new].set_half(OWN, elsewhere as u32);
             for number in 0..count.div_ceil(16) {
                 let halves = 0..(count - 16 * number).min(16);
-                self.refs_of((refs + number) as usize, new + 1 + number as usize, halves);
+                self.refs_of((refs + number) as usize, elsewhere + number as usize, halves);
             }
             return;
         }

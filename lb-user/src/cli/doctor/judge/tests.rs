@@ -7,7 +7,7 @@ use crate::api::types::ProxyStatus;
 use crate::model::Protocol;
 use crate::net::Link;
 
-const FILE: &str = r#"
+pub(super) const FILE: &str = r#"
 [node]
 interfaces = ["eth0", "eth1"]
 [[service]]
@@ -68,7 +68,7 @@ fn seen(index: u32, name: &str) -> Seen {
     }
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     let interfaces = [(2, "eth0"), (3, "eth1")];
     Facts {
         release: "6.18.44-lab".to_owned(),
@@ -77,6 +77,7 @@ fn facts() -> Facts {
         interfaces: interfaces
             .map(|(index, name)| (name.to_owned(), Some(seen(index, name))))
             .into(),
+        addresses: Vec::new(),
         listeners: Vec::new(),
         now: DAY,
         daemon: Ok(status()),
