@@ -13,6 +13,7 @@ mod input;
 pub mod parse;
 pub mod peers;
 pub mod ports;
+pub mod prefixes;
 pub mod proxy_protocol;
 pub mod slot;
 pub mod vrrp_packet;
@@ -30,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target {
         name: "config",
         check: config::check,
@@ -58,6 +59,10 @@ pub const TARGETS: [Target; 10] = [
     Target {
         name: "ports",
         check: ports::check,
+    },
+    Target {
+        name: "prefixes",
+        check: prefixes::check,
     },
     Target {
         name: "proxy_protocol",

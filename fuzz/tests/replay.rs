@@ -76,6 +76,11 @@ fn ports() {
 }
 
 #[test]
+fn prefixes() {
+    replay("prefixes");
+}
+
+#[test]
 fn proxy_protocol() {
     replay("proxy_protocol");
 }

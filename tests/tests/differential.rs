@@ -5,16 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 
 use std::env;
+use std::ops::Range;
+use std::time::Duration;
 
 use lb_common::decap::Sources;
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Translation};
+use lb_common::protect::{PLACES, REASONS, Refusals};
 use lb_common::ring::Slot;
 use lb_common::slot::Entry;
 use lb_common::stats::DropReason;
 use lb_common::trace::Wanted;
 use lb_tests::gate::{self, Gate};
-use lb_tests::model::craft::{Random, Targets};
+use lb_tests::model::craft::{Known, Random, Targets};
 use lb_tests::model::{After, Fate, Model};
 use lb_tests::modes::{by_proxy, services, ways};
 use lb_tests::nat::{DROP, PASS, TX};
@@ -22,8 +25,11 @@ use lb_tests::rig::{Rig, SEED, config, rig_of};
 use lb_tests::toml::{self, Service, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
-use lb_user::model::Protocol;
+use lb_user::model::{Config, Protocol, ServiceProtection};
 use lb_user::plan::{ServiceKey, Table};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 
 /// Besides those of [`services`]: several backends, chosen in every way; no backend; the proxy; a VIP that was there before.
 fn more() -> Vec<Service> {
@@ -84,12 +90,147 @@ const EVERYTHING: Wanted = Wanted {
     foreign: 1,
 };
 
-struct Tables<'a>(&'a Kernel);
+/// `[protection]`, and `[service.protection]` of services by name.
+type Protection = (&'static str, &'static [(&'static str, &'static str)]);
 
-impl After for Tables<'_> {
+/// What protects services, by turns: nothing; everything; everything, of which most is only observed; some services alone. The
+/// slowest rates, so that a round is over before much comes again. Who is exempt goes on all the time.
+const PROTECTIONS: [Protection; 4] = [
+    ("", &[]),
+    (
+        r#"
+[protection]
+bogons = true
+deny = ["198.51.100.3", "198.51.100.128/25", "169.254.0.0/16", "2001:db8:1::3", "2001:db8:bad::/48"]
+allow = ["198.51.100.200", "169.254.7.0/24", "2001:db8:bad:1::/64"]
+exempt = ["198.51.100.1", "2001:db8:1::1"]
+connections-per-second = { limit = 1, burst = 60, per-ipv6 = "/128" }
+packets-per-second = { limit = 1, burst = 500, per = "/31", per-ipv6 = "/128" }
+icmp-per-second = { limit = 1, burst = 40 }
+syn-cookies = { above = 0 }
+"#,
+        &[
+            (
+                "many",
+                r#"deny = ["all"]
+                allow = ["198.51.100.0/30", "2001:db8:1::/48"]"#,
+            ),
+            ("moving", "connections-per-second = { limit = 1, burst = 5 }"),
+            ("nat", "enforcement = \"observe\""),
+            (
+                "dsr6",
+                r#"packets-per-second = { limit = 1, burst = 50 }
+                exempt = ["2001:db8:1::2"]"#,
+            ),
+            ("proxied-many", "syn-cookies = { above = 1 }"),
+        ],
+    ),
+    (
+        r#"
+[protection]
+enforcement = "observe"
+bogons = true
+deny = ["198.51.100.2", "2001:db8:1::2"]
+connections-per-second = { limit = 1, burst = 30, per = "/0", per-ipv6 = "/0" }
+packets-per-second = { limit = 1, burst = 300, per-ipv6 = "/48" }
+icmp-per-second = { limit = 1, burst = 30, per-ipv6 = "/0" }
+syn-cookies = { above = 4 }
+"#,
+        &[
+            ("dsr", "enforcement = \"enforce\""),
+            (
+                "proxied",
+                r#"enforcement = "enforce"
+                syn-cookies = { above = 0 }"#,
+            ),
+        ],
+    ),
+    (
+        "",
+        &[
+            (
+                "dsr",
+                r#"deny = ["198.51.100.0/31"]
+                packets-per-second = { limit = 1, burst = 100 }"#,
+            ),
+            ("tunnel6", ""),
+            (
+                "proxied",
+                r#"deny = ["2001:db8:1::4"]
+                syn-cookies = { above = 1 }"#,
+            ),
+        ],
+    ),
+];
+
+/// A program that has run, when that was, and what it has left.
+struct Ran<'a> {
+    kernel: &'a Kernel,
+    time: Range<u64>,
+    output: &'a [u8],
+}
+
+impl After for Ran<'_> {
     fn flow(&self, key: &NatKey) -> Option<Translation> {
-        self.0.entry(key).unwrap()
+        self.kernel.entry(key).unwrap()
     }
+
+    fn refusals(&self, place: u32) -> Refusals {
+        self.kernel.refusals(place, 1).unwrap()[0]
+    }
+
+    fn time(&self) -> Range<u64> {
+        self.time.clone()
+    }
+
+    fn output(&self) -> &[u8] {
+        self.output
+    }
+}
+
+/// The program's clock, in nanoseconds.
+fn clock() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
+    Duration::from(now).as_nanos() as u64
+}
+
+/// What is counted of a place, but for what the model does not know.
+fn counts(refusals: &Refusals) -> ([u64; REASONS], [u64; REASONS], u64, u64) {
+    (
+        refusals.refused,
+        refusals.observed,
+        refusals.answered,
+        refusals.accepted,
+    )
+}
+
+/// Keeps this thread on one CPU: whether cookies are given out, each CPU knows for itself.
+fn stay() {
+    let mut one = CpuSet::new();
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap());
+    one.set(first.unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+}
+
+/// The table of a service.
+fn own(text: &str) -> ServiceProtection {
+    let any = service("any", "proxy", &["192.0.2.1:80"]).table("protection", text);
+    let file = config(&toml::file([any.backend("10.0.0.1:80")]));
+    file.services[0].protection.clone().unwrap()
+}
+
+/// Everything, protected in one of the ways.
+fn world_of(protection: usize) -> Config {
+    let (all, services_own) = PROTECTIONS[protection];
+    let file = toml::file(services().into_iter().chain(more()));
+    let file = file.replacen("[[service]]", &format!("{all}\n[[service]]"), 1);
+    let mut config = by_proxy(config(&file), &["proxied", "proxied-many"]);
+    for (name, text) in services_own {
+        let mut named = config.services.iter_mut().filter(|service| &*service.name == *name);
+        named.next().unwrap().protection = Some(own(text));
+    }
+    config
 }
 
 fn targets() -> Targets {
@@ -123,19 +264,36 @@ fn targets() -> Targets {
     ];
     vips.extend(more.map(|vip| (vip.parse().unwrap(), Protocol::Tcp)));
     vips.extend(["192.0.2.40:81", "192.0.2.40:83"].map(|vip| (vip.parse().unwrap(), Protocol::Udp)));
-    Targets { vips }
+    let sources = [
+        "127.0.0.1",
+        "169.254.1.1",
+        "169.254.7.7",
+        "198.51.100.130",
+        "198.51.100.200",
+        "240.0.0.1",
+        "10.0.0.1",
+        "fe80::1",
+        "::1",
+        "::",
+        "ff02::1",
+        "2001:db8:bad::1",
+        "2001:db8:bad:1::1",
+        "::ffff:198.51.100.3",
+    ];
+    let sources = sources.map(|ip| ip.parse().unwrap()).to_vec();
+    Targets { vips, sources }
 }
 
 /// The node and its model, with the same slots in motion.
-async fn world(random: &mut Random) -> (Rig, Model) {
+async fn world(random: &mut Random, protection: usize) -> (Rig, Model) {
     let kernel = Kernel::private(SEED).unwrap();
-    let config = config(&toml::file(services().into_iter().chain(more())));
-    let config = by_proxy(config, &["proxied", "proxied-many"]);
-    let mut rig = rig_of(kernel, config, &["192.0.2.20", "2001:db8::20"]).await;
+    let config = world_of(protection);
+    let mut rig = rig_of(kernel, config.clone(), &["192.0.2.20", "2001:db8::20"]).await;
     let kernel = rig.dataplane_mut();
     let key = |vip: &str, protocol| ServiceKey::service(vip.parse().unwrap(), protocol);
     let installed = kernel.installed().unwrap();
     let mut model = Model::new(&installed);
+    model.protect(&config);
     for (protocol, backends) in [(Protocol::Tcp, 3), (Protocol::Udp, 2)] {
         let decision = installed.entries[&key("192.0.2.40:81", protocol)];
         for place in 0..1u32 << decision.ring_log2() {
@@ -166,13 +324,22 @@ fn timeless(entries: impl IntoIterator<Item = (NatKey, Entry)>) -> Vec<String> {
     entries
 }
 
-async fn round(seed: u64, packets: usize) -> [u64; 4] {
+/// What became of the packets of a round.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    /// Passed, dropped, sent, too big.
+    fates: [u64; 4],
+    refusals: Refusals,
+}
+
+async fn round(seed: u64, packets: usize) -> Tally {
     let mut random = Random::new(seed);
-    let (mut rig, mut model) = world(&mut random).await;
+    let (mut rig, mut model) = world(&mut random, seed as usize % PROTECTIONS.len()).await;
+    stay();
     let kernel = rig.dataplane_mut();
     let targets = targets();
     let mut fates = [0; 4];
-    let mut answers = Vec::new();
+    let mut known = Known::default();
     let mut drops = kernel.drops().unwrap();
     for number in 0..packets {
         if number == packets / 2 {
@@ -180,11 +347,17 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
             kernel.trace(Some(&EVERYTHING)).unwrap();
         }
         if number % 256 == 0 {
-            answers = model.answers.values().map(|(answer, _)| *answer).collect();
+            known = model.overheard();
         }
-        let frame = targets.frame(&mut random, &answers);
+        let frame = targets.frame(&mut random, &known);
+        let before = clock();
         let (action, output) = kernel.test_run(&frame).unwrap();
-        let fate = model.judge(&frame, &Tables(kernel));
+        let ran = Ran {
+            kernel,
+            time: before..clock(),
+            output: &output,
+        };
+        let fate = model.judge(&frame, &ran);
         let what = || {
             format!(
                 "FULCRUM_SEED={seed}, packet {number}: {frame:02x?}\nis to be {fate:02x?}\nand is {action} {output:02x?}"
@@ -236,7 +409,17 @@ async fn round(seed: u64, packets: usize) -> [u64; 4] {
             "FULCRUM_SEED={seed}: member {member}"
         );
     }
-    fates
+    let counted = kernel.refusals(0, PLACES).unwrap();
+    let mut expected = vec![Refusals::default(); PLACES as usize];
+    let mut refusals = Refusals::default();
+    for (place, known) in model.refusals() {
+        expected[place as usize] = known;
+        refusals += known;
+    }
+    for (place, (counted, expected)) in counted.iter().zip(&expected).enumerate() {
+        assert_eq!(counts(counted), counts(expected), "FULCRUM_SEED={seed}: place {place}");
+    }
+    Tally { fates, refusals }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,16 +435,26 @@ async fn the_program_does_what_its_model_does() {
         Some(seed) => seed..seed + 1,
         None => 0..packets.div_ceil(ROUND) as u64,
     };
-    let mut fates = [0; 4];
+    let whole = seeds.end - seeds.start >= PROTECTIONS.len() as u64;
+    let mut all = Tally::default();
     for seed in seeds {
         println!("FULCRUM_SEED={seed}");
-        let round = round(seed, ROUND.min(packets)).await;
-        fates = std::array::from_fn(|i| fates[i] + round[i]);
+        let Tally { fates, refusals } = round(seed, ROUND.min(packets)).await;
+        all.fates = std::array::from_fn(|i| all.fates[i] + fates[i]);
+        all.refusals += refusals;
     }
+    let Tally { fates, refusals } = all;
     println!("passed, dropped, sent, too big: {fates:?}");
-    let all: u64 = fates.iter().sum();
+    println!("{refusals:?}");
+    let count: u64 = fates.iter().sum();
     assert!(
-        fates[..3].iter().all(|&n| n > all / 20) && fates[3] > all / 1000,
+        fates[..3].iter().all(|&n| n > count / 20) && fates[3] > count / 1000,
         "{fates:?}"
     );
+    if whole {
+        // Who is only observed gets no cookie, so nobody is missed to send one back.
+        let observed = &refusals.observed[..REASONS - 1];
+        assert!(refusals.refused.iter().chain(observed).all(|&n| n > 0), "{refusals:?}");
+        assert!(refusals.answered > 0 && refusals.accepted > 0, "{refusals:?}");
+    }
 }

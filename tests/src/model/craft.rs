@@ -46,16 +46,39 @@ impl Random {
     }
 }
 
-/// Where packets go.
+/// Where packets go, and where some come from.
 pub struct Targets {
     /// VIPs with ports, of services and of none.
     pub vips: Vec<(SocketAddr, Protocol)>,
+    /// Sources besides the clients that come again.
+    pub sources: Vec<IpAddr>,
+}
+
+/// A cookie that was given out.
+#[derive(Clone, Copy, Debug)]
+pub struct Cookie {
+    /// To whom, and by whom.
+    pub flow: NatKey,
+    /// The number of the SYN.
+    pub number: u32,
+    /// That of the answer.
+    pub cookie: u32,
+}
+
+/// What others may know of what the program has done.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The flows of backends' answers to the node.
+    pub answers: Vec<NatKey>,
+    /// Cookies that were given out.
+    pub cookies: Vec<Cookie>,
 }
 
 impl Targets {
-    /// A packet of a client, of a backend (`answers` are the flows of answers to the node), or an error of either.
+    /// A packet of a client, of a backend, or an error of either.
     #[must_use]
-    pub fn frame(&self, random: &mut Random, answers: &[NatKey]) -> Vec<u8> {
+    pub fn frame(&self, random: &mut Random, known: &Known) -> Vec<u8> {
+        let Known { answers, cookies } = known;
         let answer = !answers.is_empty() && random.once_in(6);
         let (flow, mac) = if answer {
             let flow = Flow::of(&answers[random.below(answers.len())]);
@@ -64,6 +87,10 @@ impl Targets {
             (self.flow(random), CLIENT)
         };
         let packet = match random.below(12) {
+            _ if !cookies.is_empty() && random.once_in(10) => {
+                let cookie = cookies[random.below(cookies.len())];
+                acknowledgement(random, &cookie)
+            }
             0 | 1 => error(random, flow),
             2 if random.once_in(3) => message(random, flow),
             _ => segment(random, flow),
@@ -96,11 +123,17 @@ impl Targets {
             _ => protocol,
         };
         let host = random.below(4) as u8 + 1;
-        let ip: IpAddr = if destination.is_ipv4() {
+        let mut ip: IpAddr = if destination.is_ipv4() {
             [198, 51, 100, host].into()
         } else {
             [0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)].into()
         };
+        if random.once_in(60) {
+            ip = destination.ip();
+        } else if random.once_in(6) {
+            let other = random.of(&self.sources);
+            ip = if other.is_ipv4() == ip.is_ipv4() { other } else { ip };
+        }
         let source = SocketAddr::new(ip, 40_000 + random.below(24) as u16);
         Flow {
             protocol,
@@ -125,6 +158,9 @@ fn segment(random: &mut Random, flow: Flow) -> Vec<u8> {
     let any = random.number() as u8;
     let flags = random.of(&[SYN, SYN, ACK, ACK, ACK, ACK, ACK | FIN, RST, SYN | ACK, any]);
     let mut packet = flow.packet(flags, &data(random));
+    if flow.protocol == Protocol::Tcp && flags == SYN && random.once_in(2) {
+        packet = packet::syn(flow.source, flow.destination, &options(random), &data(random));
+    }
     let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
     if flow.protocol == Protocol::Udp {
         if random.once_in(4) {
@@ -144,6 +180,40 @@ fn segment(random: &mut Random, flow: Flow) -> Vec<u8> {
     segment[16..18].fill(0);
     let sum = packet::pseudo(flow.source.ip(), flow.destination.ip(), 6, segment);
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// Options of a SYN: as systems send them, in another order, or nonsense.
+fn options(random: &mut Random) -> Vec<u8> {
+    let nonsense = [random.number() as u8, random.below(12) as u8];
+    let each: [&[u8]; 8] = [
+        &[2, 4, 5, 180],
+        &[4, 2],
+        &[8, 10, 0, 0, 1, 2, 0, 0, 0, 0],
+        &[3, 3, nonsense[1]],
+        &[3, 3, 200],
+        &[1],
+        &[0],
+        &nonsense,
+    ];
+    let mut options = match random.below(3) {
+        0 => each[..4].concat(),
+        _ => (0..random.below(6)).flat_map(|_| random.of(&each).to_vec()).collect(),
+    };
+    options.truncate(40);
+    options.resize(options.len().next_multiple_of(4), random.of(&[0, 1]));
+    options
+}
+
+/// What sends a cookie back, or another number.
+fn acknowledgement(random: &mut Random, cookie: &Cookie) -> Vec<u8> {
+    let flow = Flow::of(&cookie.flow);
+    let flags = random.of(&[ACK, ACK, ACK, ACK | FIN, SYN | ACK, RST, 0]);
+    let mut packet = flow.packet(flags, &data(random));
+    let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
+    let wrong = if random.once_in(4) { 1000 } else { 0 };
+    let numbers = [cookie.number, cookie.cookie.wrapping_add(wrong)].map(|number| number.wrapping_add(1).to_be_bytes());
+    packet[header + 4..header + 12].copy_from_slice(&numbers.concat());
     packet
 }
 
@@ -189,7 +259,12 @@ fn message(random: &mut Random, flow: Flow) -> Vec<u8> {
         (false, 1) => 135,
         _ => return packet::ip(from, to, random.of(&[47, 50, 132, 59, 1, 58]), &rest),
     };
-    packet::icmp(from, to, kind, 0, &rest)
+    let mut packet = packet::icmp(from, to, kind, 0, &rest);
+    if kind == 135 && random.once_in(2) {
+        // As it has to be.
+        packet[7] = 255;
+    }
+    packet
 }
 
 fn shaped(random: &mut Random, packet: Vec<u8>) -> Vec<u8> {

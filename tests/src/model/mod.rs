@@ -1,29 +1,37 @@
 //! What the program should do with a packet, said a second time: over plain vectors, with checksums summed anew, and
 //! maps that are maps. What both sides share (hash, slot rules, keys) is that of `lb_common`.
 //!
-//! Not modelled: time, the choice of a port in `nat` and of a backend by load, which are read back; and backends on
-//! another interface.
+//! Not modelled: time, the choice of a port in `nat` and of a backend by load, and cookies, which are read back; and backends
+//! on another interface.
 //!
 //! Past 500 lines: one packet is followed from top to bottom.
 
+mod cookie;
 pub mod craft;
 mod parse;
+mod protect;
 mod rewrite;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::id::MemberIndex;
 use lb_common::nat::{NatKey, Translation};
+use lb_common::protect::{Refusals, place};
 use lb_common::ring::Slot;
 use lb_common::service::{Choice, Decision, Mode};
 use lb_common::slot::{self, Entry, Said, Write, decide};
 use lb_common::stats::DropReason;
+use lb_user::model::Config;
 use lb_user::plan::{ServiceKey, Snapshot};
 
+use self::craft::{Cookie, Known};
+use self::protect::{Judged, Protected};
+use crate::packet::{ACK, FIN, RST, SYN};
 use crate::rig::{NODE, SEED};
 
 pub use parse::{Packet, Part, Quote};
@@ -46,6 +54,15 @@ pub enum Fate {
 pub trait After {
     /// The entry of a client's flow.
     fn flow(&self, key: &NatKey) -> Option<Translation>;
+
+    /// What has been refused at a place.
+    fn refusals(&self, place: u32) -> Refusals;
+
+    /// When it ran, in nanoseconds of `CLOCK_MONOTONIC_COARSE`: not before, and not after.
+    fn time(&self) -> Range<u64>;
+
+    /// The frame as it has left it.
+    fn output(&self) -> &[u8];
 }
 
 /// A flow that is translated.
@@ -74,6 +91,7 @@ pub struct Model {
     pub answers: BTreeMap<[u8; 40], (NatKey, NatKey)>,
     /// Packets and bytes, by member.
     pub counted: BTreeMap<u32, [u64; 4]>,
+    protected: Option<Protected>,
 }
 
 fn bytes(key: &NatKey) -> [u8; 40] {
@@ -124,6 +142,38 @@ impl Model {
             translated: HashMap::new(),
             answers: BTreeMap::new(),
             counted: BTreeMap::new(),
+            protected: None,
+        }
+    }
+
+    /// Has packets judged as a file says, whose services are installed.
+    ///
+    /// # Panics
+    /// When one of them is not.
+    pub fn protect(&mut self, config: &Config) {
+        let place = |service: &lb_user::model::Service| {
+            let vip = service.vips[0];
+            let decision = self.service(vip.ip, vip.ports.first(), service.protocol.number());
+            place(decision.expect("it is installed"))
+        };
+        self.protected = Protected::of(config, place);
+    }
+
+    /// What has been refused, by place.
+    pub fn refusals(&self) -> impl Iterator<Item = (u32, Refusals)> {
+        let all = self.protected.iter().flat_map(|protected| &protected.refusals);
+        all.map(|(place, refusals)| (*place, *refusals))
+    }
+
+    /// What a client may know.
+    #[must_use]
+    pub fn overheard(&self) -> Known {
+        // Some clients look as if they were of IPv4, and are not.
+        let sound = |cookie: &&Cookie| cookie.flow.source.is_v4() == cookie.flow.destination.is_v4();
+        let cookies = self.protected.iter().flat_map(|protected| &protected.cookies);
+        Known {
+            answers: self.answers.values().map(|(answer, _)| *answer).collect(),
+            cookies: cookies.filter(sound).copied().collect(),
         }
     }
 
@@ -177,6 +227,18 @@ impl Model {
         let Some((source, destination)) = ports else {
             return self.message(frame, &packet, address, after, stray);
         };
+        let service = self.service(packet.destination, destination, packet.protocol);
+        if let (Some(protected), Some(service)) = (&mut self.protected, service) {
+            let segment = match packet.segment(frame) {
+                Ok(segment) => segment,
+                Err(reason) => return Fate::Drop(reason),
+            };
+            match protected.service(place(service), &packet, &segment, stray, after) {
+                Judged::Refused(reason) => return Fate::Drop(reason),
+                Judged::Stray => return Fate::Pass,
+                Judged::Admitted | Judged::Answered => {}
+            }
+        }
         if packet.part == Part::First {
             self.fragments.insert(about, (source, destination));
         }
@@ -184,21 +246,55 @@ impl Model {
             return Fate::Pass;
         }
         let key = key(packet.source, packet.destination, source, destination, packet.protocol);
-        let service = self.service(packet.destination, destination, packet.protocol);
         let said = |service| packet.segment(frame).map(|segment| (service, segment));
         match service.map(said).transpose() {
+            Ok(Some((service, segment))) if service.is_proxy() => {
+                self.knock(frame, &packet, service, &key, &segment, after)
+            }
             // The kernel judges what is its own.
-            _ if service.is_some_and(Decision::is_proxy) => Fate::Pass,
+            Err(_) if service.is_some_and(Decision::is_proxy) => Fate::Pass,
             Err(reason) => Fate::Drop(reason),
             Ok(Some((service, segment))) if service.mode() == Some(Mode::Nat) => {
                 self.translate(frame, &packet, service, &key, segment, after)
             }
             Ok(Some((service, segment))) => self.forward(frame, &packet, service, &key, segment),
-            Ok(None) => self.answer(frame, &packet, address, &key),
+            Ok(None) => self.answer(frame, &packet, address, &key, after),
         }
     }
 
-    fn answer(&mut self, frame: &[u8], packet: &Packet, address: Decision, key: &NatKey) -> Fate {
+    /// To a service of the proxy.
+    fn knock(
+        &mut self,
+        frame: &[u8],
+        packet: &Packet,
+        service: Decision,
+        key: &NatKey,
+        segment: &Segment,
+        after: &dyn After,
+    ) -> Fate {
+        let Some(protected) = &mut self.protected else {
+            return Fate::Pass;
+        };
+        match protected.cookie(place(service), packet, key, segment, after) {
+            Judged::Admitted | Judged::Stray => Fate::Pass,
+            Judged::Refused(reason) => Fate::Drop(reason),
+            Judged::Answered => {
+                let (sent, cookie) = cookie::answer(frame, packet, after);
+                let header = segment.header.expect("a SYN");
+                protected.give(
+                    place(service),
+                    Cookie {
+                        flow: *key,
+                        number: header.number,
+                        cookie,
+                    },
+                );
+                Fate::Send(sent)
+            }
+        }
+    }
+
+    fn answer(&mut self, frame: &[u8], packet: &Packet, address: Decision, key: &NatKey, after: &dyn After) -> Fate {
         if address.has(Decision::NAT_SOURCE)
             && let Some((_, flow)) = self.answers.get(&bytes(key)).copied()
         {
@@ -212,7 +308,20 @@ impl Model {
         if !address.is_vip() {
             return Fate::Pass;
         }
+        if address.has(Decision::DROP_UNDECLARED)
+            && let Some(refused) = self.refused(packet, after)
+        {
+            return refused;
+        }
         unwanted(address, DropReason::Undeclared)
+    }
+
+    /// A packet to a VIP and to no service.
+    fn refused(&mut self, packet: &Packet, after: &dyn After) -> Option<Fate> {
+        match self.protected.as_mut()?.address(packet, after) {
+            Judged::Refused(reason) => Some(Fate::Drop(reason)),
+            Judged::Admitted | Judged::Answered | Judged::Stray => None,
+        }
     }
 
     fn translate(
@@ -276,7 +385,8 @@ impl Model {
     fn hash(&self, service: Decision, key: &NatKey) -> u64 {
         let source = service.choice() == Choice::Source;
         let protocol = key.protocol as u8;
-        if key.source.is_v4() {
+        // A source of IPv6 may look like one of IPv4.
+        if key.destination.is_v4() {
             let flow = FlowV4 {
                 source: key.source.last_v4(),
                 destination: key.destination.last_v4(),
@@ -414,6 +524,18 @@ impl Model {
             return Fate::Pass;
         }
         let protocol = if packet.v4 { 1 } else { 58 };
+        // Neighbour discovery, which comes from no farther than the link: who hears nobody cannot be reached.
+        let kind = frame
+            .get(packet.l4)
+            .filter(|_| !packet.v4 && packet.protocol == protocol);
+        let discovery = kind.is_some_and(|kind| (133..=137).contains(kind)) && frame[packet.l3 + 7] == 255;
+        if address.is_vip()
+            && address.has(Decision::ECHO)
+            && !discovery
+            && let Some(refused) = self.refused(packet, after)
+        {
+            return refused;
+        }
         let icmp = packet.part == Part::Whole && packet.protocol == protocol;
         let head = frame.get(packet.l4..packet.l4 + 8).filter(|_| icmp);
         if let Some(head) = head {
@@ -487,6 +609,15 @@ pub struct Segment {
     packet: slot::Packet,
     said: Said,
     opens: bool,
+    header: Option<Header>,
+}
+
+/// What a TCP header says.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    flags: u8,
+    number: u32,
+    acknowledged: u32,
 }
 
 impl Segment {
@@ -494,7 +625,31 @@ impl Segment {
         packet: slot::Packet::Mention,
         said: Said::Nothing,
         opens: false,
+        header: None,
     };
+
+    /// What nobody means.
+    fn fault(&self, packet: &Packet) -> Option<DropReason> {
+        if packet.source == packet.destination {
+            return Some(DropReason::Land);
+        }
+        self.header?.is_impossible().then_some(DropReason::TcpFlags)
+    }
+}
+
+impl Header {
+    fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn is_impossible(self) -> bool {
+        let ends = self.has(FIN) || self.has(RST);
+        self.has(SYN) && ends || !(self.has(SYN) || self.has(RST) || self.has(ACK))
+    }
+
+    fn acknowledges(self) -> bool {
+        self.has(ACK) && !self.has(SYN) && !self.has(RST)
+    }
 }
 
 fn unwanted(address: Decision, reason: DropReason) -> Fate {

@@ -223,6 +223,7 @@ impl Packet {
                 packet: slot::Packet::Datagram,
                 said: Said::Sends,
                 opens: false,
+                header: None,
             });
         }
         let data = usize::from(header[12] >> 4) * 4;
@@ -230,7 +231,8 @@ impl Packet {
             return Err(DropReason::MalformedTcp);
         }
         let [fin, syn, rst, ack] = [1, 2, 4, 16].map(|flag| header[13] & flag != 0);
-        let number = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (number, acknowledged) = (number(4), number(8));
         let opens = syn && !ack;
         let packet = if rst {
             slot::Packet::Reset(number)
@@ -246,7 +248,17 @@ impl Packet {
         } else {
             Said::Nothing
         };
-        Ok(Segment { packet, said, opens })
+        let header = super::Header {
+            flags: header[13],
+            number,
+            acknowledged,
+        };
+        Ok(Segment {
+            packet,
+            said,
+            opens,
+            header: Some(header),
+        })
     }
 }
 

@@ -50,15 +50,16 @@ struct Made {
 
 impl Protection {
     pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
-        let refusals = program.take_map(REFUSALS);
-        let Some(Map::PerCpuArray(refusals)) = refusals else {
+        // Not taken out: a program that is loaded later needs it too.
+        let Some(Map::PerCpuArray(refusals)) = program.map(REFUSALS) else {
             return Err(LoadError::map(REFUSALS, "it is not a per-CPU array"));
         };
+        let refusals = Sums::new(refusals).map_err(|error| LoadError::map(REFUSALS, error))?;
         Ok(Self {
             heads: Places::new(program, PROTECTION)?,
             lists: Places::new(program, LISTS)?,
             sheet: None,
-            refusals: Sums::new(&refusals).map_err(|error| LoadError::map(REFUSALS, error))?,
+            refusals,
         })
     }
 
