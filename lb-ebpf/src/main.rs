@@ -71,7 +71,10 @@ fn first<const PROTECTS: bool>(ctx: &XdpContext) -> u32 {
         Ok(sent) => sent.action(),
         Err(Stop::Pass) => xdp_action::XDP_PASS,
         Err(Stop::Drop(reason)) => transmit::refuse(&Packet::new(ctx), reason as u32),
-        Err(Stop::More | Stop::TooBig(_)) => {
+        Err(stop @ (Stop::More | Stop::TooBig(_))) => {
+            if PROTECTS && matches!(stop, Stop::TooBig(_)) {
+                protect::has_admitted();
+            }
             // SAFETY: it does not return, but where the place is empty.
             unsafe { maps::STAGES.tail_call(ctx, STAGE_FULL) };
             stats::dropped(DropReason::Inconsistent as u32)

@@ -43,10 +43,13 @@ pub(crate) struct Seen {
     pub(crate) part: u8,
     /// 1 for an ICMP error about a flow: it is not answered with another one (RFC 1122 §3.2.2).
     pub(crate) mentions: u8,
-    pub(crate) pad: u8,
+    /// 1 if [`crate::fast`] has judged who sends it, and only then found it too big. Set for the packet that it hands on, and
+    /// taken back by who reads it.
+    pub(crate) admitted: u8,
     /// The member that it was sent to, or came from; 0 for none. For [`crate::trace`]: one store, and on the long way only.
     pub(crate) member: MemberId,
-    pub(crate) pad2: u32,
+    /// Code of the reason that it would have been dropped for, while that is only observed, or 0. For [`crate::trace`], too.
+    pub(crate) observed: u32,
     /// `nat`: what it says to its flow.
     pub(crate) heard: Heard,
 }

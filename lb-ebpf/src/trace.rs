@@ -36,6 +36,7 @@ pub(crate) fn traced(packet: &Packet) -> Option<u32> {
     // Not known before it has been looked for, which may not happen.
     seen.service = Decision::NONE;
     seen.address = Decision::NONE;
+    seen.observed = 0;
     sample.time = time;
     sample.interface = packet.interface();
     let (action, reason) = full::decided(packet);
@@ -43,6 +44,7 @@ pub(crate) fn traced(packet: &Packet) -> Option<u32> {
     sample.action = action;
     sample.reason = reason;
     sample.member = seen.member;
+    sample.observed = seen.observed;
     sample.service = seen.address;
     sample.slot = Slot::default();
     sample.index = 0;

@@ -11,11 +11,11 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::bpf_loop;
 use lb_common::addr::Ipv6Be;
 use lb_common::nat::NatKey;
-use lb_common::parse::{Segment, l4};
+use lb_common::parse::{Frame as _, Segment, l4};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::prefixes::{Line, Lines, Ref, STEPS, V4_BYTE, Way, verdict};
 use lb_common::protect::{ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
-use lb_common::service::Decision;
+use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
 use crate::maps::{Head, LISTS, PROTECTION, REFUSALS};
@@ -94,6 +94,8 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
         && known & verdict::EXEMPT == 0
         && let Some(amounts) = sheet.amounts(place)
     {
+        // What is somebody else's takes nothing from anybody.
+        transmit::for_this_node(packet)?;
         if !limit::admits(&amounts.packets, sender, place) {
             reason = DropReason::PacketRate as u32;
         } else if segment.opens() && !limit::admits(&amounts.connections, sender, place) {
@@ -166,11 +168,20 @@ extern "C" fn fulcrum_admit(ctx: *mut xdp_md) -> u32 {
     let Ok(seen) = Seen::of_this_cpu() else {
         return 0;
     };
+    if core::mem::take(&mut seen.admitted) != 0 {
+        return Outcome::UNKNOWN.raw();
+    }
+    // A header that is wrong is judged further on, or by the kernel.
+    if current().is_none() {
+        return Outcome::UNKNOWN.raw();
+    }
     let packet = Packet::of(ctx);
     let sender = Sender::of(seen.v4 != 0, &seen.key);
     let step = if seen.service.is_service() {
         seen.segment(&packet)
             .and_then(|segment| service(&packet, seen.service, &sender, segment))
+    } else if is_discovery(&packet, seen) {
+        Ok(())
     } else {
         address(&packet, &sender, !l4::has_ports(seen.protocol()))
     };
@@ -178,6 +189,26 @@ extern "C" fn fulcrum_admit(ctx: *mut xdp_md) -> u32 {
         Ok(()) => Outcome::UNKNOWN.raw(),
         Err(stop) => Outcome::of(Err::<Sent, _>(stop)).raw(),
     }
+}
+
+/// The packet that this CPU hands on is not judged a second time: it takes one from each limit, and is counted once.
+#[inline(always)]
+pub(crate) fn has_admitted() {
+    if let Ok(seen) = Seen::of_this_cpu() {
+        seen.admitted = 1;
+    }
+}
+
+/// Neighbour discovery (RFC 4861 §4), which no router passes on: from link-local addresses, and who is not heard cannot be
+/// reached.
+#[inline(always)]
+fn is_discovery(packet: &Packet, seen: &Seen) -> bool {
+    // Not a byte alone: from its comparison the verifier does not learn that it lies in the packet.
+    let two = |at: usize| packet.read::<u16>(at).map(u16::to_ne_bytes);
+    seen.v4 == 0
+        && seen.protocol() == protocol::ICMPV6
+        && two(seen.l4()).is_some_and(|bytes| matches!(bytes[0], 133..=137))
+        && two(seen.l3() + 6).is_some_and(|bytes| bytes[1] == 255)
 }
 
 /// Refuses a packet to a VIP at a port that no service declares, for who sends it; or a message of ICMP to a VIP that is
@@ -193,8 +224,11 @@ fn address(packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
     let known = known_of(sender, ADDRESSES, &header.roots, &Roots::NOTHING);
     let mut reason = refused_source(known);
     let limit: &Limit = &header.icmp;
-    if reason == 0 && counts && known & verdict::EXEMPT == 0 && !limit::admits(limit, sender, ADDRESSES) {
-        reason = DropReason::IcmpRate as u32;
+    if reason == 0 && counts && known & verdict::EXEMPT == 0 {
+        transmit::for_this_node(packet)?;
+        if !limit::admits(limit, sender, ADDRESSES) {
+            reason = DropReason::IcmpRate as u32;
+        }
     }
     if reason == 0 {
         return Ok(());
@@ -218,6 +252,9 @@ pub(crate) fn refuse(packet: &Packet, place: u32, flags: u32, reason: u32) -> St
         }
     }
     if observes {
+        if let Ok(seen) = Seen::of_this_cpu() {
+            seen.observed = reason;
+        }
         return Ok(());
     }
     // SAFETY: the code of a reason, of which there are no others here.
