@@ -98,7 +98,11 @@ fn restore(plan: &mut Plan, packet: *mut u8) {
     if plan.flows > 1 {
         plan.flow = next(plan.flow, plan.flows);
         let (address, from) = shared::source(plan.flow);
-        let address = if plan.spread != 0 { shared::spread(plan.flow) } else { address };
+        let address = if plan.spread != 0 {
+            shared::spread(plan.flow)
+        } else {
+            address
+        };
         put(source, address);
         // SAFETY: as above.
         unsafe { packet.add(port).cast::<u16>().write_unaligned(from.to_be()) };

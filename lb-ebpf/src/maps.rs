@@ -11,8 +11,8 @@ use lb_common::fragment::{Fragment, FragmentKey};
 use lb_common::id::MemberId;
 use lb_common::layout::Direct;
 use lb_common::limits::{
-    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, LIMIT_SETS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW,
-    STAGES as STAGE_PLACES,
+    FLOW_TABLE, FRAGMENTS as FRAGMENT_PLACES, LIMIT_SETS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS,
+    SERVICE_OVERFLOW, STAGES as STAGE_PLACES,
 };
 use lb_common::nat::{NatKey, Translation};
 use lb_common::protect::limit::Set;

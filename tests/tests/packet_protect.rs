@@ -113,7 +113,13 @@ async fn malformed_packets_are_refused_where_something_protects() {
         let service = Some(address(vip, 80));
         for flags in [0, FIN, 8, 32, FIN | 8 | 32, SYN | FIN, SYN | RST, SYN | FIN | ACK] {
             let frame = from(client, vip, 80, flags);
-            refused(&mut rig, &frame, DropReason::TcpFlags, service, &format!("flags {flags:#x}"));
+            refused(
+                &mut rig,
+                &frame,
+                DropReason::TcpFlags,
+                service,
+                &format!("flags {flags:#x}"),
+            );
         }
         for flags in [SYN, ACK, ACK | FIN, RST, RST | ACK, SYN | ACK, ACK | 8] {
             let frame = from(client, vip, 80, flags);
@@ -141,7 +147,10 @@ async fn sources_are_judged_by_the_longest_prefix_of_all_and_of_the_service() {
                deny = [\"198.51.100.0/24\", \"2001:db8:1::/48\", \"127.1.0.0/16\"]\n\
                allow = [\"198.51.100.128/25\", \"198.51.100.7\", \"2001:db8:1:8000::/49\", \"127.0.0.9\"]";
     let own = service("own", "dsr", &both(81))
-        .table("protection", "deny = [\"all\"]\nallow = [\"203.0.113.0/24\", \"198.51.100.0/24\", \"2001:db8:2::/48\"]")
+        .table(
+            "protection",
+            "deny = [\"all\"]\nallow = [\"203.0.113.0/24\", \"198.51.100.0/24\", \"2001:db8:2::/48\"]",
+        )
         .backend("10.0.0.1:81");
     let mut rig = rig(&file(all, [web(), own]), &[]).await;
     let all = [
@@ -194,7 +203,9 @@ async fn every_mode_and_kind_of_packet_is_judged() {
         nat(0),
         nat(1),
         service("proxy", "proxy", &both(83)).backend("10.0.0.4:80"),
-        service("turns", "dsr", &both(84)).with("balance = \"round-robin\"").backend("10.0.0.5:84"),
+        service("turns", "dsr", &both(84))
+            .with("balance = \"round-robin\"")
+            .backend("10.0.0.5:84"),
         service("dns", "dsr", &both(53)).udp().backend("10.0.0.6:53"),
         service("range", "dsr", &["192.0.2.10:9000-9099", "[2001:db8::10]:9000-9099"]).backend("10.0.0.7:9000"),
     ];
@@ -204,22 +215,46 @@ async fn every_mode_and_kind_of_packet_is_judged() {
         for (port, action) in [(80, TX), (81, TX), (82, TX), (83, PASS), (84, TX)] {
             let service = Some(address(vip, port));
             for flags in [SYN, ACK] {
-                refused(&mut rig, &from(client, vip, port, flags), DropReason::Denied, service, &format!("{port}"));
+                refused(
+                    &mut rig,
+                    &from(client, vip, port, flags),
+                    DropReason::Denied,
+                    service,
+                    &format!("{port}"),
+                );
             }
-            admitted(&mut rig, &from(other, vip, port, SYN), action, service, &format!("{port}"));
+            admitted(
+                &mut rig,
+                &from(other, vip, port, SYN),
+                action,
+                service,
+                &format!("{port}"),
+            );
         }
         let datagram = |client| {
             let packet = packet::udp(address(client, 40_000), address(vip, 53), b"question");
             packet::frame(NODE, CLIENT, &packet)
         };
-        refused(&mut rig, &datagram(client), DropReason::Denied, Some(address(vip, 53)), "UDP");
+        refused(
+            &mut rig,
+            &datagram(client),
+            DropReason::Denied,
+            Some(address(vip, 53)),
+            "UDP",
+        );
         admitted(&mut rig, &datagram(other), TX, Some(address(vip, 53)), "UDP");
         let before = drops(&mut rig, DropReason::Denied);
         assert_eq!(run(&mut rig, &from(client, vip, 9050, SYN)), DROP, "a range of ports");
         assert_eq!(drops(&mut rig, DropReason::Denied), before + 1);
         assert_eq!(run(&mut rig, &from(other, vip, 9050, SYN)), TX, "a range of ports");
         // Ports that nobody declares, and echo, are for no service.
-        refused(&mut rig, &from(client, vip, 7, SYN), DropReason::Denied, None, "an undeclared port");
+        refused(
+            &mut rig,
+            &from(client, vip, 7, SYN),
+            DropReason::Denied,
+            None,
+            "an undeclared port",
+        );
         let before = drops(&mut rig, DropReason::Undeclared);
         admitted(&mut rig, &from(other, vip, 7, SYN), DROP, None, "an undeclared port");
         assert_eq!(drops(&mut rig, DropReason::Undeclared), before + 1);
@@ -233,14 +268,24 @@ async fn every_mode_and_kind_of_packet_is_judged() {
         // With a VLAN tag.
         let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
         let service = Some(address(vip, 80));
-        refused(&mut rig, &tagged(from(client, vip, 80, ACK)), DropReason::Denied, service, "a tag");
+        refused(
+            &mut rig,
+            &tagged(from(client, vip, 80, ACK)),
+            DropReason::Denied,
+            service,
+            "a tag",
+        );
         admitted(&mut rig, &tagged(from(other, vip, 80, ACK)), TX, service, "a tag");
         // What was not sent to this node is judged by nobody.
         let mut elsewhere = from(client, vip, 80, ACK);
         elsewhere[5] ^= 1;
         admitted(&mut rig, &elsewhere, PASS, service, "another node's frame");
         // Nor what is for no VIP.
-        let nobody = if vip.contains(':') { "2001:db8::99" } else { "192.0.2.99" };
+        let nobody = if vip.contains(':') {
+            "2001:db8::99"
+        } else {
+            "192.0.2.99"
+        };
         admitted(&mut rig, &from(client, nobody, 80, SYN), PASS, None, "for nobody");
     }
 }
@@ -252,7 +297,13 @@ async fn what_was_there_before_stays_reachable_at_other_ports() {
     }
     let mut rig = rig(&file("[protection]\ndeny = [\"all\"]", [web()]), &VIPS).await;
     for (client, vip) in families() {
-        refused(&mut rig, &from(client, vip, 80, SYN), DropReason::Denied, Some(address(vip, 80)), "the service");
+        refused(
+            &mut rig,
+            &from(client, vip, 80, SYN),
+            DropReason::Denied,
+            Some(address(vip, 80)),
+            "the service",
+        );
         // Nobody is locked out of a machine whose own address it is.
         admitted(&mut rig, &from(client, vip, 22, SYN), PASS, None, "another port");
     }
@@ -278,7 +329,13 @@ async fn observing_counts_and_drops_nothing() {
         expected.observed[index(DropReason::TcpFlags)] += 1;
         assert_eq!(refusals(&mut rig, service), expected);
         let other = Some(address(vip, 81));
-        refused(&mut rig, &from(client, vip, 81, SYN), DropReason::Denied, other, "enforced");
+        refused(
+            &mut rig,
+            &from(client, vip, 81, SYN),
+            DropReason::Denied,
+            other,
+            "enforced",
+        );
     }
     assert_eq!(drops(&mut rig, DropReason::TcpFlags), 0);
 }
@@ -298,21 +355,41 @@ async fn sources_have_buckets_of_their_own() {
                       connections-per-second = { limit = 1, burst = 5, per = \"/31\" }\n\
                       packets-per-second = { limit = 1, burst = 9 }";
     let own = service("own", "dsr", &both(81))
-        .table("protection", "connections-per-second = { limit = 1, burst = 3 }\npackets-per-second = { limit = 1, burst = 100 }")
+        .table(
+            "protection",
+            "connections-per-second = { limit = 1, burst = 3 }\npackets-per-second = { limit = 1, burst = 100 }",
+        )
         .backend("10.0.0.1:81");
     let mut rig = rig(&file(protection, [web(), own, nat(0), nat(1)]), &[]).await;
     let clients = [
         ["198.51.100.6", "198.51.100.7", "198.51.100.8", "198.51.100.99"],
-        ["2001:db8:1:1::6", "2001:db8:1:1:ffff::7", "2001:db8:1:2::6", "2001:db8:1:99::1"],
+        [
+            "2001:db8:1:1::6",
+            "2001:db8:1:1:ffff::7",
+            "2001:db8:1:2::6",
+            "2001:db8:1:99::1",
+        ],
     ];
     for (vip, [one, near, far, exempt]) in VIPS.into_iter().zip(clients) {
         let service = Some(address(vip, 80));
         assert_eq!(burst(&mut rig, &from(one, vip, 80, SYN), TX, 50), 5);
-        refused(&mut rig, &from(one, vip, 80, SYN), DropReason::ConnectionRate, service, "one more");
+        refused(
+            &mut rig,
+            &from(one, vip, 80, SYN),
+            DropReason::ConnectionRate,
+            service,
+            "one more",
+        );
         // Its open connections go on, as far as its packets do: 5, 1 that was refused by the next rung, and 1 more.
         let packets = burst(&mut rig, &from(one, vip, 80, ACK), TX, 50);
         assert!(packets < 9, "{packets}");
-        refused(&mut rig, &from(one, vip, 80, ACK), DropReason::PacketRate, service, "one more packet");
+        refused(
+            &mut rig,
+            &from(one, vip, 80, ACK),
+            DropReason::PacketRate,
+            service,
+            "one more packet",
+        );
         // Who is in the same prefix shares the bucket of connections; of packets only IPv6 does, by /64.
         let shared = from(near, vip, 80, SYN);
         if vip.contains(':') {
@@ -322,7 +399,13 @@ async fn sources_have_buckets_of_their_own() {
         }
         // Limits of all services are counted over all services.
         let elsewhere = Some(address(vip, 82));
-        refused(&mut rig, &from(one, vip, 82, ACK), DropReason::PacketRate, elsewhere, "another service");
+        refused(
+            &mut rig,
+            &from(one, vip, 82, ACK),
+            DropReason::PacketRate,
+            elsewhere,
+            "another service",
+        );
         // Others have their own, and so has a service that says its own.
         assert_eq!(burst(&mut rig, &from(far, vip, 80, SYN), TX, 50), 5);
         assert_eq!(burst(&mut rig, &from(one, vip, 81, SYN), TX, 50), 3);
@@ -335,14 +418,24 @@ async fn icmp_has_a_limit_of_its_own() {
     if gate::root() == Gate::Skip {
         return;
     }
-    let mut rig = rig(&file("[protection]\nicmp-per-second = { limit = 1, burst = 4 }", [web()]), &[]).await;
+    let mut rig = rig(
+        &file("[protection]\nicmp-per-second = { limit = 1, burst = 4 }", [web()]),
+        &[],
+    )
+    .await;
     for (client, vip) in families() {
         let (source, to): (IpAddr, IpAddr) = (client.parse().unwrap(), vip.parse().unwrap());
         let kind = if to.is_ipv4() { 8 } else { 128 };
         let echo = packet::frame(NODE, CLIENT, &packet::icmp(source, to, kind, 0, &[0, 1, 0, 2]));
         assert_eq!(burst(&mut rig, &echo, TX, 50), 4);
         refused(&mut rig, &echo, DropReason::IcmpRate, None, "one more");
-        admitted(&mut rig, &from(client, vip, 80, SYN), TX, Some(address(vip, 80)), "something else");
+        admitted(
+            &mut rig,
+            &from(client, vip, 80, SYN),
+            TX,
+            Some(address(vip, 80)),
+            "something else",
+        );
     }
 }
 
@@ -383,7 +476,10 @@ const OFFER: [u8; 20] = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0, 1, 3
 /// A service of the proxy that answers all SYNs with cookies.
 fn cookies(protection: &str) -> String {
     let shop = service("shop", "proxy", &both(80)).backend("10.0.0.4:80");
-    file(&format!("[protection]\n{protection}syn-cookies = {{ above = 0 }}"), [shop])
+    file(
+        &format!("[protection]\n{protection}syn-cookies = {{ above = 0 }}"),
+        [shop],
+    )
 }
 
 /// What a SYN becomes, as an IP packet: the action, and the packet.
@@ -421,7 +517,11 @@ async fn syns_are_answered_with_cookies_that_come_back() {
             // Nobody has got a cookie yet: what belongs to no connection is the kernel's to judge.
             admitted(&mut rig, &from(CLIENTS[0], VIPS[0], 80, ACK), PASS, service, "before");
         }
-        assert_eq!(knock(&mut rig, client, vip, &OFFER).0, PASS, "the kernel's listener gives out the first");
+        assert_eq!(
+            knock(&mut rig, client, vip, &OFFER).0,
+            PASS,
+            "the kernel's listener gives out the first"
+        );
         let packet = answered(&mut rig, client, vip, &OFFER);
         let tcp = &packet[header..];
         // Addresses and ports in exchange, and nothing wrong with the sums.
@@ -437,14 +537,25 @@ async fn syns_are_answered_with_cookies_that_come_back() {
             same(8..40);
         }
         assert_eq!(packet::pseudo(vip.ip(), client.ip(), 6, tcp), 0);
-        assert_eq!((&tcp[..2], &tcp[2..4]), (&vip.port().to_be_bytes()[..], &client.port().to_be_bytes()[..]));
-        assert_eq!(tcp[8..12], 2_u32.to_be_bytes(), "acknowledges the SYN, and nothing of its data");
+        assert_eq!(
+            (&tcp[..2], &tcp[2..4]),
+            (&vip.port().to_be_bytes()[..], &client.port().to_be_bytes()[..])
+        );
+        assert_eq!(
+            tcp[8..12],
+            2_u32.to_be_bytes(),
+            "acknowledges the SYN, and nothing of its data"
+        );
         assert_eq!((tcp[12] >> 4, tcp[13]), (10, SYN | ACK));
         assert_eq!(tcp.len(), 40);
         let segment: u16 = if vip.is_ipv4() { 1460 } else { 1440 };
         assert_eq!(tcp[20..24], [&[2, 4][..], &segment.to_be_bytes()].concat());
         assert_eq!(tcp[24..28], [4, 2, 8, 10]);
-        assert_eq!(tcp[31] & 0x3f, 9 | 1 << 4, "the timestamp keeps the scale, and selective acknowledgements");
+        assert_eq!(
+            tcp[31] & 0x3f,
+            9 | 1 << 4,
+            "the timestamp keeps the scale, and selective acknowledgements"
+        );
         assert_eq!(tcp[32..36], [0, 0, 1, 2], "the client's own timestamp");
         assert_eq!(tcp[36..40], [1, 3, 3, 7]);
 
@@ -459,9 +570,27 @@ async fn syns_are_answered_with_cookies_that_come_back() {
         assert_eq!(run(&mut rig, &acknowledges(cookie.wrapping_add(1))), PASS);
         let after = refusals(&mut rig, service);
         assert_eq!(after.accepted, before.accepted + 1);
-        refused(&mut rig, &acknowledges(cookie.wrapping_add(1_000)), DropReason::SynCookie, service, "another number");
-        refused(&mut rig, &from("198.51.100.99", "192.0.2.10", 80, ACK), DropReason::SynCookie, Some(address(VIPS[0], 80)), "no cookie");
-        refused(&mut rig, &from(&client.ip().to_string(), &vip.ip().to_string(), 80, RST), DropReason::SynCookie, service, "a reset");
+        refused(
+            &mut rig,
+            &acknowledges(cookie.wrapping_add(1_000)),
+            DropReason::SynCookie,
+            service,
+            "another number",
+        );
+        refused(
+            &mut rig,
+            &from("198.51.100.99", "192.0.2.10", 80, ACK),
+            DropReason::SynCookie,
+            Some(address(VIPS[0], 80)),
+            "no cookie",
+        );
+        refused(
+            &mut rig,
+            &from(&client.ip().to_string(), &vip.ip().to_string(), 80, RST),
+            DropReason::SynCookie,
+            service,
+            "a reset",
+        );
         // Without timestamps there is room for the segment size alone, and with them for what was offered.
         let short = answered(&mut rig, client, vip, &[2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7]);
         assert_eq!((short[header + 12] >> 4, short.len()), (6, header + 24));
@@ -494,7 +623,11 @@ async fn syns_below_the_limit_are_the_kernels() {
         let passed = burst(&mut rig, &syn, PASS, 100);
         assert!((1..=11).contains(&passed), "{passed}");
         assert_eq!(run(&mut rig, &syn), TX);
-        assert_eq!(run(&mut rig, &from(client, vip, 81, SYN)), DROP, "a port that nobody declares");
+        assert_eq!(
+            run(&mut rig, &from(client, vip, 81, SYN)),
+            DROP,
+            "a port that nobody declares"
+        );
     }
     // What is only observed is answered by the kernel.
     reconfigure(&mut rig, config(&cookies("enforcement = \"observe\"\n"))).await;

@@ -69,7 +69,10 @@ async fn clients_come_through_a_flood() {
 
     // Nothing protects the service: its listener has no room for anybody.
     let flood = Flood::start(&lab.segment.client, vip);
-    lab.segment.node.until("the flood is there", |_| flood.sent() > 2_000).await;
+    lab.segment
+        .node
+        .until("the flood is there", |_| flood.sent() > 2_000)
+        .await;
     let without = connect(&lab, vip, 5);
     assert!(without < 5, "the flood is none");
 
@@ -77,12 +80,19 @@ async fn clients_come_through_a_flood() {
     let cookies = shop().table("protection", "syn-cookies = { above = 100 }");
     node.configure(&format!("{}{cookies}", node.head("eth0")));
     assert!(node.run("reload").status.success());
-    assert_eq!(["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)), ["2", "2"]);
+    assert_eq!(
+        ["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)),
+        ["2", "2"]
+    );
     assert_eq!(connect(&lab, vip, TRIES), TRIES);
     let before = flood.sent();
     node.until("the flood goes on", |_| flood.sent() > before + 2_000).await;
     drop(flood);
-    let refused = node.client().status().await.unwrap().services[0].protection.clone().unwrap().refused;
+    let refused = node.client().status().await.unwrap().services[0]
+        .protection
+        .clone()
+        .unwrap()
+        .refused;
     assert!(refused.cookies_answered > 1_000, "{refused:?}");
 
     // Cookies alone, over both families, and windows that are scaled as both sides believe.
@@ -99,7 +109,10 @@ async fn clients_come_through_a_flood() {
     // What was there is put back.
     node.configure(&format!("{}{}", node.head("eth0"), shop()));
     assert!(node.run("reload").status.success());
-    assert_eq!(["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)), ["0", "1"]);
+    assert_eq!(
+        ["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name)),
+        ["0", "1"]
+    );
     node.configure(&format!("{}{always}", node.head("eth0")));
     assert!(node.run("reload").status.success());
     assert_eq!(setting(node, "tcp_syncookies"), "2");

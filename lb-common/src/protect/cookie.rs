@@ -85,7 +85,11 @@ pub const fn timestamp(offer: &Offer, now: u32) -> u32 {
     let scale = if offer.scales != 0 { offer.scale } else { 15 };
     let kept = scale | offer.sack << 4;
     let stamp = now >> KEEPS << KEEPS | kept;
-    if stamp > now { stamp.wrapping_sub(1 << KEEPS) } else { stamp }
+    if stamp > now {
+        stamp.wrapping_sub(1 << KEEPS)
+    } else {
+        stamp
+    }
 }
 
 /// Words of the longest answer's header.
@@ -210,10 +214,39 @@ mod tests {
         let ports = u32::from_ne_bytes([0x30, 0x39, 0, 80]);
         let bytes = |options: &[u8]| -> Vec<u8> {
             let (header, words) = answer(ports, 0xffff_ffff_u32.to_be(), &read(options), &own);
-            header.iter().take(words as usize).flat_map(|word| word.to_ne_bytes()).collect()
+            header
+                .iter()
+                .take(words as usize)
+                .flat_map(|word| word.to_ne_bytes())
+                .collect()
         };
-        let head = |words: u8| [0, 80, 0x30, 0x39, 1, 2, 3, 4, 0, 0, 0, 0, words << 4, 0x12, 250, 240, 0, 0, 0, 0];
-        let full = [2, 4, 5, 180, 4, 2, 8, 10, 0xa0, 0xb0, 0xc0, 0xd7, 0, 0, 1, 2, 1, 3, 3, 7];
+        let head = |words: u8| {
+            [
+                0,
+                80,
+                0x30,
+                0x39,
+                1,
+                2,
+                3,
+                4,
+                0,
+                0,
+                0,
+                0,
+                words << 4,
+                0x12,
+                250,
+                240,
+                0,
+                0,
+                0,
+                0,
+            ]
+        };
+        let full = [
+            2, 4, 5, 180, 4, 2, 8, 10, 0xa0, 0xb0, 0xc0, 0xd7, 0, 0, 1, 2, 1, 3, 3, 7,
+        ];
         assert_eq!(bytes(&LINUX), [&head(10)[..], &full].concat());
         assert_eq!(bytes(&[2, 4, 5, 180]), [&head(6)[..], &[2, 4, 5, 180]].concat());
         let stamps = [1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 0, 0];

@@ -160,7 +160,7 @@ const _: () = assert!(HEAD.is_power_of_two() && LISTS < HEAD);
 pub const fn place(service: Decision) -> u32 {
     let base = service.member_base();
     if !service.is_proxy() {
-        return base / MEMBERS_PER_SERVICE & (BALANCED - 1);
+        return (base / MEMBERS_PER_SERVICE) & (BALANCED - 1);
     }
     let number = base.wrapping_sub(MEMBERS);
     BALANCED + if number < PROXIED { number } else { PROXIED - 1 }

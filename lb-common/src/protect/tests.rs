@@ -135,8 +135,28 @@ fn flags_that_no_sender_means_are_told_from_others() {
     const PSH: u32 = 8;
     const ACK: u32 = 16;
     const URG: u32 = 32;
-    let sound = [SYN, SYN | ACK, ACK, ACK | PSH, ACK | FIN, RST, RST | ACK, SYN | 0xc0, ACK | URG | PSH];
-    let impossible = [0, FIN, PSH, URG, FIN | PSH | URG, SYN | FIN, SYN | RST, SYN | FIN | ACK, 0xff];
+    let sound = [
+        SYN,
+        SYN | ACK,
+        ACK,
+        ACK | PSH,
+        ACK | FIN,
+        RST,
+        RST | ACK,
+        SYN | 0xc0,
+        ACK | URG | PSH,
+    ];
+    let impossible = [
+        0,
+        FIN,
+        PSH,
+        URG,
+        FIN | PSH | URG,
+        SYN | FIN,
+        SYN | RST,
+        SYN | FIN | ACK,
+        0xff,
+    ];
     assert!(sound.iter().all(|&flags| !tcp(flags).is_impossible()));
     assert!(impossible.iter().all(|&flags| tcp(flags).is_impossible()));
     assert!(!Segment::MENTION.is_impossible());

@@ -209,9 +209,7 @@ fn scratch(packet: &Packet, seen: &Seen) -> Option<&'static mut Scratch> {
     }
     let length = bounded(words * 4);
     // SAFETY: the kernel's own context, and a buffer that is as long.
-    let copied = unsafe {
-        bpf_xdp_load_bytes(packet.ctx(), seen.l4() as u32, scratch.tcp.as_mut_ptr().cast(), length)
-    };
+    let copied = unsafe { bpf_xdp_load_bytes(packet.ctx(), seen.l4() as u32, scratch.tcp.as_mut_ptr().cast(), length) };
     if copied != 0 {
         return None;
     }

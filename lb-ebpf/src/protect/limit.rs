@@ -50,9 +50,8 @@ pub(crate) fn admits(limit: &Limit, sender: &Sender, place: u32) -> bool {
         };
         let word = (&raw mut bucket.done).cast::<u64>();
         // SAFETY: an aligned word of a map.
-        let (_, was) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, at.done, done)
-        };
+        let (_, was) =
+            unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, at.done, done) };
         if was {
             return true;
         }

@@ -14,7 +14,9 @@ use lb_common::nat::NatKey;
 use lb_common::parse::{Frame as _, Segment, l4};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::prefixes::{Line, Lines, Ref, STEPS, V4_BYTE, Way, verdict};
-use lb_common::protect::{ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
+use lb_common::protect::{
+    ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source,
+};
 use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 

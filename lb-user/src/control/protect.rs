@@ -68,11 +68,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         if self.protection.current.as_ref() == Some(&wanted) && self.dataplane.protection().is_some() {
             return Ok(());
         }
-        #[expect(clippy::disallowed_methods, reason = "it is logged, and nothing follows from it")]
         let began = Instant::now();
         let lines = wanted.lines();
         self.dataplane.protect(Some(&lines))?;
-        #[expect(clippy::disallowed_methods, reason = "as above")]
         let took = began.elapsed();
         tracing::info!(
             prefixes = wanted.prefixes(),

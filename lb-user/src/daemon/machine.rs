@@ -290,7 +290,9 @@ pub(super) async fn tcp(net: &Net, interfaces: &[Interface]) -> Tcp {
         default.window_scale
     });
     let links = net.links().await.unwrap_or_default();
-    let of_node = links.iter().filter(|link| interfaces.iter().any(|i| i.index == link.index));
+    let of_node = links
+        .iter()
+        .filter(|link| interfaces.iter().any(|i| i.index == link.index));
     let mtu = of_node.map(|link| u16::try_from(link.mtu).unwrap_or(u16::MAX)).min();
     Tcp {
         window_scale,
@@ -306,7 +308,9 @@ const LEAST_MTU: u16 = 1280;
 pub(super) fn take_cookies(cookies: &mut Cookies, config: &Config) {
     let all = config.protection.as_ref().is_some_and(|all| all.syn_cookies.is_some());
     let own = |service: &Service| service.protection.as_ref().is_some_and(|own| own.syn_cookies.is_some());
-    let wanted = config.proxied().any(|service| !service.is_pool() && (all || own(service)));
+    let wanted = config
+        .proxied()
+        .any(|service| !service.is_pool() && (all || own(service)));
     if let Err(error) = cookies.set(wanted) {
         tracing::warn!(
             error = %chain(&error),

@@ -199,7 +199,7 @@ async fn start(
     let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
     let traffic = Arc::new(Traffic::default());
     reconciler.set_traffic(Arc::clone(&traffic));
-    reconciler.set_tcp(machine::tcp(&net, &interfaces).await);
+    reconciler.set_tcp(machine::tcp(net, &interfaces).await);
     let ha = reconciler.connect_ha();
     let peers = reconciler.connect_peers();
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does

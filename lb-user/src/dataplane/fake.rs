@@ -8,8 +8,8 @@ use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
 use lb_common::nat::{NatKey, Ticks, Translation};
-use lb_common::protect::{HEAD, Refusals};
 use lb_common::protect::prefixes::Line;
+use lb_common::protect::{HEAD, Refusals};
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
 use lb_common::service::{BucketV4, BucketV6, Decision};
@@ -289,7 +289,11 @@ impl Dataplane for Fake {
     }
 
     fn protection(&self) -> Option<SheetView<'_>> {
-        let (head, rest) = self.sheet.as_deref()?.split_at_checked(HEAD as usize).unwrap_or((self.sheet.as_deref()?, &[]));
+        let (head, rest) = self
+            .sheet
+            .as_deref()?
+            .split_at_checked(HEAD as usize)
+            .unwrap_or((self.sheet.as_deref()?, &[]));
         Some(SheetView { head, rest })
     }
 

@@ -18,10 +18,7 @@ const SETTINGS: [(&str, &str); 2] = [
 ];
 
 /// What cookies cannot do without, if they are to keep what clients offer.
-const OFFERED: [&str; 2] = [
-    "/proc/sys/net/ipv4/tcp_window_scaling",
-    "/proc/sys/net/ipv4/tcp_sack",
-];
+const OFFERED: [&str; 2] = ["/proc/sys/net/ipv4/tcp_window_scaling", "/proc/sys/net/ipv4/tcp_sack"];
 
 /// Least, default and most bytes of what a connection has received, and the most that a program may ask for.
 const RECEIVES: &str = "/proc/sys/net/ipv4/tcp_rmem";
@@ -110,7 +107,11 @@ impl Cookies {
         if before.is_empty() {
             return Ok(());
         }
-        let change = || before.iter().try_for_each(|(path, value)| fs::write(path, value.trim()));
+        let change = || {
+            before
+                .iter()
+                .try_for_each(|(path, value)| fs::write(path, value.trim()))
+        };
         let changed = self.namespace.run_inside(change).and_then(|changed| changed);
         changed.doing(|| "putting net.ipv4.tcp_syncookies and tcp_timestamps back".to_owned())
     }

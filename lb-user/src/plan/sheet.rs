@@ -101,7 +101,9 @@ impl Protected {
         let mut lines = vec![Line::default(); LISTS as usize];
         prefixes::in_order(&nodes, &mut roots, &mut lines);
         let header = Header {
-            icmp: all.icmp.map_or(ProgramLimit::default(), |limit| program_limit(limit, 2)),
+            icmp: all
+                .icmp
+                .map_or(ProgramLimit::default(), |limit| program_limit(limit, 2)),
             roots: roots[0],
             flags: observes(all.enforcement),
             rest: 0,

@@ -139,7 +139,10 @@ fn protection(cases: &mut Vec<Case>) {
     for mode in ["dsr", "tunnel", "nat"] {
         let setting = Setting::new(mode, "maglev");
         let v6 = Setting { v6: true, ..setting };
-        for (what, kind, flows) in [("established, 1 flow", Kind::Data, 1), ("established, 64 k flows", Kind::Data, MANY)] {
+        for (what, kind, flows) in [
+            ("established, 1 flow", Kind::Data, 1),
+            ("established, 64 k flows", Kind::Data, MANY),
+        ] {
             let what = format!("all rungs, {what}");
             cases.push(Case::protected(&what, Shield::All, setting, kind, flows));
             cases.push(Case::protected(&what, Shield::All, v6, kind, flows));
@@ -148,9 +151,27 @@ fn protection(cases: &mut Vec<Case>) {
             continue;
         }
         cases.push(Case::protected("all rungs, SYN", Shield::All, setting, Kind::Syn, 1));
-        cases.push(Case::protected("all rungs, new flow each packet", Shield::All, setting, Kind::Syn, NEW));
-        cases.push(Case::protected("dropped by a short list", Shield::Short, setting, Kind::Denied, 1));
-        cases.push(Case::protected("a million prefixes, sources everywhere", Shield::Million, setting, Kind::Data, NEW));
+        cases.push(Case::protected(
+            "all rungs, new flow each packet",
+            Shield::All,
+            setting,
+            Kind::Syn,
+            NEW,
+        ));
+        cases.push(Case::protected(
+            "dropped by a short list",
+            Shield::Short,
+            setting,
+            Kind::Denied,
+            1,
+        ));
+        cases.push(Case::protected(
+            "a million prefixes, sources everywhere",
+            Shield::Million,
+            setting,
+            Kind::Data,
+            NEW,
+        ));
     }
     // Such a packet has no other way: it is compared with one that is forwarded.
     let setting = Setting::new("proxy", "maglev");

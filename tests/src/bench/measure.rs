@@ -91,7 +91,11 @@ async fn one_load(group: &[Case], options: &Options, load: u32, report: &mut Rep
         let found = programs.iter().find(|program| program.name == name);
         Ok::<_, anyhow::Error>(&found.with_context(|| format!("the object has no program {name}"))?.fd)
     };
-    let subject = if setting.shield == Shield::None { "fulcrum" } else { "fulcrum_protect" };
+    let subject = if setting.shield == Shield::None {
+        "fulcrum"
+    } else {
+        "fulcrum_protect"
+    };
     bench.set_subject(program(subject)?, program("fulcrum")?)?;
     for case in group {
         let (subject, reference) = case_on(&mut bench, case, options).with_context(|| case.name.clone())?;

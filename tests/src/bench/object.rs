@@ -215,7 +215,11 @@ impl Traffic {
         };
         if self.plan.flows > 1 {
             let (address, from_port) = source(self.plan.flow);
-            let address = if self.plan.spread == 0 { address } else { spread(self.plan.flow) };
+            let address = if self.plan.spread == 0 {
+                address
+            } else {
+                spread(self.plan.flow)
+            };
             frame[from..from + 4].copy_from_slice(&address.to_be_bytes());
             frame[port..port + 2].copy_from_slice(&from_port.to_be_bytes());
         }

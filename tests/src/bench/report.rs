@@ -95,7 +95,11 @@ impl Figures for Report {
                     _ => "fulcrum",
                 }
                 .to_owned(),
-                reference: Some(if case.reference == BARE { "fulcrum, unprotected" } else { "ipip" }),
+                reference: Some(if case.reference == BARE {
+                    "fulcrum, unprotected"
+                } else {
+                    "ipip"
+                }),
                 unit: "ns/packet",
                 min: median(subjects.clone().map(Figure::min).collect()),
                 median: median(subjects.flat_map(|figure| figure.0.iter().copied()).collect()),

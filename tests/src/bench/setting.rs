@@ -128,7 +128,10 @@ impl Setting {
     }
 
     fn toml(&self) -> String {
-        let mut toml = format!("[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{}", self.shield.toml());
+        let mut toml = format!(
+            "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{}",
+            self.shield.toml()
+        );
         let protocol = if self.udp { "udp" } else { "tcp" };
         for service in 0..self.services {
             let Self { mode, balance, .. } = self;

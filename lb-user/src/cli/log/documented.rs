@@ -79,7 +79,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("ports", "ranges of ports"),
     ("prefixes", "prefixes in lists: how many"),
     ("priority", "priority of this node in a virtual router"),
-    ("prefixes", "prefixes in lists: how many"),
     ("program", "a program of the file, with its arguments"),
     ("quorum", "so many backends make the service healthy"),
     ("ready", "backends that can take new flows: how many"),

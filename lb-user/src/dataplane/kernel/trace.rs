@@ -42,7 +42,11 @@ impl Kernel {
         }
         let before = std::mem::replace(&mut self.first, first);
         self.fill_stages()?;
-        if self.entry == before { self.enter(first) } else { Ok(()) }
+        if self.entry == before {
+            self.enter(first)
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts this entry point on all interfaces, or leaves the other one on all.

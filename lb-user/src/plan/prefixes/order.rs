@@ -78,7 +78,11 @@ impl Order<'_> {
             return;
         }
         let line = &self.from[at];
-        let count = if line.half(META) & 3 == meta::SKIP { 1 } else { own(line) };
+        let count = if line.half(META) & 3 == meta::SKIP {
+            1
+        } else {
+            own(line)
+        };
         self.refs_of(at, new, OTHERS..OWN + count);
     }
 

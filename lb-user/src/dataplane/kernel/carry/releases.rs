@@ -87,7 +87,6 @@ fn sized(maps: &[MapLayout], flow_table: u32) -> Vec<MapLayout> {
     maps.iter().map(sized).collect()
 }
 
-
 /// The maps of the layout with this digest, which `flow_table` tells apart from others of this release: the entries of
 /// its tables of flows, if it has some.
 pub(super) fn maps(digest: u64, flow_table: Option<u32>) -> Option<Vec<MapLayout>> {
@@ -133,8 +132,14 @@ mod tests {
         assert_eq!(maps(layout::digest(&own), None), None);
         assert!(maps(RELEASES[0].digest, None).is_some());
         // As that release named the folder of its maps, with tables of the size that they had by default.
-        assert_eq!(maps(0xae7d_4584_ebcf_14d7, Some(FLOW_TABLE)), Some(sized(&SECOND, FLOW_TABLE)));
-        assert_eq!(maps(0x2712_bca1_5762_cb9b, Some(FLOW_TABLE)), Some(sized(&THIRD, FLOW_TABLE)));
+        assert_eq!(
+            maps(0xae7d_4584_ebcf_14d7, Some(FLOW_TABLE)),
+            Some(sized(&SECOND, FLOW_TABLE))
+        );
+        assert_eq!(
+            maps(0x2712_bca1_5762_cb9b, Some(FLOW_TABLE)),
+            Some(sized(&THIRD, FLOW_TABLE))
+        );
     }
 
     /// Every map of an earlier release is shared, or converted. Who changes a layout writes the old one down above, and
