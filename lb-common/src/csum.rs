@@ -17,6 +17,13 @@ pub const fn fold(sum: u32) -> u16 {
     !((sum >> 16) + (sum & 0xffff)) as u16
 }
 
+/// The same of a sum of words of 32 bits.
+#[inline(always)]
+pub const fn fold_wide(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    fold(((sum & 0xffff) + (sum >> 16)) as u32)
+}
+
 /// What has to be added to a checksum's complement when the words `old` of what it covers become `new`: the one's
 /// complement difference of their sums. For what is rewritten the same way again and again, see [`apply`].
 #[inline(always)]

@@ -51,7 +51,7 @@ shared! {
     Budget = 16,
     Line = 64,
     Set = 64,
-    Refusals = 160,
+    Refusals = 152,
 }
 
 /// What sort of map it is.
@@ -159,7 +159,7 @@ impl Direct {
 }
 
 /// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
-const MAPS: [MapLayout; 19] = {
+const MAPS: [MapLayout; 20] = {
     use MapKind::{Flows, Plain, Programs};
     const DECISION: usize = size_of::<Decision>();
     const COUNTERS: usize = size_of::<Counters>();
@@ -189,6 +189,7 @@ const MAPS: [MapLayout; 19] = {
         map("STAGES", 4, 4, STAGES, Programs),
         Direct::Limits.layout(),
         map("PROTECTION", 4, 4, 1, Plain),
+        map("LISTS", 4, 4, 2, Plain),
         map("REFUSALS", 4, size_of::<Refusals>(), PLACES, Plain),
     ]
 };

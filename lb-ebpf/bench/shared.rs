@@ -8,8 +8,10 @@ pub(crate) const REFERENCE: u32 = 1;
 pub(crate) const EMPTY: u32 = 2;
 /// Moves the head, and nothing else: what encapsulation costs at least.
 pub(crate) const ADJUST: u32 = 3;
+/// The balancer where nothing protects its services, beside one that does.
+pub(crate) const BARE: u32 = 4;
 /// How many targets there are.
-pub(crate) const TARGETS: usize = 4;
+pub(crate) const TARGETS: usize = 5;
 
 /// What the wrapper counts where a program was not there to be called; no action has this number.
 pub(crate) const MISSED: u32 = 7;
@@ -46,8 +48,8 @@ pub(crate) struct Plan {
     pub(crate) vip: u32,
     /// The first VIP; of IPv6, its last four octets. In host order.
     pub(crate) first_vip: u32,
-    /// Always 0.
-    pub(crate) padding: u32,
+    /// Not 0: flows come from everywhere, and not from [`SOURCES`] addresses.
+    pub(crate) spread: u32,
     /// The frame's first bytes.
     pub(crate) head: [u64; HEAD],
     /// Packets, by the action that the program returned.
@@ -63,6 +65,16 @@ pub(crate) const fn source(flow: u32) -> (u32, u16) {
         FIRST_PORT.wrapping_add((flow / SOURCES) as u16),
     )
 }
+
+/// Where a flow comes from that may come from everywhere: an even address, each once.
+#[inline(always)]
+pub(crate) const fn spread(flow: u32) -> u32 {
+    // Odd: the golden ratio.
+    flow.wrapping_mul(0x9e37_79b1 << 1)
+}
+
+/// Bytes that a SYN of the bench has more than the answer with a cookie.
+pub(crate) const SHORTER: usize = 6;
 
 /// Key of the minimal balancer's services; IPv6 has [`ServiceV6`].
 #[repr(C, align(8))]

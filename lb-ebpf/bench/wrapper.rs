@@ -2,11 +2,11 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 
-use crate::shared::{self, ADJUST, EMPTY, HEAD, MISSED, Plan, REFERENCE, SUBJECT, TARGETS as PLACES};
+use crate::shared::{self, ADJUST, BARE, EMPTY, HEAD, MISSED, Plan, REFERENCE, SHORTER, SUBJECT, TARGETS as PLACES};
 
 /// What to do, and what was seen.
 #[btf_map]
@@ -32,6 +32,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         SUBJECT => call_subject(ctx),
         REFERENCE => call_reference(ctx),
         EMPTY => call_empty(ctx),
+        BARE => call_bare(ctx),
         _ => call_adjust(ctx),
     };
     plan.actions[(action & 7) as usize] += 1;
@@ -43,6 +44,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         0 => true,
         20 => shrink(ctx, 20),
         40 => shrink(ctx, 40),
+        BEHIND => lengthen(ctx),
         _ => false,
     };
     if !is_back {
@@ -54,6 +56,16 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     }
     restore(plan, start as *mut u8);
     xdp_action::XDP_PASS
+}
+
+/// An answer that is so much shorter.
+const BEHIND: usize = 0_usize.wrapping_sub(SHORTER);
+
+/// Makes room at the end again.
+#[inline(always)]
+fn lengthen(ctx: &XdpContext) -> bool {
+    // SAFETY: the helper checks its arguments.
+    unsafe { bpf_xdp_adjust_tail(ctx.ctx, SHORTER as i32) == 0 }
 }
 
 /// Takes so many bytes off the front.
@@ -86,6 +98,7 @@ fn restore(plan: &mut Plan, packet: *mut u8) {
     if plan.flows > 1 {
         plan.flow = next(plan.flow, plan.flows);
         let (address, from) = shared::source(plan.flow);
+        let address = if plan.spread != 0 { shared::spread(plan.flow) } else { address };
         put(source, address);
         // SAFETY: as above.
         unsafe { packet.add(port).cast::<u16>().write_unaligned(from.to_be()) };
@@ -117,4 +130,5 @@ macro_rules! call {
 call!(call_subject, SUBJECT);
 call!(call_reference, REFERENCE);
 call!(call_empty, EMPTY);
+call!(call_bare, BARE);
 call!(call_adjust, ADJUST);

@@ -159,7 +159,14 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
     match seen.service.mode() {
         Some(Mode::Nat) => Ok(nat::send(packet)),
         Some(Mode::Dsr | Mode::Tunnel) => Ok(forward(packet)),
-        Some(Mode::Proxy) => Err(Stop::Pass),
+        Some(Mode::Proxy) => {
+            let judged = protect::cookie::seen(packet);
+            Ok(if judged.raw() == Outcome::UNKNOWN.raw() {
+                Outcome::PASS
+            } else {
+                judged
+            })
+        }
         _ => {
             if nat::may_answer(seen.address) {
                 let answered = nat::answer(packet);

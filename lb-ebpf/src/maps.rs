@@ -17,7 +17,7 @@ use lb_common::limits::{
 use lb_common::nat::{NatKey, Translation};
 use lb_common::protect::limit::Set;
 use lb_common::protect::prefixes::Line;
-use lb_common::protect::{PLACES, Refusals};
+use lb_common::protect::{HEAD, Header, PLACES, Refusals};
 use lb_common::ring::RingBlock;
 use lb_common::select::{Tables, read_once};
 use lb_common::service::{BucketV4, BucketV6, Decision, KeyV4, KeyV6};
@@ -26,6 +26,7 @@ use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 use lb_common::trace::{Budget, EVENTS as EVENTS_BYTES, Sample, Wanted};
 
 use crate::flows::Clock;
+use crate::protect::cookie::Scratch;
 use crate::seen::Seen;
 
 const ON_USE: usize = BPF_F_NO_PREALLOC as usize;
@@ -88,6 +89,10 @@ pub(crate) static DECAP_FROM: Array<Sources, { lb_common::decap::SOURCES as usiz
 #[btf_map]
 pub(crate) static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 
+/// Headers of the packet that this CPU is at, for functions of the kernel that want them elsewhere.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
 /// What time it is on this CPU.
 #[btf_map]
 pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
@@ -112,12 +117,47 @@ pub(crate) static EVENTS: RingBuf<Sample, { EVENTS_BYTES as usize }> = RingBuf::
 #[btf_map]
 pub(crate) static NEWS: RingBuf<NatKey, { lb_common::limits::NEWS as usize }> = RingBuf::new();
 
-/// The lines of a sheet. Each that the manager makes has a size of its own.
-pub(crate) type Sheet = Array<Line, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+/// Flags of the maps in the two below: of the manager's, each has as many elements as it needs.
+const INNER: usize = (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize;
+
+/// The lines of a sheet that are addressed directly.
+#[repr(C)]
+pub(crate) struct Head([Line; HEAD as usize]);
+
+impl Head {
+    /// The first line.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: a line of numbers, as long as a header.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// A line; any one for a number of those behind.
+    #[inline(always)]
+    pub(crate) fn line(&self, index: u32) -> &Line {
+        let mut at = u64::from(index);
+        // As in `element`.
+        // SAFETY: the instruction has no effect but its result.
+        unsafe {
+            asm!(
+                "{at} &= {mask}",
+                at = inout(reg) at,
+                mask = const HEAD - 1,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        // SAFETY: inside the array.
+        unsafe { &*(&raw const self.0).cast::<Line>().add(at as usize) }
+    }
+}
 
 /// The sheet that protects services, if one does: see [`lb_common::protect`].
 #[btf_map]
-pub(crate) static PROTECTION: ArrayOfMaps<Sheet, 1> = ArrayOfMaps::new();
+pub(crate) static PROTECTION: ArrayOfMaps<Array<Head, 1, INNER>, 1> = ArrayOfMaps::new();
+
+/// The lines of a sheet that are not in there.
+#[btf_map]
+pub(crate) static LISTS: ArrayOfMaps<Array<Line, 1, INNER>, 2> = ArrayOfMaps::new();
 
 /// What has been refused, by [`lb_common::protect::place`].
 #[btf_map]

@@ -56,6 +56,9 @@ impl Outcome {
     /// More than any action.
     const DROPS: u32 = 0x100;
 
+    /// Not for Fulcrum: the kernel's.
+    pub(crate) const PASS: Self = Self(xdp_action::XDP_PASS);
+
     /// Not decided yet: the packet is to be forwarded.
     pub(crate) const FORWARD: Self = Self(0xfe);
 

@@ -1,10 +1,14 @@
 //! Programs of the user: executed as they stand in the file, without a shell, each in a process group of its own, which is
 //! killed when nobody wants to know any more.
 
+mod user;
+mod writable;
+
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -12,6 +16,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::model::quoted;
+pub use user::User;
+pub use writable::warnings;
 
 /// Where a program finds others, and is found itself where it has no path.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -39,6 +45,13 @@ pub enum Failure {
     Signal(String),
 }
 
+/// How programs are started.
+#[derive(Clone, Debug, Default)]
+pub struct Programs {
+    /// Who they are; `None`: who this process is.
+    user: Option<Arc<User>>,
+}
+
 /// A program that runs. It and what it has started ends when this is dropped, at the latest.
 #[derive(Debug)]
 pub struct Process {
@@ -47,17 +60,27 @@ pub struct Process {
     said: Vec<u8>,
 }
 
-impl Process {
+impl Programs {
+    /// They run as `user`; `None`: as this process does.
+    #[must_use]
+    pub fn of(user: Option<User>) -> Self {
+        Self {
+            user: user.map(Arc::new),
+        }
+    }
+
     /// Starts a program with nothing in its environment but [`PATH`] and these.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start(
+        &self,
         program: &Path,
         arguments: impl IntoIterator<Item = String>,
         environment: impl IntoIterator<Item = (&'static str, String)>,
-    ) -> io::Result<Self> {
-        let mut child = Command::new(program)
+    ) -> io::Result<Process> {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir("/")
             .env_clear()
@@ -67,15 +90,21 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        Ok(Self {
+            .kill_on_drop(true);
+        if let Some(user) = self.user.clone() {
+            // SAFETY: between fork and exec it only asks the kernel.
+            unsafe { command.pre_exec(move || user.assume()) };
+        }
+        let mut child = command.spawn()?;
+        Ok(Process {
             stderr: child.stderr.take(),
             child,
             said: Vec::new(),
         })
     }
+}
 
+impl Process {
     /// Waits for its end.
     ///
     /// # Errors

@@ -100,6 +100,19 @@ pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8, data: &[u8]) 
     ip(source.ip(), destination.ip(), 6, &segment)
 }
 
+/// An IP packet with a SYN that has these options, whose length must be a multiple of 4, and data.
+#[must_use]
+pub fn syn(source: SocketAddr, destination: SocketAddr, options: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut segment = [source.port().to_be_bytes(), destination.port().to_be_bytes()].concat();
+    let words = 5 + options.len() as u8 / 4;
+    segment.extend([0, 0, 0, 1, 0, 0, 0, 0, words << 4, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(options);
+    segment.extend(data);
+    let sum = pseudo(source.ip(), destination.ip(), 6, &segment);
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    ip(source.ip(), destination.ip(), 6, &segment)
+}
+
 /// An IP packet with a UDP datagram.
 #[must_use]
 pub fn udp(source: SocketAddr, destination: SocketAddr, data: &[u8]) -> Vec<u8> {

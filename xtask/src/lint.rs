@@ -1,13 +1,13 @@
-//! `cargo xtask lint`: formatting, clippy on both sides, layers.
+//! `cargo xtask lint`: formatting, clippy on both sides, layers, and what is built of.
 
 use anyhow::Result;
 
 use crate::bpf::{build::TARGET, tools};
 use crate::parts::Parts;
 use crate::workspace::{self, cargo};
-use crate::{exec, layers};
+use crate::{deny, exec, layers};
 
-/// Check formatting, clippy and layers
+/// Check formatting, clippy, layers, and licences and sources of crates
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -38,6 +38,11 @@ pub(crate) fn run(_: &Args) -> Result<()> {
         None => parts.skip(EBPF, "rust-src is missing, see `cargo xtask setup`"),
     }
     parts.run("layers", || layers::check(&workspace::root()));
+    const DENY: &str = "licences, sources and bans";
+    match deny::is_installed(&workspace::root()) {
+        true => parts.run(DENY, || deny::check(&workspace::root())),
+        false => parts.skip(DENY, "cargo-deny is missing, see `cargo xtask setup`"),
+    }
     parts.finish()
 }
 

@@ -1,7 +1,10 @@
 //! The project's verbs, `cargo xtask VERB`: what people run and what CI runs are the same.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod bpf;
+mod deny;
 mod dist;
 mod ebpf;
 mod exec;
@@ -39,6 +42,7 @@ enum Verb {
     Fuzz(fuzz::Args),
     Dist(dist::Args),
     Layers(layers::Args),
+    Audit(deny::Args),
     Ebpf(ebpf::Args),
 }
 
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Dist(args) => dist::run(&args),
         Verb::Layers(args) => layers::run(&args),
+        Verb::Audit(args) => deny::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
     };
     match result {

@@ -102,6 +102,13 @@ impl Segment {
         opens_and_ends || self.bits & (SYN | RST | ACK) == 0
     }
 
+    /// TCP with ACK and without SYN or RST: of a connection that is open, or opens with it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn acknowledges(self) -> bool {
+        self.bits & (SYN | RST | ACK) == ACK
+    }
+
     /// What it says about a flow of `nat`.
     #[inline(always)]
     #[must_use]

@@ -7,9 +7,12 @@
 //! 5. SYN cookies, for services of the proxy.
 //!
 //! All that the program has to know is one *sheet*, an array of lines that is made whole and never changed: a header, the
-//! policy of each service, and the lists. It lies in an array of maps, so a packet sees one sheet or the next one, and no
-//! mixture: whoever looks there twice for one packet takes nothing along from the first time.
+//! policy of each service, and the lists, those of their nodes first that packets meet first. Its first [`HEAD`] lines are one
+//! element of a map in `PROTECTION`, and the others, if there are some, a map in one of the two places of `LISTS`, which the
+//! header names. So a packet sees one sheet or the next one, and no mixture: whoever looks there twice for one packet takes
+//! nothing along from the first time.
 
+pub mod cookie;
 pub mod limit;
 pub mod prefixes;
 
@@ -68,8 +71,10 @@ pub struct Header {
     pub roots: Roots,
     /// As [`Policy::flags`], for packets to no service: [`policy::OBSERVES`].
     pub flags: u32,
+    /// The place in `LISTS` of the lines behind [`HEAD`]: 0 or 1.
+    pub rest: u32,
     #[doc(hidden)]
-    pub pad: [u32; 5],
+    pub pad: [u32; 4],
 }
 
 /// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
@@ -78,8 +83,10 @@ pub struct Header {
 pub struct Policy {
     /// Bits of [`policy`].
     pub flags: u32,
-    /// 2 to this power is what windows in a SYN cookie's answer are scaled by: as the kernel will do it (RFC 7323 §2.2).
-    pub window_scale: u32,
+    /// What windows are scaled by that the node offers, as in the option (RFC 7323 §2.2): as the kernel will do it.
+    pub window_scale: u16,
+    /// Bytes of the largest packet that it takes.
+    pub mtu: u16,
     /// Of the lists of this service alone.
     pub roots: Roots,
     /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. Its key has no source.
@@ -138,6 +145,11 @@ const _: () = assert!(PLACES.is_power_of_two());
 
 /// The first line of a sheet behind the policies, which are there for all places: 1 MiB.
 pub const LISTS: u32 = Policy::line(PLACES);
+
+/// Lines that the program addresses directly, a power of two: 2 MiB, so that lists of some 10,000 prefixes are wholly in there.
+/// Those behind are in a map of their own.
+pub const HEAD: u32 = 1 << 15;
+const _: () = assert!(HEAD.is_power_of_two() && LISTS < HEAD);
 
 /// The place of a service's policy, and of its counts.
 #[inline(always)]
@@ -202,14 +214,19 @@ pub trait Sheet: Lines {
         self.line(Policy::line(place) + 1).map(|line| unsafe { view(line) })
     }
 
-    /// What the lists know of a source of packets to what is at this place, those for all services and its own: bits of
-    /// [`verdict`].
+    /// The roots of the lists that a source of packets to what is at this place is looked up in: of all services, and its own.
     #[inline(always)]
-    fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
+    fn roots(&self, place: u32, v4: bool) -> [Ref; 2] {
         let all = self.header().map_or(Roots::NOTHING, |header| header.roots);
         let own = self.policy(place).map_or(Roots::NOTHING, |policy| policy.roots);
+        [all.of(v4), own.of(v4)]
+    }
+
+    /// What these lists know of it: bits of [`verdict`].
+    fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
+        let [all, own] = self.roots(place, v4);
         let first = if v4 { V4_BYTE } else { 0 };
-        find(self, all.of(v4), first, source) | find(self, own.of(v4), first, source)
+        find(self, all, first, source) | find(self, own, first, source)
     }
 }
 
@@ -250,7 +267,7 @@ pub const FIRST_REASON: u32 = DropReason::TcpFlags as u32;
 
 const _: () = assert!(DropReason::SynCookie as u32 - FIRST_REASON + 1 == REASONS as u32);
 
-/// Element of `REFUSALS`, one per CPU and place; readers sum over CPUs, but for [`Self::cookie`].
+/// Element of `REFUSALS`, one per CPU and place; readers sum over CPUs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
@@ -264,8 +281,6 @@ pub struct Refusals {
     pub accepted: u64,
     /// Sources that had something left to make up for, and have given way to others.
     pub evicted: u64,
-    /// When a cookie was last given out, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
-    pub cookie: u64,
 }
 
 impl core::ops::AddAssign for Refusals {
@@ -280,7 +295,6 @@ impl core::ops::AddAssign for Refusals {
         self.answered += other.answered;
         self.accepted += other.accepted;
         self.evicted += other.evicted;
-        self.cookie = self.cookie.max(other.cookie);
     }
 }
 

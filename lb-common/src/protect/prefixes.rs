@@ -1,12 +1,12 @@
 //! Which prefix holds a source address: a trie over bytes, in lines of 64 bytes, for lists from one prefix to millions.
 //!
-//! Every node is for one byte of the address. A list of a few prefixes is one or two lines; of a million random ones, four or
-//! five are read. The manager builds it (`lb-user/src/plan/prefixes.rs`) and never changes it again; the program, and
-//! `explain`, look there.
+//! Every node is for one byte of the address. A list of a few prefixes is one or two lines; of a million random ones, three are
+//! read of a source that none holds, two of which every packet reads. The manager builds it (`lb-user/src/plan/prefixes`) and
+//! never changes it again; the program, and `explain`, look there.
 //!
 //! - A *full* node is 16 lines, a [`Ref`] for each value of the byte.
-//! - A *sparse* node is one line: which values begin a run of equal refs, a bit each, and up to [`INLINE`] refs, one for
-//!   each run. With more runs the refs lie elsewhere, 16 in a line.
+//! - A *sparse* node is one line: which values have a ref of their own, a bit each, up to [`INLINE`] such refs, and the one of
+//!   all other values. Where more have their own, those lie elsewhere, 16 in a line.
 //! - A *skip* is one line: the bits that all prefixes in there have in common, and where it goes on if the address has them
 //!   too. So a prefix that is alone in its neighbourhood is one line, however long it is.
 //!
@@ -40,6 +40,13 @@ impl Line {
 pub trait Lines {
     /// The line with this number; `None` behind the last one.
     fn line(&self, index: u32) -> Option<&Line>;
+}
+
+impl<L: Lines + ?Sized> Lines for &L {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        (**self).line(index)
+    }
 }
 
 impl Lines for [Line] {
@@ -101,6 +108,13 @@ impl Ref {
         self.0 & (Self::MOST_LINES - 1)
     }
 
+    /// Is it a full node?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_full(self) -> bool {
+        self.kind() == 1
+    }
+
     /// Is it the end?
     #[inline(always)]
     #[must_use]
@@ -115,35 +129,44 @@ impl Ref {
 /// | --- | --- | --- |
 /// | 0 to 1 | [`meta::SPARSE`] or [`meta::WIDE`] | [`meta::SKIP`] |
 /// | 2 to 7 | | how many bytes behind its own the one is that the ref for addresses with these bits is for, 0 to 16 |
-/// | 8 to 31 | for the second to the fourth 64 values, 8 bits each: runs that begin before them | |
+/// | 8 to 31 | for the second to the fourth 64 values, 8 bits each: how many of those before them have their own ref | |
 pub mod meta {
     /// The refs are in the node.
     pub const SPARSE: u32 = 0;
-    /// The refs are in other lines, from the number in the half behind this one on.
+    /// The refs are in other lines, from the number in the half [`super::OWN`] on.
     pub const WIDE: u32 = 1;
     /// It is a skip.
     pub const SKIP: u32 = 2;
 }
 
-/// The half of a sparse node or a skip that says what it is. The four words before it are the runs, a bit each, or the bits
-/// that addresses have to have (two words as they lie in the address) and which bits count (two words). The halves behind
-/// are refs: of a skip, for addresses that have them, and for the others.
+/// The half of a sparse node or a skip that says what it is. The four words before it are the values with a ref of their own, a
+/// bit each; or the bits that addresses have to have (two words as they lie in the address) and which bits count (two words).
 pub const META: u32 = 8;
 
-/// Refs that a sparse node has room for.
-pub const INLINE: u32 = 7;
+/// The half with the ref of other values, or of addresses that do not have the bits.
+pub const OTHERS: u32 = 9;
+
+/// The half with the first of the refs that values have of their own, or that of addresses that have the bits.
+pub const OWN: u32 = 10;
+
+/// Refs of their own that a sparse node has room for.
+pub const INLINE: u32 = 6;
 
 /// The byte of a mapped address where IPv4 begins.
 pub const V4_BYTE: u32 = 12;
 
-/// Steps of the longest way: a skip before each of 16 bytes.
-const STEPS: u32 = 32;
+/// Steps of the longest way: each is a byte at least, and the last one may be two skips more.
+pub const STEPS: u32 = 18;
 
 /// The bytes of an address that are still to be looked at, the next one lowest. Moved along, since a way through the program
 /// that knows which byte it is at is another one to the verifier than one that does not.
+///
+/// In this order: in the other one LLVM reads a shift of both as one word at an odd address, which the verifier does not allow on
+/// the stack.
+#[repr(C)]
 struct Rest {
-    next: u64,
     then: u64,
+    next: u64,
 }
 
 impl Rest {
@@ -165,57 +188,100 @@ impl Rest {
     }
 }
 
+/// The way of an address through a list.
+#[repr(C)]
+pub struct Way<L> {
+    lines: L,
+    address: [u64; 2],
+    rest: Rest,
+    at: Ref,
+    pad: u32,
+}
+
+impl<L: Lines> Way<L> {
+    /// From the `root` that is for its byte `first`, 0 or [`V4_BYTE`].
+    #[inline(always)]
+    pub fn new(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> Self {
+        let [high, low] = address.0;
+        let rest = if first == 0 {
+            Rest { next: high, then: low }
+        } else {
+            Rest {
+                next: low >> 32,
+                then: 0,
+            }
+        };
+        Self {
+            lines,
+            address: address.0,
+            rest,
+            at: root,
+            pad: 0,
+        }
+    }
+
+    /// Is it at its end?
+    #[inline(always)]
+    pub const fn is_over(&self) -> bool {
+        self.at.is_end()
+    }
+
+    /// What is known at its end: bits of [`verdict`]; before, nothing.
+    #[inline(always)]
+    pub const fn known(&self) -> u32 {
+        if self.at.is_end() { self.at.rest() } else { 0 }
+    }
+
+    /// One step; false where the lines contradict themselves.
+    #[inline(always)]
+    pub fn step(&mut self) -> bool {
+        let value = self.rest.value();
+        let (line, half) = if self.at.is_full() {
+            self.rest.advance(1);
+            (self.at.rest() + (value >> 4), value)
+        } else {
+            let Some(line) = self.lines.line(self.at.rest()) else {
+                return false;
+            };
+            let meta = line.half(META);
+            if meta & 3 == meta::SKIP {
+                let [high, low] = self.address;
+                let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
+                self.at = Ref(line.half(if differs == 0 { OWN } else { OTHERS }));
+                self.rest.advance(meta >> 2 & 31);
+                return true;
+            }
+            let (quarter, bit) = (value >> 6, value & 63);
+            let own = line.0[(quarter & 3) as usize];
+            self.rest.advance(1);
+            if own >> bit & 1 == 0 {
+                self.at = Ref(line.half(OTHERS));
+                return true;
+            }
+            // The first quarter's 8 bits are those of the kind, and none come before it.
+            let before = (meta & !0xff) >> (8 * quarter) & 0xff;
+            let number = before + (own << (63 - bit) << 1).count_ones();
+            if meta & 3 == meta::SPARSE {
+                self.at = Ref(line.half(OWN + number));
+                return true;
+            }
+            (line.half(OWN).wrapping_add(number >> 4), number)
+        };
+        let Some(line) = self.lines.line(line) else {
+            return false;
+        };
+        self.at = Ref(line.half(half));
+        true
+    }
+}
+
 /// What a list knows of an address, from the `root` that is for its byte `first`, 0 or [`V4_BYTE`]: bits of [`verdict`]. Nothing
 /// where the lines contradict themselves.
-#[inline(always)]
-pub fn find<L: Lines + ?Sized>(lines: &L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
-    let [high, low] = address.0;
-    let mut rest = if first == 0 {
-        Rest { next: high, then: low }
-    } else {
-        Rest {
-            next: low >> 32,
-            then: 0,
-        }
-    };
-    let mut at = root;
+pub fn find<L: Lines>(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
+    let mut way = Way::new(lines, root, first, address);
     let mut step = 0;
-    while step < STEPS && !at.is_end() {
+    while step < STEPS && !way.is_over() && way.step() {
         step += 1;
-        let value = rest.value();
-        if at.kind() == 1 {
-            let Some(line) = lines.line(at.rest() + (value >> 4)) else {
-                return 0;
-            };
-            at = Ref(line.half(value));
-            rest.advance(1);
-            continue;
-        }
-        let Some(line) = lines.line(at.rest()) else {
-            return 0;
-        };
-        let meta = line.half(META);
-        if meta & 3 == meta::SKIP {
-            let differs = (high ^ line.0[0]) & line.0[2] | (low ^ line.0[1]) & line.0[3];
-            at = Ref(line.half(if differs == 0 { META + 1 } else { META + 2 }));
-            rest.advance(meta >> 2 & 31);
-            continue;
-        }
-        let quarter = value >> 6;
-        let up_to = line.0[(quarter & 3) as usize] << (63 - (value & 63));
-        // The first quarter's 8 bits are those of the kind, and no runs come before it.
-        let before = (meta & !0xff) >> (8 * quarter) & 0xff;
-        // The first value begins a run, so there is one at least.
-        let run = (before + up_to.count_ones()).wrapping_sub(1);
-        rest.advance(1);
-        if meta & 3 == meta::SPARSE {
-            at = Ref(line.half(META + 1 + run));
-            continue;
-        }
-        let Some(line) = lines.line(line.half(META + 1).wrapping_add(run >> 4)) else {
-            return 0;
-        };
-        at = Ref(line.half(run));
     }
-    if at.is_end() { at.rest() } else { 0 }
+    way.known()
 }

@@ -84,7 +84,7 @@ fn answer(packet: Packet, seen: &Seen, mtu: u16) -> Step<Sent> {
     sum += kind + u64::from(second);
     let place = packet.at::<[u32; 2]>(message)?;
     // SAFETY: `at` checked it.
-    unsafe { place.write_unaligned([kind as u32 | (fold(sum) as u32) << 16, second]) };
+    unsafe { place.write_unaligned([kind as u32 | (csum::fold_wide(sum) as u32) << 16, second]) };
     Ok(Sent::back())
 }
 
@@ -107,14 +107,6 @@ fn address(Ipv6Be([a, b]): Ipv6Be) -> u64 {
     (a & 0xffff_ffff) + (a >> 32) + (b & 0xffff_ffff) + (b >> 32)
 }
 
-/// The checksum of a sum of words.
-#[inline(always)]
-fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    csum::fold(sum as u32)
-}
-
 #[inline(always)]
 fn header_v4(packet: &Packet, seen: &Seen, at: usize, length: u16) -> Step<()> {
     let total = u32::from((20 + length).to_be());
@@ -127,7 +119,7 @@ fn header_v4(packet: &Packet, seen: &Seen, at: usize, length: u16) -> Step<()> {
         to,
     ];
     let sum = header.iter().map(|&word| u64::from(word)).sum();
-    header[2] |= u32::from(fold(sum)) << 16;
+    header[2] |= u32::from(csum::fold_wide(sum)) << 16;
     let place = packet.at::<[u32; 5]>(at)?;
     // SAFETY: `at` checked it.
     unsafe { place.write_unaligned(header) };

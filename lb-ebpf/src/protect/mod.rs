@@ -3,38 +3,52 @@
 //!
 //! Frames that were not sent to this node are judged by nobody.
 
+pub(crate) mod cookie;
 pub(crate) mod limit;
 
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::bpf_loop;
 use lb_common::addr::Ipv6Be;
 use lb_common::nat::NatKey;
 use lb_common::parse::{Segment, l4};
 use lb_common::protect::limit::Limit;
-use lb_common::protect::prefixes::{Line, Lines, verdict};
-use lb_common::protect::{ADDRESSES, FIRST_REASON, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
+use lb_common::protect::prefixes::{Line, Lines, Ref, STEPS, V4_BYTE, Way, verdict};
+use lb_common::protect::{ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source};
 use lb_common::service::Decision;
 use lb_common::stats::DropReason;
 
-use crate::maps::{PROTECTION, REFUSALS, Sheet};
+use crate::maps::{Head, LISTS, PROTECTION, REFUSALS};
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::transmit;
 use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// The sheet that packets are judged by, as long as one of them is.
-pub(crate) struct Current(&'static Sheet);
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Current {
+    head: &'static Head,
+    /// The place of the other lines.
+    rest: u32,
+}
 
 impl Lines for Current {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        self.0.get(index)
+        if index < HEAD {
+            return Some(self.head.line(index));
+        }
+        LISTS.get_value(self.rest, &(index - HEAD))
     }
 }
 
 /// The sheet, if something is configured.
 #[inline(always)]
 pub(crate) fn current() -> Option<Current> {
-    PROTECTION.get(0).map(Current)
+    let head = PROTECTION.get_value(0, &0)?;
+    let rest = head.header().rest & 1;
+    Some(Current { head, rest })
 }
 
 /// Who sends what to whom.
@@ -102,15 +116,41 @@ fn known_of(sender: &Sender, place: u32, roots: &Roots, own: &Roots) -> u32 {
     fulcrum_source(high, low, sender.v4.into(), place)
 }
 
-/// A global function: the verifier walks through its loops once. It reads the roots for itself, since it may find a newer sheet
-/// than its caller has.
+/// A global function: the verifier looks at it once. It reads the roots for itself, since it may find a newer sheet than its
+/// caller has.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fulcrum_source(high: u64, low: u64, v4: u32, place: u32) -> u32 {
     let Some(sheet) = current() else {
         return 0;
     };
-    sheet.source(place, v4 != 0, &Ipv6Be([high, low]))
+    let [all, own] = sheet.roots(place, v4 != 0);
+    let first = if v4 != 0 { V4_BYTE } else { 0 };
+    let address = Ipv6Be([high, low]);
+    let known = walk(sheet, all, first, &address);
+    if own.is_end() {
+        return known | own.rest();
+    }
+    known | walk(sheet, own, first, &address)
+}
+
+/// What one list knows of an address. The first step, which is the last one in a short list, without a call.
+#[inline(always)]
+fn walk(sheet: Current, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
+    let mut way = Way::new(sheet, root, first, address);
+    if !way.is_over() && way.step() && !way.is_over() {
+        // SAFETY: the callback takes what it is given here.
+        unsafe { bpf_loop(STEPS, step as *mut c_void, (&raw mut way).cast(), 0) };
+    }
+    way.known()
+}
+
+/// One step; 1 at the end. The verifier walks through a callback once, and through a loop of our own once for each round and
+/// each kind of node.
+unsafe extern "C" fn step(_: u32, way: *mut Way<Current>) -> u64 {
+    // SAFETY: `walk` hands over its own.
+    let way = unsafe { &mut *way };
+    u64::from(!way.step() || way.is_over())
 }
 
 /// What becomes of a packet of a service on the long way: [`Outcome::UNKNOWN`] if it goes on.

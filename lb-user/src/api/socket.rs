@@ -11,6 +11,8 @@ use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAdd
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::UnixListener;
 
+use crate::model::rights;
+
 /// Connections that wait to be accepted. When so many do, connecting waits.
 const BACKLOG: i32 = 128;
 
@@ -26,6 +28,12 @@ pub enum BindError {
     /// Another process is in the middle of the same.
     #[error("another daemon is starting in {}", folder.display())]
     Starting {
+        /// Of the socket.
+        folder: PathBuf,
+    },
+    /// Others may put a socket of theirs in its place, and commands would talk to them.
+    #[error("others may write to {0}, and so could answer in the daemon's place: chmod go-w {0}", folder.display())]
+    Open {
         /// Of the socket.
         folder: PathBuf,
     },
@@ -56,7 +64,8 @@ pub struct Socket {
 }
 
 /// Listens on `path` with mode 0600, inside a tokio runtime. Creates the folder (0755) where it is missing, and
-/// replaces the socket of a daemon that is gone; of two daemons that start at once, one is refused.
+/// replaces the socket of a daemon that is gone; of two daemons that start at once, one is refused, and so is a folder that
+/// others may write to.
 ///
 /// # Errors
 /// [`BindError`]
@@ -72,6 +81,12 @@ pub fn bind(path: &Path) -> Result<Socket, BindError> {
         .map_err(failed("create", folder))?;
     // Held until this returns: between looking at a socket and replacing it, nobody else may.
     let lock = File::open(folder).map_err(failed("open", folder))?;
+    let metadata = lock.metadata().map_err(failed("look at", folder))?;
+    if rights::others_write(metadata.mode(), metadata.gid()) && !rights::is_sticky(metadata.mode()) {
+        return Err(BindError::Open {
+            folder: folder.to_owned(),
+        });
+    }
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

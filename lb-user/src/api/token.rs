@@ -1,12 +1,11 @@
 //! The token of `[admin] token-file`: who sends it over TCP may do what the socket's owner may (RFC 6750).
 
-use std::fmt;
-
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 
 use crate::config::{ConfigError, Parsed, Secret, Subject, Warning};
+use crate::model::Hidden;
 
 /// Fewest characters of a token.
 const SHORTEST: usize = 16;
@@ -18,14 +17,8 @@ const LARGEST: usize = 4096;
 const SCHEME: &[u8] = b"Bearer ";
 
 /// A secret. Neither shown nor logged.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Box<[u8]>);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
-}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(Hidden<Vec<u8>>);
 
 /// What a request says of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +49,7 @@ impl Token {
                 token.len()
             ));
         }
-        Ok(Self(token.into()))
+        Ok(Self(Hidden(token.to_owned())))
     }
 
     /// Does the request have it? How long the answer takes says nothing of the token but its length.
@@ -66,7 +59,7 @@ impl Token {
         };
         // The scheme's name may be written in any case (RFC 9110 §11.1).
         match value.as_bytes().split_at_checked(SCHEME.len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && bool::from(self.0.ct_eq(token)) => {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && bool::from(self.0.0.ct_eq(token)) => {
                 Shown::Right
             }
             _ => Shown::Wrong,
@@ -86,7 +79,7 @@ pub fn read(parsed: &Parsed) -> Result<(Option<Token>, Option<Warning>), ConfigE
     let hint = format!("`head -c 32 /dev/urandom | base64 | (umask 077; cat > {shown})` makes one");
     let wrong = |what: String| parsed.error_at(&Subject::TokenFile, what, hint.clone());
     let secret = Secret::read(path, LARGEST).map_err(|error| wrong(format!("cannot read {shown}: {error}")))?;
-    let token = Token::new(&secret.bytes).map_err(|why| wrong(format!("{shown}: {why}")))?;
+    let token = Token::new(&secret.bytes.0).map_err(|why| wrong(format!("{shown}: {why}")))?;
     let warning = secret.warning(parsed, &Subject::TokenFile, path, "do what the token lets them");
     Ok((Some(token), warning))
 }
@@ -112,7 +105,10 @@ mod tests {
             let said = Token::new(wrong.as_bytes()).unwrap_err();
             assert!(said.contains(why), "{said}");
         }
-        assert_eq!(format!("{:?}", Token::new(TOKEN.as_bytes()).unwrap()), "Token");
+        assert_eq!(
+            format!("{:?}", Token::new(TOKEN.as_bytes()).unwrap()),
+            "Token((hidden))"
+        );
     }
 
     #[test]

@@ -11,19 +11,23 @@ use crate::api::token;
 use crate::config::{self, Parsed, Subject, Warning};
 use crate::model::{Config, count};
 use crate::net::Net;
+use crate::process::{self, User};
 use crate::proxy::tls::{self, Dates};
 
-/// Validates the file at `path`, and the files of TLS and the token that it names. Interfaces that this machine lacks are
+/// Validates the file at `path`, the files of TLS and the token that it names, and the user of its programs. Interfaces that this machine lacks are
 /// warnings only: files are checked on other machines too.
 pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
     let judged =
         token::read(&parsed).and_then(|(_, warning)| Ok((warning, tls::judge(&parsed, tls::now(), Dates::Refused)?)));
+    let judged = judged.and_then(|judged| User::of(&parsed).map(|_| judged));
+    let mut open = config::open_secrets(&parsed);
+    open.extend(process::warnings(&parsed));
     let missing = missing_interfaces(&parsed).await;
     let of_files = judged
         .iter()
         .flat_map(|(of_token, of_tls)| of_token.iter().chain(of_tls));
-    for warning in parsed.warnings.iter().chain(&missing).chain(of_files) {
+    for warning in parsed.warnings.iter().chain(&missing).chain(&open).chain(of_files) {
         eprintln!("{}", warning.render(super::colors(&io::stderr())));
     }
     judged?;

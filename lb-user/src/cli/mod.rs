@@ -32,7 +32,8 @@ use clap::Parser as _;
 
 use crate::api::types::AdminState;
 use crate::config::ConfigError;
-use crate::{daemon, lab};
+use crate::daemon::{self, Confined};
+use crate::lab;
 
 use args::{Args, Command};
 use log::Log;
@@ -55,22 +56,28 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, log: &Log) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(dispatch(command, log));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all();
+    let confined = match &command {
+        // Before there are other threads.
+        Command::Run(args) => Some(daemon::confine(&args.config.config)?),
+        _ => None,
+    };
+    if let Some(confined) = confined.clone() {
+        runtime.on_thread_start(move || confined.begin());
+    }
+    let runtime = runtime.build().context("cannot start the runtime")?;
+    let outcome = runtime.block_on(dispatch(command, log, confined.as_ref()));
     // A thread that waits for a file or a name must not keep the process.
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(command: Command, log: &Log) -> Result<ExitCode> {
+async fn dispatch(command: Command, log: &Log, confined: Option<&Confined>) -> Result<ExitCode> {
     match command {
         Command::Run(args) => {
             let ended = tokio::select! {
-                ended = daemon::run(&args.config.config, log.levels()) => ended,
+                ended = daemon::run(&args.config.config, log.levels(), confined) => ended,
                 never = log.tell() => match never {},
             };
             log.finish();

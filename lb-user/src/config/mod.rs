@@ -39,7 +39,7 @@ mod whole;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::DeTable;
@@ -50,7 +50,7 @@ pub(crate) use fault::{Checked, Fault, Span, fault};
 pub use files::Files;
 use protection::file::{Place, Shelf};
 use raw::Table;
-pub use secret::Secret;
+pub use secret::{Secret, warnings as open_secrets};
 pub(crate) use source::Source;
 
 /// Largest file that is read, in bytes: room for 65,536 backends. Parsing this much takes under a second and, at
@@ -93,6 +93,8 @@ pub enum Subject {
     StateDir,
     /// `pin-dir` in `[node]`.
     PinDir,
+    /// `script-user` in `[node]`.
+    ScriptUser,
     /// `socket` in `[admin]`.
     Socket,
     /// `listen` in `[admin]`.
@@ -125,6 +127,10 @@ pub enum Subject {
     ErrorPage(String, u16),
     /// The file of `access-log` in `[service.http]`, by the service's name.
     AccessLog(String),
+    /// Where a file with a password is first named, by its path.
+    PasswordFile(PathBuf),
+    /// Where a program is first named that is run, by its path or name.
+    Program(PathBuf),
 }
 
 impl Parsed {
@@ -203,7 +209,10 @@ fn why_unreadable(error: &io::Error) -> Box<Fault> {
     let (reason, hint) = match error.kind() {
         io::ErrorKind::NotFound => ("there is no such file".to_owned(), "name the file with -c FILE"),
         io::ErrorKind::IsADirectory => ("it is a directory".to_owned(), "name a file in it with -c FILE"),
-        io::ErrorKind::PermissionDenied => ("permission denied".to_owned(), "run as a user who may read it"),
+        io::ErrorKind::PermissionDenied => (
+            "permission denied".to_owned(),
+            "run as a user who may read it; the daemon gives up what lets root read everything",
+        ),
         _ => (error.to_string(), "name another file with -c FILE"),
     };
     Fault::of_the_file(format!("the configuration cannot be read: {reason}")).hint(hint)
@@ -260,6 +269,11 @@ struct Reader {
 }
 
 impl Reader {
+    /// A program is named here that is run.
+    fn runs(&mut self, program: &Path, place: Span) {
+        self.places.entry(Subject::Program(program.to_owned())).or_insert(place);
+    }
+
     fn file(&mut self, text: &str, host_name: impl FnOnce() -> String) -> Checked<Config> {
         let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
         let root = Table::root(document.get_ref());

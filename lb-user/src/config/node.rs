@@ -15,6 +15,9 @@ use crate::model::{Admin, Node, XdpMode};
 /// Longest interface name, in bytes: the kernel's `IFNAMSIZ`, less the closing zero.
 const MAX_INTERFACE_NAME: usize = 15;
 
+/// Longest name of a user, in bytes: useradd(8) takes 32, directories of others more.
+const MAX_USER: usize = 255;
+
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7), less the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -40,6 +43,10 @@ impl Reader {
             Some(mode) => mode.choice(&modes, &[])?,
             None => XdpMode::Auto,
         };
+        let script_user = match node.get("script-user") {
+            Some(user) => Some(self.script_user(&user)?.into()),
+            None => None,
+        };
         let mut path = |key: &'static str, subject: Subject| match node.get(key) {
             Some(value) => {
                 self.places.insert(subject, value.span());
@@ -62,7 +69,21 @@ impl Reader {
                 Some(threads) => NonZeroU16::new(threads.whole(1..=MAX_THREADS)? as u16),
                 None => None,
             },
+            script_user,
         })
+    }
+
+    /// Whether there is such a user, this machine has to say.
+    fn script_user<'v>(&mut self, value: &Value<'v>) -> Checked<&'v str> {
+        let name = value.string()?;
+        if name.is_empty() || name.len() > MAX_USER || name.chars().any(|c| c.is_control() || c == ':') {
+            let message = format!("the name of a user has 1 to {MAX_USER} bytes, without `:` and control characters");
+            return Err(value
+                .fault(message)
+                .hint("name one of `getent passwd`, such as \"nobody\""));
+        }
+        self.places.insert(Subject::ScriptUser, value.span());
+        Ok(name)
     }
 
     fn interfaces(&mut self, value: &Value<'_>) -> Checked<Vec<String>> {

@@ -32,6 +32,7 @@ pub(super) static NODE: Shape = Shape {
         "pin-dir",
         "flow-table-size",
         "proxy-threads",
+        "script-user",
     ],
     later: &[],
 };

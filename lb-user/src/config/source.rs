@@ -1,14 +1,23 @@
 //! Text and places in it.
 
+use std::fmt;
+
 use super::files::Files;
 
-/// A file's text, and what to call it.
-#[derive(Debug)]
+/// A file's text, and what to call it. `Debug` does not show the text: probes may send secrets.
 pub(crate) struct Source {
     pub(crate) origin: String,
     pub(crate) text: String,
     /// What was read besides, since the text names it.
     pub(crate) files: Files,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Source {

@@ -62,7 +62,7 @@ impl Reader {
         let v6 = addresses[0].is_ipv6();
         let tracks = table.tables("track", &schema::VRRP_TRACK)?;
         let tracks: Vec<(Span, Track)> = tracks.iter().map(track::track).collect::<Checked<_>>()?;
-        let (track_places, tracks) = tracks.into_iter().unzip();
+        let (track_places, tracks): (Vec<Span>, Vec<Track>) = tracks.into_iter().unzip();
         let (peer_places, peers) = match table.get("peers") {
             Some(peers) => of_nodes(peers.strings()?, v6, "a peer")?,
             None => (Vec::new(), Vec::new()),
@@ -76,6 +76,21 @@ impl Reader {
         if let Some(delay) = table.get("preempt-delay").filter(|_| !preempt) {
             let warning = delay.fault("`preempt-delay` has no effect: this node never preempts");
             self.warnings.push(warning.hint("remove it, or set preempt = true"));
+        }
+        let notify = match table.get("notify") {
+            Some(value) => {
+                let programs = track::occasions(&value)?;
+                programs
+                    .values()
+                    .for_each(|program| self.runs(&program.path, value.span()));
+                programs
+            }
+            None => BTreeMap::new(),
+        };
+        for (track, place) in tracks.iter().zip(&track_places) {
+            if let Tracked::Script(script) = &track.subject {
+                self.runs(&script.program.path, place.clone());
+            }
         }
         let place = table.require("interface", "\"eth0\"")?;
         self.places
@@ -101,10 +116,7 @@ impl Reader {
                     .as_ref()
                     .map(|group| group.name().map(Arc::from))
                     .transpose()?,
-                notify: match table.get("notify") {
-                    Some(notify) => track::occasions(&notify)?,
-                    None => BTreeMap::new(),
-                },
+                notify,
                 tracks,
             },
             header: table.span.clone(),

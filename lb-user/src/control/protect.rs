@@ -106,7 +106,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             all: config.protection.clone(),
             denies: self.denied(None),
             services: left.cloned().chain(own.iter().cloned()).collect(),
-            window_scale: self.window_scale,
+            tcp: self.tcp,
         }
     }
 

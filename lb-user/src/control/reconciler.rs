@@ -37,7 +37,7 @@ use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
 use crate::model::protection::Deny;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
-use crate::plan::{DesiredAddress, Full, Memory, Placement, Snapshot};
+use crate::plan::{DesiredAddress, Full, Memory, Placement, Snapshot, Tcp};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
 pub const RESYNC: Duration = Duration::from_secs(30);
@@ -123,8 +123,7 @@ pub struct Reconciler<D, A> {
     pub(super) protection: Protection,
     /// What is denied at run time.
     pub(super) denies: Vec<Deny>,
-    /// As the kernel scales windows: see [`Policy::window_scale`](lb_common::protect::Policy::window_scale).
-    pub(super) window_scale: u32,
+    pub(super) tcp: Tcp,
     /// What the proxy's backends have done.
     pub(super) traffic: Arc<Traffic>,
     /// What somebody else has changed.
@@ -172,7 +171,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             trace: None,
             protection: Protection::default(),
             denies: Vec::new(),
-            window_scale: 0,
+            tcp: Tcp::default(),
             traffic: Arc::default(),
             repaired: Repaired::default(),
             whole: false,
@@ -198,6 +197,11 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// Reads back more or less often than every [`RESYNC`].
     pub fn resync_every(&mut self, period: Duration) {
         self.resync = period;
+    }
+
+    /// Says how the node's kernel speaks TCP.
+    pub fn set_tcp(&mut self, tcp: Tcp) {
+        self.tcp = tcp;
     }
 
     /// Counts what backends of the proxy do where the proxy does.

@@ -13,7 +13,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,18 +92,16 @@ impl Origin {
         inherited.extend([listens.as_raw_fd(), answers.as_raw_fd()]);
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env(VARIABLE, told);
+        let keep = move || {
+            for &fd in &inherited {
+                // SAFETY: it is open in this process, and a fork has it, too.
+                let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        };
         // SAFETY: between fork and exec it only asks the kernel to keep descriptors.
-        unsafe {
-            command.pre_exec(move || {
-                for &fd in &inherited {
-                    fcntl(
-                        std::os::fd::BorrowedFd::borrow_raw(fd),
-                        FcntlArg::F_SETFD(FdFlag::empty()),
-                    )?;
-                }
-                Ok(())
-            });
-        }
+        unsafe { command.pre_exec(keep) };
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;

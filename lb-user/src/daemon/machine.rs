@@ -1,21 +1,25 @@
 //! What a file promises and only this machine can confirm: for `nat` ports that the kernel leaves alone, and addresses
 //! that somebody owns; for `proxy` certificates, keys and authorities that can be read and used; interfaces of virtual
-//! routers; the token.
+//! routers; the token; the user that programs run as, and programs that nobody else can replace.
 //!
 //! Seen first, then judged, at the start and at every reload; what a reload is refused for is looked at again until it
 //! is taken or the file is another. That an address stays is not looked after: also a VIP
 //! that leaves the node with this very reload is still there when it is judged.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result};
 
+use super::privilege;
 use crate::api::token::{self, Token};
-use crate::config::{ConfigError, Parsed, Subject, Warning};
-use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain};
+use crate::config::{self, ConfigError, Parsed, Subject, Warning};
+use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain, rights};
 use crate::net::{Net, ReservedPorts, ports, watch};
 use crate::peers::key;
+use crate::process::{self, Programs, User};
 use crate::proxy::tls::{self, Dates};
 
 /// Lowest port of a range that a hint names: those below are for servers.
@@ -58,6 +62,8 @@ pub(super) struct Confirmed {
 pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>) -> Result<Confirmed> {
     let (token, warning) = token::read(parsed)?;
     let mut warnings = Vec::from_iter(warning);
+    warnings.extend(config::open_secrets(parsed));
+    warnings.extend(process::warnings(parsed));
     of_routers(net, parsed, running).await?;
     warnings.extend(key::confirm(parsed)?);
     if parsed.config.peers.is_some() || translating(&parsed.config).next().is_some() {
@@ -76,6 +82,42 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>
     let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
     warnings.extend(judged.context("cannot look at certificates")??);
     Ok(Confirmed { warnings, token })
+}
+
+/// What starts programs, as the user that the file names. What this process may do, and who that is, stays as it was at the
+/// start.
+///
+/// # Errors
+/// When there is no such user, or this process may not become it.
+pub(super) fn programs(parsed: &Parsed) -> Result<Programs, ConfigError> {
+    let user = User::of(parsed)?;
+    match user.as_ref().and_then(|_| privilege::missing_for_scripts()) {
+        Some(missing) => {
+            let hint = "give them to the daemon, as the unit of the package does, or leave `script-user` out";
+            Err(parsed.error_at(&Subject::ScriptUser, missing, hint))
+        }
+        None => Ok(Programs::of(user)),
+    }
+}
+
+/// A `state-dir` that is there is of no use to others: what it holds decides what the next start does.
+///
+/// # Errors
+/// When others may write to it. Closing it is not for us: it may be somebody else's, too.
+pub(super) fn state_dir(parsed: &Parsed) -> Result<Option<Warning>, ConfigError> {
+    let folder = &parsed.config.node.state_dir;
+    // What is not there yet is made as it should be, and what cannot be looked at cannot be used either.
+    let Ok(metadata) = fs::metadata(folder) else {
+        return Ok(None);
+    };
+    let (shown, mode) = (folder.display(), metadata.mode());
+    let (subject, hint) = (Subject::StateDir, format!("chmod go= {shown}"));
+    if rights::others_write(mode, metadata.gid()) {
+        let message = format!("others than root may write to {shown}, and so to what the next start believes");
+        return Err(parsed.error_at(&subject, message, hint));
+    }
+    let message = format!("others than root may look into {shown}");
+    Ok((mode & 0o077 != 0).then(|| parsed.warning_at(&subject, message, hint)))
 }
 
 /// The interfaces of `[node]`: all of them, since a name that nothing has may be a slip of the pen, and each once.
@@ -240,6 +282,8 @@ pub(super) fn reserve(reserved: &mut ReservedPorts, config: &Config) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::config::parse;
 
@@ -329,6 +373,30 @@ mod tests {
         let here = facts((32_768, 60_999), &["10.0.0.2"]);
         let error = judged(&format!("{told}{}", text[..2].concat()), &here).unwrap_err();
         assert!(error.hint().unwrap().contains("\"61500-62499\""), "{error}");
+    }
+
+    #[test]
+    fn a_state_dir_that_others_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = service("web", "192.0.2.10:80", "");
+        let text = format!(
+            "[node]\ninterfaces = [\"eth0\"]\nstate-dir = \"{}\"\n{text}",
+            folder.path().display()
+        );
+        let parsed = parse("test.toml", &text).unwrap();
+        let judged = |mode| {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            state_dir(&parsed)
+        };
+        assert!(judged(0o700).unwrap().is_none());
+        assert!(judged(0o755).unwrap().unwrap().to_string().contains("may look into"));
+        let refused = judged(0o757).unwrap_err();
+        assert!(
+            refused.line() == Some(3) && refused.hint().is_some_and(|hint| hint.starts_with("chmod go= ")),
+            "{refused}"
+        );
+        folder.close().unwrap();
+        assert!(state_dir(&parsed).unwrap().is_none(), "it is made");
     }
 
     #[test]

@@ -21,10 +21,9 @@ const HEAPS: libc::c_int = 2;
 /// Keeps the threshold where it is, and heaps few.
 pub(super) fn keep_together() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: sets parameters of the allocator; any value is fine.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+    for (parameter, value) in [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_ARENA_MAX, HEAPS)] {
+        // SAFETY: sets a parameter of the allocator; any value is fine.
+        unsafe { libc::mallopt(parameter, value) };
     }
 }
 

@@ -24,6 +24,8 @@ mod overrides;
 mod parts;
 mod privilege;
 mod reload;
+#[cfg(test)]
+mod secrets;
 mod seed;
 mod targets;
 mod wakers;
@@ -54,6 +56,7 @@ use crate::model::vrrp::HaStatus;
 use crate::model::{Interface, chain};
 use crate::net::{self, Net, ReservedPorts, next_hop};
 use crate::peers;
+use crate::process::Programs;
 use crate::proxy::{self, Listening};
 
 use clients::{Clients, Drains};
@@ -62,7 +65,7 @@ use handover::{Origin, Predecessor};
 use notify::{Manager, Reads};
 use overrides::Store;
 use parts::Parts;
-pub use privilege::missing as missing_privileges;
+pub use privilege::{Confined, confine, missing as missing_privileges};
 use reload::{Reload, Taken};
 use wakers::{Wake, Wakers};
 
@@ -85,14 +88,15 @@ const GIVE_AWAY: Duration = Duration::from_secs(45);
 /// said that a file has changed.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT. `levels` switches what it logs.
+/// Runs the daemon with the configuration at `path` until SIGTERM or SIGINT. `levels` switches what it logs. A process that
+/// is `confined` gives away the rest of what it may do when the start is over.
 ///
 /// # Errors
 /// Everything that keeps it from starting, and the end of a part that should not have ended.
-pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
+pub async fn run(path: &Path, levels: Arc<dyn Levels>, confined: Option<&Confined>) -> Result<()> {
     memory::keep_together();
     // Before anything else, so that nothing is missed meanwhile.
-    let mut wakers = Wakers::new(path)?;
+    let mut wakers = Wakers::new(path).await?;
     let origin = Origin::of_this().context("it cannot be told which program this is")?;
     let before = Predecessor::from_environment()?;
     let parsed = config::load(path)?;
@@ -105,9 +109,11 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     let net = Net::here().context("cannot open a netlink socket")?;
     let interfaces = machine::interfaces(&net, &parsed).await?;
     let confirmed = machine::confirm(&net, &parsed, None).await?;
-    for warning in &confirmed.warnings {
+    let of_state = machine::state_dir(&parsed)?;
+    for warning in confirmed.warnings.iter().chain(&of_state) {
         tracing::warn!(reason = %warning, "the configuration is taken with a warning");
     }
+    let programs = machine::programs(&parsed)?;
     let seed = seed::load(&parsed.config.node)?;
     let (mut before, inherited) = before.unzip();
     if let Some(before) = &mut before {
@@ -122,6 +128,9 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
     drop(parsed);
     match started {
         Ok(started) => {
+            if let Some(confined) = confined {
+                confined.settle().await?;
+            }
             let listening = Listening::new(inherited.unwrap_or_default());
             let place = Place {
                 lock,
@@ -129,6 +138,7 @@ pub async fn run(path: &Path, levels: Arc<dyn Levels>) -> Result<()> {
                 before,
                 listening,
                 levels,
+                programs,
             };
             supervise(&mut wakers, net, started, place).await
         }
@@ -149,6 +159,7 @@ struct Place {
     before: Option<Predecessor>,
     listening: Listening,
     levels: Arc<dyn Levels>,
+    programs: Programs,
 }
 
 /// What is there when the program is attached.
@@ -267,6 +278,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         before,
         listening,
         levels,
+        programs,
     } = place;
     let handle = handle.with_levels(levels);
     let (finishing, finishing_changes) = watch::channel(false);
@@ -317,6 +329,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         ha::run(ha::Setup {
             net: net.clone(),
             configs: in_force_changes.clone(),
+            programs: programs.clone(),
             fitness: fit,
             status: ha_status,
             stopped: ha_stopped,
@@ -341,7 +354,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         "targets",
         targets::follow(in_force_changes, path_changes, targets, hosts),
     );
-    parts.spawn("health", health::run(net.clone(), target_changes, verdicts));
+    parts.spawn("health", health::run(net.clone(), programs, target_changes, verdicts));
     parts.spawn("host names", hosts::run(host_name_changes, found));
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();

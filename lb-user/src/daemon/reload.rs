@@ -237,6 +237,7 @@ impl Reload {
                 old.node.flow_table_size != new.node.flow_table_size,
             ),
             ("[node] proxy-threads", old.node.proxy_threads != new.node.proxy_threads),
+            ("[node] script-user", old.node.script_user != new.node.script_user),
             ("[admin] socket", old.admin.socket != new.admin.socket),
             ("[admin] listen", old.admin.listen != new.admin.listen),
         ];

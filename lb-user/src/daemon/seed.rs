@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use lb_common::hash::Seed;
 
 use super::whole;
-use crate::model::Node;
+use crate::model::{Hidden, Node};
 
 /// Bytes of a seed.
 const LENGTH: usize = 16;
@@ -26,27 +26,27 @@ pub(super) fn load(node: &Node) -> Result<Seed> {
     if let Some(seed) = read(&path)? {
         return Ok(seed);
     }
-    let mut bytes = [0; LENGTH];
+    let mut bytes = Hidden([0; LENGTH]);
     fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
+        .and_then(|mut random| random.read_exact(&mut bytes.0))
         .context("cannot read /dev/urandom")?;
-    whole::write(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Seed::from_bytes(bytes))
+    whole::write(&path, &bytes.0).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Seed::from_bytes(bytes.0))
 }
 
 /// The seed in a file; `None` where there is no file.
 fn read(path: &Path) -> Result<Option<Seed>> {
     let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+        Ok(bytes) => Hidden(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    match <[u8; LENGTH]>::try_from(bytes.as_slice()) {
+    match <[u8; LENGTH]>::try_from(bytes.0.as_slice()) {
         Ok(bytes) => Ok(Some(Seed::from_bytes(bytes))),
         Err(_) => bail!(
             "{} holds {} bytes; a hash seed is {LENGTH} bytes",
             path.display(),
-            bytes.len()
+            bytes.0.len()
         ),
     }
 }
@@ -60,6 +60,7 @@ mod tests {
         Node {
             flow_table_size: lb_common::limits::FLOW_TABLE,
             proxy_threads: None,
+            script_user: None,
             name: "lb1".into(),
             interfaces: vec!["eth0".into()],
             xdp_mode: XdpMode::Auto,

@@ -31,13 +31,16 @@ pub(super) enum Wake {
 
 impl Wakers {
     /// From here on, signals and changes of the file at `path` wait to be seen.
-    pub(super) fn new(path: &Path) -> Result<Self> {
+    pub(super) async fn new(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        // Not from the first thread, since the watcher's has the capabilities of its maker.
+        let file = tokio::task::spawn_blocking(move || Watch::new(&path));
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             upgrade: signal(SignalKind::user_defined2())?,
-            file: Watch::new(path)?,
+            file: file.await??,
         })
     }
 

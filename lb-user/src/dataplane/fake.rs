@@ -8,7 +8,7 @@ use lb_common::hash::Seed;
 use lb_common::id::{MemberId, MemberIndex};
 use lb_common::limits::{SERVICE_BUCKETS, SLOTS_PER_BLOCK};
 use lb_common::nat::{NatKey, Ticks, Translation};
-use lb_common::protect::Refusals;
+use lb_common::protect::{HEAD, Refusals};
 use lb_common::protect::prefixes::Line;
 use lb_common::ring::{RingBlock, Slot};
 use lb_common::select::Tables;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::region::Region;
 use super::tables::{Layout, Overflow, Services};
-use super::{ApplyError, AttachError, Attachment, Dataplane, LoadError, Shown, forget_all};
+use super::{ApplyError, AttachError, Attachment, Dataplane, LoadError, SheetView, Shown, forget_all};
 use crate::model::status::{AttachMode, NatUsage};
 use crate::model::{Interface, XdpMode};
 use crate::plan::{Forget, MapOp, Snapshot, Table};
@@ -288,8 +288,9 @@ impl Dataplane for Fake {
         Ok(())
     }
 
-    fn protection(&self) -> Option<&[Line]> {
-        self.sheet.as_deref()
+    fn protection(&self) -> Option<SheetView<'_>> {
+        let (head, rest) = self.sheet.as_deref()?.split_at_checked(HEAD as usize).unwrap_or((self.sheet.as_deref()?, &[]));
+        Some(SheetView { head, rest })
     }
 
     fn is_protected(&self) -> bool {

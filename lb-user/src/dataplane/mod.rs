@@ -15,8 +15,8 @@ use std::time::SystemTime;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::nat::{NatKey, Ticks, Translation};
-use lb_common::protect::Refusals;
-use lb_common::protect::prefixes::Line;
+use lb_common::protect::prefixes::{Line, Lines};
+use lb_common::protect::{HEAD, Refusals};
 use lb_common::select::Tables;
 use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DropReason, FlowEvent};
@@ -141,7 +141,7 @@ pub trait Dataplane: Send {
     fn protect(&mut self, sheet: Option<&[Line]>) -> Result<(), ApplyError>;
 
     /// The sheet that this process has made, if packets are judged by it.
-    fn protection(&self) -> Option<&[Line]>;
+    fn protection(&self) -> Option<SheetView<'_>>;
 
     /// Are packets judged by a sheet, whoever has made it?
     fn is_protected(&self) -> bool;
@@ -198,6 +198,22 @@ pub trait Dataplane: Send {
     /// # Errors
     /// When the kernel does not say.
     fn now(&self) -> Result<Ticks, ApplyError>;
+}
+
+/// A sheet (`lb_common::protect`) as it lies in this process's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SheetView<'a> {
+    /// Its first [`HEAD`] lines, or all of them.
+    head: &'a [Line],
+    /// The others.
+    rest: &'a [Line],
+}
+
+impl Lines for SheetView<'_> {
+    fn line(&self, index: u32) -> Option<&Line> {
+        let behind = index.checked_sub(HEAD);
+        behind.map_or(self.head.get(index as usize), |behind| self.rest.get(behind as usize))
+    }
 }
 
 /// A packet that was traced.

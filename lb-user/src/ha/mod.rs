@@ -29,6 +29,7 @@ use crate::control::Fitness;
 use crate::model::vrrp::{HaStatus, Role};
 use crate::model::{Config, Interface};
 use crate::net::{Announcer, Net};
+use crate::process::Programs;
 use announced::Announced;
 use listeners::{Key, Listeners, advertise};
 use machine::{Effect, Event, Reason};
@@ -59,6 +60,8 @@ pub struct Setup {
     pub net: Net,
     /// The configuration in force.
     pub configs: watch::Receiver<Arc<Config>>,
+    /// What starts programs.
+    pub programs: Programs,
     /// Whether the node can balance.
     pub fitness: watch::Receiver<Fitness>,
     /// Where its state is told.
@@ -74,6 +77,7 @@ pub async fn run(setup: Setup) {
     let Setup {
         net,
         mut configs,
+        programs,
         mut fitness,
         status,
         mut stopped,
@@ -94,6 +98,7 @@ pub async fn run(setup: Setup) {
         found,
         heard,
         said,
+        programs,
     };
     let config = Arc::clone(&configs.borrow_and_update());
     engine.reconfigure(&config, inherits).await;
@@ -165,6 +170,7 @@ struct Engine {
     found: watch::Sender<Vec<Interface>>,
     heard: mpsc::Sender<(Key, Datagram)>,
     said: mpsc::Sender<(Script, bool)>,
+    programs: Programs,
 }
 
 impl Engine {

@@ -9,7 +9,7 @@ use tokio::time::{self, MissedTickBehavior, sleep, timeout};
 use crate::model::Health;
 use crate::model::fsm::{Machine, Outcome, Transition};
 use crate::model::vrrp::{Occasion, Program, Script, VirtualRouter};
-use crate::process::Process;
+use crate::process::Programs;
 
 /// Longest time for a program that is told of a change.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Runs a script again and again; says whose is up or down when that is known, and when it changes. Ends when nobody listens.
-pub(super) async fn watch<T: Clone>(script: Script, whose: T, said: mpsc::Sender<(T, bool)>) {
+pub(super) async fn watch<T: Clone>(programs: Programs, script: Script, whose: T, said: mpsc::Sender<(T, bool)>) {
     let mut interval = time::interval(script.interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut machine = Machine::new(script.rise, script.fall);
@@ -27,7 +27,7 @@ pub(super) async fn watch<T: Clone>(script: Script, whose: T, said: mpsc::Sender
             () = said.closed() => return,
             _ = interval.tick() => {}
         }
-        let outcome = run(&script.program, Vec::new(), Vec::new(), script.timeout).await;
+        let outcome = run(&programs, &script.program, Vec::new(), Vec::new(), script.timeout).await;
         let seen = if outcome.is_ok() {
             Outcome::Success
         } else {
@@ -57,12 +57,16 @@ pub(super) struct Change {
 /// Runs the program of the newest change; one that belongs to an older one is ended. One that fails is run again while its
 /// change is the newest. Says what went wrong, and `None` when all is well. Ends when nobody tells any more, after the last
 /// program.
-pub(super) async fn tell(mut changes: watch::Receiver<Option<Change>>, fault: watch::Sender<Option<String>>) {
+pub(super) async fn tell(
+    programs: Programs,
+    mut changes: watch::Receiver<Option<Change>>,
+    fault: watch::Sender<Option<String>>,
+) {
     loop {
         let change = changes.borrow_and_update().clone();
         let told = async {
             if let Some(change) = &change {
-                tell_one(change, &fault).await;
+                tell_one(&programs, change, &fault).await;
             }
         };
         tokio::select! {
@@ -74,7 +78,7 @@ pub(super) async fn tell(mut changes: watch::Receiver<Option<Change>>, fault: wa
     }
 }
 
-async fn tell_one(change: &Change, fault: &watch::Sender<Option<String>>) {
+async fn tell_one(programs: &Programs, change: &Change, fault: &watch::Sender<Option<String>>) {
     let Some(program) = change.router.notify.get(&change.occasion) else {
         fault.send_if_modified(|fault| fault.take().is_some());
         return;
@@ -97,7 +101,7 @@ async fn tell_one(change: &Change, fault: &watch::Sender<Option<String>>) {
             ("FULCRUM_VRRP_INTERFACE", router.interface.to_string()),
             ("FULCRUM_VRRP_ADDRESSES", addresses.join(" ")),
         ];
-        match run(program, arguments.to_vec(), environment, PATIENCE).await {
+        match run(programs, program, arguments.to_vec(), environment, PATIENCE).await {
             Ok(()) => {
                 fault.send_replace(None);
                 return;
@@ -118,13 +122,16 @@ async fn tell_one(change: &Change, fault: &watch::Sender<Option<String>>) {
 
 /// Runs a program to its end, if that comes in time.
 async fn run(
+    programs: &Programs,
     program: &Program,
     more: Vec<String>,
     environment: Vec<(&'static str, String)>,
     patience: Duration,
 ) -> Result<(), String> {
     let arguments = program.arguments.iter().cloned().chain(more);
-    let mut process = Process::start(&program.path, arguments, environment).map_err(|error| error.to_string())?;
+    let mut process = programs
+        .start(&program.path, arguments, environment)
+        .map_err(|error| error.to_string())?;
     let ended = timeout(patience, process.exit()).await;
     let status = ended.map_err(|_| format!("it had not ended after {patience:?}"))?;
     let status = status.map_err(|error| error.to_string())?;

@@ -26,7 +26,7 @@ impl Engine {
                 self.routers.push(router);
                 continue;
             }
-            let mut router = Router::new(config.clone(), now, &self.said);
+            let mut router = Router::new(config.clone(), now, &self.programs, &self.said);
             let stands_for = |other: &Router| other.machine.role() == Role::Master && other.stands_for(config);
             if let Some(place) = before.iter().position(stands_for) {
                 before.remove(place);

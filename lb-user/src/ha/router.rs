@@ -20,6 +20,7 @@ use super::tracks::{self, Outcome};
 use crate::control::Fitness;
 use crate::model::Interface;
 use crate::model::vrrp::{Occasion, Role, Tracked, VirtualRouter, VrrpStatus, VrrpVersion};
+use crate::process::Programs;
 
 /// When the addresses are announced after a node has become master: neighbours may miss one.
 const ANNOUNCEMENTS: [Duration; 4] = [
@@ -74,8 +75,13 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// A virtual router that waits. Its scripts say to `said` which of its tracks is up.
-    pub(super) fn new(config: VirtualRouter, now: Instant, said: &mpsc::Sender<(Script, bool)>) -> Self {
+    /// A virtual router that waits. Its scripts, which `programs` starts, say to `said` which of its tracks is up.
+    pub(super) fn new(
+        config: VirtualRouter,
+        now: Instant,
+        programs: &Programs,
+        said: &mpsc::Sender<(Script, bool)>,
+    ) -> Self {
         let config = Arc::new(config);
         let mut tasks = JoinSet::new();
         for (place, track) in config.tracks.iter().enumerate() {
@@ -83,12 +89,12 @@ impl Router {
                 continue;
             };
             let whose = (Arc::clone(&config.name), place);
-            tasks.spawn(programs::watch(script.clone(), whose, said.clone()));
+            tasks.spawn(programs::watch(programs.clone(), script.clone(), whose, said.clone()));
         }
         let (changes, told) = watch::channel(None);
         let (fault, program_fault) = watch::channel(None);
         let mut teller = JoinSet::new();
-        teller.spawn(programs::tell(told, fault));
+        teller.spawn(programs::tell(programs.clone(), told, fault));
         Self {
             machine: Machine::new(settings(&config), config.priority.get()),
             begins: now + config.start_delay,

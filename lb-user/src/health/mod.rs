@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::model::{HealthCheck, MemberKey, NextHopState, Probes, ServicePath, Verdict};
 use crate::net::Net;
+use crate::process::Programs;
 use member::Member;
 use schedule::Dice;
 
@@ -50,7 +51,8 @@ impl Target {
     }
 }
 
-/// Probes what `targets` lists, in the network namespace of `net` and of this task's threads, each key once, until its sender is gone or nobody takes verdicts any more.
+/// Probes what `targets` lists, in the network namespace of `net` and of this task's threads, each key once, until its
+/// sender is gone or nobody takes verdicts any more. `programs` starts scripts.
 ///
 /// A new target is probed within [`schedule::FIRST_WINDOW`]. A target that has left the list is probed no more, and
 /// nothing is said of that; a verdict about it may still be on its way, and one that comes back starts from
@@ -67,8 +69,13 @@ impl Target {
 ///
 /// # Panics
 /// When a target's task has: the caller supervises.
-pub async fn run(net: Net, targets: watch::Receiver<Vec<Arc<Target>>>, verdicts: mpsc::Sender<Verdict>) {
-    let means = probe::Means::new(net);
+pub async fn run(
+    net: Net,
+    programs: Programs,
+    targets: watch::Receiver<Vec<Arc<Target>>>,
+    verdicts: mpsc::Sender<Verdict>,
+) {
+    let means = probe::Means::new(net, programs);
     drive(targets, verdicts, Network { means }).await;
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::probe::{Answer, Failure, Phase, Success};
 use super::*;
 use crate::model::{Health, HealthKind, HttpProbe, NextHop, ProbeCounts, Probes, Statuses, Via};
+use crate::process::Programs;
 
 /// What the scripted network does with a backend.
 #[derive(Clone)]
@@ -484,7 +485,7 @@ async fn a_real_backend_comes_and_goes() {
         check,
         path: None,
     };
-    let means = probe::Means::new(Net::here().unwrap());
+    let means = probe::Means::new(Net::here().unwrap(), Programs::default());
     let mut driver = Driver::start(Network { means }, vec![Arc::new(target)]);
     let until = async |driver: &mut Driver, wanted| loop {
         let (health, reason) = driver.next().await;

@@ -1,6 +1,8 @@
 //! Certificates of a lab, by an authority of its own that is made with it and forgotten.
 
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -25,7 +27,12 @@ pub(super) fn make(lab: &Lab, certificates: &[Certificate]) -> anyhow::Result<()
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let write = |name: &str, text: String| {
         let place = lab.folder().join(name);
-        fs::write(&place, text).with_context(|| format!("writing {}", place.display()))
+        // Keys are in most of them.
+        let mode = if name == AUTHORITY { 0o644 } else { 0o600 };
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(mode).open(&place);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("writing {}", place.display()))
     };
     write(AUTHORITY, authority.pem())?;
     for certificate in certificates {

@@ -83,6 +83,8 @@ pub struct Node {
     pub flow_table_size: u32,
     /// Threads of the proxy; `None`: one for each CPU.
     pub proxy_threads: Option<NonZeroU16>,
+    /// Who scripts and programs are run as; `None`: who the daemon is.
+    pub script_user: Option<Arc<str>>,
 }
 
 /// How the XDP program is attached.

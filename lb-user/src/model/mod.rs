@@ -12,6 +12,7 @@ pub mod fsm;
 pub(crate) mod golden;
 pub mod health;
 pub mod hex;
+mod hidden;
 pub mod http_status;
 pub mod interface;
 pub mod judgement;
@@ -24,6 +25,7 @@ pub mod protection;
 pub mod proxy;
 mod quoted;
 pub mod refused;
+pub mod rights;
 pub mod status;
 pub mod tally;
 pub mod trace;
@@ -39,12 +41,13 @@ pub use config::{
 };
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};
+pub use hidden::Hidden;
 pub use interface::Interface;
 pub use next_hop::{NextHop, NextHopState, ServicePath};
 pub use prefix::Prefix;
 pub use probe::{
-    DnsProbe, ExpectBody, HealthKind, Hidden, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType,
-    ScriptProbe, Statuses, TlsCheck, UdpProbe, Via,
+    DnsProbe, ExpectBody, HealthKind, HttpProbe, MysqlLogin, MysqlProbe, MysqlRole, Pattern, RecordType, ScriptProbe,
+    Statuses, TlsCheck, UdpProbe, Via,
 };
 pub use protection::{Enforcement, Limit, Limits, Lists, Protection, ServiceProtection, SynCookies};
 pub use quoted::quoted;

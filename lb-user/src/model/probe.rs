@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Hidden;
+
 /// What a probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HealthKind {
@@ -71,7 +73,7 @@ pub struct HttpProbe {
     /// Path and query; begins with a slash.
     pub path: String,
     /// Further headers, in the order of the file.
-    pub headers: Vec<(String, Hidden)>,
+    pub headers: Vec<(String, Hidden<String>)>,
     /// Good statuses.
     pub expect_status: Statuses,
     /// What the body must say.
@@ -112,16 +114,6 @@ impl PartialEq for Pattern {
 }
 
 impl Eq for Pattern {}
-
-/// Text that nobody is to see: `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(pub String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
 
 /// Codes and ranges of HTTP statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]

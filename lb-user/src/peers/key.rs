@@ -6,6 +6,7 @@ use std::path::Path;
 use ring::hkdf;
 
 use crate::config::{ConfigError, Parsed, Secret, Subject, Warning};
+use crate::model::Hidden;
 
 /// Bytes that a key has: fewer can be guessed, and no key needs more.
 const LENGTH: std::ops::RangeInclusive<usize> = 16..=4096;
@@ -22,13 +23,14 @@ pub enum KeyError {
 }
 
 /// What is to be expanded with both sides' nonces.
-pub(super) struct Key(Vec<u8>);
+#[derive(Debug)]
+pub(super) struct Key(Hidden<Vec<u8>>);
 
 impl Key {
-    pub(super) fn new(bytes: Vec<u8>) -> Result<Self, KeyError> {
-        match LENGTH.contains(&bytes.len()) {
+    pub(super) fn new(bytes: Hidden<Vec<u8>>) -> Result<Self, KeyError> {
+        match LENGTH.contains(&bytes.0.len()) {
             true => Ok(Self(bytes)),
-            false => Err(KeyError::Length(bytes.len())),
+            false => Err(KeyError::Length(bytes.0.len())),
         }
     }
 
@@ -39,7 +41,7 @@ impl Key {
 
     /// RFC 5869, with `salt` that is never the same twice.
     pub(super) fn extract(&self, salt: &[u8]) -> hkdf::Prk {
-        hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&self.0)
+        hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&self.0.0)
     }
 }
 

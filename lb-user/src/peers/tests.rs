@@ -15,6 +15,7 @@ use super::wire::Message;
 use super::*;
 use crate::control::Request;
 use crate::control::shared::{BATCH, Message as News};
+use crate::model::Hidden;
 use crate::model::peers::{FlowState, Peer, SharedFlow, Taken};
 
 const KEY: [u8; 32] = [7; 32];
@@ -136,7 +137,7 @@ struct Other {
 
 impl Other {
     async fn greet(mut stream: DuplexStream, key: [u8; 32], side: Side) -> Self {
-        let key = Key::new(key.to_vec()).unwrap();
+        let key = Key::new(Hidden(key.to_vec())).unwrap();
         let (sealer, opener) = greet(&mut stream, &key, side).await.unwrap();
         Self { stream, sealer, opener }
     }

@@ -30,7 +30,7 @@ pub use entries::{Forget, Table};
 pub use keys::Keys;
 pub use memory::Memory;
 pub use place::{Placement, place};
-pub use sheet::{Protected, ProtectedService};
+pub use sheet::{Protected, ProtectedService, Tcp};
 pub use slots::{Share, Slots};
 pub use snapshot::{Ring, ServiceKey, Snapshot};
 pub use space::Full;

@@ -18,8 +18,27 @@ pub struct Protected {
     pub denies: Arc<[Prefix]>,
     /// The services. At one place the last one counts.
     pub services: Vec<ProtectedService>,
+    /// What the node says of itself in answers with SYN cookies.
+    pub tcp: Tcp,
+}
+
+/// How the node's kernel speaks TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
     /// As [`Policy::window_scale`].
-    pub window_scale: u32,
+    pub window_scale: u8,
+    /// As [`Policy::mtu`].
+    pub mtu: u16,
+}
+
+impl Default for Tcp {
+    /// As Linux does on Ethernet where nobody has said otherwise.
+    fn default() -> Self {
+        Self {
+            window_scale: 7,
+            mtu: 1500,
+        }
+    }
 }
 
 /// A service, as far as it is protected.
@@ -63,50 +82,67 @@ impl Protected {
     /// The sheet.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        let mut lines = vec![Line::default(); LISTS as usize];
         let none = Protection {
             malformed: false,
             ..Protection::default()
         };
         let all = self.all.as_ref().unwrap_or(&none);
-        let wanted = Wanted {
-            lists: &all.lists,
-            bogons: all.bogons,
-            denies: &self.denies,
-        };
+        let mut nodes = Vec::new();
+        // Of all services, and behind them of each that has some.
+        let mut roots = vec![prefixes::append(
+            &Wanted {
+                lists: &all.lists,
+                bogons: all.bogons,
+                denies: &self.denies,
+            },
+            &mut nodes,
+        )];
+        let own = self.owners(&mut nodes, &mut roots);
+        let mut lines = vec![Line::default(); LISTS as usize];
+        prefixes::in_order(&nodes, &mut roots, &mut lines);
         let header = Header {
             icmp: all.icmp.map_or(ProgramLimit::default(), |limit| program_limit(limit, 2)),
-            roots: prefixes::append(&wanted, &mut lines),
+            roots: roots[0],
             flags: observes(all.enforcement),
-            pad: [0; 5],
+            rest: 0,
+            pad: [0; 4],
         };
         lines[0] = header.to_line();
-        let mut known: Vec<(&Lists, &[Prefix], Roots)> = Vec::new();
-        for service in &self.services {
-            let (lists, denies) = (service.own.as_ref().map(|own| &own.lists), &*service.denies);
-            let nobody = Lists::default();
-            let roots = match lists {
-                None if denies.is_empty() => Roots::NOTHING,
-                lists => match known.iter().find(|(l, d, _)| Some(*l) == lists && *d == denies) {
-                    Some(&(.., roots)) => roots,
-                    None => {
-                        let wanted = Wanted {
-                            lists: lists.unwrap_or(&nobody),
-                            bogons: false,
-                            denies,
-                        };
-                        let roots = prefixes::append(&wanted, &mut lines);
-                        known.extend(lists.map(|lists| (lists, denies, roots)));
-                        roots
-                    }
-                },
-            };
-            let (policy, amounts) = self.policy(all, service, roots);
+        for (service, own) in self.services.iter().zip(own) {
+            let own = own.map_or(Roots::NOTHING, |own| roots[own]);
+            let (policy, amounts) = self.policy(all, service, own);
             let line = Policy::line(service.place) as usize;
             lines[line] = policy.to_line();
             lines[line + 1] = amounts.to_line();
         }
         lines
+    }
+
+    /// Appends the lists of services, equal ones once; which of the `roots` each service has.
+    fn owners(&self, nodes: &mut Vec<Line>, roots: &mut Vec<Roots>) -> Vec<Option<usize>> {
+        let nobody = Lists::default();
+        let mut known: Vec<(&Lists, &[Prefix], usize)> = Vec::new();
+        let mut own = Vec::with_capacity(self.services.len());
+        for service in &self.services {
+            let lists = service.own.as_ref().map_or(&nobody, |own| &own.lists);
+            let denies = &*service.denies;
+            if lists.is_empty() && denies.is_empty() {
+                own.push(None);
+                continue;
+            }
+            let same = known.iter().find(|(l, d, _)| *l == lists && *d == denies);
+            own.push(Some(same.map_or(roots.len(), |&(.., owner)| owner)));
+            if same.is_none() {
+                known.push((lists, denies, roots.len()));
+                let wanted = Wanted {
+                    lists,
+                    bogons: false,
+                    denies,
+                };
+                roots.push(prefixes::append(&wanted, nodes));
+            }
+        }
+        own
     }
 
     fn policy(&self, all: &Protection, service: &ProtectedService, roots: Roots) -> (Policy, Amounts) {
@@ -142,7 +178,8 @@ impl Protected {
         });
         let policy = Policy {
             flags,
-            window_scale: self.window_scale,
+            window_scale: self.tcp.window_scale.into(),
+            mtu: self.tcp.mtu,
             roots,
             syns: syns.unwrap_or_default(),
             pad: [0; 2],

@@ -1,7 +1,7 @@
 //! The table of cases.
 
-use super::setting::Setting;
-use super::shared::{ADJUST, EMPTY, SUBJECT};
+use super::setting::{Setting, Shield};
+use super::shared::{ADJUST, BARE, EMPTY, REFERENCE, SUBJECT};
 
 /// 1 M flows.
 const MILLION: u32 = 1_000_000;
@@ -24,6 +24,10 @@ pub enum Kind {
     Datagram,
     /// For an address that is nobody's.
     Nobody,
+    /// TCP, opens a connection with all that Linux offers, and is answered with a cookie.
+    Answered,
+    /// TCP, of a connection that is open, from a source that is denied.
+    Denied,
 }
 
 /// One figure.
@@ -39,6 +43,8 @@ pub struct Case {
     pub flows: u32,
     /// Which program is measured: the balancer, or one that shows what measuring costs.
     pub(super) target: u32,
+    /// What it is compared with: the minimal balancer, or this one without protection.
+    pub(super) reference: u32,
 }
 
 impl Case {
@@ -62,6 +68,18 @@ impl Case {
             kind,
             flows,
             target: SUBJECT,
+            reference: REFERENCE,
+        }
+    }
+
+    /// Beside the balancer without what protects it here.
+    fn protected(what: &str, shield: Shield, setting: Setting, kind: Kind, flows: u32) -> Self {
+        let setting = Setting { shield, ..setting };
+        let plain = Self::new(what, setting, kind, flows);
+        Self {
+            name: format!("protection: {}", plain.name),
+            reference: BARE,
+            ..plain
         }
     }
 
@@ -112,7 +130,34 @@ pub fn all() -> Vec<Case> {
             1,
         ));
     }
+    protection(&mut cases);
     cases
+}
+
+/// What protection costs, beside the same packet without it.
+fn protection(cases: &mut Vec<Case>) {
+    for mode in ["dsr", "tunnel", "nat"] {
+        let setting = Setting::new(mode, "maglev");
+        let v6 = Setting { v6: true, ..setting };
+        for (what, kind, flows) in [("established, 1 flow", Kind::Data, 1), ("established, 64 k flows", Kind::Data, MANY)] {
+            let what = format!("all rungs, {what}");
+            cases.push(Case::protected(&what, Shield::All, setting, kind, flows));
+            cases.push(Case::protected(&what, Shield::All, v6, kind, flows));
+        }
+        if mode == "nat" {
+            continue;
+        }
+        cases.push(Case::protected("all rungs, SYN", Shield::All, setting, Kind::Syn, 1));
+        cases.push(Case::protected("all rungs, new flow each packet", Shield::All, setting, Kind::Syn, NEW));
+        cases.push(Case::protected("dropped by a short list", Shield::Short, setting, Kind::Denied, 1));
+        cases.push(Case::protected("a million prefixes, sources everywhere", Shield::Million, setting, Kind::Data, NEW));
+    }
+    // Such a packet has no other way: it is compared with one that is forwarded.
+    let setting = Setting::new("proxy", "maglev");
+    cases.push(Case {
+        reference: REFERENCE,
+        ..Case::protected("answered with a cookie", Shield::All, setting, Kind::Answered, MANY)
+    });
 }
 
 fn whole(cases: &mut Vec<Case>, setting: Setting) {

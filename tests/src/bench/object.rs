@@ -7,9 +7,9 @@ use aya::maps::{Array, HashMap, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, Pod};
 
-use super::setting::{PORT, Setting};
+use super::setting::{PORT, Setting, Shield};
 use super::shared::{
-    ADJUST, Backend, EMPTY, HEAD, MISSED, Plan, REFERENCE, SUBJECT, Service, ServiceV4, ServiceV6, source,
+    ADJUST, BARE, Backend, EMPTY, HEAD, MISSED, Plan, REFERENCE, SUBJECT, Service, ServiceV4, ServiceV6, source, spread,
 };
 use crate::rig::{NODE, mac_of};
 
@@ -70,9 +70,10 @@ impl Bench {
         Ok(Self { object, plan, targets })
     }
 
-    /// Says which program is the balancer.
-    pub(super) fn set_subject(&mut self, program: &ProgramFd) -> Result<()> {
+    /// Says which program is the balancer, and which one it is where nothing protects services.
+    pub(super) fn set_subject(&mut self, program: &ProgramFd, bare: &ProgramFd) -> Result<()> {
         let set = self.targets.set(SUBJECT, program, 0);
+        let set = set.and_then(|()| self.targets.set(BARE, bare, 0));
         set.context("the wrapper and the balancer are of different kinds: either both are `xdp(frags)`, or none")
     }
 
@@ -186,7 +187,8 @@ impl Traffic {
         let plan = Plan {
             length: frame.len() as u32,
             // What nat changes lies behind the Ethernet header, too.
-            restore: u32::from(setting.mode == "nat"),
+            restore: u32::from(matches!(setting.mode, "nat" | "proxy")),
+            spread: u32::from(setting.shield == Shield::Million),
             v6: setting.v6.into(),
             flows,
             vips,
@@ -213,6 +215,7 @@ impl Traffic {
         };
         if self.plan.flows > 1 {
             let (address, from_port) = source(self.plan.flow);
+            let address = if self.plan.spread == 0 { address } else { spread(self.plan.flow) };
             frame[from..from + 4].copy_from_slice(&address.to_be_bytes());
             frame[port..port + 2].copy_from_slice(&from_port.to_be_bytes());
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::case::Case;
 use super::row::{Figures, Row, median, minimum};
-use super::shared::{ADJUST, EMPTY};
+use super::shared::{ADJUST, BARE, EMPTY};
 
 /// As in rows.
 const BENCH: &str = "dataplane";
@@ -34,6 +34,7 @@ pub struct Report {
 struct Measured {
     name: String,
     target: u32,
+    reference: u32,
     /// By load: the program, and the reference.
     loads: Vec<(Figure, Figure)>,
 }
@@ -52,6 +53,7 @@ impl Report {
             self.cases.push(Measured {
                 name: case.name.clone(),
                 target: case.target,
+                reference: case.reference,
                 loads: Vec::new(),
             });
         }
@@ -93,7 +95,7 @@ impl Figures for Report {
                     _ => "fulcrum",
                 }
                 .to_owned(),
-                reference: Some("ipip"),
+                reference: Some(if case.reference == BARE { "fulcrum, unprotected" } else { "ipip" }),
                 unit: "ns/packet",
                 min: median(subjects.clone().map(Figure::min).collect()),
                 median: median(subjects.flat_map(|figure| figure.0.iter().copied()).collect()),

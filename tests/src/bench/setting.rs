@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use lb_common::limits::FLOW_TABLE;
 use lb_user::dataplane::kernel::Kernel;
-use lb_user::model::Config;
+use lb_user::model::{Config, Prefix};
 
 use crate::rig::{Rig, SEED, rig_of};
 
@@ -28,6 +29,49 @@ pub struct Setting {
     pub backends: u32,
     /// Flows that the tables have room for.
     pub table: u32,
+    /// What protects the services.
+    pub shield: Shield,
+}
+
+/// What protects services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shield {
+    /// Nothing.
+    None,
+    /// All rungs that can be, and nobody is refused.
+    All,
+    /// A short list, with every client in it.
+    Short,
+    /// A million prefixes of IPv4, with no client in them.
+    Million,
+}
+
+impl Shield {
+    /// As the file says it.
+    const fn toml(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::All => {
+                "[protection]\nbogons = true\ndeny = [\"203.0.113.0/24\", \"192.88.99.0/24\", \"2001:db8:666::/48\"]\n\
+                 connections-per-second = { limit = 10000000 }\npackets-per-second = { limit = 10000000 }\n\
+                 icmp-per-second = { limit = 100 }\nsyn-cookies = { above = 0 }\n"
+            }
+            Self::Short => "[protection]\ndeny = [\"198.18.0.0/15\", \"203.0.113.0/24\", \"192.88.99.0/24\"]\n",
+            Self::Million => "[protection]\n",
+        }
+    }
+}
+
+/// A million different prefixes, most of them single addresses, none of which holds an even address.
+fn million() -> Arc<[Prefix]> {
+    let odd = |i: u32| i.wrapping_mul(0x85eb_ca6b << 1) | 1;
+    let prefix = |i| Prefix {
+        ip: IpAddr::V4(odd(i).into()),
+        length: 32,
+    };
+    let mut all: Vec<Prefix> = (0..1_000_000).map(prefix).collect();
+    all.sort_unstable();
+    all.into()
 }
 
 /// Port of every service and backend.
@@ -45,6 +89,7 @@ impl Setting {
             services: 1,
             backends: 16,
             table: FLOW_TABLE,
+            shield: Shield::None,
         }
     }
 
@@ -83,18 +128,20 @@ impl Setting {
     }
 
     fn toml(&self) -> String {
-        let mut toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n".to_owned();
+        let mut toml = format!("[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n{}", self.shield.toml());
         let protocol = if self.udp { "udp" } else { "tcp" };
         for service in 0..self.services {
             let Self { mode, balance, .. } = self;
             let vip = self.vip(service);
-            // As many ports as there are: a million flows want them.
             let _ = write!(
                 toml,
                 "[[service]]\nname = \"s{service}\"\naddress = \"{vip}\"\nprotocol = \"{protocol}\"\n\
-                 mode = \"{mode}\"\nbalance = \"{balance}\"\n[service.health]\nkind = \"none\"\n\
-                 [service.nat]\nports = \"1024-65535\"\n"
+                 mode = \"{mode}\"\nbalance = \"{balance}\"\n[service.health]\nkind = \"none\"\n"
             );
+            if *mode != "proxy" {
+                // As many ports as there are: a million flows want them.
+                toml.push_str("[service.nat]\nports = \"1024-65535\"\n");
+            }
             for backend in 0..self.backends {
                 let address = SocketAddr::new(self.backend(backend), PORT);
                 let _ = write!(toml, "[[service.backend]]\naddress = \"{address}\"\n");
@@ -109,7 +156,11 @@ impl Setting {
     /// When this version does not know the mode or the balance.
     pub fn config(&self) -> Result<Config> {
         let parsed = lb_user::config::parse("bench.toml", &self.toml());
-        Ok(parsed.map_err(|error| anyhow::anyhow!("{error}"))?.config)
+        let mut config = parsed.map_err(|error| anyhow::anyhow!("{error}"))?.config;
+        if let (Shield::Million, Some(protection)) = (self.shield, &mut config.protection) {
+            protection.lists.deny = million();
+        }
+        Ok(config)
     }
 
     /// Loads the balancer, and fills its maps.

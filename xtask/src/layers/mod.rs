@@ -1,9 +1,11 @@
-//! `cargo xtask layers`: the modules of lb-user are layers, and this is what holds them apart.
+//! `cargo xtask layers`: the modules of lb-user are layers, and this is what holds them apart; and what is
+//! [unsafe](unsafety) stands in few files.
 //!
 //! It reads tokens, not meaning: what a macro of another crate expands to, or a type passed on by a `pub use` of a
 //! lower layer, is not followed.
 
 mod scan;
+mod unsafety;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +57,7 @@ const CONFINED: [Confined; 2] = [
 /// Crates that `model` must do without.
 const NOT_IN_MODEL: [&str; 3] = ["tokio", "aya", "serde"];
 
-/// Check that the modules of lb-user use only what stands below them
+/// Check that the modules of lb-user use only what stands below them, and that unsafe code stands in the files listed
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -68,9 +70,11 @@ pub(crate) fn run(_: &Args) -> Result<()> {
 
 /// Prints every breach, as `file:line: what: rule`; an error when there is one.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let breaches = breaches(&root.join("lb-user/src"))?;
+    let of_layers = breaches(&root.join("lb-user/src"))?;
+    let mut breaches: Vec<String> = of_layers.iter().map(|breach| format!("lb-user/src/{breach}")).collect();
+    breaches.extend(unsafety::breaches(root, &unsafety::FILES)?);
     for breach in &breaches {
-        println!("lb-user/src/{breach}");
+        println!("{breach}");
     }
     ensure!(breaches.is_empty(), "{} breaches of the layers", breaches.len());
     Ok(())

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
-use crate::{dist, exec, fuzz, workspace};
+use crate::{deny, dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
 const TEST_PROGRAMS: [(&str, &str); 16] = [
@@ -172,6 +172,7 @@ struct Missing {
     /// Of rustup.
     components: Vec<&'static str>,
     bpf_linker: bool,
+    cargo_deny: bool,
     cargo_fuzz: bool,
     cargo_deb: bool,
     /// Grafana's types of dashboards, and what checks a dashboard against them.
@@ -204,6 +205,7 @@ impl Missing {
                 .iter()
                 .filter(|(_, verb)| exec::ask(&mut workspace::cargo([*verb, "--version"])).is_none());
             missing.components.extend(absent.map(|(component, _)| component));
+            missing.cargo_deny = !deny::is_installed(root);
         }
         if wanted(Purpose::Test) {
             let absent = TEST_PROGRAMS
@@ -290,6 +292,14 @@ impl Missing {
                 exec::shown(&npm::install(Path::new("")))
             ));
         }
+        if self.cargo_deny {
+            items.push(format!(
+                "  {:16} version {}, for cargo xtask lint: {}",
+                "cargo-deny",
+                deny::VERSION,
+                exec::shown(&install_verb("cargo-deny", deny::VERSION, Path::new("")))
+            ));
+        }
         if self.cargo_fuzz {
             items.push(format!(
                 "  {:16} version {}, for cargo xtask fuzz: {}",
@@ -328,6 +338,10 @@ impl Missing {
         }
         if self.grafana {
             exec::run(&mut npm::install(root)).context("@grafana/schema")?;
+        }
+        if self.cargo_deny {
+            println!("Building cargo-deny takes a few minutes.");
+            exec::run(&mut install_verb("cargo-deny", deny::VERSION, root)).context("cargo-deny")?;
         }
         if self.cargo_fuzz {
             exec::run(&mut install_verb("cargo-fuzz", fuzz::VERSION, root)).context("cargo-fuzz")?;
@@ -377,13 +391,14 @@ mod tests {
             toolchain: true,
             components: vec!["rust-src", "clippy"],
             bpf_linker: true,
+            cargo_deny: true,
             cargo_fuzz: true,
             cargo_deb: true,
             grafana: true,
             packages: vec!["llvm-22", "llvm-22-dev", "g++", "dpkg-dev", "curl", "busybox-static"],
         };
         let items = missing.items();
-        assert_eq!(items.len(), 13);
+        assert_eq!(items.len(), 14);
         for (item, how) in items.iter().zip([
             "llvm-objcopy, to strip the XDP program: apt-get install llvm-22",
             "to build bpf-linker: apt-get install llvm-22-dev",
@@ -396,6 +411,7 @@ mod tests {
             "for cargo xtask lint: rustup component add clippy",
             "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0",
             "for the tests: npm ci --ignore-scripts --no-audit --no-fund --prefix tests/grafana",
+            "for cargo xtask lint: cargo install cargo-deny --version",
             "for cargo xtask fuzz: cargo install cargo-fuzz --version",
             "for cargo xtask dist: cargo install cargo-deb --version",
         ]) {

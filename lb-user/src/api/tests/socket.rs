@@ -23,6 +23,26 @@ async fn it_is_for_its_owner_in_a_folder_that_is_made() {
 }
 
 #[tokio::test]
+async fn a_folder_that_others_write_to_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("api.sock");
+    let bound = |mode| {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        bind(&path)
+    };
+    let error = bound(0o757).unwrap_err();
+    assert!(matches!(error, BindError::Open { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .ends_with(&format!("chmod go-w {}", folder.path().display())),
+        "{error}"
+    );
+    // In a sticky one nobody takes another's socket away.
+    assert!(bound(0o1777).is_ok() && bound(0o755).is_ok());
+}
+
+#[tokio::test]
 async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("api.sock");

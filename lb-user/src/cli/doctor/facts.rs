@@ -98,7 +98,9 @@ fn rp_filter(interface: &str) -> Option<u8> {
 
 /// adjtimex(2), which changes nothing where no mode is set.
 fn synchronized() -> Option<bool> {
-    // SAFETY: all zeros are a request that changes nothing, and the kernel writes into it.
-    let state = unsafe { libc::adjtimex(&mut std::mem::zeroed()) };
+    // SAFETY: it is of numbers alone, so all zeros are one.
+    let mut request: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes into it and keeps nothing of it; without a mode it changes nothing.
+    let state = unsafe { libc::adjtimex(&raw mut request) };
     (state >= 0).then_some(state != libc::TIME_ERROR)
 }

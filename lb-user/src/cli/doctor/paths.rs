@@ -16,6 +16,7 @@ use crate::model::{
     Service, ServicePath, UdpProbe, chain,
 };
 use crate::net::Net;
+use crate::process::Programs;
 
 /// Backends that are asked at once.
 const AT_ONCE: usize = 64;
@@ -62,7 +63,7 @@ pub(super) enum Outcome {
 /// Asks every backend that shall serve; and how many of them there was no time for.
 pub(super) async fn ask(config: &Config, net: &Net) -> (Vec<Asked>, usize) {
     let vips: BTreeSet<IpAddr> = config.services.iter().flat_map(Service::vip_addresses).collect();
-    let means = Means::new(net.clone());
+    let means = Means::new(net.clone(), Programs::default());
     means.aim(vips.clone());
     let vips = Arc::new(vips);
     let shall = |(_, backend): &(&Service, &Backend)| backend.state == AdminState::Active && backend.weight > 0;

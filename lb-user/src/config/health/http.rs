@@ -126,12 +126,12 @@ fn path(value: &Value<'_>) -> Checked<String> {
     Ok(path.to_owned())
 }
 
-fn headers(value: &Value<'_>) -> Checked<Vec<(String, Hidden)>> {
+fn headers(value: &Value<'_>) -> Checked<Vec<(String, Hidden<String>)>> {
     let entries = value.entries("headers = { x-probe = \"fulcrum\" }")?;
     if entries.len() > MAX_HEADERS {
         return Err(value.fault(format!("a probe has at most {MAX_HEADERS} further headers")));
     }
-    let mut headers: Vec<(String, Hidden)> = Vec::new();
+    let mut headers: Vec<(String, Hidden<String>)> = Vec::new();
     for (span, name, value) in entries {
         let name = header_name(&span, name)?;
         if headers.iter().any(|(other, _)| *other == name) {

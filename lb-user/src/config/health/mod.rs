@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use lb_common::id::MemberIndex;
 
-use super::Reader;
 use super::fault::{Checked, Fault, Span, fault};
 use super::raw::{Table, Value};
 use super::schema::Shape;
+use super::{Reader, Subject};
 use crate::model::{HealthCheck, HealthKind, Mode, Protocol, Via};
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -207,8 +207,21 @@ impl Reader {
             Some(Kind::Tls) => HealthKind::Tls(Arc::new(tls::terms(health)?)),
             Some(Kind::Udp) => HealthKind::Udp(Arc::new(udp::probe(health)?)),
             Some(Kind::Dns) => HealthKind::Dns(Arc::new(dns::probe(health)?)),
-            Some(Kind::Mysql) => HealthKind::Mysql(Arc::new(mysql::probe(health)?)),
-            Some(Kind::Script) => HealthKind::Script(Arc::new(script::probe(health)?)),
+            Some(Kind::Mysql) => {
+                let probe = mysql::probe(health)?;
+                let password = probe.login.as_ref().and_then(|login| login.password_file.clone());
+                if let (Some(path), Some(value)) = (password, health.get("password-file")) {
+                    self.places.entry(Subject::PasswordFile(path)).or_insert(value.span());
+                }
+                HealthKind::Mysql(Arc::new(probe))
+            }
+            Some(Kind::Script) => {
+                let probe = script::probe(health)?;
+                if let Some(command) = health.get("command") {
+                    self.runs(&probe.program, command.span());
+                }
+                HealthKind::Script(Arc::new(probe))
+            }
             Some(Kind::None) => HealthKind::None,
             None => self.default_kind(protocol, &health.span),
         })

@@ -63,7 +63,7 @@ impl Shelf {
                 (text(span, path)?, quoted)
             }
         };
-        let prefixes = prefixes(&text).map_err(|(line, unfit)| wrong(span, path, line, unfit, quoted))?;
+        let prefixes = prefixes(&text).map_err(|(line, unfit)| wrong(span, path, line, &unfit, quoted))?;
         let list = Arc::new(List {
             path: path.to_owned(),
             text,
@@ -117,7 +117,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn wrong(span: &Span, path: &Path, line: usize, unfit: Unfit, quoted: bool) -> Box<Fault> {
+fn wrong(span: &Span, path: &Path, line: usize, unfit: &Unfit, quoted: bool) -> Box<Fault> {
     let place = format!("{}:{line}", path.display());
     if quoted {
         let hint = format!("{}; {FORM}", unfit.hint);

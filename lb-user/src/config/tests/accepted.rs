@@ -18,6 +18,7 @@ fn defaults() {
         node: Node {
             flow_table_size: lb_common::limits::FLOW_TABLE,
             proxy_threads: None,
+            script_user: None,
             name: "host".to_owned(),
             interfaces: vec!["eth0".to_owned()],
             xdp_mode: XdpMode::Auto,

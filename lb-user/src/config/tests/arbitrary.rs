@@ -40,9 +40,10 @@ fn node() -> impl Strategy<Value = Node> {
         path(),
         flows,
         prop::option::of(1u16..=256),
+        prop::option::of("[a-z_][-a-z0-9_.]{0,31}"),
     )
         .prop_map(
-            |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size, threads)| Node {
+            |(name, interfaces, xdp_mode, seed, state_dir, pin_dir, flow_table_size, threads, script_user)| Node {
                 name,
                 interfaces: interfaces.into_iter().collect(),
                 xdp_mode,
@@ -51,6 +52,7 @@ fn node() -> impl Strategy<Value = Node> {
                 pin_dir: pin_dir.into(),
                 flow_table_size,
                 proxy_threads: threads.and_then(NonZeroU16::new),
+                script_user: script_user.map(Into::into),
             },
         )
 }

@@ -1,9 +1,10 @@
 //! Files as they lie on disk: missing, unreadable, binary, huge.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::super::{MAX_BYTES, load};
+use super::super::{MAX_BYTES, load, open_secrets, parse};
 
 #[test]
 fn what_cannot_be_read() {
@@ -73,4 +74,41 @@ fn too_large() {
     assert_eq!(error.message(), "the file is larger than 8 MiB");
     assert_eq!((error.line(), error.column()), (Some(1), Some(1)));
     assert_eq!(load(Path::new("/dev/zero")).unwrap_err().message(), error.message());
+}
+
+#[test]
+fn secrets_that_everybody_may_open_are_warned_of_at_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let [seed, key, password] = ["seed", "shop.pem", "password"].map(|name| folder.path().join(name));
+    let text = format!(
+        "[node]\ninterfaces = [\"eth0\"]\nhash-seed-file = \"{}\"\n[[service]]\nname = \"shop\"\naddress = \"192.0.2.1:443\"\n\
+         mode = \"proxy\"\n[service.tls]\ncertificates = [\"{}\"]\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n\
+         [[service]]\nname = \"db\"\naddress = \"192.0.2.1:3306\"\nmode = \"dsr\"\n[service.health]\nkind = \"mysql\"\n\
+         user = \"fulcrum\"\npassword-file = \"{}\"\n[[service.backend]]\naddress = \"10.0.0.2:3306\"\n",
+        seed.display(),
+        key.display(),
+        password.display()
+    );
+    let parsed = parse("fulcrum.toml", &text).unwrap();
+    let warned = || {
+        open_secrets(&parsed)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert!(warned().is_empty(), "what is not there is somebody else's to say");
+    for path in [&seed, &key, &password] {
+        fs::write(path, "secret").unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o604)).unwrap();
+    }
+    let said = warned();
+    let places = ["fulcrum.toml:19:", "fulcrum.toml:3:", "fulcrum.toml:9:"];
+    assert_eq!(said.len(), places.len(), "{said:#?}");
+    for (said, place) in said.iter().zip(places) {
+        assert!(said.contains(place) && said.contains("chmod o="), "{said}");
+    }
+    for path in [&seed, &key, &password] {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o640)).unwrap();
+    }
+    assert!(warned().is_empty());
 }

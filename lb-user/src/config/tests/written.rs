@@ -29,6 +29,7 @@ pub(crate) fn config(config: &Config) -> String {
         state_dir,
         pin_dir,
         proxy_threads,
+        script_user,
     } = &config.node;
     let mode = match xdp_mode {
         XdpMode::Auto => "auto",
@@ -47,6 +48,9 @@ pub(crate) fn config(config: &Config) -> String {
     writeln!(text, "flow-table-size = {flow_table_size}").unwrap();
     if let Some(threads) = proxy_threads {
         writeln!(text, "proxy-threads = {threads}").unwrap();
+    }
+    if let Some(user) = script_user {
+        writeln!(text, "script-user = {}", quoted(user)).unwrap();
     }
     if let Some(file) = hash_seed_file {
         writeln!(text, "hash-seed-file = {}", path(file)).unwrap();
@@ -228,7 +232,7 @@ fn kind(kind: &HealthKind) -> String {
             if let Some(host) = &probe.host {
                 put("host", quoted(host));
             }
-            let header = |(name, value): &(String, Hidden)| format!("{} = {}", quoted(name), quoted(&value.0));
+            let header = |(name, value): &(String, Hidden<String>)| format!("{} = {}", quoted(name), quoted(&value.0));
             let headers: Vec<String> = probe.headers.iter().map(header).collect();
             put("headers", format!("{{ {} }}", headers.join(", ")));
             let statuses = probe.expect_status.0.iter();

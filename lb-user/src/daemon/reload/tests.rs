@@ -1,5 +1,7 @@
 //! Certificates and files of prefixes at a reload: a bad one refuses it, and what runs stays.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
@@ -32,6 +34,7 @@ impl Node {
         params.not_after = date_time_ymd(year, 1, 1);
         let certificate = params.self_signed(&key).unwrap().pem();
         fs::write(self.path("site.pem"), certificate + &key.serialize_pem()).unwrap();
+        fs::set_permissions(self.path("site.pem"), PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     fn load(&self) -> Parsed {

@@ -242,7 +242,7 @@ pub(super) fn link(
 /// When the kernel refuses, or the pin is not on a bpffs.
 pub fn attach_pass(interface: &str, pin: &Path) -> Result<(), AttachError> {
     if let Some(folder) = pin.parent() {
-        fs::create_dir_all(folder).map_err(|error| PinError::at("create", folder, error))?;
+        pins::create(folder)?;
     }
     link(
         &mut object::load_alone(object::PASS)?,

@@ -85,11 +85,10 @@ impl<K: Pod, V: Pod> Batch<K, V> {
         let result = unsafe { look_up(&mut attributes) };
         if matches!(result, Ok(_) | Err(Errno::ENOENT)) {
             let count = (attributes.count as usize).min(chunk.room);
-            // SAFETY: the kernel has written the first `count` of each, and any bytes are a `Pod`.
-            unsafe {
-                chunk.keys.set_len(count);
-                chunk.values.set_len(count);
-            }
+            // SAFETY: there is room for so many, the kernel has written them, and any bytes are a `Pod`.
+            unsafe { chunk.keys.set_len(count) };
+            // SAFETY: as above.
+            unsafe { chunk.values.set_len(count) };
             *place = Some(next);
         }
         result

@@ -50,7 +50,7 @@ use lb_common::trace::Wanted;
 use tokio::sync::mpsc;
 
 use super::tables::Layout;
-use super::{ApplyError, Dataplane, Shown, forget_all};
+use super::{ApplyError, Dataplane, SheetView, Shown, forget_all};
 use crate::model::status::NatUsage;
 use crate::model::{Interface, XdpMode};
 use crate::plan::{MapOp, Snapshot, Table};
@@ -338,8 +338,8 @@ impl Dataplane for Kernel {
         self.protect_by(sheet)
     }
 
-    fn protection(&self) -> Option<&[Line]> {
-        self.protection.lines()
+    fn protection(&self) -> Option<SheetView<'_>> {
+        self.protection.view()
     }
 
     fn is_protected(&self) -> bool {

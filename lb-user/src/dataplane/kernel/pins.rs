@@ -1,8 +1,8 @@
 //! The folder of pins: a bpffs, one daemon at a time, maps in a subfolder that is named after their layout.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
@@ -121,11 +121,20 @@ fn make_on_bpffs(pin_dir: &Path) -> Result<(), PinError> {
     if pin_dir.starts_with(usual) && !on_bpffs(usual) {
         mount_bpffs(usual)?;
     }
-    fs::create_dir_all(pin_dir).map_err(|e| PinError::at("create", pin_dir, e))?;
+    create(pin_dir)?;
     if !on_bpffs(pin_dir) {
         mount_bpffs(pin_dir)?;
     }
-    Ok(())
+    close(pin_dir)
+}
+
+/// Who has a map can aim every packet: what another program or an earlier version has left open is closed to others.
+fn close(pin_dir: &Path) -> Result<(), PinError> {
+    let metadata = fs::metadata(pin_dir).map_err(|e| PinError::at("look at", pin_dir, e))?;
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(pin_dir, Permissions::from_mode(0o700)).map_err(|e| PinError::at("close to others", pin_dir, e))
 }
 
 fn mount_bpffs(path: &Path) -> Result<(), PinError> {
@@ -216,9 +225,13 @@ pub(super) fn info(path: &Path) -> Result<MapInfo, PinError> {
     MapInfo::from_pin(path).map_err(|e| PinError::at("open the map", path, io::Error::other(e)))
 }
 
-/// Makes a folder; one that is there is fine.
+/// Makes a folder that is root's alone, as pins are; one that is there is fine.
 pub(super) fn create(folder: &Path) -> Result<(), PinError> {
-    fs::create_dir_all(folder).map_err(|e| PinError::at("create", folder, e))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| PinError::at("create", folder, e))
 }
 
 /// Removes a folder with its pins. What is attached keeps its maps.

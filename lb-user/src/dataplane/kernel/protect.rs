@@ -1,8 +1,9 @@
 //! `PROTECTION`: the sheet that packets are judged by, and which of the two first programs asks for it.
 //!
-//! A sheet is an array of its own, made as long as it has to be, filled, and only then put into the map of maps: a packet meets
-//! the old one or the new one. The kernel waits for programs that still use the old one before it goes. The map is pinned, so
-//! sources that are denied stay so while no daemon runs, and while the next one begins.
+//! A sheet is made of maps of its own, which are filled and only then put into the maps of maps: first what does not fit into its
+//! head, into the place of `LISTS` that the old one does not use, then the head. So a packet meets the old one or the new one. The
+//! kernel waits for programs that still use the old one before it goes. Both maps are pinned, so sources that are denied stay so
+//! while no daemon runs, and while the next one begins.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -11,17 +12,18 @@ use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
-use lb_common::protect::Refusals;
 use lb_common::protect::prefixes::Line;
+use lb_common::protect::{HEAD, Header, Refusals, Sheet as _};
 use nix::errno::Errno;
 use nix::libc;
 
 use super::super::region::Region;
 use super::batch::Sums;
 use super::object::{BALANCER, LoadError, PROTECTOR};
-use super::{ApplyError, Kernel, entries};
+use super::{ApplyError, Kernel, SheetView, entries};
 
 const PROTECTION: &str = "PROTECTION";
+const LISTS: &str = "LISTS";
 const REFUSALS: &str = "REFUSALS";
 
 /// `enum bpf_cmd` of linux/bpf.h.
@@ -32,66 +34,126 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The sheet, and what it has refused.
 pub(super) struct Protection {
-    /// The map of maps once more, since aya empties no place of it.
-    fd: OwnedFd,
-    outer: ArrayOfMaps<MapData>,
+    heads: Places,
+    lists: Places,
     /// The one that this process has made.
     sheet: Option<Made>,
     refusals: Sums<Refusals>,
 }
 
 struct Made {
+    /// The kernel's number of its head.
     id: u32,
-    lines: Region<Line>,
+    head: Region<Line>,
+    rest: Option<Region<Line>>,
 }
 
 impl Protection {
     pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
-        let mut take = |name| program.take_map(name).ok_or_else(|| LoadError::map(name, "it is not there"));
-        let Map::PerCpuArray(refusals) = take(REFUSALS)? else {
+        let refusals = program.take_map(REFUSALS);
+        let Some(Map::PerCpuArray(refusals)) = refusals else {
             return Err(LoadError::map(REFUSALS, "it is not a per-CPU array"));
         };
-        let Map::ArrayOfMaps(outer) = take(PROTECTION)? else {
-            return Err(LoadError::map(PROTECTION, "it is not an array of maps"));
-        };
-        let fd = outer.fd().as_fd().try_clone_to_owned();
-        let outer = ArrayOfMaps::try_from(Map::ArrayOfMaps(outer));
         Ok(Self {
-            fd: fd.map_err(|error| LoadError::map(PROTECTION, error))?,
-            outer: outer.map_err(|error| LoadError::map(PROTECTION, error))?,
+            heads: Places::new(program, PROTECTION)?,
+            lists: Places::new(program, LISTS)?,
             sheet: None,
             refusals: Sums::new(&refusals).map_err(|error| LoadError::map(REFUSALS, error))?,
         })
     }
 
     /// The sheet of this process, if it is the one that packets are judged by.
-    pub(super) fn lines(&self) -> Option<&[Line]> {
-        let made = self.sheet.as_ref()?;
-        (self.installed() == Some(made.id)).then(|| made.lines.as_slice())
+    pub(super) fn view(&self) -> Option<SheetView<'_>> {
+        let made = self.sheet.as_ref().filter(|made| self.installed() == Some(made.id))?;
+        Some(SheetView {
+            head: made.head.as_slice(),
+            rest: made.rest.as_ref().map_or(&[], Region::as_slice),
+        })
     }
 
-    /// The kernel's id of the sheet that packets are judged by, whoever has made it.
+    /// The kernel's number of the sheet that packets are judged by, whoever has made it.
     pub(super) fn installed(&self) -> Option<u32> {
-        let sheet = self.outer.get(&0, 0).ok()?;
+        let sheet = self.heads.0.get(&0, 0).ok()?;
         sheet.info().ok().map(|info| info.id())
     }
 
     fn put(&mut self, sheet: &[Line]) -> Result<(), Failure> {
-        let count = u32::try_from(sheet.len())?;
-        let size = size_of::<Line>() as u32;
-        let flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
-        let array = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, size, count, flags);
-        let array = MapData::create(array, "SHEET", None)?;
-        let id = array.info()?.id();
-        let mut lines = Region::mapped(array.fd(), count)?;
-        lines.fill(sheet);
-        self.outer.set(0, &array, 0)?;
-        self.sheet = Some(Made { id, lines });
-        Ok(())
+        let (first, behind) = sheet.split_at_checked(HEAD as usize).unwrap_or((sheet, &[]));
+        let old = self.place()?;
+        let place = 1 - old;
+        let rest = match behind {
+            [] => None,
+            behind => {
+                let (map, lines) = filled(LIST, size_of::<Line>(), behind.len(), behind)?;
+                self.lists.0.set(place, &map, 0)?;
+                Some(lines)
+            }
+        };
+        let (map, mut head) = filled(SHEET, size_of::<Line>() * HEAD as usize, 1, first)?;
+        let header = first.header().ok_or("a sheet begins with its header")?;
+        let header = Header { rest: place, ..*header };
+        *head.get_mut(0).ok_or("it is too small")? = header.to_line();
+        let id = map.info()?.id();
+        // Returns when no program that runs has the old one.
+        self.heads.0.set(0, &map, 0)?;
+        self.sheet = Some(Made { id, head, rest });
+        self.lists.empty(old)
+    }
+
+    /// The place in `LISTS` that the sheet uses, or the last one would.
+    fn place(&self) -> Result<u32, Failure> {
+        let Ok(head) = self.heads.0.get(&0, 0) else {
+            return Ok(1);
+        };
+        let head = Region::<Line>::mapped(head.fd(), HEAD)?;
+        Ok(head.as_slice().header().map_or(1, |header| header.rest & 1))
     }
 
     fn remove(&mut self) -> Result<(), Failure> {
         self.sheet = None;
+        self.heads.empty(0)?;
+        self.lists.empty(0)?;
+        self.lists.empty(1)
+    }
+
+    pub(super) fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError> {
+        let sums = self.refusals.read(first, count);
+        sums.map_err(|error| entries::refused("read", REFUSALS, error))
+    }
+}
+
+/// Names that the kernel has for maps of a sheet.
+const SHEET: &str = "SHEET";
+const LIST: &str = "LIST";
+
+/// An array of `count` elements of so many bytes, for a place of a map of maps, with these lines at its beginning.
+fn filled(name: &str, bytes: usize, count: usize, lines: &[Line]) -> Result<(MapData, Region<Line>), Failure> {
+    let (bytes, count) = (u32::try_from(bytes)?, u32::try_from(count)?);
+    let flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
+    let array = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, bytes, count, flags);
+    let map = MapData::create(array, name, None)?;
+    let all = u64::from(bytes) * u64::from(count) / size_of::<Line>() as u64;
+    let mut region = Region::mapped(map.fd(), u32::try_from(all)?)?;
+    region.fill(lines);
+    Ok((map, region))
+}
+
+/// A map of maps.
+struct Places(ArrayOfMaps<MapData>, OwnedFd);
+
+impl Places {
+    fn new(program: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let Some(Map::ArrayOfMaps(map)) = program.take_map(name) else {
+            return Err(LoadError::map(name, "it is not an array of maps"));
+        };
+        let fd = map.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|error| LoadError::map(name, error))?;
+        let map = ArrayOfMaps::try_from(Map::ArrayOfMaps(map));
+        Ok(Self(map.map_err(|error| LoadError::map(name, error))?, fd))
+    }
+
+    /// Empties a place, which aya does not; one that is empty is fine.
+    fn empty(&self, place: u32) -> Result<(), Failure> {
         /// `union bpf_attr`, as operations on an element see it.
         #[repr(C, align(8))]
         struct Attributes {
@@ -101,11 +163,10 @@ impl Protection {
             value: u64,
             flags: u64,
         }
-        let key = 0_u32;
         let attributes = Attributes {
-            map_fd: self.fd.as_raw_fd().cast_unsigned(),
+            map_fd: self.1.as_raw_fd().cast_unsigned(),
             pad: 0,
-            key: std::ptr::from_ref(&key) as u64,
+            key: std::ptr::from_ref(&place) as u64,
             value: 0,
             flags: 0,
         };
@@ -122,11 +183,6 @@ impl Protection {
             Err(Errno::ENOENT) | Ok(_) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
         }
-    }
-
-    pub(super) fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError> {
-        let sums = self.refusals.read(first, count);
-        sums.map_err(|error| entries::refused("read", REFUSALS, error))
     }
 }
 

@@ -80,7 +80,7 @@ async fn a_program_is_told_what_has_changed() {
     let (changes, told) = watch::channel(change(Occasion::Master, &router));
     let (fault, faults) = watch::channel(Some("an older one".to_owned()));
     drop(changes);
-    tell(told, fault).await;
+    tell(Programs::default(), told, fault).await;
     // A shell's first argument is its $0.
     let expected = ["INSTANCE VI_1 MASTER 110", "VI_1 MASTER 110 eth0 192.0.2.10 192.0.2.11"];
     assert_eq!(folder.lines("out"), expected);
@@ -96,7 +96,7 @@ async fn one_that_fails_is_run_again() {
     let router = router([(Occasion::Backup, shell(third))]);
     let (changes, told) = watch::channel(change(Occasion::Backup, &router));
     let (fault, mut faults) = watch::channel(None);
-    let teller = tokio::spawn(tell(told, fault));
+    let teller = tokio::spawn(tell(Programs::default(), told, fault));
     let said = faults.wait_for(Option::is_some).await.unwrap().clone().unwrap();
     assert!(said.ends_with("not yet (exit code 3)"), "{said}");
     faults.wait_for(Option::is_none).await.unwrap();
@@ -119,7 +119,7 @@ async fn nobody_waits_for_the_past() {
     ]);
     let (changes, told) = watch::channel(change(Occasion::Backup, &router));
     let (fault, _faults) = watch::channel(None);
-    let teller = tokio::spawn(tell(told, fault));
+    let teller = tokio::spawn(tell(Programs::default(), told, fault));
     while !begun.exists() {
         tokio::task::yield_now().await;
     }
@@ -148,7 +148,7 @@ async fn a_script_is_up_and_down_by_its_exit_codes() {
         fall: NonZeroU32::new(3).unwrap(),
     };
     let (said, mut news) = mpsc::channel(1);
-    let watcher = tokio::spawn(watch(script, (), said));
+    let watcher = tokio::spawn(watch(Programs::default(), script, (), said));
     let runs = || lines(&out).len();
     assert_eq!((news.recv().await, runs()), (Some(((), true)), 1));
     let before = runs();

@@ -30,7 +30,7 @@ use super::Target;
 use super::path::{self, Paths};
 use crate::model::{HealthKind, MysqlRole, Probes, ServicePath, Statuses};
 use crate::net::Net;
-use crate::process;
+use crate::process::{self, Programs};
 pub use trust::Trust;
 
 /// VIPs of one backend that are asked at once; of more, the others come later, with what is left of the time.
@@ -168,15 +168,17 @@ pub enum Phase {
 pub struct Means {
     trust: Arc<Trust>,
     pub(super) paths: Paths,
+    programs: Programs,
 }
 
 impl Means {
-    /// In the network namespace of `net`, which is that of the threads that probe.
+    /// In the network namespace of `net`, which is that of the threads that probe; `programs` starts scripts.
     #[must_use]
-    pub fn new(net: Net) -> Self {
+    pub fn new(net: Net, programs: Programs) -> Self {
         Self {
             trust: Arc::default(),
             paths: Paths::new(net),
+            programs,
         }
     }
 

@@ -4,7 +4,6 @@ use std::io;
 
 use super::{Answer, Call, Phase};
 use crate::model::ScriptProbe;
-use crate::process::Process;
 
 pub(super) async fn probe(check: &ScriptProbe, call: Call<'_>) -> Result<Answer, super::Failure> {
     let local = |error: io::Error| super::Failure::Local(format!("{}: {error}", check.program.display()));
@@ -15,7 +14,11 @@ pub(super) async fn probe(check: &ScriptProbe, call: Call<'_>) -> Result<Answer,
         ("FULCRUM_ADDRESS", address.ip().to_string()),
         ("FULCRUM_PORT", address.port().to_string()),
     ];
-    let mut process = Process::start(&check.program, check.arguments.clone(), environment).map_err(local)?;
+    let mut process = call
+        .means
+        .programs
+        .start(&check.program, check.arguments.clone(), environment)
+        .map_err(local)?;
     let status = call
         .deadline
         .bound(Phase::Running, process.exit())

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::model::{HealthCheck, HttpProbe, MemberKey, ProbeCounts, Via};
+use crate::process::Programs;
 
 pub(super) const LONG: Duration = Duration::from_secs(10);
 pub(super) const SHORT: Duration = Duration::from_millis(100);
@@ -41,7 +42,7 @@ async fn probe_and_count(
 ) -> (Result<Success, Failure>, ProbeCounts) {
     let target = target(kind, address, timeout);
     let probes = Probes::default();
-    let result = super::probe(&target, &probes, &Means::new(Net::here().unwrap())).await;
+    let result = super::probe(&target, &probes, &Means::new(Net::here().unwrap(), Programs::default())).await;
     (result, probes.counts())
 }
 
@@ -183,7 +184,7 @@ async fn without_a_next_hop_nothing_is_sent() {
             next_hop,
             not_sources: Arc::default(),
         });
-        let means = Means::new(Net::here().unwrap());
+        let means = Means::new(Net::here().unwrap(), Programs::default());
         let failure = super::probe(&target, &Probes::default(), &means).await.unwrap_err();
         assert_eq!(failure, expected);
     }

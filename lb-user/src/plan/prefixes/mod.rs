@@ -6,6 +6,7 @@
 //! 2. [`nodes`] writes the trie of these stretches, from the leaves up.
 
 mod nodes;
+mod order;
 mod stretches;
 
 use std::net::IpAddr;
@@ -53,6 +54,13 @@ pub fn append(wanted: &Wanted, lines: &mut Vec<Line>) -> Roots {
         v4: family(Family::V4),
         v6: family(Family::V6),
     }
+}
+
+/// Appends the nodes of several tries, which `roots` lead to in `from`, in the order of their depth: those that packets meet
+/// first lie first. The roots lead there from then on.
+pub fn in_order<'a>(from: &[Line], roots: impl IntoIterator<Item = &'a mut Roots>, to: &mut Vec<Line>) {
+    let each = roots.into_iter().flat_map(|roots| [&mut roots.v4, &mut roots.v6]);
+    order::append(from, each, to);
 }
 
 /// Whose prefix decides whether `source` may come, as the program's reason for refusing it says: first [`List::Bogons`],

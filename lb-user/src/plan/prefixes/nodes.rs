@@ -6,13 +6,13 @@
 use std::ops::Range;
 
 use lb_common::addr::Ipv6Be;
-use lb_common::protect::prefixes::{INLINE, Line, META, Ref, meta};
+use lb_common::protect::prefixes::{INLINE, Line, META, OTHERS, OWN, Ref, meta};
 
 use super::stretches::{Block, Family, Stretches};
 
-/// Most runs of a node that is not full. One with more has a line less to read, and 16 to store: at most half a line for
-/// each of the prefixes in there, which are half as many as the runs at least.
-const MOST_RUNS: usize = 64;
+/// Most values with a ref of their own in a node that is not full. One with more has a line less to read, and 16 to store: at
+/// most a third of a line for each.
+const MOST_OWN: usize = 48;
 
 /// Appends the trie of a family, and returns its root.
 pub(super) fn append(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Ref {
@@ -151,19 +151,21 @@ impl Trie<'_> {
         let ([a, b], [c, d]) = (words(block.first), words(Block::mask(block.length)));
         let mut line = Line([a, b, c, d, 0, 0, 0, 0]);
         line.set_half(META, meta::SKIP | bytes << 2);
-        line.set_half(META + 1, inside.0);
-        line.set_half(META + 2, others.0);
+        line.set_half(OWN, inside.0);
+        line.set_half(OTHERS, others.0);
         Ref::node(push(self.lines, &[line]))
     }
 }
 
 /// Writes a node with these runs; the first of them is from value 0 on.
 fn write(lines: &mut Vec<Line>, runs: &[(u32, Ref)]) -> Ref {
-    if runs.len() > MOST_RUNS {
+    let others = commonest(runs);
+    let own: Vec<(u32, Ref)> = values(runs).filter(|&(_, way)| way != others).collect();
+    if own.len() > MOST_OWN {
         return Ref::full(push(lines, &full(runs)));
     }
     let mut line = Line::default();
-    for &(value, _) in runs {
+    for &(value, _) in &own {
         line.0[(value >> 6) as usize] |= 1 << (value & 63);
     }
     let (mut before, mut counts) = (0, 0);
@@ -171,29 +173,48 @@ fn write(lines: &mut Vec<Line>, runs: &[(u32, Ref)]) -> Ref {
         before += line.0[quarter - 1].count_ones();
         counts |= before << (8 * quarter);
     }
-    if runs.len() <= INLINE as usize {
+    line.set_half(OTHERS, others.0);
+    if own.len() <= INLINE as usize {
         line.set_half(META, meta::SPARSE | counts);
-        for (half, &(_, way)) in (META + 1..).zip(runs) {
+        for (half, &(_, way)) in (OWN..).zip(&own) {
             line.set_half(half, way.0);
         }
         return Ref::node(push(lines, &[line]));
     }
-    let mut refs = [Line::default(); MOST_RUNS / 16];
-    for (index, &(_, way)) in runs.iter().enumerate() {
+    let mut refs = [Line::default(); MOST_OWN / 16];
+    for (index, &(_, way)) in own.iter().enumerate() {
         refs[index / 16].set_half(index as u32, way.0);
     }
     line.set_half(META, meta::WIDE | counts);
-    line.set_half(META + 1, push(lines, &refs[..runs.len().div_ceil(16)]));
+    line.set_half(OWN, push(lines, &refs[..own.len().div_ceil(16)]));
     Ref::node(push(lines, &[line]))
+}
+
+/// The ways of all values, one by one.
+fn values(runs: &[(u32, Ref)]) -> impl Iterator<Item = (u32, Ref)> {
+    let ends = runs.iter().skip(1).map(|&(begin, _)| begin).chain([256]);
+    let each = runs.iter().zip(ends);
+    each.flat_map(|(&(begin, way), end)| (begin..end).map(move |value| (value, way)))
+}
+
+/// The way of the most values.
+fn commonest(runs: &[(u32, Ref)]) -> Ref {
+    let ends = runs.iter().skip(1).map(|&(begin, _)| begin).chain([256]);
+    let mut counts: Vec<(Ref, u32)> = Vec::with_capacity(runs.len());
+    for (&(begin, way), end) in runs.iter().zip(ends) {
+        match counts.iter_mut().find(|(known, _)| way.is_end() && *known == way) {
+            Some((_, count)) => *count += end - begin,
+            None => counts.push((way, end - begin)),
+        }
+    }
+    let most = counts.iter().max_by_key(|(_, count)| *count);
+    most.map_or(Ref::NOTHING, |&(way, _)| way)
 }
 
 fn full(runs: &[(u32, Ref)]) -> [Line; 16] {
     let mut lines = [Line::default(); 16];
-    let ends = runs.iter().skip(1).map(|&(begin, _)| begin).chain([256]);
-    for (&(begin, way), end) in runs.iter().zip(ends) {
-        for value in begin..end {
-            lines[(value / 16) as usize].set_half(value, way.0);
-        }
+    for (value, way) in values(runs) {
+        lines[(value / 16) as usize].set_half(value, way.0);
     }
     lines
 }

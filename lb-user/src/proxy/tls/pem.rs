@@ -3,40 +3,39 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 
 use super::{Fault, Part, Unusable};
+use crate::model::Hidden;
 use crate::model::proxy::CertificateFiles;
 use crate::net::tls::read;
 
 /// A certificate and its key, and the bytes that they were read from.
 pub(super) struct Pair {
     pub(super) key: Arc<CertifiedKey>,
-    pub(super) bytes: Vec<Vec<u8>>,
+    pub(super) bytes: Vec<Hidden<Vec<u8>>>,
 }
 
 /// What files of a certificate come to; `index` is its place in the list.
-pub(super) fn pair(files: &CertificateFiles, index: usize, provider: &CryptoProvider) -> Result<Pair, Unusable> {
+pub(super) fn pair(files: &CertificateFiles, index: usize) -> Result<Pair, Unusable> {
     let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
     let of_key = |fault: Fault| Unusable::new(Part::Key(index), &files.key, fault);
-    let first = read(&files.certificate).map_err(|unread| of_certificate(unread.into()))?;
-    let chain = chain(&first).map_err(of_certificate)?;
+    let first = Hidden(read(&files.certificate).map_err(|unread| of_certificate(unread.into()))?);
+    let chain = chain(&first.0).map_err(of_certificate)?;
     let mut bytes = vec![first];
     if files.key != files.certificate {
-        bytes.push(read(&files.key).map_err(|unread| of_key(unread.into()))?);
+        bytes.push(Hidden(read(&files.key).map_err(|unread| of_key(unread.into()))?));
     }
     let key = bytes
         .last()
-        .map_or(Err(Fault::NoKey), |bytes| self::key(bytes))
+        .map_or(Err(Fault::NoKey), |bytes| self::key(&bytes.0))
+        .map(Hidden)
         .map_err(of_key)?;
-    let key = provider
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| of_key(Fault::UnfitKey(words(error))))?;
+    let key = any_supported_type(&key.0).map_err(|error| of_key(Fault::UnfitKey(words(error))))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}

@@ -98,7 +98,7 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
     let mut certificates = Vec::with_capacity(tls.certificates.len());
     let mut resolver: Option<Resolver> = None;
     for (index, files) in tls.certificates.iter().enumerate() {
-        let pair = pem::pair(files, index, &provider)?;
+        let pair = pem::pair(files, index)?;
         let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
         let leaf = pair
             .key
@@ -119,8 +119,8 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
             file: files.certificate.clone(),
         });
         for bytes in &pair.bytes {
-            digest.update(bytes.len().to_le_bytes());
-            digest.update(bytes);
+            digest.update(bytes.0.len().to_le_bytes());
+            digest.update(&bytes.0);
         }
     }
     let nobody = || Unusable::new(Part::Certificate(0), PathBuf::new().as_path(), Fault::NoCertificate);

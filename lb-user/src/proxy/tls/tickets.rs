@@ -19,6 +19,7 @@ use ring::{aead, hkdf};
 use tokio_rustls::rustls::server::ProducesTickets;
 
 use super::now;
+use crate::model::Hidden;
 
 /// 12 h; a ticket is good for one of them at least, and for less than three: that before and that after are taken too, the
 /// latter since clocks of nodes differ.
@@ -44,7 +45,8 @@ impl Secret {
     #[must_use]
     pub fn of(seed: Seed) -> Self {
         let [low, high] = seed.0.map(u64::to_le_bytes);
-        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL).extract(&[low, high].concat()))
+        let both = Hidden([low, high].concat());
+        Self(hkdf::Salt::new(hkdf::HKDF_SHA256, LABEL).extract(&both.0))
     }
 
     /// Tickets that are good where `bound` is the same, and nowhere else.

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 use super::{Said, Texts, list};
 use crate::config::duration;
-use crate::model::HealthKind;
-use crate::model::probe::{
-    DnsProbe, ExpectBody, Hidden, HttpProbe, MysqlLogin, MysqlProbe, ScriptProbe, TlsCheck, UdpProbe,
-};
+use crate::model::probe::{DnsProbe, ExpectBody, HttpProbe, MysqlLogin, MysqlProbe, ScriptProbe, TlsCheck, UdpProbe};
+use crate::model::{HealthKind, Hidden};
 
 /// What this kind of probe is told, and what it is called. The values of headers are nobody's business: only their names are
 /// shown.

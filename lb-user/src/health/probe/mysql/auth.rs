@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::packet::{Boxed, Connection, Input};
 use super::{Failure, error};
-use crate::model::MysqlLogin;
 use crate::model::quoted;
+use crate::model::{Hidden, MysqlLogin};
 
 /// Flags of a client, and of what a server can.
 const LONG_PASSWORD: u32 = 1;
@@ -127,7 +127,7 @@ pub(super) async fn log_in(
             }
             // The server knew the password from before; what it makes of it follows.
             [0x01, 0x03] => {}
-            [0x01, 0x04] if encrypted => server.write(&[password, &[0]].concat()).await?,
+            [0x01, 0x04] if encrypted => server.write(&Hidden([password, &[0]].concat()).0).await?,
             [0x01, 0x04] => return Err(Failure::NeedsTls.into()),
             _ => return Err(Failure::NotMysql.into()),
         }

@@ -16,7 +16,7 @@ use super::link::connect;
 use super::trust::Protocol;
 use super::{Answer, Call, Phase, tls};
 use crate::model::quoted;
-use crate::model::{MysqlLogin, MysqlProbe, MysqlRole};
+use crate::model::{Hidden, MysqlLogin, MysqlProbe, MysqlRole};
 use auth::Greeting;
 use packet::{Connection, Input};
 
@@ -96,7 +96,7 @@ pub(super) async fn probe(check: &MysqlProbe, call: Call<'_>) -> Result<Answer, 
             let failed = |error: tokio::task::JoinError| super::Failure::Local(error.to_string());
             read.map_err(late)?.map_err(failed)?.map_err(super::Failure::Local)?
         }
-        None => Vec::new(),
+        None => Hidden(Vec::new()),
     };
     let stream = connect(call).await?;
     let talk = async {
@@ -117,7 +117,7 @@ pub(super) async fn probe(check: &MysqlProbe, call: Call<'_>) -> Result<Answer, 
                 Connection::resume(stream, sequence).boxed()
             }
         };
-        converse(&mut server, &greeting, login, &password, check).await?;
+        converse(&mut server, &greeting, login, &password.0, check).await?;
         Ok(Some(server))
     };
     let talked: Result<_, super::Failure> = call.deadline.bound(Phase::Waiting, talk).await?;
@@ -137,18 +137,19 @@ async fn leave(mut server: Connection<packet::Boxed>) {
 }
 
 /// The password in a file, without the end of the line.
-fn password(path: &Path) -> Result<Vec<u8>, String> {
+fn password(path: &Path) -> Result<Hidden<Vec<u8>>, String> {
     use std::io::Read as _;
 
-    let mut bytes = Vec::new();
+    // Room for all of it, so that no copy stays behind.
+    let mut bytes = Hidden(Vec::with_capacity(MAX_PASSWORD as usize + 64));
     let file = std::fs::File::open(path);
-    let read = file.and_then(|file| file.take(MAX_PASSWORD + 1).read_to_end(&mut bytes));
+    let read = file.and_then(|file| file.take(MAX_PASSWORD + 1).read_to_end(&mut bytes.0));
     read.map_err(|error| format!("{}: {error}", path.display()))?;
-    if bytes.len() as u64 > MAX_PASSWORD {
+    if bytes.0.len() as u64 > MAX_PASSWORD {
         return Err(format!("{}: more than {MAX_PASSWORD} bytes", path.display()));
     }
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+    let line = bytes.0.strip_suffix(b"\n").unwrap_or(&bytes.0);
+    Ok(Hidden(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
 fn greeting(packet: &[u8]) -> Result<Greeting, Failure> {

@@ -81,9 +81,8 @@ fn speaker(version: &'static SupportedProtocolVersion, provider: CryptoProvider,
 /// Which of several files a client gets that asks for `name`.
 fn shown(files: &[PathBuf], loaded: &Loaded, client: &ClientConnection) -> usize {
     let leaf = &client.peer_certificates().unwrap()[0];
-    let provider = ring::default_provider();
     let one = |file: &PathBuf| {
-        pem::pair(&tls(std::slice::from_ref(file)).certificates[0], 0, &provider)
+        pem::pair(&tls(std::slice::from_ref(file)).certificates[0], 0)
             .ok()
             .unwrap()
     };
@@ -228,8 +227,7 @@ fn every_suite_is_known() {
 /// What shows a certificate of `place`.
 fn with_certificate(place: &Place, believed: &Place) -> Arc<ClientConfig> {
     let file = place.pair("client.pem", &["client.example"]);
-    let provider = ring::default_provider();
-    let pair = pem::pair(&tls(&[file]).certificates[0], 0, &provider).ok().unwrap();
+    let pair = pem::pair(&tls(&[file]).certificates[0], 0).ok().unwrap();
     let key: Arc<CertifiedKey> = pair.key;
     changed(believed, |config| {
         let key: Arc<dyn ResolvesClientCert> = Arc::new(SingleCertAndKey::from(key));

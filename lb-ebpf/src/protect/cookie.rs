@@ -1,0 +1,405 @@
+//! SYN cookies for services of the proxy: the rules are those of [`lb_common::protect::cookie`], the cookies the kernel's own.
+//!
+//! While a service gets more SYNs than it should, those beyond are answered here, and nothing is kept of them. Whoever sends
+//! the cookie back, in the acknowledgement that opens the connection, is the kernel's: it takes the cookie as one of its own.
+//! What is neither that nor of a connection that there is, is dropped before the kernel spends anything.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::{bpf_sock_tuple, iphdr, ipv6hdr, tcphdr, xdp_md};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::bpf_loop;
+use aya_ebpf::helpers::generated::{
+    bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_raw_check_syncookie_ipv4, bpf_tcp_raw_check_syncookie_ipv6,
+    bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6, bpf_xdp_load_bytes,
+};
+use lb_common::addr::Ipv6Be;
+use lb_common::csum;
+use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, read, timestamp};
+use lb_common::protect::limit::Limit;
+use lb_common::protect::{Sheet as _, place, policy};
+use lb_common::service::protocol;
+use lb_common::stats::DropReason;
+use network_types::eth::EthHdr;
+
+use super::{Sender, current, limit, refuse};
+use crate::flows::nanoseconds;
+use crate::maps::{REFUSALS, SCRATCH};
+use crate::packet::Packet;
+use crate::seen::Seen;
+use crate::transmit;
+use crate::verdict::{Outcome, Sent, Step};
+
+/// How long a cookie is good: 2 minutes (`MAX_SYNCOOKIE_AGE`).
+const VALID: u64 = 120_000_000_000;
+
+/// A listener takes cookies only if it has itself given one out within the time that they are good. So a SYN to each now and
+/// then is left to the kernel, which with tcp_syncookies=2 answers with a cookie too: one in 4 s.
+const KNOCK: Limit = Limit {
+    tolerance: 0,
+    interval: 4_000_000_000,
+    scope: 1 << 31,
+    mask_v4: u32::MAX,
+    whole_v6: 1,
+    mask_v6: u64::MAX,
+};
+
+/// Whether the service at a place has given out cookies that are good: `scope` and the place.
+const GIVES: Limit = Limit {
+    scope: 1 << 30,
+    ..KNOCK
+};
+
+/// Headers outside of the packet: as many bytes as the longest has, and how many there are.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The network header, as far as a cookie depends on it: the addresses.
+    ip: [u64; 5],
+    /// As the verifier sees it, a header may be longer than it can be: 20 bytes and up to 63 behind them.
+    tcp: [u8; ROOM],
+    length: u32,
+    /// The next option.
+    next: u32,
+    offer: Offer,
+    pad: u32,
+}
+
+/// `struct bpf_sock_tuple` of IPv6, which is also the longer one.
+type Tuple = [u32; 9];
+
+/// TCP's state of who listens.
+const LISTENS: u32 = 10;
+
+/// What becomes of a packet of TCP to a service of the proxy: [`Outcome::UNKNOWN`] if it goes on.
+#[inline(always)]
+pub(crate) fn seen(packet: &Packet) -> Outcome {
+    Outcome::from_raw(fulcrum_cookie(packet.ctx()))
+}
+
+/// A global function: the verifier looks at it once, and its stack is its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_cookie(ctx: *mut xdp_md) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
+    match judge(Packet::of(ctx), seen) {
+        Ok(outcome) => outcome.raw(),
+        Err(stop) => Outcome::of(Err::<Sent, _>(stop)).raw(),
+    }
+}
+
+#[inline(always)]
+fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
+    let on = Ok(Outcome::UNKNOWN);
+    // A fragment is the kernel's.
+    if seen.protocol() != protocol::TCP || seen.part != 0 {
+        return on;
+    }
+    let Some(sheet) = current() else {
+        return on;
+    };
+    let place = place(seen.service);
+    let Some(policy) = sheet.policy(place) else {
+        return on;
+    };
+    if policy.flags & policy::COOKIES == 0 {
+        return on;
+    }
+    let Some(refusals) = REFUSALS.get_ptr_mut(place) else {
+        return on;
+    };
+    // SAFETY: this CPU's element, which nobody else writes.
+    let refusals = unsafe { &mut *refusals };
+    // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
+    transmit::for_this_node(&packet)?;
+    let segment = seen.segment(&packet)?;
+    let gives = Limit {
+        scope: GIVES.scope | place,
+        ..GIVES
+    };
+    if segment.opens() {
+        // Who is only observed is answered by the kernel.
+        if policy.flags & policy::OBSERVES != 0 {
+            return on;
+        }
+        let nobody = Sender {
+            v4: false,
+            source: Ipv6Be([0, 0]),
+            destination: Ipv6Be([0, 0]),
+        };
+        if policy.syns.exists() && limit::admits(&policy.syns, &nobody, place) {
+            return on;
+        }
+        let listener = Sender {
+            v4: false,
+            source: seen.key.destination,
+            destination: seen.key.destination,
+        };
+        let knock = Limit {
+            scope: KNOCK.scope | u32::from(seen.key.ports.destination.0),
+            ..KNOCK
+        };
+        if limit::admits(&knock, &listener, place) {
+            return on;
+        }
+        let Some(scratch) = scratch(&packet, seen) else {
+            return on;
+        };
+        read_options(scratch);
+        let made = make(seen, scratch);
+        if made < 0 {
+            // Not a header that the kernel makes one for, or a kernel that makes none.
+            return on;
+        }
+        let own = Own {
+            cookie: made as u32,
+            segment: u32::from(policy.mtu) - if seen.v4 != 0 { 40 } else { 60 },
+            scale: policy.window_scale.into(),
+            timestamp: (nanoseconds() / 1_000_000) as u32,
+        };
+        let sent = reply(packet, seen, scratch, own)?;
+        refusals.answered += 1;
+        limit::mark(&gives, VALID, place);
+        return Ok(Outcome::of(Ok(sent)));
+    }
+    if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
+        return on;
+    }
+    let Some(scratch) = scratch(&packet, seen) else {
+        return on;
+    };
+    if segment.acknowledges() && is_valid(seen, scratch) {
+        refusals.accepted += 1;
+        return on;
+    }
+    refuse(&packet, place, policy.flags, DropReason::SynCookie as u32)?;
+    on
+}
+
+/// A header's length, 20 to 60, as the verifier believes it: that it is something, and not too much, is in its arithmetic. LLVM
+/// finds such a mask superfluous.
+#[inline(always)]
+fn bounded(length: u32) -> u32 {
+    let mut behind = u64::from(length.wrapping_sub(SHORTEST));
+    // SAFETY: the instruction has no effect but its result.
+    unsafe {
+        asm!(
+            "{behind} &= 63",
+            behind = inout(reg) behind,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    SHORTEST + behind as u32
+}
+
+/// The headers of a packet, copied; `None` where its TCP header is cut, which the kernel sees to.
+#[inline(always)]
+fn scratch(packet: &Packet, seen: &Seen) -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's element, which nobody else writes.
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+    let offset = packet.peek_mut::<[u8; 20]>(seen.l4())?;
+    // SAFETY: inside of what `peek` checked.
+    let words = unsafe { (*offset)[12] >> 4 } as u32;
+    if !(5..=15).contains(&words) {
+        return None;
+    }
+    let length = bounded(words * 4);
+    // SAFETY: the kernel's own context, and a buffer that is as long.
+    let copied = unsafe {
+        bpf_xdp_load_bytes(packet.ctx(), seen.l4() as u32, scratch.tcp.as_mut_ptr().cast(), length)
+    };
+    if copied != 0 {
+        return None;
+    }
+    scratch.length = length;
+    let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
+    if seen.v4 != 0 {
+        // Its addresses are the fourth and the fifth of five words of 32 bits.
+        scratch.ip[1] = u64::from(seen.key.source.last_v4().0) << 32;
+        scratch.ip[2] = u64::from(seen.key.destination.last_v4().0);
+    } else {
+        scratch.ip = [0, a, b, c, d];
+    }
+    Some(scratch)
+}
+
+/// Reads what a SYN offers.
+#[inline(always)]
+fn read_options(scratch: &mut Scratch) {
+    scratch.next = SHORTEST;
+    scratch.offer = Offer::default();
+    // SAFETY: the callback takes nothing.
+    unsafe { bpf_loop(OPTIONS, read_option as *mut c_void, core::ptr::null_mut(), 0) };
+}
+
+/// One option; 1 ends the loop. The verifier walks through a callback once, and through a loop of our own once for each round
+/// and each thing that is offered.
+unsafe extern "C" fn read_option(_: u32, _: *mut c_void) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: this CPU's element, which nobody else is at.
+    let scratch = unsafe { &mut *scratch };
+    let mut offer = scratch.offer;
+    scratch.next = read(&scratch.tcp, scratch.length, scratch.next, &mut offer);
+    scratch.offer = offer;
+    u64::from(scratch.next == 0)
+}
+
+/// The cookie for a SYN, and the segment size that it keeps; negative where there is none.
+#[inline(always)]
+fn make(seen: &Seen, scratch: &mut Scratch) -> i64 {
+    let length = bounded(scratch.length);
+    let (ip, tcp) = (scratch.ip.as_mut_ptr(), scratch.tcp.as_mut_ptr().cast::<tcphdr>());
+    // SAFETY: headers as long as they say, in a map.
+    unsafe {
+        if seen.v4 != 0 {
+            bpf_tcp_raw_gen_syncookie_ipv4(ip.cast::<iphdr>(), tcp, length)
+        } else {
+            bpf_tcp_raw_gen_syncookie_ipv6(ip.cast::<ipv6hdr>(), tcp, length)
+        }
+    }
+}
+
+/// Does it send a cookie back that the kernel takes?
+#[inline(always)]
+fn is_valid(seen: &Seen, scratch: &mut Scratch) -> bool {
+    let (ip, tcp) = (scratch.ip.as_mut_ptr(), scratch.tcp.as_mut_ptr().cast::<tcphdr>());
+    // SAFETY: as above.
+    let checked = unsafe {
+        if seen.v4 != 0 {
+            bpf_tcp_raw_check_syncookie_ipv4(ip.cast::<iphdr>(), tcp)
+        } else {
+            bpf_tcp_raw_check_syncookie_ipv6(ip.cast::<ipv6hdr>(), tcp)
+        }
+    };
+    checked == 0
+}
+
+/// Has the kernel a socket for this flow, one that does not just listen?
+#[inline(always)]
+fn is_connected(ctx: *mut xdp_md, seen: &Seen) -> bool {
+    let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
+    let ports = seen.key.ports.word() as u32;
+    let (mut tuple, size): (Tuple, u32) = if seen.v4 != 0 {
+        let (from, to) = (seen.key.source.last_v4().0, seen.key.destination.last_v4().0);
+        ([from, to, ports, 0, 0, 0, 0, 0, 0], 12)
+    } else {
+        let half = |word: u64| [word as u32, (word >> 32) as u32];
+        let ([a, b], [c, d]) = ([half(a), half(b)], [half(c), half(d)]);
+        ([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], ports], 36)
+    };
+    let tuple = tuple.as_mut_ptr().cast::<bpf_sock_tuple>();
+    /// `BPF_F_CURRENT_NETNS`: that of the interface.
+    const HERE: u64 = u64::MAX;
+    // SAFETY: a tuple of one of the two sizes.
+    let socket = unsafe {
+        if size == 12 {
+            bpf_skc_lookup_tcp(ctx.cast(), tuple, 12, HERE, 0)
+        } else {
+            bpf_skc_lookup_tcp(ctx.cast(), tuple, 36, HERE, 0)
+        }
+    };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: a socket that is ours until it is released.
+    unsafe {
+        let state = (*socket).state;
+        bpf_sk_release(socket.cast());
+        state != LISTENS
+    }
+}
+
+/// Turns a SYN into its answer.
+#[inline(always)]
+fn reply(packet: Packet, seen: &Seen, scratch: &Scratch, own: Own) -> Step<Sent> {
+    let tcp = &scratch.tcp;
+    let word = |at: usize| u32::from_ne_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+    let offer = scratch.offer;
+    let own = Own {
+        timestamp: timestamp(&offer, own.timestamp),
+        ..own
+    };
+    let (mut header, words) = answer(word(0), word(4), &offer, &own);
+    let length = words * 4;
+    let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
+    // Of IPv4 too: what maps it into IPv6 is the same in both, and taken out again.
+    let half = |word: u64| (word & 0xffff_ffff) + (word >> 32);
+    let mut sum = if seen.v4 != 0 {
+        (b >> 32) + (d >> 32)
+    } else {
+        half(a) + half(b) + half(c) + half(d)
+    };
+    sum += u64::from((length as u16).to_be()) + u64::from(u16::from(protocol::TCP).to_be());
+    let mut i = 0;
+    while i < WORDS {
+        sum += u64::from(header[i]);
+        i += 1;
+    }
+    header[4] = u32::from(csum::fold_wide(sum));
+    let (l3, l4) = if seen.v4 != 0 {
+        (seen.l3(), seen.l3() + 20)
+    } else {
+        (seen.l3(), seen.l3() + 40)
+    };
+    let packet = packet.cut(l4 + length as usize)?;
+    // First, as above.
+    let sent = transmit::back(packet.at::<EthHdr>(0)?);
+    if seen.v4 != 0 {
+        network_v4(&packet, seen, l3, length as u16)?;
+        transport(&packet, l4, &header, words)?;
+    } else {
+        network_v6(&packet, seen, l3, length as u16)?;
+        transport(&packet, l4, &header, words)?;
+    }
+    Ok(sent)
+}
+
+#[inline(always)]
+fn transport(packet: &Packet, at: usize, header: &[u32; WORDS], words: u32) -> Step<()> {
+    let [a, b, c, d, e, f, g, h, i, j] = *header;
+    // SAFETY: `at` has checked each of them.
+    unsafe {
+        packet.at::<[u32; 6]>(at)?.write_unaligned([a, b, c, d, e, f]);
+        if words > 6 {
+            packet.at::<[u32; 3]>(at + 24)?.write_unaligned([g, h, i]);
+        }
+        if words > 9 {
+            packet.at::<[u32; 1]>(at + 36)?.write_unaligned([j]);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn network_v4(packet: &Packet, seen: &Seen, at: usize, length: u16) -> Step<()> {
+    let total = u32::from((20 + length).to_be());
+    let (from, to) = (seen.key.destination.last_v4().0, seen.key.source.last_v4().0);
+    let mut header = [
+        0x45 | total << 16,
+        0x0040 << 16,
+        64 | u32::from(protocol::TCP) << 8,
+        from,
+        to,
+    ];
+    let sum = header.iter().map(|&word| u64::from(word)).sum();
+    header[2] |= u32::from(csum::fold_wide(sum)) << 16;
+    let place = packet.at::<[u32; 5]>(at)?;
+    // SAFETY: `at` checked it.
+    unsafe { place.write_unaligned(header) };
+    Ok(())
+}
+
+#[inline(always)]
+fn network_v6(packet: &Packet, seen: &Seen, at: usize, length: u16) -> Step<()> {
+    let first = u64::from((6_u32 << 28).to_be());
+    let Ipv6Be([a, b]) = seen.key.destination;
+    let Ipv6Be([c, d]) = seen.key.source;
+    let second = u64::from(length.to_be()) << 32 | u64::from(protocol::TCP) << 48 | 64 << 56;
+    let place = packet.at::<[u64; 5]>(at)?;
+    // SAFETY: `at` checked it.
+    unsafe { place.write_unaligned([first | second, a, b, c, d]) };
+    Ok(())
+}
