@@ -99,7 +99,7 @@ struct Why<'a> {
 impl Why<'_> {
     /// The prefix that refuses the source; else the one that lets it in.
     fn by(&self) -> Option<Rule> {
-        let rules = || self.each(|wanted, source| deciding(wanted, source));
+        let rules = || self.each(deciding);
         let refuses = rules().find(|rule| rule.list != List::Allow);
         refuses.or_else(|| rules().last())
     }
