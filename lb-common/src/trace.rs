@@ -52,7 +52,9 @@ impl Wanted {
         if self.foreign == 0 && sample.is_foreign() {
             return false;
         }
-        if self.reasons != 0 && (sample.reason == 0 || self.reasons >> (sample.reason & 63) & 1 == 0) {
+        // Bit 0 is nobody's.
+        let of_packet = 1 << (sample.reason & 63) | 1 << (sample.observed & 63);
+        if self.reasons != 0 && self.reasons & of_packet & !1 == 0 {
             return false;
         }
         if self.members == 0 {

@@ -44,7 +44,7 @@ pub const fn explanation(reason: DropReason) -> &'static str {
         DropReason::TcpFlags => "Refused by [protection]: TCP flags that no sender means: scans, as a rule",
         DropReason::Land => "Refused by [protection]: packets that claim to come from the VIP that they are sent to",
         DropReason::Bogon => "Refused by [protection]: sources that no client can have, so spoofed ones",
-        DropReason::Denied => "Refused by [protection]: from a prefix in `deny`, or one that `fulcrum deny` has added",
+        DropReason::Denied => "Refused by [protection]: from a prefix in a list `deny`",
         DropReason::ConnectionRate => {
             "Refused by [protection]: sources that open more connections than `connections-per-second` lets them"
         }

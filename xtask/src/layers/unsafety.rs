@@ -14,7 +14,7 @@ use proc_macro2::{TokenStream, TokenTree};
 const SOURCES: [&str; 2] = ["lb-common/src", "lb-user/src"];
 
 /// The files, and what for.
-pub(super) const FILES: [(&str, &str); 25] = [
+pub(super) const FILES: [(&str, &str); 27] = [
     ("lb-common/src/layout.rs", "types that may lie in maps"),
     ("lb-common/src/parse/ipv4.rs", "headers in a packet"),
     ("lb-common/src/parse/ipv6.rs", "headers in a packet"),

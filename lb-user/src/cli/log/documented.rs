@@ -71,7 +71,6 @@ const FIELDS: &[(&str, &str)] = &[
     ("mac", "MAC address"),
     ("members", "backends of services in maps: how many"),
     ("memory", "bytes of memory"),
-    ("memory", "bytes"),
     ("mode", "how the program is attached: `native` or `generic`"),
     ("path", "a file, a folder or a Unix socket"),
     ("peer", "name of another node, as in `[peers]`"),

@@ -27,6 +27,7 @@ const LISTS: &str = "LISTS";
 const REFUSALS: &str = "REFUSALS";
 
 /// `enum bpf_cmd` of linux/bpf.h.
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 
 /// What may go wrong here.
@@ -36,6 +37,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Protection {
     heads: Places,
     lists: Places,
+    /// The place in `LISTS` that the sheet uses, or the last one did.
+    place: u32,
     /// The one that this process has made.
     sheet: Option<Made>,
     refusals: Sums<Refusals>,
@@ -55,9 +58,11 @@ impl Protection {
             return Err(LoadError::map(REFUSALS, "it is not a per-CPU array"));
         };
         let refusals = Sums::new(refusals).map_err(|error| LoadError::map(REFUSALS, error))?;
+        let (heads, lists) = (Places::new(program, PROTECTION)?, Places::new(program, LISTS)?);
         Ok(Self {
-            heads: Places::new(program, PROTECTION)?,
-            lists: Places::new(program, LISTS)?,
+            place: place(&heads).unwrap_or_else(|| u32::from(lists.id(0).is_none())),
+            heads,
+            lists,
             sheet: None,
             refusals,
         })
@@ -74,13 +79,12 @@ impl Protection {
 
     /// The kernel's number of the sheet that packets are judged by, whoever has made it.
     pub(super) fn installed(&self) -> Option<u32> {
-        let sheet = self.heads.0.get(&0, 0).ok()?;
-        sheet.info().ok().map(|info| info.id())
+        self.heads.id(0)
     }
 
     fn put(&mut self, sheet: &[Line]) -> Result<(), Failure> {
         let (first, behind) = sheet.split_at_checked(HEAD as usize).unwrap_or((sheet, &[]));
-        let old = self.place()?;
+        let old = self.place;
         let place = 1 - old;
         let rest = match behind {
             [] => None,
@@ -98,16 +102,8 @@ impl Protection {
         // Returns when no program that runs has the old one.
         self.heads.0.set(0, &map, 0)?;
         self.sheet = Some(Made { id, head, rest });
+        self.place = place;
         self.lists.empty(old)
-    }
-
-    /// The place in `LISTS` that the sheet uses, or the last one would.
-    fn place(&self) -> Result<u32, Failure> {
-        let Ok(head) = self.heads.0.get(&0, 0) else {
-            return Ok(1);
-        };
-        let head = Region::<Line>::mapped(head.fd(), HEAD)?;
-        Ok(head.as_slice().header().map_or(1, |header| header.rest & 1))
     }
 
     fn remove(&mut self) -> Result<(), Failure> {
@@ -121,6 +117,15 @@ impl Protection {
         let sums = self.refusals.read(first, count);
         sums.map_err(|error| entries::refused("read", REFUSALS, error))
     }
+}
+
+/// The place in `LISTS` that an earlier run's sheet uses, if it can be looked at: a map is opened by its number only with
+/// CAP_SYS_ADMIN, which the daemon has at its start at most. Otherwise the place that is taken tells; both are for the moment
+/// of a change.
+fn place(heads: &Places) -> Option<u32> {
+    let head = heads.0.get(&0, 0).ok()?;
+    let head = Region::<Line>::mapped(head.fd(), HEAD).ok()?;
+    head.as_slice().header().map(|header| header.rest & 1)
 }
 
 /// Names that the kernel has for maps of a sheet.
@@ -153,8 +158,22 @@ impl Places {
         Ok(Self(map.map_err(|error| LoadError::map(name, error))?, fd))
     }
 
-    /// Empties a place, which aya does not; one that is empty is fine.
+    /// The kernel's number of the map in a place.
+    fn id(&self, place: u32) -> Option<u32> {
+        let mut id = 0;
+        self.element(BPF_MAP_LOOKUP_ELEM, place, &mut id).ok().map(|()| id)
+    }
+
+    /// Empties a place; one that is empty is fine.
     fn empty(&self, place: u32) -> Result<(), Failure> {
+        match self.element(BPF_MAP_DELETE_ELEM, place, &mut 0) {
+            Err(Errno::ENOENT) | Ok(()) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).into()),
+        }
+    }
+
+    /// An operation on an element that aya does not offer.
+    fn element(&self, command: libc::c_int, place: u32, value: &mut u32) -> nix::Result<()> {
         /// `union bpf_attr`, as operations on an element see it.
         #[repr(C, align(8))]
         struct Attributes {
@@ -168,22 +187,19 @@ impl Places {
             map_fd: self.1.as_raw_fd().cast_unsigned(),
             pad: 0,
             key: std::ptr::from_ref(&place) as u64,
-            value: 0,
+            value: std::ptr::from_mut(value) as u64,
             flags: 0,
         };
-        // SAFETY: the attributes have the size that is said, and point to a key of the map's size.
+        // SAFETY: the attributes have the size that is said, and point to a key and a value of the map's sizes.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_bpf,
-                BPF_MAP_DELETE_ELEM,
+                command,
                 std::ptr::from_ref(&attributes),
                 size_of::<Attributes>(),
             )
         };
-        match Errno::result(result) {
-            Err(Errno::ENOENT) | Ok(_) => Ok(()),
-            Err(errno) => Err(io::Error::from(errno).into()),
-        }
+        Errno::result(result).map(drop)
     }
 }
 
