@@ -161,19 +161,20 @@ impl Places {
     /// The kernel's number of the map in a place.
     fn id(&self, place: u32) -> Option<u32> {
         let mut id = 0;
-        self.element(BPF_MAP_LOOKUP_ELEM, place, &mut id).ok().map(|()| id)
+        self.element(BPF_MAP_LOOKUP_ELEM, place, Some(&mut id)).ok()?;
+        Some(id)
     }
 
     /// Empties a place; one that is empty is fine.
     fn empty(&self, place: u32) -> Result<(), Failure> {
-        match self.element(BPF_MAP_DELETE_ELEM, place, &mut 0) {
+        match self.element(BPF_MAP_DELETE_ELEM, place, None) {
             Err(Errno::ENOENT) | Ok(()) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
         }
     }
 
-    /// An operation on an element that aya does not offer.
-    fn element(&self, command: libc::c_int, place: u32, value: &mut u32) -> nix::Result<()> {
+    /// An operation on an element that aya does not offer, with a value if it has one.
+    fn element(&self, command: libc::c_int, place: u32, value: Option<&mut u32>) -> nix::Result<()> {
         /// `union bpf_attr`, as operations on an element see it.
         #[repr(C, align(8))]
         struct Attributes {
@@ -187,7 +188,7 @@ impl Places {
             map_fd: self.1.as_raw_fd().cast_unsigned(),
             pad: 0,
             key: std::ptr::from_ref(&place) as u64,
-            value: std::ptr::from_mut(value) as u64,
+            value: value.map_or(0, |value| std::ptr::from_mut(value) as u64),
             flags: 0,
         };
         // SAFETY: the attributes have the size that is said, and point to a key and a value of the map's sizes.
