@@ -14,8 +14,8 @@ use lb_common::stats::DropReason;
 use super::addresses::Addresses;
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::Service;
 use crate::model::refused::{Refused, RefusedFor};
-use crate::model::{Prefix, Service};
 use crate::plan::{Placement, Protected, ProtectedService, Snapshot};
 
 /// What packets are judged by.
@@ -70,14 +70,21 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let balanced = balanced.filter_map(|(service, &decision)| Some((service, decision?)));
         let proxied = config.proxied().zip(placement.proxied.iter().copied());
         let own = balanced.chain(proxied.filter(|(service, _)| !service.is_pool()));
-        let own: Vec<_> = own.map(|(service, decision)| self.to_protect_one(service, decision)).collect();
+        let own: Vec<_> = own
+            .map(|(service, decision)| self.to_protect_one(service, decision))
+            .collect();
         // A service that moves, or goes, is where it was until its entries have been swapped.
-        let used: BTreeSet<u32> = installed.entries.values().filter(|d| d.is_service()).map(|&d| place(d)).collect();
+        let used: BTreeSet<u32> = installed
+            .entries
+            .values()
+            .filter(|d| d.is_service())
+            .map(|&d| place(d))
+            .collect();
         let left = self.protection.current.iter().flat_map(|current| &current.services);
         let left = left.filter(|service| used.contains(&service.place) && own.iter().all(|o| o.place != service.place));
         Protected {
             all: config.protection.clone(),
-            denies: self.denied(None),
+            denies: self.denies.list(None),
             services: left.cloned().chain(own.iter().cloned()).collect(),
             tcp: self.tcp,
         }
@@ -89,14 +96,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             place: place(decision),
             is_proxied: service.is_proxied(),
             own: service.protection.clone(),
-            denies: self.denied(Some(&service.name)),
+            denies: self.denies.list(Some(&service.name)),
         }
-    }
-
-    /// What is denied at run time: by every service, or by this one alone.
-    fn denied(&self, service: Option<&str>) -> Arc<[Prefix]> {
-        let denies = self.denies.iter().filter(|deny| deny.service.as_deref() == service);
-        denies.map(|deny| deny.prefix).collect()
     }
 
     /// Why a source is refused by the service that has this decision, and whether that is only observed; `None` when it is not
