@@ -194,6 +194,7 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
     asked.ask("GET", (TRACE, &trace), None, 404);
 
     drains(&mut asked);
+    denies(&mut asked);
     levels(&mut asked, &node);
 
     let operations = asked.document["paths"].as_object().unwrap().values();
@@ -226,6 +227,25 @@ fn drains(asked: &mut Asked<'_>) {
         let said = asked.send("PATCH", (path, path), &json!({ "draining": draining }), 200);
         assert!(said.contains(&format!("\"draining\": {draining}")), "{said}");
     }
+}
+
+/// Who is denied is listed, until that is ended.
+fn denies(asked: &mut Asked<'_>) {
+    let list = "/api/v1/denies";
+    let (deny, net) = ("/api/v1/denies/{prefix}", "/api/v1/denies/198.51.100.0%2F24");
+    let (web, nobody) = (format!("{net}?service=web"), format!("{net}?service=nobody"));
+    asked.send("PUT", (deny, net), &json!({}), 200);
+    asked.send("PUT", (deny, net), &json!({ "for_seconds": 3600 }), 200);
+    asked.send("PUT", (deny, &web), &json!({ "for_seconds": 60 }), 200);
+    asked.send("PUT", (deny, &nobody), &json!({}), 404);
+    asked.send("PUT", (deny, net), &json!({ "for_seconds": 0 }), 422);
+    asked.send("PUT", (deny, "/api/v1/denies/nobody"), &json!({}), 400);
+    assert_eq!(asked.get(list).matches("\"198.51.100.0/24\"").count(), 2);
+    for path in [&web, net] {
+        asked.ask("DELETE", (deny, path), None, 200);
+    }
+    asked.ask("DELETE", (deny, net), None, 404);
+    assert!(asked.get(list).contains("\"denies\": []"));
 }
 
 /// What is logged changes at once, by the API and by the command, and not by what is wrong.

@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::types::{AdminState, BackendPatch, LogLevels, NodePatch, Problem, TraceRequest};
+use super::types::{AdminState, BackendPatch, DenyPut, LogLevels, NodePatch, Problem, TraceRequest};
 use crate::model::trace::Filter;
 
 /// Most bytes of what is wanted of a backend.
@@ -102,6 +102,11 @@ pub(super) fn trace(body: &[u8]) -> Result<Filter, Problem> {
 
 /// What is wanted of the node. As strict.
 pub(super) fn node(body: &[u8]) -> Result<NodePatch, Problem> {
+    strict(body)
+}
+
+/// For how long a prefix is to be denied. As strict.
+pub(super) fn deny(body: &[u8]) -> Result<DenyPut, Problem> {
     strict(body)
 }
 

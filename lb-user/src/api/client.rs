@@ -18,10 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::types::{
-    Backend, BackendPatch, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Problem, Reloaded, Status,
-    TraceEnded, TraceRequest, TraceStarted, TracedPackets,
+    Backend, BackendPatch, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Problem,
+    Reloaded, Status, TraceEnded, TraceRequest, TraceStarted, TracedPackets, Undenied,
 };
 use super::{body, percent, query};
+use crate::model::Prefix;
 use crate::model::status::FlowQuery;
 
 /// Longer than the server waits for its turn (10 s) and for its reconciler (10 s), so that its own account of the delay
@@ -224,6 +225,33 @@ impl Client {
         self.send(request, Bytes::new()).await
     }
 
+    /// What is denied at run time.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn denies(&self) -> Result<Denies, ClientError> {
+        self.get("/api/v1/denies").await
+    }
+
+    /// Denies a prefix, by the named service or by all.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn deny(&self, prefix: Prefix, service: Option<&str>, wanted: DenyPut) -> Result<Denied, ClientError> {
+        let body = serde_json::to_vec(&wanted).map_err(|e| self.broken(e))?;
+        let request = Request::put(deny_path(prefix, service)).header(CONTENT_TYPE, body::JSON);
+        self.send(request, body.into()).await
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn undeny(&self, prefix: Prefix, service: Option<&str>) -> Result<Undenied, ClientError> {
+        self.send(Request::delete(deny_path(prefix, service)), Bytes::new())
+            .await
+    }
+
     /// What the daemon logs.
     ///
     /// # Errors
@@ -320,6 +348,11 @@ impl Client {
             source: source.into(),
         }
     }
+}
+
+fn deny_path(prefix: Prefix, service: Option<&str>) -> String {
+    let prefix = percent::encode(&prefix.to_string());
+    format!("/api/v1/denies/{prefix}{}", query::write_service(service))
 }
 
 #[cfg(test)]

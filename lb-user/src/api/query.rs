@@ -1,4 +1,4 @@
-//! The queries of `explain`, `plan` and `sd`, as both sides write and read it. Strict: what is not known is refused.
+//! The queries of `denies`, `explain`, `plan` and `sd`, as both sides write and read it. Strict: what is not known is refused.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -15,28 +15,48 @@ const DESTINATION: &str = "destination";
 /// The only parameter of `plan`: what errors call the text.
 const FILE: &str = "file";
 
+/// The only parameter of what changes `denies`: by whom.
+const SERVICE: &str = "service";
+
 /// What a text without a name is called.
 const NAMELESS: &str = "the configuration";
 
 /// Reads what [`write_file`] has written, or nothing.
 pub(super) fn file(query: &str) -> Result<String, Problem> {
-    let mut file = None;
+    Ok(only(FILE, query)?.unwrap_or_else(|| NAMELESS.to_owned()))
+}
+
+/// Reads what [`write_service`] has written.
+pub(super) fn service(query: &str) -> Result<Option<String>, Problem> {
+    only(SERVICE, query)
+}
+
+/// The value of the only parameter that there may be.
+fn only(known: &str, query: &str) -> Result<Option<String>, Problem> {
+    let mut found = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name != FILE {
+        if name != known {
             return Err(unknown(name));
         }
-        let value = percent::decode(value).ok_or_else(|| Problem::parameter(FILE, "file is badly encoded"))?;
-        if file.replace(value).is_some() {
-            return Err(Problem::parameter(FILE, "file is given twice"));
+        let wrong = |detail| Problem::parameter(known, format!("{known} is {detail}"));
+        let value = percent::decode(value).ok_or_else(|| wrong("badly encoded"))?;
+        if found.replace(value).is_some() {
+            return Err(wrong("given twice"));
         }
     }
-    Ok(file.unwrap_or_else(|| NAMELESS.to_owned()))
+    Ok(found)
 }
 
 /// The query that names a text.
 pub(super) fn write_file(name: &str) -> String {
     format!("{FILE}={}", percent::encode(name))
+}
+
+/// The query that names a service, with its question mark; nothing for none.
+pub(super) fn write_service(name: Option<&str>) -> String {
+    name.map(|name| format!("?{SERVICE}={}", percent::encode(name)))
+        .unwrap_or_default()
 }
 
 /// The parameters of `sd`.

@@ -17,12 +17,13 @@ use super::page::Asset;
 use super::server::Desk;
 use super::stream::Stream;
 use super::types::{
-    Backend, Explanation, LogLevels, Node, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceStarted,
-    TracedPackets,
+    Backend, Denied, Denies, Explanation, LogLevels, Node, Overridden, Plan, Problem, Reloaded, Status, TraceEnded,
+    TraceStarted, TracedPackets, Undenied,
 };
 use super::{body, discovery, monitor, page, percent, query};
 use crate::config;
-use crate::control::{Gone, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
+use crate::control::{DenyRefused, Gone, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
+use crate::model::Prefix;
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +85,7 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let has_body = request.method() == Method::PATCH
+    let has_body = [Method::PATCH, Method::PUT].contains(request.method())
         || matches!(endpoint, Endpoint::Plan | Endpoint::Traces)
         || (matches!(endpoint, Endpoint::LogLevel) && request.method() == Method::POST);
     // Looked at, never read: the server closes a connection whose request has more to come.
@@ -168,6 +169,30 @@ where
             let body = large(serialized(&TracedPackets { packets }), permit);
             Ok(respond(StatusCode::OK, "application/json", body))
         }
+        Endpoint::Denies => {
+            let permit = site.large().await?;
+            let denies = Denies::from(bounded(site.desk.node.denied()).await?);
+            let body = large(serialized(&denies), permit);
+            Ok(respond(StatusCode::OK, "application/json", body))
+        }
+        Endpoint::Deny(prefix) if request.method() == Method::DELETE => {
+            let service = query::service(query)?;
+            match bounded(site.desk.node.undeny(prefix, service)).await? {
+                Ok(done) => Ok(ok(&Undenied::from(done))),
+                Err(refused) => Err(deny_refused(&refused)),
+            }
+        }
+        Endpoint::Deny(prefix) => {
+            let service = query::service(query)?;
+            let wanted = body::deny(&body::read(request, body::JSON, body::MAX_BODY).await?)?;
+            let lasts = wanted
+                .for_seconds
+                .map(|seconds| Duration::from_secs(seconds.get().into()));
+            match bounded(site.desk.node.deny(prefix, service, lasts)).await? {
+                Ok(done) => Ok(ok(&Denied::from(done))),
+                Err(refused) => Err(deny_refused(&refused)),
+            }
+        }
         Endpoint::LogLevel => {
             let switch = site.desk.node.levels();
             if request.method() == Method::POST {
@@ -214,6 +239,8 @@ pub(super) enum Endpoint {
     LogLevel,
     OpenApi,
     Node,
+    Denies,
+    Deny(Prefix),
     Backend { service: String, backend: String },
 }
 
@@ -237,10 +264,17 @@ impl Endpoint {
             "/api/v1/log-level" => return Ok(Self::LogLevel),
             "/api/v1/openapi.json" => return Ok(Self::OpenApi),
             "/api/v1/node" => return Ok(Self::Node),
+            "/api/v1/denies" => return Ok(Self::Denies),
             _ => {}
         }
         if let Some(id) = path.strip_prefix("/api/v1/trace/") {
             return u64::from_str_radix(id, 16).map(Self::Trace).map_err(|_| nothing());
+        }
+        let badly_encoded = || Problem::new(StatusCode::BAD_REQUEST, "the path is badly encoded");
+        if let Some(prefix) = path.strip_prefix("/api/v1/denies/") {
+            let prefix = percent::decode(prefix).ok_or_else(badly_encoded)?;
+            let refused = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
+            return config::prefix(&prefix).map(Self::Deny).map_err(refused);
         }
         let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
         let mut segments = path.split('/');
@@ -251,7 +285,7 @@ impl Endpoint {
         };
         match (percent::decode(service), percent::decode(backend)) {
             (Some(service), Some(backend)) => Ok(Self::Backend { service, backend }),
-            _ => Err(Problem::new(StatusCode::BAD_REQUEST, "the path is badly encoded")),
+            _ => Err(badly_encoded()),
         }
     }
 
@@ -266,10 +300,12 @@ impl Endpoint {
             | Self::Status
             | Self::Explain
             | Self::Discovery
+            | Self::Denies
             | Self::OpenApi => "GET, HEAD",
             Self::LogLevel => "GET, HEAD, POST",
             Self::Reload | Self::Plan | Self::Traces => "POST",
             Self::Trace(_) => "GET, HEAD, DELETE",
+            Self::Deny(_) => "PUT, DELETE",
             Self::Node | Self::Backend { .. } => "GET, HEAD, PATCH",
         }
     }
@@ -283,9 +319,10 @@ impl Endpoint {
             | Self::Readyz
             | Self::Explain
             | Self::Plan
+            | Self::Deny(_)
             | Self::Discovery => true,
             Self::Events | Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
-            Self::LogLevel | Self::OpenApi | Self::Node => false,
+            Self::LogLevel | Self::OpenApi | Self::Node | Self::Denies => false,
         }
     }
 }
@@ -310,6 +347,14 @@ fn override_refused(refused: &OverrideRefused) -> Problem {
         OverrideRefused::Unknown(_) => StatusCode::NOT_FOUND,
         OverrideRefused::Crowded(_) | OverrideRefused::Leaving(_) => StatusCode::CONFLICT,
         OverrideRefused::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Problem::new(status, refused.to_string())
+}
+
+fn deny_refused(refused: &DenyRefused) -> Problem {
+    let status = match refused {
+        DenyRefused::Unknown(_) | DenyRefused::NotDenied(_) => StatusCode::NOT_FOUND,
+        DenyRefused::Full(_) => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
 }

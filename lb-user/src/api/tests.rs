@@ -3,6 +3,7 @@
 //! Past 500 lines: one node that all of them ask, and how it is asked.
 
 mod commands;
+mod denies;
 mod events;
 mod golden;
 mod log;
@@ -66,6 +67,14 @@ impl Server {
                         change,
                         reply,
                     } => reply.send(commands::answer(&service, &backend, change)).is_ok(),
+                    Request::Denied(reply) => reply.send(denies::list()).is_ok(),
+                    Request::Deny {
+                        prefix,
+                        service,
+                        lasts,
+                        reply,
+                    } => reply.send(denies::add(prefix, service, lasts)).is_ok(),
+                    Request::Undeny { prefix, service, reply } => reply.send(denies::remove(prefix, service)).is_ok(),
                 };
             }
         });

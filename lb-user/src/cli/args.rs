@@ -1,6 +1,7 @@
 //! What may be typed.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,9 @@ pub(super) enum Command {
     /// Take the node out before maintenance, and bring it back
     #[command(subcommand)]
     Node(Node),
+    /// Deny sources while the daemon runs, whatever the file allows
+    #[command(subcommand)]
+    Deny(Deny),
     /// Tell ExaBGP which VIPs to announce, as its process
     ///
     /// In ExaBGP's configuration: `process fulcrum { run /usr/bin/fulcrum announce; encoder text; }`. Prints an `announce
@@ -279,6 +283,57 @@ pub(super) enum Node {
     Drain(NodeDrain),
     /// Take part again: virtual routers by their priority, and VIPs are announced while their services have a quorum
     Enable(NodeEnable),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Deny {
+    /// Drop what comes from a prefix to a VIP, from now on
+    ///
+    /// Whoever is in there is denied by all services, or by the one that is named, whatever the file allows and whether it
+    /// has [protection] or not; where `enforcement` is `observe`, it is only counted. What is there already gets another end.
+    /// It is in force when the command returns, and is kept over restarts, until `fulcrum deny remove` or its end. At most
+    /// 65,536 prefixes.
+    Add(DenyAdd),
+    /// End what `fulcrum deny add` has said of a prefix
+    ///
+    /// Of that prefix, and by the same: all services, or the one that is named.
+    Remove(Denial),
+    /// Show what is denied so, by whom, and until when
+    List(DenyList),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct DenyAdd {
+    #[command(flatten)]
+    pub(super) denial: Denial,
+    /// End it after this time, as in 10m, 1h or 7d; whole seconds [default: never]
+    #[arg(long = "for", value_name = "DURATION", value_parser = super::deny::lasts)]
+    pub(super) lasts: Option<NonZeroU32>,
+}
+
+/// Who is denied, by whom, and where its daemon is.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Denial {
+    /// A prefix or an address, as in 198.51.100.0/24 or 2001:db8::7; bits behind the length are cleared
+    #[arg(value_parser = config::prefix)]
+    pub(super) prefix: Prefix,
+    /// By this service alone
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<String>,
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct DenyList {
+    /// As JSON (docs/api.md)
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
 }
 
 #[derive(ClapArgs, Debug)]

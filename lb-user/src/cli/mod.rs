@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod command;
 mod decap;
+mod deny;
 mod detach;
 mod doctor;
 mod drain;
@@ -93,6 +94,7 @@ async fn dispatch(command: Command, log: &Log, confined: Option<&Confined>) -> R
         Command::Disable(args) => command::state(&args, AdminState::Disabled).await,
         Command::Weight(args) => command::weight(&args).await,
         Command::Node(args) => node::run(&args).await,
+        Command::Deny(args) => deny::run(&args).await,
         Command::Announce(args) => announce::run(&args).await,
         Command::LogLevel(args) => log_level::run(&args).await,
         Command::Explain(args) => explain::run(&args).await,

@@ -49,6 +49,7 @@ pub use error::{ConfigError, Warning};
 pub(crate) use fault::{Checked, Fault, Span, fault};
 pub use files::Files;
 use protection::file::{Place, Shelf};
+pub use protection::prefix;
 use raw::Table;
 pub use secret::{Secret, warnings as open_secrets};
 pub(crate) use source::Source;

@@ -127,8 +127,14 @@ fn source(text: &str) -> Result<Prefix, Unfit> {
             hint: format!("write it as IPv4, such as {v4}"),
         });
     }
-    Ok(Prefix {
-        ip: prefix.first(),
-        length: prefix.length,
-    })
+    Ok(prefix.cleared())
+}
+
+/// A prefix or an address that packets come from, as the file's lists have them, for commands. Bits behind the length are
+/// cleared.
+///
+/// # Errors
+/// Why it is none, in one line, and what to write.
+pub fn prefix(text: &str) -> Result<Prefix, String> {
+    source(text).map_err(|Unfit { message, hint }| format!("{message}; {hint}"))
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use super::addresses::Addresses;
+use super::denies::Denies;
+use super::denying::DenyRefused;
 use super::handle::{OverrideRefused, Request};
 use super::names;
 use super::overrides::{Override, Overrides};
@@ -16,6 +18,7 @@ use super::reconciler::Reconciler;
 use super::tell::tell;
 use super::upstreams;
 use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::denied::{Denied, Undenied};
 use crate::model::status::{BackendStatus, NodeState, OneBackend, Overridden, Pulse};
 use crate::model::traffic::Upstreams;
 use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
@@ -29,17 +32,19 @@ pub struct Outputs {
     pub upstreams: watch::Sender<Arc<Upstreams>>,
     /// The configuration in force: the file with the overrides above it.
     pub in_force: watch::Sender<Arc<Config>>,
-    /// The newest overrides, to be kept.
-    pub overrides: watch::Sender<Revision>,
+    /// What commands have said by now, to be kept.
+    pub commanded: watch::Sender<Revision>,
 }
 
-/// Overrides, numbered in the order in which they came to be.
+/// What commands have said, numbered in the order in which it came to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revision {
     /// From 0, which is what was there at the start.
     pub number: u64,
-    /// All of them.
+    /// Of backends and of the node.
     pub overrides: Overrides,
+    /// Of who may come.
+    pub denies: Denies,
 }
 
 /// What has become of a [`Revision`].
@@ -57,6 +62,8 @@ pub(super) enum Waiting {
     Settle(oneshot::Sender<Option<String>>),
     Drain(oneshot::Sender<NodeState>),
     Override(MemberKey, oneshot::Sender<Result<Overridden, OverrideRefused>>),
+    Deny(Denied, oneshot::Sender<Result<Denied, DenyRefused>>),
+    Undeny(Undenied, oneshot::Sender<Result<Undenied, DenyRefused>>),
 }
 
 impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
@@ -82,11 +89,12 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             }
             changed
         });
-        outputs.overrides.send_if_modified(|known| {
-            let changed = known.overrides != *self.facts.overrides();
+        outputs.commanded.send_if_modified(|known| {
+            let changed = known.overrides != *self.facts.overrides() || known.denies != self.denies;
             if changed {
                 known.number += 1;
                 known.overrides.clone_from(self.facts.overrides());
+                known.denies.clone_from(&self.denies);
             }
             self.revision = known.number;
             changed
@@ -136,6 +144,29 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     let waiting = Waiting::Override(member, reply);
                     self.waiting.push_back((self.revision, waiting));
                     return changed;
+                }
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+            Request::Denied(reply) => drop(reply.send(self.denied_list())),
+            Request::Deny {
+                prefix,
+                service,
+                lasts,
+                reply,
+            } => match self.deny(prefix, service.as_deref(), lasts) {
+                Ok((denied, changed)) => {
+                    self.publish(outputs);
+                    self.waiting.push_back((self.revision, Waiting::Deny(denied, reply)));
+                    return changed;
+                }
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+            Request::Undeny { prefix, service, reply } => match self.undeny(prefix, service.as_deref()) {
+                Ok(undenied) => {
+                    self.publish(outputs);
+                    self.waiting
+                        .push_back((self.revision, Waiting::Undeny(undenied, reply)));
+                    return true;
                 }
                 Err(refused) => drop(reply.send(Err(refused))),
             },
@@ -201,6 +232,16 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 Waiting::Settle(reply) => drop(reply.send(self.fault.clone())),
                 Waiting::Drain(reply) => drop(reply.send(self.node())),
                 Waiting::Override(member, reply) => drop(reply.send(self.overridden(&member))),
+                Waiting::Deny(denied, reply) => drop(reply.send(Ok(Denied {
+                    fault: self.fault.clone(),
+                    overrides_fault: self.saved.fault.clone(),
+                    ..denied
+                }))),
+                Waiting::Undeny(undenied, reply) => drop(reply.send(Ok(Undenied {
+                    fault: self.fault.clone(),
+                    overrides_fault: self.saved.fault.clone(),
+                    ..undenied
+                }))),
             }
         }
     }

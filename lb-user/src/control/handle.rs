@@ -1,19 +1,22 @@
 //! How everyone else asks the reconciler something, the daemon to read its file, or the log to say more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::denying::DenyRefused;
 use super::levels::{Levels, Silent};
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
-use crate::model::Config;
+use crate::model::denied::{Denied, DeniedList, Undenied};
 use crate::model::peers::{SharedFlow, Taken};
 use crate::model::preview::Preview;
 use crate::model::status::{Explained, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
 use crate::model::tally::Tally;
 use crate::model::trace::{Filter, Traced};
+use crate::model::{Config, Prefix};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
 /// accepted before.
@@ -59,6 +62,28 @@ pub enum Request {
         change: Override,
         /// Who waits.
         reply: oneshot::Sender<Result<Overridden, OverrideRefused>>,
+    },
+    /// What is denied at run time.
+    Denied(oneshot::Sender<DeniedList>),
+    /// Denies a prefix. Answered after the maps have been written, and it has been kept or could not be.
+    Deny {
+        /// Who.
+        prefix: Prefix,
+        /// By the service of this name; `None`: by all.
+        service: Option<String>,
+        /// From now on; `None`: for ever. In whole seconds, the last one begun.
+        lasts: Option<Duration>,
+        /// Who waits.
+        reply: oneshot::Sender<Result<Denied, DenyRefused>>,
+    },
+    /// Ends that. Answered likewise.
+    Undeny {
+        /// Who.
+        prefix: Prefix,
+        /// By whom, as in [`Request::Deny`].
+        service: Option<String>,
+        /// Who waits.
+        reply: oneshot::Sender<Result<Undenied, DenyRefused>>,
     },
 }
 
@@ -265,6 +290,42 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn drain(&self, drains: bool) -> Result<NodeState, Gone> {
         self.ask(|reply| Request::Drain(drains, reply)).await
+    }
+
+    /// What is denied at run time.
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn denied(&self) -> Result<DeniedList, Gone> {
+        self.ask(Request::Denied).await
+    }
+
+    /// Denies a prefix; see [`Request::Deny`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn deny(
+        &self,
+        prefix: Prefix,
+        service: Option<String>,
+        lasts: Option<Duration>,
+    ) -> Result<Result<Denied, DenyRefused>, Gone> {
+        let deny = |reply| Request::Deny {
+            prefix,
+            service,
+            lasts,
+            reply,
+        };
+        self.ask(deny).await
+    }
+
+    /// Ends that; see [`Request::Undeny`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn undeny(&self, prefix: Prefix, service: Option<String>) -> Result<Result<Undenied, DenyRefused>, Gone> {
+        let undeny = |reply| Request::Undeny { prefix, service, reply };
+        self.ask(undeny).await
     }
 
     /// Every flow that a peer has to know of which knows nothing.

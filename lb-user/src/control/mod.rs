@@ -2,13 +2,16 @@
 //!
 //! Configuration, health and next hops come in over channels; [`merge`] makes the desired state of them, `plan` the
 //! operations, [`reconciler`] performs them, again and again until what is installed is what is desired. Questions
-//! come in over a [`Handle`], and so do [`overrides`] of the configuration, which the reconciler owns.
+//! come in over a [`Handle`], and so do [`overrides`] of the configuration and prefixes to [deny](denies), which the reconciler
+//! owns.
 
 pub mod addresses;
 mod answers;
 mod begins;
 mod carried;
 mod commands;
+pub mod denies;
+mod denying;
 mod drains;
 mod explain;
 mod fitness;
@@ -42,6 +45,8 @@ mod writing;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use commands::{Outputs, Revision, Saved};
+pub use denies::Denies;
+pub use denying::DenyRefused;
 pub use fitness::Fitness;
 pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, ReloadRefused, Reloaded, Request};
 pub use levels::Levels;

@@ -31,6 +31,18 @@ pub fn find(config: &Config, service: &str, backend: &str) -> Result<MemberKey, 
     })
 }
 
+/// The service of this name that clients reach: pools are no such services.
+///
+/// # Errors
+/// [`Unknown`]
+pub fn clients<'a>(config: &'a Config, name: &str) -> Result<&'a Service, Unknown> {
+    let mut services = config.services.iter().filter(|s| !s.is_pool());
+    let names = services.clone().map(|s| &*s.name);
+    services
+        .find(|s| *s.name == *name)
+        .ok_or_else(|| unknown("service", name, names))
+}
+
 /// For who has asked about a backend that has left the file meanwhile.
 #[must_use]
 pub fn gone(member: &MemberKey) -> Unknown {

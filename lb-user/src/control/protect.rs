@@ -13,7 +13,7 @@ use super::addresses::Addresses;
 use super::reconciler::Reconciler;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::refused::{Refused, RefusedFor};
-use crate::model::{Enforcement, Prefix, Service};
+use crate::model::{Enforcement, Service};
 use crate::plan::{Placement, Protected, ProtectedService, Snapshot};
 
 /// What packets are judged by.
@@ -102,7 +102,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         let left = left.filter(|service| used.contains(&service.place) && own.iter().all(|o| o.place != service.place));
         Protected {
             all: config.protection.clone(),
-            denies: self.denied(None),
+            denies: self.denies.list(None),
             services: left.cloned().chain(own.iter().cloned()).collect(),
             tcp: self.tcp,
         }
@@ -114,14 +114,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             place: place(decision),
             is_proxied: service.is_proxied(),
             own: service.protection.clone(),
-            denies: self.denied(Some(&service.name)),
+            denies: self.denies.list(Some(&service.name)),
         }
-    }
-
-    /// What is denied at run time: by every service, or by this one alone.
-    fn denied(&self, service: Option<&str>) -> Arc<[Prefix]> {
-        let denies = self.denies.iter().filter(|deny| deny.service.as_deref() == service);
-        denies.map(|deny| deny.prefix).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use super::addresses::Addresses;
 use super::begins::Begins;
 use super::carried::Carried;
 use super::commands::{Outputs, Saved, Waiting};
+use super::denies::Denies;
 use super::drains::Drains;
 use super::fitness::Ha;
 use super::handle::Request;
@@ -33,7 +34,6 @@ use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::protection::Deny;
 use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
@@ -60,7 +60,7 @@ pub struct Inputs {
     pub interfaces: watch::Receiver<Vec<Interface>>,
     /// Questions and commands. When the queue is full, askers wait.
     pub requests: mpsc::Receiver<Request>,
-    /// Which overrides have been kept.
+    /// What has been kept of what commands have said.
     pub saved: watch::Receiver<Saved>,
 }
 
@@ -103,7 +103,7 @@ pub struct Reconciler<D, A> {
     pub(super) interfaces: Interfaces,
     pub(super) reloads: Reloads,
     pub(super) fault: Option<String>,
-    /// Of the overrides; counts their changes.
+    /// Of what commands have said; counts its changes.
     pub(super) revision: u64,
     pub(super) saved: Saved,
     /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
@@ -122,7 +122,7 @@ pub struct Reconciler<D, A> {
     pub(super) trace: Option<Trace>,
     pub(super) protection: Protection,
     /// What is denied at run time.
-    pub(super) denies: Vec<Deny>,
+    pub(super) denies: Denies,
     pub(super) tcp: Tcp,
     /// What the proxy's backends have done.
     pub(super) traffic: Arc<Traffic>,
@@ -170,7 +170,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             shared: Shared::default(),
             trace: None,
             protection: Protection::default(),
-            denies: Vec::new(),
+            denies: Denies::default(),
             tcp: Tcp::default(),
             traffic: Arc::default(),
             repaired: Repaired::default(),
@@ -309,8 +309,8 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 _ = sweep.tick() => self.sweep(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.abandon_trace();
-                    // Whose drain is over is seen by the next round, who begins, and who takes more.
-                    let next = [self.drains.next(), self.begins.next(), self.slow_starts.next()];
+                    // Whose drain is over is seen by the next round, who begins, who takes more, and who is denied no more.
+                    let next = [self.drains.next(), self.begins.next(), self.slow_starts.next(), self.next_deny()];
                     self.sweep() | next.into_iter().flatten().any(|next| next <= self.now())
                 }
                 _ = resync.tick() => {
@@ -366,7 +366,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.write().await
     }
 
-    /// What follows from time and from what is known: whose drain is over, who begins, who has which share.
+    /// What follows from time and from what is known: whose drain is over, who begins, who has which share, who may come again.
     fn take_in(&mut self) {
         if !self.settled && self.facts.settled() {
             self.settled = true;
@@ -378,6 +378,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         self.begins
             .end(self.facts.heard(), |service| self.facts.serves(service), now);
         self.weigh();
+        self.end_denies();
     }
 
     /// The round itself.

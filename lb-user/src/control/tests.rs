@@ -4,6 +4,7 @@
 
 mod begins;
 mod commands;
+mod denies;
 mod faults;
 mod flows;
 mod histories;
@@ -437,7 +438,7 @@ impl Running {
             paths: watch::channel(Paths::new()).0,
             upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
-            overrides: watch::channel(Revision::default()).0,
+            commanded: watch::channel(Revision::default()).0,
         };
         tokio::spawn(reconciler.run(inputs, outputs));
         Self {

@@ -4,7 +4,7 @@
 //!           links ────> interfaces ────────────┐
 //! file ────> configuration ────────────────────┼─> reconciler ──> data plane, addresses
 //!            hosts ────> next hops ────────────┤    │  │
-//!            targets ──> health ───> verdicts ─┤    │  ├──> overrides on the disk
+//!            targets ──> health ───> verdicts ─┤    │  ├──> what commands say, on the disk
 //!               ▲ Unix socket, TCP ─ questions ┘    │  │
 //!               └──── configuration in force ───────┘<─┘ at the start
 //! ```
@@ -17,10 +17,10 @@ mod doors;
 mod files;
 mod handover;
 mod hosts;
+mod kept;
 mod machine;
 mod memory;
 mod notify;
-mod overrides;
 mod parts;
 mod privilege;
 mod reload;
@@ -45,9 +45,7 @@ use crate::config::hosts::names;
 use crate::config::{self, Parsed};
 use crate::control::merge::{self, Facts};
 use crate::control::shared::PeerEnds;
-use crate::control::{
-    self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Overrides, Reconciler, Revision, Saved,
-};
+use crate::control::{self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Reconciler, Revision, Saved};
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::ha;
 use crate::health;
@@ -62,8 +60,8 @@ use crate::proxy::{self, Listening};
 use clients::{Clients, Drains};
 use doors::Doors;
 use handover::{Origin, Predecessor};
+use kept::Store;
 use notify::{Manager, Reads};
-use overrides::Store;
 use parts::Parts;
 pub use privilege::{Confined, confine, missing as missing_privileges};
 use reload::{Reload, Taken};
@@ -194,10 +192,11 @@ async fn start(
     dataplane.forward_messages()?;
     let mut facts = Facts::new(Arc::clone(&config));
     let store = Store::new(&node.state_dir);
-    let (overrides, fault) = store.load();
-    facts.restore(overrides.clone());
+    let (loaded, fault) = store.load();
+    facts.restore(loaded.overrides.clone());
     let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
     let traffic = Arc::new(Traffic::default());
+    reconciler.restore_denies(loaded.denies.clone());
     reconciler.set_traffic(Arc::clone(&traffic));
     reconciler.set_tcp(machine::tcp(net, &interfaces).await);
     let ha = reconciler.connect_ha();
@@ -214,19 +213,15 @@ async fn start(
         proxy: (seed, traffic),
         ha,
         peers,
-        kept: Kept {
-            store,
-            overrides,
-            fault,
-        },
+        kept: Kept { store, loaded, fault },
         doors,
     })
 }
 
-/// What an earlier run has left of overrides.
+/// What an earlier run has left of what commands have said.
 struct Kept {
     store: Store,
-    overrides: Overrides,
+    loaded: Revision,
     fault: Option<String>,
 }
 
@@ -258,10 +253,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let (targets, target_changes) = watch::channel(targets::of(&in_force, &paths.borrow(), &[]));
     let upstreams = watch::Sender::new(Arc::new(reconciler.facts().upstreams()));
     let (in_force, in_force_changes) = watch::channel(in_force);
-    let (overrides, revisions) = watch::channel(Revision {
-        number: 0,
-        overrides: kept.overrides,
-    });
+    let (commanded, revisions) = watch::channel(kept.loaded.clone());
     let (saved, savings) = watch::channel(Saved {
         number: 0,
         fault: kept.fault,
@@ -322,7 +314,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         paths,
         upstreams,
         in_force,
-        overrides,
+        commanded,
     };
 
     // It outlives most: what this node holds is given away, or handed on.
@@ -346,7 +338,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let mut parts = Parts::default();
     parts.spawn("reconciler", reconciler.run(inputs, outputs));
     parts.spawn("clients", Arc::clone(&clients).drain(drains));
-    parts.spawn("overrides", kept.store.run(revisions, saved));
+    parts.spawn("what commands say", kept.store.run(kept.loaded, revisions, saved));
     let talks = peers::Setup {
         configs: in_force_changes.clone(),
         handle: handle.clone(),

@@ -4,6 +4,8 @@ pub mod backend;
 mod chain;
 pub mod config;
 mod count;
+pub mod date;
+pub mod denied;
 pub mod drops;
 pub mod explanation;
 pub mod frame;

@@ -34,6 +34,15 @@ impl Prefix {
         }
     }
 
+    /// The same ones, without bits behind the length: as prefixes that are compared have to be.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        Self {
+            ip: self.first(),
+            length: self.length,
+        }
+    }
+
     /// Is `ip` one of them? An IPv4 address in IPv6's form counts as IPv4's.
     #[must_use]
     pub fn holds(&self, ip: IpAddr) -> bool {

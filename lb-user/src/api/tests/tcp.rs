@@ -37,6 +37,9 @@ impl Port {
                     | Request::Drain(..)
                     | Request::Pulse(_)
                     | Request::Override { .. }
+                    | Request::Denied(_)
+                    | Request::Deny { .. }
+                    | Request::Undeny { .. }
                     | Request::Trace(..)
                     | Request::EndTrace(..) => {
                         unreachable!("nobody asks for it over TCP here")

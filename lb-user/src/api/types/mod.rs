@@ -2,6 +2,7 @@
 
 mod backend;
 mod command;
+mod denied;
 mod discovery;
 mod explanation;
 mod judgement;
@@ -17,6 +18,7 @@ mod vrrp;
 
 pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
+pub use denied::{Denied, Denies, Deny, DenyPut, Undenied};
 pub use discovery::TargetGroup;
 pub use explanation::{Explanation, Flow, KnownFlow, Otherwise, Phase, Pool, Verdict};
 pub use judgement::{Judgement, Quota, Rule};

@@ -10,19 +10,25 @@ use crate::model::AdminState;
 use crate::model::status as model;
 
 /// Everything around a running reconciler. Nothing is kept until a test says so.
-struct Running {
-    handle: Handle,
+pub(super) struct Running {
+    pub(super) handle: Handle,
     files_asked: mpsc::Receiver<FileRequest>,
-    files: watch::Sender<Arc<Config>>,
-    saved: watch::Sender<Saved>,
-    revisions: watch::Receiver<Revision>,
+    pub(super) files: watch::Sender<Arc<Config>>,
+    pub(super) saved: watch::Sender<Saved>,
+    pub(super) revisions: watch::Receiver<Revision>,
     in_force: watch::Receiver<Arc<Config>>,
     verdicts: mpsc::Sender<Verdict>,
     _others: (watch::Sender<Reloads>, mpsc::Sender<(IpAddr, NextHopState)>),
 }
 
 impl Running {
-    fn start(mut reconciler: Reconciler<Fake, Node>, loaded: Overrides) -> Self {
+    pub(super) fn start(reconciler: Reconciler<Fake, Node>, loaded: Overrides) -> Self {
+        let denies = reconciler.denies.clone();
+        Self::after(reconciler, loaded, denies)
+    }
+
+    /// Where this was on the disk at the start.
+    pub(super) fn after(mut reconciler: Reconciler<Fake, Node>, loaded: Overrides, denies: Denies) -> Self {
         reconciler.facts.restore(loaded.clone());
         let (files, config) = watch::channel(Arc::clone(&reconciler.facts.file));
         let (reload_results, results) = watch::channel(Reloads::none(SystemTime::UNIX_EPOCH));
@@ -34,6 +40,7 @@ impl Running {
         let (overrides, revisions) = watch::channel(Revision {
             number: 0,
             overrides: loaded,
+            denies,
         });
         let inputs = Inputs {
             config,
@@ -48,7 +55,7 @@ impl Running {
             paths: watch::channel(Paths::new()).0,
             upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force,
-            overrides,
+            commanded: overrides,
         };
         tokio::spawn(reconciler.run(inputs, outputs));
         Self {
@@ -73,13 +80,19 @@ impl Running {
     async fn command(&mut self, backend: &str, change: Override) -> Result<model::Overridden, OverrideRefused> {
         let handle = self.handle.clone();
         let backend = backend.to_owned();
-        let answer = tokio::spawn(async move { handle.command("web".into(), backend, change).await });
+        let command = async move { handle.command("web".into(), backend, change).await };
+        self.kept(command).await.unwrap()
+    }
+
+    /// Keeps what is to be kept until this is answered.
+    pub(super) async fn kept<T: Send + 'static>(&mut self, asked: impl Future<Output = T> + Send + 'static) -> T {
+        let answer = tokio::spawn(asked);
         while !answer.is_finished() {
             let number = self.revisions.borrow_and_update().number;
             self.saved.send_replace(Saved { number, fault: None });
             tokio::task::yield_now().await;
         }
-        answer.await.unwrap().unwrap()
+        answer.await.unwrap()
     }
 
     async fn slots(&self) -> Vec<u32> {
@@ -227,6 +240,6 @@ async fn what_was_kept_counts_from_the_first_round_on() {
     // Who is not in the file any more is forgotten, also on the disk.
     let mut running = Running::start(reconciler, kept);
     running.revisions.changed().await.unwrap();
-    let Revision { number, overrides } = running.revisions.borrow().clone();
+    let Revision { number, overrides, .. } = running.revisions.borrow().clone();
     assert_eq!((number, overrides), (1, [(member(1), DRAIN)].into_iter().collect()));
 }

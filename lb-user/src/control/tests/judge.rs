@@ -70,7 +70,8 @@ async fn the_prefix_that_decides_is_named() {
         service: service.map(Into::into),
         until: None,
     };
-    reconciler.denies = vec![deny("203.0.113.200/32", None), deny("198.51.100.200/32", Some("plain"))];
+    let denies = [deny("203.0.113.200/32", None), deny("198.51.100.200/32", Some("plain"))];
+    reconciler.denies = denies.into_iter().collect();
     reconciler.installed = None;
     assert!(reconciler.converge().await);
     let (web, plain, undeclared) = ("192.0.2.10:80", "192.0.2.30:53", "192.0.2.10:81");

@@ -389,7 +389,7 @@ async fn what_is_told_is_told_once() {
         paths: tokio::sync::watch::Sender::new(Paths::new()),
         upstreams,
         in_force: tokio::sync::watch::Sender::new(Arc::clone(&reconciler.facts.config)),
-        overrides: tokio::sync::watch::Sender::new(Revision::default()),
+        commanded: tokio::sync::watch::Sender::new(Revision::default()),
     };
     assert_eq!(told.borrow().pools.len(), 2, "before the first round");
     reconciler.publish(&outputs);

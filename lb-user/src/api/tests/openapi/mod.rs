@@ -171,7 +171,10 @@ fn the_document_is_current() {
 
 /// Where a template leads in the router.
 fn endpoint(template: &str) -> Endpoint {
-    let path = template.replace("{trace}", "0123456789abcdef").replace(['{', '}'], "");
+    let path = template
+        .replace("{trace}", "0123456789abcdef")
+        .replace("{prefix}", "10.0.0.0%2F8")
+        .replace(['{', '}'], "");
     Endpoint::of(&path).unwrap_or_else(|_| panic!("the router does not have {template}"))
 }
 

@@ -4,8 +4,8 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
 
 use super::super::super::types::{
-    Backend, BackendPatch, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Protocol, Reloaded, Status,
-    TargetGroup, TraceEnded, TraceRequest, TraceStarted, TracedPackets,
+    Backend, BackendPatch, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch, Overridden, Plan,
+    Protocol, Reloaded, Status, TargetGroup, TraceEnded, TraceRequest, TraceStarted, TracedPackets, Undenied,
 };
 
 /// Makes the schema of a type, which the generator keeps.
@@ -43,10 +43,14 @@ pub(super) struct Body {
 }
 
 /// Parameters of paths: what they are.
-pub(super) const PATH: [(&str, &str); 3] = [
+pub(super) const PATH: [(&str, &str); 4] = [
     ("service", "Name of the service, percent-encoded."),
     ("backend", "Name of the backend, or its address, percent-encoded."),
     ("trace", "What the trace is called: 16 hexadecimal digits."),
+    (
+        "prefix",
+        "A prefix or an address, such as `198.51.100.0%2F24`. Bits behind its length do not count.",
+    ),
 ];
 
 const JSON: &str = "application/json";
@@ -58,6 +62,14 @@ const MALFORMED: (&str, &str) = ("400", "The body is not what Content-Type says.
 const WRONG: (&str, &str) = ("422", "A field is wrong; `field` names it.");
 const NOT_TAKEN: (&str, &str) = ("422", "The file is wrong: where and why.");
 const FIXED: (&str, &str) = ("409", "It changes what is fixed while the daemon runs.");
+
+const NO_PREFIX: (&str, &str) = ("400", "The prefix, a parameter or the body is malformed.");
+const BY_SERVICE: &[Parameter] = &[Parameter {
+    name: "service",
+    required: false,
+    description: "Name of the service that denies it, and it alone; not given: all do.",
+    schema: SchemaGenerator::subschema_for::<String>,
+}];
 
 const fn json<T: JsonSchema>() -> Body {
     Body {
@@ -243,6 +255,46 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "patch_backend",
             "Say what is wanted of a backend, above the file. What is not named stays as it is.",
             &[json::<Overridden>()],
+        )
+    },
+    get(
+        "/api/v1/denies",
+        "denies",
+        "What commands deny, above the file.",
+        &[json::<Denies>()],
+    ),
+    Operation {
+        query: BY_SERVICE,
+        request: Some(json::<DenyPut>()),
+        refusals: &[
+            NO_PREFIX,
+            ("404", "There is no such service."),
+            ("409", "As many as there can be are denied."),
+            WRONG,
+        ],
+        ..change(
+            "PUT",
+            "/api/v1/denies/{prefix}",
+            "deny",
+            "Deny a prefix, whatever the file allows, for ever or for a time, in the place of what is there.",
+            &[json::<Denied>()],
+        )
+    },
+    Operation {
+        query: BY_SERVICE,
+        refusals: &[
+            NO_PREFIX,
+            (
+                "404",
+                "It is not denied by the service, or not by all; or there is no such service.",
+            ),
+        ],
+        ..change(
+            "DELETE",
+            "/api/v1/denies/{prefix}",
+            "undeny",
+            "Deny a prefix no more.",
+            &[json::<Undenied>()],
         )
     },
     Operation {
