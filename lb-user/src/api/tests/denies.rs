@@ -52,6 +52,7 @@ pub(super) fn list() -> DeniedList {
 }
 
 /// The file has `web` alone. Time begins at [`END`].
+#[expect(clippy::needless_pass_by_value, reason = "as the handle has it")]
 pub(super) fn add(prefix: Prefix, service: Option<String>, lasts: Option<Duration>) -> Result<Denied, DenyRefused> {
     if let Some(name) = &service {
         find(name)?;

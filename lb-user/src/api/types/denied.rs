@@ -78,6 +78,7 @@ pub struct Undenied {
 }
 
 impl Deny {
+    #[expect(clippy::needless_pass_by_value, reason = "who has it has no more need of it")]
     fn new(deny: protection::Deny, in_effect: bool) -> Self {
         Self {
             prefix: deny.prefix.to_string(),

@@ -146,7 +146,7 @@ async fn what_has_an_end_ends() {
     let second = until.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(second.subsec_nanos(), 0, "what is kept and shown has whole seconds");
     reconciler
-        .deny(prefix("198.51.100.0/24"), Some("web"), Some(2 * minute.unwrap()))
+        .deny(prefix("198.51.100.0/24"), Some("web"), Some(Duration::from_secs(120)))
         .unwrap();
     commanded(&mut reconciler).await;
     assert_eq!(denied(&reconciler, "198.51.100.1"), ALL);
