@@ -218,8 +218,9 @@ async fn prometheus_takes_every_family() {
         "[peers]\nnodes = {{ lb1 = \"10.9.0.1:8473\", lb2 = \"10.9.0.2:8473\" }}\nkey-file = \"{}\"\n",
         key.display()
     );
+    let protection = "[protection]\nenforcement = \"observe\"\n";
     node.configure(&format!(
-        "{}{SERVICES}{NAT}{router}{peers}",
+        "{}{SERVICES}{NAT}{router}{peers}{protection}",
         node.head_with_seed("eth0")
     ));
     let daemon = node.start().await;
@@ -251,7 +252,7 @@ async fn prometheus_takes_every_family() {
     let names = query("count%20by%20(__name__)%20({job=\"fulcrum\"})");
     let has = |name: &str| names.iter().any(|series| series["metric"]["__name__"] == name);
     // Nobody shows a certificate here, which tests/tests/mysql.rs sees, and there is no proxy.
-    let proxy = ["_http_", "_tls_", "_access_log_"];
+    let proxy = ["_http_", "_tls_", "_access_log_", "_syn_cookie"];
     let shown = |name: &str| !name.contains("_certificate_") && !proxy.iter().any(|part| name.contains(part));
     for family in lb_user::metrics::FAMILIES.iter().filter(|family| shown(family.name)) {
         assert!(has(family.name), "{} is missing in {names:#?}", family.name);

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::format::{self, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -63,7 +63,8 @@ pub(super) fn start(log: &args::Log) -> Result<Log> {
         Some(levels) => (levels.clone(), filter(levels).context("--log-level")?),
         None => std::env::var(VARIABLE)
             .ok()
-            .and_then(|levels| levels.parse().ok().map(|filter| (levels, filter)))
+            .filter(|levels| !levels.is_empty())
+            .and_then(|levels| parse(&levels).ok().map(|filter| (levels, filter)))
             .unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info"))),
     };
     let (filter, handle) = reload::Layer::new(filter);
@@ -128,11 +129,17 @@ fn filter(levels: &str) -> Result<EnvFilter> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     let parsed = match levels.split(',').find(|part| !part.contains('=') && !is_level(part)) {
         Some(word) => Err(anyhow!("there is no level `{word}`")),
-        None => levels.parse().map_err(anyhow::Error::from),
+        None => parse(levels).map_err(anyhow::Error::from),
     };
     parsed.with_context(|| {
         format!("{levels}: write error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug")
     })
+}
+
+/// What watches files tells of each write into their folders at `trace`: of a log among them that would be a line about each
+/// line, without end. Whoever names the part gets it.
+fn parse(levels: &str) -> Result<EnvFilter, ParseError> {
+    format!("notify=info,{levels}").parse()
 }
 
 /// Fields beside the message, in one object without others inside.
