@@ -117,9 +117,6 @@ pub(crate) static EVENTS: RingBuf<Sample, { EVENTS_BYTES as usize }> = RingBuf::
 #[btf_map]
 pub(crate) static NEWS: RingBuf<NatKey, { lb_common::limits::NEWS as usize }> = RingBuf::new();
 
-/// Flags of the maps in the two below: of the manager's, each has as many elements as it needs.
-const INNER: usize = (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize;
-
 /// The lines of a sheet that are addressed directly.
 #[repr(C)]
 pub(crate) struct Head([Line; HEAD as usize]);
@@ -151,13 +148,14 @@ impl Head {
     }
 }
 
-/// The sheet that protects services, if one does: see [`lb_common::protect`].
+/// The sheet that protects services, if one does: see [`lb_common::protect`]. All heads are as long, so looking there is no call.
 #[btf_map]
-pub(crate) static PROTECTION: ArrayOfMaps<Array<Head, 1, INNER>, 1> = ArrayOfMaps::new();
+pub(crate) static PROTECTION: ArrayOfMaps<Array<Head, 1, { BPF_F_MMAPABLE as usize }>, 1> = ArrayOfMaps::new();
 
-/// The lines of a sheet that are not in there.
+/// The lines of a sheet that are not in there: the manager's maps, with as many elements as each needs.
 #[btf_map]
-pub(crate) static LISTS: ArrayOfMaps<Array<Line, 1, INNER>, 2> = ArrayOfMaps::new();
+pub(crate) static LISTS: ArrayOfMaps<Array<Line, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>, 2> =
+    ArrayOfMaps::new();
 
 /// What has been refused, by [`lb_common::protect::place`].
 #[btf_map]

@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::xdp_action;
 use lb_common::backend::{MacFlags, Nic};
+use lb_common::protect::FIRST_REASON;
 use lb_common::select::{self, Chosen};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
@@ -33,9 +34,9 @@ pub(crate) fn for_this_node(packet: &Packet) -> Step<*mut EthHdr> {
 /// The action for a packet that is dropped for the reason with this code: one that was not sent to this node passes.
 #[inline(always)]
 pub(crate) fn refuse(packet: &Packet, code: u32) -> u32 {
-    // By then it may have another header already.
-    let late = code == DropReason::NoEgress as u32;
-    if !late && matches!(for_this_node(packet), Err(Stop::Pass)) {
+    // By then it may have another header already, or `protect` has looked.
+    let sure = code == DropReason::NoEgress as u32 || code >= FIRST_REASON;
+    if !sure && matches!(for_this_node(packet), Err(Stop::Pass)) {
         return xdp_action::XDP_PASS;
     }
     stats::dropped(code)

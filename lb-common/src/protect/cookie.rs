@@ -75,6 +75,34 @@ pub const fn read(header: &[u8; ROOM], length: u32, next: u32, offer: &mut Offer
     next + size
 }
 
+/// What a SYN offers whose options are those of Linux with nothing switched off, in its order (`tcp_options_write`); `None` for
+/// every other.
+#[inline(always)]
+#[must_use]
+pub const fn of_linux(header: &[u8; ROOM], length: u32) -> Option<Offer> {
+    /// Segment size, and selective acknowledgements with timestamps: as words.
+    const SEGMENT_SIZE: u32 = (kind::SEGMENT_SIZE as u32) << 8 | 4;
+    const SACK_TIMESTAMPS: u32 = (kind::SACK as u32) << 24 | 2 << 16 | (kind::TIMESTAMPS as u32) << 8 | 10;
+    const SCALE: u32 = (kind::NONE as u32) << 16 | (kind::SCALE as u32) << 8 | 3;
+    let words = header.as_chunks::<4>().0;
+    let scale = u32::from_be_bytes(words[9]);
+    if length != 40
+        || u32::from_be_bytes(words[5]) >> 16 != SEGMENT_SIZE
+        || u32::from_be_bytes(words[6]) != SACK_TIMESTAMPS
+        || scale >> 8 != SCALE
+        || scale & 0xff > MOST_SCALE
+    {
+        return None;
+    }
+    Some(Offer {
+        timestamps: 1,
+        timestamp: u32::from_be_bytes(words[7]),
+        scales: 1,
+        scale: scale & 0xff,
+        sack: 1,
+    })
+}
+
 /// Bits of a timestamp that keep what is offered.
 const KEEPS: u32 = 6;
 
@@ -164,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// What a header with these options offers.
+    /// What a header with these options offers. Those of Linux are read alike in both ways.
     fn read(options: &[u8]) -> Offer {
         let mut header = [0xee; ROOM];
         header[SHORTEST as usize..][..options.len()].copy_from_slice(options);
@@ -176,7 +204,16 @@ mod tests {
                 break;
             }
         }
+        let at_once = of_linux(&header, length);
+        assert!(at_once.is_none_or(|at_once| at_once == offer));
+        assert_eq!(at_once.is_some(), options.len() == 20 && is_of_linux(options));
         offer
+    }
+
+    /// Are these the options of Linux, with these numbers or others?
+    fn is_of_linux(options: &[u8]) -> bool {
+        let likewise = [0, 1, 4, 5, 6, 7, 16, 17, 18].iter().all(|&at| options[at] == LINUX[at]);
+        likewise && options[19] <= 14
     }
 
     /// As Linux sends it.

@@ -4,7 +4,7 @@
 //! nothing is known of it, so its place may be anybody's: what is kept are sources that have sent within `burst / rate`, and
 //! no others. A flood from spoofed addresses fills the table only as far as it lasts that long.
 //!
-//! The table is sets of [`WAYS`] places, a cache line each. Where all places of a set are of sources that still have to
+//! The table is sets of [`WAYS`] places, a cache line each. What the limits of one owner keep of a source is in one set. Where all places of a set are of sources that still have to
 //! make up for something, the one that is done first gives way, and that is counted.
 
 use crate::addr::Ipv6Be;
@@ -25,7 +25,7 @@ pub struct Limit {
     pub tolerance: u64,
     /// Nanoseconds for one packet; 0: there is no limit.
     pub interval: u32,
-    /// Tells limits apart that a source meets.
+    /// Tells limits apart that a source meets: the two low bits those of one owner, the others the owners.
     pub scope: u32,
     /// Which bits of an IPv4 address tell sources apart, in network order.
     pub mask_v4: u32,
@@ -74,8 +74,8 @@ impl Limit {
         // Each step can be undone, so sources of IPv4 never share a key.
         let mut hash = (low ^ secret[0]).wrapping_mul(ODD[0]);
         hash = (hash ^ hash >> 32 ^ high ^ secret[1]).wrapping_mul(ODD[1]);
-        hash = (hash ^ hash >> 29 ^ (self.scope as u64) << 1).wrapping_mul(ODD[0]);
-        hash ^= hash >> 32;
+        hash = (hash ^ hash >> 29 ^ (self.scope as u64 >> 2) << 1).wrapping_mul(ODD[0]);
+        hash ^= hash >> 32 ^ (self.scope as u64 & 3);
         if hash == 0 { 1 } else { hash }
     }
 

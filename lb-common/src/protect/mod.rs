@@ -7,7 +7,7 @@
 //! 5. SYN cookies, for services of the proxy.
 //!
 //! All that the program has to know is one *sheet*, an array of lines that is made whole and never changed: a header, the
-//! policy of each service, and the lists, those of their nodes first that packets meet first. Its first [`HEAD`] lines are one
+//! policy of each service, the [`top`] of the lists for all, and the lists, those of their nodes first that packets meet first. Its first [`HEAD`] lines are one
 //! element of a map in `PROTECTION`, and the others, if there are some, a map in one of the two places of `LISTS`, which the
 //! header names. So a packet sees one sheet or the next one, and no mixture: whoever looks there twice for one packet takes
 //! nothing along from the first time.
@@ -15,6 +15,7 @@
 pub mod cookie;
 pub mod limit;
 pub mod prefixes;
+pub mod top;
 
 use crate::addr::Ipv6Be;
 use crate::limits::{MEMBERS, MEMBERS_PER_SERVICE};
@@ -48,17 +49,6 @@ impl Roots {
         if v4 { self.v4 } else { self.v6 }
     }
 
-    /// What these and `own` know of every source of a family, if that is the same of all.
-    #[inline(always)]
-    #[must_use]
-    pub const fn everybody(&self, own: &Self, v4: bool) -> Option<u32> {
-        let (all, own) = (self.of(v4), own.of(v4));
-        if all.is_end() && own.is_end() {
-            Some(all.rest() | own.rest())
-        } else {
-            None
-        }
-    }
 }
 
 /// Line 0 of a sheet.
@@ -67,7 +57,7 @@ impl Roots {
 pub struct Header {
     /// Of ICMP and ICMPv6 to VIPs that Fulcrum put on the node.
     pub icmp: Limit,
-    /// Of the lists for all services.
+    /// Of the lists for all services: what is known of everybody, or [`Self::TOP`].
     pub roots: Roots,
     /// As [`Policy::flags`], for packets to no service: [`policy::OBSERVES`].
     pub flags: u32,
@@ -75,6 +65,11 @@ pub struct Header {
     pub rest: u32,
     #[doc(hidden)]
     pub pad: [u32; 4],
+}
+
+impl Header {
+    /// As one of the `roots`: the way begins in the [`top`].
+    pub const TOP: Ref = Ref::full(0);
 }
 
 /// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
@@ -146,12 +141,15 @@ pub const ADDRESSES: u32 = BALANCED + PROXIED;
 pub const PLACES: u32 = ADDRESSES + 2;
 const _: () = assert!(PLACES.is_power_of_two());
 
-/// The first line of a sheet behind the policies, which are there for all places: 1 MiB.
-pub const LISTS: u32 = Policy::line(PLACES);
+/// The first lines of the tops of IPv4 and of IPv6, behind the policies, which are there for all places: 1 MiB.
+const TOPS: [u32; 2] = [Policy::line(PLACES), Policy::line(PLACES) + top::LINES];
 
-/// Lines that the program addresses directly, a power of two: 2 MiB, so that lists of some 10,000 prefixes are wholly in there.
+/// The first line of a sheet behind the tops.
+pub const LISTS: u32 = TOPS[1] + top::LINES;
+
+/// Lines that the program addresses directly, a power of two: 8 MiB, so that lists of some 20,000 prefixes are wholly in there.
 /// Those behind are in a map of their own.
-pub const HEAD: u32 = 1 << 15;
+pub const HEAD: u32 = 1 << 17;
 const _: () = assert!(HEAD.is_power_of_two() && LISTS < HEAD);
 
 /// The place of a service's policy, and of its counts.
@@ -165,6 +163,16 @@ pub const fn place(service: Decision) -> u32 {
     let number = base.wrapping_sub(MEMBERS);
     BALANCED + if number < PROXIED { number } else { PROXIED - 1 }
 }
+
+/// The first line of the top of a family.
+#[inline(always)]
+#[must_use]
+pub const fn top_of(v4: bool) -> u32 {
+    if v4 { TOPS[0] } else { TOPS[1] }
+}
+
+/// Bytes of an address that a top is for.
+pub const TOP_BYTES: u32 = top::BITS / 8;
 
 /// Structs of one line.
 macro_rules! line {
@@ -217,19 +225,51 @@ pub trait Sheet: Lines {
         self.line(Policy::line(place) + 1).map(|line| unsafe { view(line) })
     }
 
-    /// The roots of the lists that a source of packets to what is at this place is looked up in: of all services, and its own.
+    /// What the lists know of a source, bits of [`verdict`], as far as their tops tell, and enough to refuse it; `None` where
+    /// they have to be looked at. `all` and `own` are the roots of the lists for all services, and of one.
     #[inline(always)]
-    fn roots(&self, place: u32, v4: bool) -> [Ref; 2] {
-        let all = self.header().map_or(Roots::NOTHING, |header| header.roots);
-        let own = self.policy(place).map_or(Roots::NOTHING, |policy| policy.roots);
-        [all.of(v4), own.of(v4)]
+    fn glance(&self, all: &Roots, own: &Roots, v4: bool, source: &Ipv6Be) -> Option<u32> {
+        let (all, own) = (self.begin(all, v4, source), own.of(v4));
+        let known = if all.is_end() {
+            all.rest()
+        } else if top::is_mentioned(self, top_of(v4), top::block(v4, source)) {
+            return None;
+        } else {
+            0
+        };
+        if own.is_end() {
+            Some(known | own.rest())
+        } else if refused_source(known) != 0 {
+            Some(known)
+        } else {
+            None
+        }
     }
 
-    /// What these lists know of it: bits of [`verdict`].
+    /// Where the way of a source through the lists for all services begins: at its end, or two bytes behind where its family
+    /// begins. `roots` are those of the [`Header`].
+    #[inline(always)]
+    fn begin(&self, roots: &Roots, v4: bool, source: &Ipv6Be) -> Ref {
+        let root = roots.of(v4);
+        if root.is_end() {
+            return root;
+        }
+        top::way(self, top_of(v4), top::block(v4, source)).unwrap_or(Ref::NOTHING)
+    }
+
+    /// The root of the lists of the service at a place alone.
+    #[inline(always)]
+    fn own(&self, place: u32, v4: bool) -> Ref {
+        self.policy(place).map_or(Ref::NOTHING, |policy| policy.roots.of(v4))
+    }
+
+    /// What the lists know of a source of packets to what is at this place: bits of [`verdict`].
     fn source(&self, place: u32, v4: bool, source: &Ipv6Be) -> u32 {
-        let [all, own] = self.roots(place, v4);
         let first = if v4 { V4_BYTE } else { 0 };
-        find(self, all, first, source) | find(self, own, first, source)
+        let all = self
+            .header()
+            .map_or(Ref::NOTHING, |header| self.begin(&header.roots, v4, source));
+        find(self, all, first + TOP_BYTES, source) | find(self, self.own(place, v4), first, source)
     }
 }
 

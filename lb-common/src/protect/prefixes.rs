@@ -10,7 +10,8 @@
 //! - A *skip* is one line: the bits that all prefixes in there have in common, and where it goes on if the address has them
 //!   too. So a prefix that is alone in its neighbourhood is one line, however long it is.
 //!
-//! IPv4 is looked up in its mapped form, from byte [`V4_BYTE`] on, with a root of its own.
+//! IPv4 is looked up in its mapped form, from byte [`V4_BYTE`] on, with a root of its own. The lists for all services have a root
+//! for each value of the first two bytes: see [`super::top`].
 
 use crate::addr::Ipv6Be;
 
@@ -199,18 +200,12 @@ pub struct Way<L> {
 }
 
 impl<L: Lines> Way<L> {
-    /// From the `root` that is for its byte `first`, 0 or [`V4_BYTE`].
+    /// From the `root` that is for its byte `first`.
     #[inline(always)]
     pub fn new(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> Self {
         let [high, low] = address.0;
-        let rest = if first == 0 {
-            Rest { next: high, then: low }
-        } else {
-            Rest {
-                next: low >> 32,
-                then: 0,
-            }
-        };
+        let mut rest = Rest { next: high, then: low };
+        rest.advance(first);
         Self {
             lines,
             address: address.0,
@@ -275,7 +270,7 @@ impl<L: Lines> Way<L> {
     }
 }
 
-/// What a list knows of an address, from the `root` that is for its byte `first`, 0 or [`V4_BYTE`]: bits of [`verdict`]. Nothing
+/// What a list knows of an address, from the `root` that is for its byte `first`: bits of [`verdict`]. Nothing
 /// where the lines contradict themselves.
 pub fn find<L: Lines>(lines: L, root: Ref, first: u32, address: &Ipv6Be) -> u32 {
     let mut way = Way::new(lines, root, first, address);

@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::{
 };
 use lb_common::addr::Ipv6Be;
 use lb_common::csum;
-use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, read, timestamp};
+use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, of_linux, read, timestamp};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::{Policy, Sheet as _, place, policy};
 use lb_common::service::protocol;
@@ -123,12 +123,13 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         if policy.flags & policy::OBSERVES != 0 {
             return on;
         }
+        let now = nanoseconds();
         let nobody = Sender {
             v4: false,
             source: Ipv6Be([0, 0]),
             destination: Ipv6Be([0, 0]),
         };
-        if policy.syns.exists() && limit::admits(&policy.syns, &nobody, place) {
+        if policy.syns.exists() && limit::admits(&policy.syns, &nobody, now, place) {
             return on;
         }
         let listener = Sender {
@@ -140,7 +141,7 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             scope: KNOCK.scope | u32::from(seen.key.ports.destination.0),
             ..KNOCK
         };
-        if limit::admits(&knock, &listener, place) {
+        if limit::admits(&knock, &listener, now, place) {
             return on;
         }
         let Some(scratch) = scratch(&packet, seen) else {
@@ -159,11 +160,11 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             cookie: made as u32,
             segment: u32::from(policy.mtu) - if seen.v4 != 0 { 40 } else { 60 },
             scale: policy.window_scale.into(),
-            timestamp: (nanoseconds() / 1_000_000) as u32,
+            timestamp: (now / 1_000_000) as u32,
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        limit::mark(&gives, VALID, place);
+        limit::mark(&gives, now, VALID, place);
         return Ok(Outcome::of(Ok(sent)));
     }
     if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
@@ -225,9 +226,13 @@ fn scratch(packet: &Packet, seen: &Seen) -> Option<&'static mut Scratch> {
     Some(scratch)
 }
 
-/// Reads what a SYN offers.
+/// Reads what a SYN offers. A round of the loop is as long as all that most SYNs need.
 #[inline(always)]
 fn read_options(scratch: &mut Scratch) {
+    if let Some(offer) = of_linux(&scratch.tcp, scratch.length) {
+        scratch.offer = offer;
+        return;
+    }
     scratch.next = SHORTEST;
     // SAFETY: the callback takes nothing.
     unsafe { bpf_loop(OPTIONS, read_option as *mut c_void, core::ptr::null_mut(), 0) };

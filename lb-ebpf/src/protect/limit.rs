@@ -17,10 +17,10 @@ use crate::maps::{REFUSALS, limits};
 /// How often a CPU tries that was too late, before it lets a packet pass.
 const TRIES: u32 = 3;
 
-/// Takes from the bucket of a sender; false when there is too little in it. `place` is where it is counted that another
-/// source has given way.
+/// Takes from the bucket of a sender at `now`, of [`crate::flows::nanoseconds`]; false when there is too little in it. `place`
+/// is where it is counted that another source has given way.
 #[inline(always)]
-pub(crate) fn admits(limit: &Limit, sender: &Sender, place: u32) -> bool {
+pub(crate) fn admits(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {
     if !limit.exists() {
         return true;
     }
@@ -28,7 +28,6 @@ pub(crate) fn admits(limit: &Limit, sender: &Sender, place: u32) -> bool {
     let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
         return true;
     };
-    let now = nanoseconds();
     // SAFETY: a place in a map, of words that each side may find changed at any time.
     let set = unsafe { &mut *set };
     let mut tries = 0;
@@ -59,14 +58,13 @@ pub(crate) fn admits(limit: &Limit, sender: &Sender, place: u32) -> bool {
     true
 }
 
-/// Keeps for this long that something has happened, whose limit has a scope of its own and an interval as long.
+/// Keeps from `now` on, for this long, that something has happened, whose limit has a scope of its own and an interval as long.
 #[inline(always)]
-pub(crate) fn mark(limit: &Limit, lasts: u64, place: u32) {
+pub(crate) fn mark(limit: &Limit, now: u64, lasts: u64, place: u32) {
     let key = limit.key(false, &NOBODY, &hash_key());
     let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
         return;
     };
-    let now = nanoseconds();
     // SAFETY: as above.
     let set = unsafe { &mut *set };
     let at = place_of(set, key);

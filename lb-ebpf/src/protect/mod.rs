@@ -15,11 +15,12 @@ use lb_common::parse::{Frame as _, Segment, l4};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::prefixes::{Line, Lines, Ref, STEPS, V4_BYTE, Way, verdict};
 use lb_common::protect::{
-    ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, malformed, place, policy, refused_source,
+    ADDRESSES, FIRST_REASON, HEAD, REASONS, Roots, Sheet as _, TOP_BYTES, malformed, place, policy, refused_source,
 };
 use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
+use crate::flows::nanoseconds;
 use crate::maps::{Head, LISTS, PROTECTION, REFUSALS};
 use crate::packet::Packet;
 use crate::seen::Seen;
@@ -88,7 +89,7 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
     }
     let mut known = 0;
     if reason == 0 {
-        known = known_of(sender, place, &header.roots, &policy.roots);
+        known = known_of(sheet, sender, place, &header.roots, &policy.roots);
         reason = refused_source(known);
     }
     if reason == 0
@@ -98,9 +99,10 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
     {
         // What is somebody else's takes nothing from anybody.
         transmit::for_this_node(packet)?;
-        if !limit::admits(&amounts.packets, sender, place) {
+        let now = nanoseconds();
+        if !limit::admits(&amounts.packets, sender, now, place) {
             reason = DropReason::PacketRate as u32;
-        } else if segment.opens() && !limit::admits(&amounts.connections, sender, place) {
+        } else if segment.opens() && !limit::admits(&amounts.connections, sender, now, place) {
             reason = DropReason::ConnectionRate as u32;
         }
     }
@@ -110,10 +112,10 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
     refuse(packet, place, policy.flags, reason)
 }
 
-/// What the lists know of a sender. They are read only where there are some.
+/// What the lists know of a sender. They are read only where a glance is not enough: a call is as long as all before it.
 #[inline(always)]
-fn known_of(sender: &Sender, place: u32, roots: &Roots, own: &Roots) -> u32 {
-    if let Some(known) = roots.everybody(own, sender.v4) {
+fn known_of(sheet: Current, sender: &Sender, place: u32, all: &Roots, own: &Roots) -> u32 {
+    if let Some(known) = sheet.glance(all, own, sender.v4, &sender.source) {
         return known;
     }
     let Ipv6Be([high, low]) = sender.source;
@@ -128,10 +130,15 @@ extern "C" fn fulcrum_source(high: u64, low: u64, v4: u32, place: u32) -> u32 {
     let Some(sheet) = current() else {
         return 0;
     };
-    let [all, own] = sheet.roots(place, v4 != 0);
-    let first = if v4 != 0 { V4_BYTE } else { 0 };
+    let Some(header) = sheet.header() else {
+        return 0;
+    };
+    let v4 = v4 != 0;
+    let first = if v4 { V4_BYTE } else { 0 };
     let address = Ipv6Be([high, low]);
-    let known = walk(sheet, all, first, &address);
+    let all = sheet.begin(&header.roots, v4, &address);
+    let known = walk(sheet, all, first + TOP_BYTES, &address);
+    let own = sheet.own(place, v4);
     if own.is_end() {
         return known | own.rest();
     }
@@ -223,12 +230,12 @@ fn address(packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
     let Some(header) = sheet.header() else {
         return Ok(());
     };
-    let known = known_of(sender, ADDRESSES, &header.roots, &Roots::NOTHING);
+    let known = known_of(sheet, sender, ADDRESSES, &header.roots, &Roots::NOTHING);
     let mut reason = refused_source(known);
     let limit: &Limit = &header.icmp;
     if reason == 0 && counts && known & verdict::EXEMPT == 0 {
         transmit::for_this_node(packet)?;
-        if !limit::admits(limit, sender, ADDRESSES) {
+        if !limit::admits(limit, sender, nanoseconds(), ADDRESSES) {
             reason = DropReason::IcmpRate as u32;
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lb_common::protect::limit::Limit as ProgramLimit;
 use lb_common::protect::prefixes::Line;
-use lb_common::protect::{Amounts, Header, LISTS, Policy, Roots, policy};
+use lb_common::protect::{Amounts, Header, LISTS, Policy, Roots, policy, top, top_of};
 
 use super::prefixes::{self, Wanted};
 use crate::model::{Enforcement, Limit, Limits, Lists, Prefix, Protection, ServiceProtection};
@@ -88,23 +88,26 @@ impl Protected {
         };
         let all = self.all.as_ref().unwrap_or(&none);
         let mut nodes = Vec::new();
-        // Of all services, and behind them of each that has some.
-        let mut roots = vec![prefixes::append(
-            &Wanted {
-                lists: &all.lists,
-                bogons: all.bogons,
-                denies: &self.denies,
-            },
-            &mut nodes,
-        )];
-        let own = self.owners(&mut nodes, &mut roots);
+        let everybody = Wanted {
+            lists: &all.lists,
+            bogons: all.bogons,
+            denies: &self.denies,
+        };
+        let mut tops = prefixes::append_topped(&everybody, &mut nodes);
+        let (mut roots, own) = self.owners(&mut nodes);
         let mut lines = vec![Line::default(); LISTS as usize];
-        prefixes::in_order(&nodes, &mut roots, &mut lines);
+        let ways = tops.iter_mut().flat_map(|top| &mut top.ways);
+        let roots_of_services = roots.iter_mut().flat_map(|roots| [&mut roots.v4, &mut roots.v6]);
+        prefixes::in_order(&nodes, ways.chain(roots_of_services), &mut lines);
+        for (top, v4) in tops.iter().zip([true, false]) {
+            top.write(&mut lines[top_of(v4) as usize..][..top::LINES as usize]);
+        }
+        let [v4, v6] = tops.map(|top| top.root());
         let header = Header {
             icmp: all
                 .icmp
                 .map_or(ProgramLimit::default(), |limit| program_limit(limit, 2)),
-            roots: roots[0],
+            roots: Roots { v4, v6 },
             flags: observes(all.enforcement),
             rest: 0,
             pad: [0; 4],
@@ -120,9 +123,10 @@ impl Protected {
         lines
     }
 
-    /// Appends the lists of services, equal ones once; which of the `roots` each service has.
-    fn owners(&self, nodes: &mut Vec<Line>, roots: &mut Vec<Roots>) -> Vec<Option<usize>> {
+    /// Appends the lists of services, equal ones once; their roots, and which of them each service has.
+    fn owners(&self, nodes: &mut Vec<Line>) -> (Vec<Roots>, Vec<Option<usize>>) {
         let nobody = Lists::default();
+        let mut roots = Vec::new();
         let mut known: Vec<(&Lists, &[Prefix], usize)> = Vec::new();
         let mut own = Vec::with_capacity(self.services.len());
         for service in &self.services {
@@ -144,7 +148,7 @@ impl Protected {
                 roots.push(prefixes::append(&wanted, nodes));
             }
         }
-        own
+        (roots, own)
     }
 
     fn policy(&self, all: &Protection, service: &ProtectedService, roots: Roots) -> (Policy, Amounts) {

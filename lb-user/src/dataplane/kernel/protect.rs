@@ -89,12 +89,12 @@ impl Protection {
         let rest = match behind {
             [] => None,
             behind => {
-                let (map, lines) = filled(LIST, size_of::<Line>(), behind.len(), behind)?;
+                let (map, lines) = filled(LIST, size_of::<Line>(), behind.len(), BPF_F_INNER_MAP, behind)?;
                 self.lists.0.set(place, &map, 0)?;
                 Some(lines)
             }
         };
-        let (map, mut head) = filled(SHEET, size_of::<Line>() * HEAD as usize, 1, first)?;
+        let (map, mut head) = filled(SHEET, size_of::<Line>() * HEAD as usize, 1, 0, first)?;
         let header = first.header().ok_or("a sheet begins with its header")?;
         let header = Header { rest: place, ..*header };
         *head.get_mut(0).ok_or("it is too small")? = header.to_line();
@@ -133,9 +133,15 @@ const SHEET: &str = "SHEET";
 const LIST: &str = "LIST";
 
 /// An array of `count` elements of so many bytes, for a place of a map of maps, with these lines at its beginning.
-fn filled(name: &str, bytes: usize, count: usize, lines: &[Line]) -> Result<(MapData, Region<Line>), Failure> {
+fn filled(
+    name: &str,
+    bytes: usize,
+    count: usize,
+    flags: u32,
+    lines: &[Line],
+) -> Result<(MapData, Region<Line>), Failure> {
     let (bytes, count) = (u32::try_from(bytes)?, u32::try_from(count)?);
-    let flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP;
+    let flags = BPF_F_MMAPABLE | flags;
     let array = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, bytes, count, flags);
     let map = MapData::create(array, name, None)?;
     let all = u64::from(bytes) * u64::from(count) / size_of::<Line>() as u64;

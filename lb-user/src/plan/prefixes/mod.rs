@@ -4,19 +4,22 @@
 //! 1. [`stretches`] sorts the prefixes of a family and cuts its addresses into stretches of which the same is known. From
 //!    there on nobody asks which prefix is longer.
 //! 2. [`nodes`] writes the trie of these stretches, from the leaves up.
+//! 3. [`top`] does so behind the first two bytes, where the lists are those for all services.
 
 mod nodes;
 mod order;
 mod stretches;
+mod top;
 
 use std::net::IpAddr;
 
 use lb_common::protect::Roots;
-use lb_common::protect::prefixes::Line;
+use lb_common::protect::prefixes::{Line, Ref};
 
 use crate::model::Prefix;
 use crate::model::protection::{BOGONS, Lists};
 use stretches::{Family, Stretches};
+pub use top::Top;
 
 /// What one owner knows of sources: the node, for all services, or one service.
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +59,16 @@ pub fn append(wanted: &Wanted, lines: &mut Vec<Line>) -> Roots {
     }
 }
 
+/// The same for the lists of all services: where each of their [`Top`]s leads.
+#[must_use]
+pub fn append_topped(wanted: &Wanted, lines: &mut Vec<Line>) -> [Top; 2] {
+    [Family::V4, Family::V6].map(|family| Top::append(&Stretches::of(wanted, family), family, lines))
+}
+
 /// Appends the nodes of several tries, which `roots` lead to in `from`, in the order of their depth: those that packets meet
 /// first lie first. The roots lead there from then on.
-pub fn in_order<'a>(from: &[Line], roots: impl IntoIterator<Item = &'a mut Roots>, to: &mut Vec<Line>) {
-    let each = roots.into_iter().flat_map(|roots| [&mut roots.v4, &mut roots.v6]);
-    order::append(from, each, to);
+pub fn in_order<'a>(from: &[Line], roots: impl IntoIterator<Item = &'a mut Ref>, to: &mut Vec<Line>) {
+    order::append(from, roots, to);
 }
 
 /// Whose prefix decides whether `source` may come, as the program's reason for refusing it says: first [`List::Bogons`],

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use lb_common::addr::Ipv6Be;
 use lb_common::protect::prefixes::{INLINE, Line, META, OTHERS, OWN, Ref, meta};
+use lb_common::protect::top::BITS;
 
 use super::stretches::{Block, Family, Stretches};
 
@@ -16,14 +17,27 @@ const MOST_OWN: usize = 48;
 
 /// Appends the trie of a family, and returns its root.
 pub(super) fn append(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Ref {
-    // A prefix is two stretches mostly. Of random ones a million are 1.2 to 1.3 million lines.
-    lines.reserve(stretches.starts.len() * 3 / 4);
-    let mut trie = Trie {
-        stretches,
-        lines,
-        runs: Vec::new(),
-    };
+    let mut trie = Trie::new(stretches, lines);
     trie.block(family.block(), 1..stretches.starts.len(), family.byte())
+}
+
+/// Appends a trie for each block of a family whose addresses begin with the same two bytes, and returns their roots.
+pub(super) fn append_each(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Vec<Ref> {
+    let mut trie = Trie::new(stretches, lines);
+    let length = family.block().length + BITS;
+    let mut at = 1;
+    let roots = (0..1 << BITS).map(|value: u128| {
+        let block = Block {
+            first: family.block().first | value << (128 - length),
+            length,
+        };
+        let with_it = stretches.starts.get(at) == Some(&block.first);
+        let from = at + usize::from(with_it);
+        let count = stretches.starts[from..].partition_point(|&start| start <= block.last());
+        at = from + count;
+        trie.block(block, from..at, length / 8)
+    });
+    roots.collect()
 }
 
 /// A trie that is being written.
@@ -34,7 +48,17 @@ struct Trie<'a> {
     runs: Vec<(u32, Ref)>,
 }
 
-impl Trie<'_> {
+impl<'a> Trie<'a> {
+    fn new(stretches: &'a Stretches, lines: &'a mut Vec<Line>) -> Self {
+        // A prefix is two stretches mostly. Of random ones a million are 1.2 to 1.3 million lines.
+        lines.reserve(stretches.starts.len() * 3 / 4);
+        Self {
+            stretches,
+            lines,
+            runs: Vec::new(),
+        }
+    }
+
     /// What finds the addresses of a block, from `byte` on, where the block ends or in the byte before; `within` are the
     /// stretches that begin in there, but not with it.
     fn block(&mut self, block: Block, within: Range<usize>, byte: u32) -> Ref {

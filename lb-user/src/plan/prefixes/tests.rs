@@ -41,7 +41,8 @@ impl Trie {
         trie.roots = append(&trie.wanted(), &mut lines);
         // In another order it is the same.
         trie.lines = lines[..3].to_vec();
-        in_order(&lines, [&mut trie.roots], &mut trie.lines);
+        let roots = [&mut trie.roots.v4, &mut trie.roots.v6];
+        in_order(&lines, roots, &mut trie.lines);
         assert_eq!(trie.lines.len(), lines.len());
         trie
     }
