@@ -212,7 +212,9 @@ mod tests {
 
     /// Are these the options of Linux, with these numbers or others?
     fn is_of_linux(options: &[u8]) -> bool {
-        let likewise = [0, 1, 4, 5, 6, 7, 16, 17, 18].iter().all(|&at| options[at] == LINUX[at]);
+        let likewise = [0, 1, 4, 5, 6, 7, 16, 17, 18]
+            .iter()
+            .all(|&at| options[at] == LINUX[at]);
         likewise && options[19] <= 14
     }
 

@@ -48,7 +48,6 @@ impl Roots {
     pub const fn of(&self, v4: bool) -> Ref {
         if v4 { self.v4 } else { self.v6 }
     }
-
 }
 
 /// Line 0 of a sheet.

@@ -44,7 +44,8 @@ const KNOCK: Limit = Limit {
     mask_v6: u64::MAX,
 };
 
-/// Whether the service at a place has given out cookies that are good: `scope` and the place.
+/// Whether the service at a place has given out cookies that are good: `scope` and the place. Kept from each knock on, which is
+/// before the cookies that follow it.
 const GIVES: Limit = Limit {
     scope: 1 << 30,
     ..KNOCK
@@ -142,6 +143,7 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             ..KNOCK
         };
         if limit::admits(&knock, &listener, now, place) {
+            limit::mark(&gives, now, VALID, place);
             return on;
         }
         let Some(scratch) = scratch(&packet, seen) else {
@@ -164,7 +166,6 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        limit::mark(&gives, now, VALID, place);
         return Ok(Outcome::of(Ok(sent)));
     }
     if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
@@ -349,7 +350,13 @@ fn reply(packet: Packet, seen: &Seen, scratch: &Scratch, own: Own) -> Step<Sent>
     } else {
         (seen.l3(), seen.l3() + 40)
     };
-    let packet = packet.cut(l4 + length as usize)?;
+    let end = l4 + length as usize;
+    // Mostly it is as long as what it answers.
+    let packet = if seen.bytes as usize == end {
+        packet
+    } else {
+        packet.cut(end)?
+    };
     // First, as above.
     let sent = transmit::back(packet.at::<EthHdr>(0)?);
     if seen.v4 != 0 {

@@ -6,9 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use lb_common::addr::Ipv6Be;
 use lb_common::hash::{Key, Seed, siphash13};
 use lb_common::protect::prefixes::{INLINE, META, OTHERS, OWN, Ref, V4_BYTE, find, meta, verdict};
+use lb_common::protect::{ADDRESSES, Sheet as _, refused_source};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Protection;
+use crate::plan::sheet::Protected;
 
 /// An owner's lists, and the trie of them.
 struct Trie {
@@ -232,6 +235,65 @@ proptest! {
             prop_assert_eq!(exempting(&trie.wanted(), ip).is_some(), known & verdict::EXEMPT != 0);
         }
     }
+}
+
+proptest! {
+    // A sheet is some megabytes.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_top_of_all_services_finds_it_too(
+        rules in prop::collection::vec(rule(), 0..24),
+        others in prop::collection::vec((any::<bool>(), address()), 0..16),
+    ) {
+        let trie = Trie::of(&rules);
+        let everybody = Protected {
+            all: Some(Protection { lists: trie.lists.clone(), ..Protection::default() }),
+            denies: trie.denies.clone().into(),
+            ..Protected::default()
+        };
+        let sheet = everybody.lines();
+        let sheet = &sheet[..];
+        let edges = rules.iter().flat_map(|&(_, prefix)| edges(prefix));
+        for ip in edges.chain(others.into_iter().map(|(v4, bits)| ip(v4, bits))) {
+            let (v4, source) = (ip.is_ipv4(), Ipv6Be::mapped(ip));
+            let expected = trie.search(ip);
+            prop_assert_eq!(sheet.source(ADDRESSES, v4, &source), expected, "{}", ip);
+            let all = sheet.header().unwrap().roots;
+            if let Some(known) = sheet.glance(&all, &Roots::NOTHING, v4, &source) {
+                prop_assert_eq!(known, expected, "{}", ip);
+            }
+            // With lists of a service behind it, a glance is enough to refuse, and for nothing else.
+            let own = Roots { v4: Ref::node(0), v6: Ref::node(0) };
+            if let Some(known) = sheet.glance(&all, &own, v4, &source) {
+                prop_assert!(known == expected && refused_source(known) != 0, "{}", ip);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_glance_is_enough_for_most() {
+    let all = Lists {
+        deny: ["198.18.0.0/15", "203.0.113.7/32", "2001:db8::/32"].map(prefix).into(),
+        ..Lists::default()
+    };
+    let sheet = Protected {
+        all: Some(Protection {
+            lists: all,
+            ..Protection::default()
+        }),
+        ..Protected::default()
+    };
+    let sheet = sheet.lines();
+    let glance = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        let roots = sheet[..].header().unwrap().roots;
+        sheet[..].glance(&roots, &Roots::NOTHING, ip.is_ipv4(), &Ipv6Be::mapped(ip))
+    };
+    assert_eq!(glance("198.19.255.255"), Some(verdict::DENIED));
+    assert_eq!(["203.0.112.1", "192.0.2.1", "2a01::1"].map(glance), [Some(0); 3]);
+    assert_eq!(["203.0.113.1", "203.0.113.7", "2001:db8::1"].map(glance), [None; 3]);
 }
 
 proptest! {
