@@ -110,7 +110,12 @@ impl Client {
             IpAddr::V6(_) => [0x2001, 0xdb8, 1, number.into(), 0, 0, 0, 7].into(),
         };
         let packet = match limit.port {
-            Some(port) => packet::tcp(SocketAddr::new(ip, 40_000), SocketAddr::new(vip, port), limit.flags, b""),
+            Some(port) => packet::tcp(
+                SocketAddr::new(ip, 40_000),
+                SocketAddr::new(vip, port),
+                limit.flags,
+                b"",
+            ),
             None => packet::icmp(ip, vip, if vip.is_ipv4() { 8 } else { 128 }, 0, &[0, 1, 0, 2]),
         };
         Self {
