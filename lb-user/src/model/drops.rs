@@ -51,7 +51,9 @@ pub const fn explanation(reason: DropReason) -> &'static str {
         DropReason::PacketRate => {
             "Refused by [protection]: sources that send more packets than `packets-per-second` lets them"
         }
-        DropReason::IcmpRate => "Refused by [protection]: sources that send more ICMP, or other packets without ports, than `icmp-per-second` lets them",
+        DropReason::IcmpRate => {
+            "Refused by [protection]: sources that send more ICMP, or other packets without ports, than `icmp-per-second` lets them"
+        }
         DropReason::SynCookie => {
             "Refused by [protection]: acknowledgements that belong to no connection and to no SYN cookie: a flood, as a rule"
         }
