@@ -64,8 +64,12 @@ impl Drop for Flood {
     }
 }
 
-/// A socket that takes packets with their IP header. As a `UdpSocket`, which can send to an address.
-fn raw(to: IpAddr) -> io::Result<UdpSocket> {
+/// A socket of the calling thread's namespace that takes packets with their IP header, from whatever source. As a `UdpSocket`,
+/// which can send to an address.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raw(to: IpAddr) -> io::Result<UdpSocket> {
     let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: a call without pointers.
     let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };

@@ -120,7 +120,11 @@ pub fn udp(source: SocketAddr, destination: SocketAddr, data: &[u8]) -> Vec<u8> 
     datagram.extend(((8 + data.len()) as u16).to_be_bytes());
     datagram.extend([0, 0]);
     datagram.extend(data);
-    let sum = pseudo(source.ip(), destination.ip(), 17, &datagram);
+    // 0 would say that there is no sum, which IPv6 does not have (RFC 8200 §8.1).
+    let sum = match pseudo(source.ip(), destination.ip(), 17, &datagram) {
+        0 => 0xffff,
+        sum => sum,
+    };
     datagram[6..8].copy_from_slice(&sum.to_be_bytes());
     ip(source.ip(), destination.ip(), 17, &datagram)
 }

@@ -357,20 +357,28 @@ async fn sources_have_buckets_of_their_own() {
     let own = service("own", "dsr", &both(81))
         .table(
             "protection",
-            "connections-per-second = { limit = 1, burst = 3 }\npackets-per-second = { limit = 1, burst = 100 }",
+            "exempt = [\"198.51.100.98\", \"2001:db8:1:98::/64\"]\n\
+             connections-per-second = { limit = 1, burst = 3 }\npackets-per-second = { limit = 1, burst = 100 }",
         )
         .backend("10.0.0.1:81");
     let mut rig = rig(&file(protection, [web(), own, nat(0), nat(1)]), &[]).await;
     let clients = [
-        ["198.51.100.6", "198.51.100.7", "198.51.100.8", "198.51.100.99"],
+        [
+            "198.51.100.6",
+            "198.51.100.7",
+            "198.51.100.8",
+            "198.51.100.99",
+            "198.51.100.98",
+        ],
         [
             "2001:db8:1:1::6",
             "2001:db8:1:1:ffff::7",
             "2001:db8:1:2::6",
             "2001:db8:1:99::1",
+            "2001:db8:1:98::1",
         ],
     ];
-    for (vip, [one, near, far, exempt]) in VIPS.into_iter().zip(clients) {
+    for (vip, [one, near, far, exempt, exempt_there]) in VIPS.into_iter().zip(clients) {
         let service = Some(address(vip, 80));
         assert_eq!(burst(&mut rig, &from(one, vip, 80, SYN), TX, 50), 5);
         refused(
@@ -409,7 +417,11 @@ async fn sources_have_buckets_of_their_own() {
         // Others have their own, and so has a service that says its own.
         assert_eq!(burst(&mut rig, &from(far, vip, 80, SYN), TX, 50), 5);
         assert_eq!(burst(&mut rig, &from(one, vip, 81, SYN), TX, 50), 3);
+        // Who is exempt is so from limits of a service too; who is so for one service has limits elsewhere.
         assert_eq!(burst(&mut rig, &from(exempt, vip, 80, SYN), TX, 50), 50);
+        assert_eq!(burst(&mut rig, &from(exempt, vip, 81, SYN), TX, 50), 50);
+        assert_eq!(burst(&mut rig, &from(exempt_there, vip, 81, SYN), TX, 50), 50);
+        assert_eq!(burst(&mut rig, &from(exempt_there, vip, 80, SYN), TX, 50), 5);
     }
 }
 
@@ -429,6 +441,8 @@ async fn icmp_has_a_limit_of_its_own() {
         let echo = packet::frame(NODE, CLIENT, &packet::icmp(source, to, kind, 0, &[0, 1, 0, 2]));
         assert_eq!(burst(&mut rig, &echo, TX, 50), 4);
         refused(&mut rig, &echo, DropReason::IcmpRate, None, "one more");
+        let gre = packet::frame(NODE, CLIENT, &packet::ip(source, to, 47, &[0; 16]));
+        refused(&mut rig, &gre, DropReason::IcmpRate, None, "another without ports");
         admitted(
             &mut rig,
             &from(client, vip, 80, SYN),

@@ -44,14 +44,16 @@ pub const fn explanation(reason: DropReason) -> &'static str {
         DropReason::TcpFlags => "Refused by [protection]: TCP flags that no sender means: scans, as a rule",
         DropReason::Land => "Refused by [protection]: packets that claim to come from the VIP that they are sent to",
         DropReason::Bogon => "Refused by [protection]: sources that no client can have, so spoofed ones",
-        DropReason::Denied => "Refused by [protection]: from a prefix in a list `deny`",
+        DropReason::Denied => "Refused by [protection]: from a prefix in a list `deny`, or in `fulcrum deny list`",
         DropReason::ConnectionRate => {
             "Refused by [protection]: sources that open more connections than `connections-per-second` lets them"
         }
         DropReason::PacketRate => {
             "Refused by [protection]: sources that send more packets than `packets-per-second` lets them"
         }
-        DropReason::IcmpRate => "Refused by [protection]: sources that send more ICMP than `icmp-per-second` lets them",
+        DropReason::IcmpRate => {
+            "Refused by [protection]: sources that send more ICMP, or other packets without ports, than `icmp-per-second` lets them"
+        }
         DropReason::SynCookie => {
             "Refused by [protection]: acknowledgements that belong to no connection and to no SYN cookie: a flood, as a rule"
         }

@@ -217,6 +217,12 @@ async fn bad_ones_say_what_is_wrong() {
             None,
             "10.0.0.1 is an IPv4 address in IPv6 clothes; write it as IPv4",
         ),
+        (
+            prefixed("::ffff:10.0.0.0%2F104"),
+            400,
+            None,
+            "::ffff:10.0.0.0 is an IPv4 address in IPv6 clothes; write it as IPv4",
+        ),
         (prefixed("%ff"), 400, None, "the path is badly encoded"),
         (put(net, ""), 422, None, "EOF"),
         (put(net, r#"{"for_seconds": 0}"#), 422, None, "nonzero"),

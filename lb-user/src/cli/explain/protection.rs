@@ -60,7 +60,7 @@ fn rule(Rule { list, service, prefix }: &Rule) -> String {
         "bogons" => format!("no client can have the source: it lies in {prefix}, one of `bogons`"),
         "run_time" => {
             let to = service.as_ref().map_or_else(String::new, |name| format!(" to {name}"));
-            format!("{prefix} is denied at run time{to}")
+            format!("{prefix} is denied at run time{to}: `fulcrum deny list`")
         }
         "allow" => format!("the source may come by {prefix} in `allow` of {whose}"),
         "exempt" => format!("no limit counts the source: {prefix} is in `exempt` of {whose}"),
@@ -127,11 +127,11 @@ mod tests {
             ),
             (
                 refused("denied", by("run_time", None)),
-                "  198.51.100.0/24 is denied at run time\n",
+                "  198.51.100.0/24 is denied at run time: `fulcrum deny list`\n",
             ),
             (
                 refused("denied", by("run_time", Some("web"))),
-                "  198.51.100.0/24 is denied at run time to web\n",
+                "  198.51.100.0/24 is denied at run time to web: `fulcrum deny list`\n",
             ),
             (
                 refused("bogon", by("bogons", None)),

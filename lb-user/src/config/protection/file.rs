@@ -134,7 +134,8 @@ fn prefixes(text: &str) -> Result<Vec<Prefix>, (usize, Unfit)> {
             prefixes.push(source(entry).map_err(|unfit| (index + 1, unfit))?);
         }
     }
-    prefixes.sort_unstable();
+    // Most files are sorted, at least by parts, which this kind of sort makes use of.
+    prefixes.sort();
     prefixes.dedup();
     Ok(prefixes)
 }
@@ -146,7 +147,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// What a line says, without remarks.
 fn entry(line: &str) -> Option<&str> {
-    let end = line.find(['#', ';']).unwrap_or(line.len());
+    let remark = line.bytes().position(|byte| matches!(byte, b'#' | b';'));
+    let end = remark.unwrap_or(line.len());
     Some(line[..end].trim()).filter(|entry| !entry.is_empty())
 }
 

@@ -326,6 +326,20 @@ fn seen(member: &Member) -> String {
     format!("{:?} weight {}", member.next_hop.flags(), member.weight)
 }
 
+/// The sources of `nat` by whether the way to a member that has it is known. Where it is not, the source stays for the flows that
+/// are there, and a new node has never had one.
+fn sources(maps: &Snapshot) -> BTreeMap<IpAddr, bool> {
+    let bases = maps.bases();
+    let nat = maps.entries.values().filter(|d| d.mode() == Some(service::Mode::Nat));
+    let members = nat.flat_map(|service| maps.members_between(service.member_base(), &bases).into_values());
+    let mut sources = BTreeMap::new();
+    for member in members {
+        let known = member.next_hop.flags() & MacFlags::RESOLVED != 0;
+        *sources.entry(member.source.to_ip()).or_default() |= known;
+    }
+    sources
+}
+
 fn said(maps: &Snapshot, node: BTreeSet<Address>) -> Said {
     let mut said = Said {
         entries: BTreeMap::new(),
@@ -337,7 +351,11 @@ fn said(maps: &Snapshot, node: BTreeSet<Address>) -> Said {
     };
     let bases = maps.bases();
     let at = |id: MemberId| maps.members.get(&id).map(listens);
+    let sources = sources(maps);
     for (key, &decision) in &maps.entries {
+        if decision.mode() == Some(service::Mode::Source) && !sources[&key.ip()] {
+            continue;
+        }
         let name = format!("{key:?}");
         let words = if decision.is_service() {
             let ring = &maps.rings[&decision.ring_block()];

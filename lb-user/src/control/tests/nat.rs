@@ -45,6 +45,25 @@ async fn a_source_stays_as_long_as_flows_have_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_stays_while_the_way_is_not_known_and_goes_with_the_service() {
+    let mut reconciler = attached(Fake::default(), Node::default(), well(&nat()), SEED);
+    assert!(reconciler.converge().await);
+    for last in 1..=3 {
+        let host = [10, 0, 0, last].into();
+        let lost = NextHopState::Unresolved("no way".into());
+        reconciler.facts.route(host, lost);
+    }
+    for _ in 0..2 {
+        assert!(reconciler.converge().await);
+        assert_eq!(sources(&reconciler), [SOURCE]);
+        reconciler.installed = None;
+    }
+    reconciler.facts.reconfigure(config(ONE));
+    assert!(reconciler.converge().await);
+    assert_eq!(sources(&reconciler), [] as [IpAddr; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_to_clients_themselves_are_known_as_long_as_flows_have_them() {
     let keeps = nat().replace("table-size", "nat = { source = \"client\" }\ntable-size");
     let mut reconciler = attached(Fake::default(), Node::default(), well(&keeps), SEED);

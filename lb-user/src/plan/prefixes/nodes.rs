@@ -184,7 +184,8 @@ impl<'a> Trie<'a> {
 /// Writes a node with these runs; the first of them is from value 0 on.
 fn write(lines: &mut Vec<Line>, runs: &[(u32, Ref)]) -> Ref {
     let others = commonest(runs);
-    let own: Vec<(u32, Ref)> = values(runs).filter(|&(_, way)| way != others).collect();
+    let own = spans(runs).filter(|(_, way)| *way != others);
+    let own: Vec<(u32, Ref)> = own.flat_map(values).collect();
     if own.len() > MOST_OWN {
         return Ref::full(push(lines, &full(runs)));
     }
@@ -214,21 +215,25 @@ fn write(lines: &mut Vec<Line>, runs: &[(u32, Ref)]) -> Ref {
     Ref::node(push(lines, &[line]))
 }
 
-/// The ways of all values, one by one.
-fn values(runs: &[(u32, Ref)]) -> impl Iterator<Item = (u32, Ref)> {
+/// Runs with their ends.
+fn spans(runs: &[(u32, Ref)]) -> impl Iterator<Item = (Range<u32>, Ref)> {
     let ends = runs.iter().skip(1).map(|&(begin, _)| begin).chain([256]);
-    let each = runs.iter().zip(ends);
-    each.flat_map(|(&(begin, way), end)| (begin..end).map(move |value| (value, way)))
+    runs.iter().zip(ends).map(|(&(begin, way), end)| (begin..end, way))
+}
+
+/// The way of each value, one by one.
+fn values((span, way): (Range<u32>, Ref)) -> impl Iterator<Item = (u32, Ref)> {
+    span.map(move |value| (value, way))
 }
 
 /// The way of the most values.
 fn commonest(runs: &[(u32, Ref)]) -> Ref {
-    let ends = runs.iter().skip(1).map(|&(begin, _)| begin).chain([256]);
     let mut counts: Vec<(Ref, u32)> = Vec::with_capacity(runs.len());
-    for (&(begin, way), end) in runs.iter().zip(ends) {
+    for (span, way) in spans(runs) {
+        let count = span.end - span.start;
         match counts.iter_mut().find(|(known, _)| way.is_end() && *known == way) {
-            Some((_, count)) => *count += end - begin,
-            None => counts.push((way, end - begin)),
+            Some((_, all)) => *all += count,
+            None => counts.push((way, count)),
         }
     }
     let most = counts.iter().max_by_key(|(_, count)| *count);
@@ -237,7 +242,7 @@ fn commonest(runs: &[(u32, Ref)]) -> Ref {
 
 fn full(runs: &[(u32, Ref)]) -> [Line; 16] {
     let mut lines = [Line::default(); 16];
-    for (value, way) in values(runs) {
+    for (value, way) in spans(runs).flat_map(values) {
         lines[(value / 16) as usize].set_half(value, way.0);
     }
     lines

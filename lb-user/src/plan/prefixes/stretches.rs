@@ -164,7 +164,8 @@ fn rules(wanted: &Wanted, family: Family) -> Vec<(u128, u8, List)> {
         let blocks = prefixes.iter().filter(of_family).map(|&prefix| Block::from(prefix));
         rules.extend(blocks.map(|block| (block.first, block.length as u8, list)));
     }
-    rules.sort_unstable();
+    // A list that is sorted is only merged with the others.
+    rules.sort();
     rules
 }
 

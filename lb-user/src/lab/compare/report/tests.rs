@@ -180,14 +180,3 @@ fn json_has_all_of_it() {
     assert_eq!(value["subjects"].as_array().unwrap().len(), 12);
     assert_eq!(value["subjects"][1]["events"][0]["of"], "killed");
 }
-
-/// Writes the invented comparison to the folder that FULCRUM_SAMPLE_PAGE names, for people who want to see it.
-#[test]
-#[ignore = "for looking at"]
-fn sample_page() {
-    let folder = std::path::PathBuf::from(std::env::var_os("FULCRUM_SAMPLE_PAGE").expect("FULCRUM_SAMPLE_PAGE"));
-    for (name, comparison) in edges() {
-        std::fs::write(folder.join(format!("{name}.html")), html(&comparison)).unwrap();
-        std::fs::write(folder.join(format!("{name}.txt")), text(&comparison)).unwrap();
-    }
-}
