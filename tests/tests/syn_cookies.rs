@@ -10,7 +10,7 @@ use std::time::Duration;
 use lb_tests::backing::VIPS;
 use lb_tests::flood::Flood;
 use lb_tests::gate::{self, Gate};
-use lb_tests::node::{DEADLINE, Node};
+use lb_tests::node::{DEADLINE, Node, Successor};
 use lb_tests::open::Open;
 use lb_tests::peers::{ended, output};
 use lb_tests::proxied::Proxied;
@@ -153,4 +153,34 @@ async fn clients_come_through_a_flood() {
     assert_eq!(setting(node, "tcp_syncookies"), "2");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     assert_eq!(setting(node, "tcp_syncookies"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_takes_cookies_after_an_upgrade() {
+    if gate::root_with(&["curl"]) == Gate::Skip {
+        return;
+    }
+    let lab = Proxied::new(1).await;
+    let node = &lab.segment.node;
+    let _server = lab.segment.serve(0, &[SocketAddr::new(v4(11), 8080).to_string()]);
+    set(node, "tcp_syncookies", "1");
+    set(node, "tcp_timestamps", "1");
+    let settings = || ["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name));
+    let vip = SocketAddr::new(VIPS[0], 80);
+    let always = shop().table("protection", "syn-cookies = { above = 0 }");
+    let daemon = lab.start(&always).await;
+    assert_eq!(settings(), ["2", "2"]);
+    assert_eq!(connect(&lab, vip, 5), 5);
+
+    // The old daemon puts nothing back that the new one needs, when it ends after it has begun.
+    daemon.signal(Signal::SIGUSR2);
+    assert_eq!(daemon.wait(), Some(0), "{}", node.log());
+    let _successor = Successor::of(&node.log());
+    assert_eq!(settings(), ["2", "2"]);
+    assert_eq!(connect(&lab, vip, 20), 20);
+
+    // The new one knows what was there before the old one.
+    node.configure(&format!("{}{}", node.head("eth0"), shop()));
+    assert!(node.run("reload").status.success());
+    assert_eq!(settings(), ["1", "1"]);
 }
