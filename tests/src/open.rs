@@ -106,6 +106,19 @@ impl Open {
     /// When the namespace cannot be entered, or has no sockets left.
     #[must_use]
     pub fn start(client: &Namespace, server: SocketAddr, count: usize, period: Duration) -> Self {
+        Self::begin(client, server, count, period, Speech::Tokens)
+    }
+
+    /// As [`Self::start`], where the servers are those of labs, named `web1` and so on, and a proxy is before them.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_http(client: &Namespace, server: SocketAddr, count: usize, period: Duration) -> Self {
+        Self::begin(client, server, count, period, Speech::Http)
+    }
+
+    fn begin(client: &Namespace, server: SocketAddr, count: usize, period: Duration, speech: Speech) -> Self {
         let sockets: std::io::Result<Vec<_>> = client
             .run_inside(|| (0..count).map(|_| socket(server)).collect())
             .expect("a namespace");
@@ -121,6 +134,7 @@ impl Open {
                 // They do not all speak at the same time.
                 phase: period * number / count as u32,
                 speak: speak.subscribe(),
+                speech,
             };
             tasks.spawn(async move {
                 let error = converse(socket, server, &connection, &opening, pace).await;
@@ -225,12 +239,22 @@ impl Connection {
     }
 }
 
-/// When a connection speaks.
+/// What a connection says.
+#[derive(Clone, Copy)]
+enum Speech {
+    /// A token, to a [`Server`].
+    Tokens,
+    /// A request with the token in a header, which comes back in the answer.
+    Http,
+}
+
+/// When a connection speaks, and how.
 struct Pace {
     period: Duration,
     /// After its first answer.
     phase: Duration,
     speak: watch::Receiver<bool>,
+    speech: Speech,
 }
 
 /// Speaks and is answered until that fails, and says how.
@@ -248,7 +272,7 @@ async fn converse(
         let port = stream.local_addr()?.port();
         connection.port.store(port, Ordering::Relaxed);
         let mut token = u64::from(port) << 32;
-        let backend = speak(&mut stream, token).await?;
+        let backend = pace.speech.speak(&mut stream, token).await?;
         connection.backend.store(backend.into(), Ordering::Relaxed);
         drop(turn);
         let mut next = Instant::now() + pace.phase;
@@ -259,7 +283,7 @@ async fn converse(
             drop(told.map_err(std::io::Error::other)?);
             next = Instant::now() + pace.period;
             token += 1;
-            let now = speak(&mut stream, token).await?;
+            let now = pace.speech.speak(&mut stream, token).await?;
             if now != backend {
                 return Err(std::io::Error::other(format!("{now} answers in place of {backend}")));
             }
@@ -272,12 +296,49 @@ async fn converse(
     }
 }
 
-/// Sends a token; who sends it back.
-async fn speak(stream: &mut TcpStream, token: u64) -> std::io::Result<u8> {
-    stream.write_u64(token).await?;
-    let backend = stream.read_u8().await?;
-    if stream.read_u64().await? != token {
-        return Err(std::io::Error::other("this answer is for another"));
+impl Speech {
+    /// Sends a token; who sends it back.
+    async fn speak(self, stream: &mut TcpStream, token: u64) -> std::io::Result<u8> {
+        let (backend, back) = match self {
+            Self::Tokens => {
+                stream.write_u64(token).await?;
+                (stream.read_u8().await?, stream.read_u64().await? == token)
+            }
+            Self::Http => ask(stream, token).await?,
+        };
+        if !back {
+            return Err(std::io::Error::other("this answer is for another"));
+        }
+        Ok(backend)
     }
-    Ok(backend)
+}
+
+/// Makes a request. Which server has answered, and whether the token is in what it says of the request.
+async fn ask(stream: &mut TcpStream, token: u64) -> std::io::Result<(u8, bool)> {
+    let request = format!("GET / HTTP/1.1\r\nHost: open\r\nX-Token: {token}.\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let field = |name: &str| {
+            let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+            fields.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
+        };
+        let length = field("content-length").and_then(|length| length.parse().ok());
+        if body.len() < length.unwrap_or(usize::MAX) {
+            continue;
+        }
+        let server = field("x-served-by").and_then(|name| name.strip_prefix("web")?.parse().ok());
+        let unknown = || std::io::Error::other(format!("not an answer of a lab's server: {text}"));
+        return Ok((
+            server.ok_or_else(unknown)?,
+            body.contains(&format!("x-token: {token}.")),
+        ));
+    }
 }

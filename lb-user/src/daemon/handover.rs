@@ -6,7 +6,8 @@
 //! 2. The old daemon lets the maps go, and says so; the successor takes them over as after a restart.
 //! 3. When its proxy takes connections, it says so; the old one takes no more, finishes what has begun, and ends.
 //!
-//! What they say to each other is a byte each, on two pipes.
+//! What they say to each other is a byte each, on two pipes. What the old one has changed in the kernel for as long as it runs stays
+//! changed meanwhile: the successor is told when it is started what was there before, and puts it back when it ends.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -24,6 +25,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::net::tcp::Cookies;
 use crate::proxy::Inherited;
 
 /// Longest wait for each word of the other one. A successor that loads the program needs a second or two.
@@ -31,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the successor is told: `hears,says;address=fd;address=fd...`.
 const VARIABLE: &str = "FULCRUM_HANDOVER";
+
+/// What was there before of the kernel's settings for SYN cookies. A variable of its own: an older program knows only the other.
+const COOKIES: &str = "FULCRUM_HANDOVER_COOKIES";
 
 /// One end of the two pipes.
 #[derive(Debug)]
@@ -77,11 +82,11 @@ impl Origin {
         })
     }
 
-    /// Starts a successor with these sockets, and waits until it could begin.
+    /// Starts a successor with these sockets, tells it what `cookies` have changed, and waits until it could begin.
     ///
     /// # Errors
     /// When it could not; it is gone then.
-    pub(super) async fn succeed(&self, sockets: &[(SocketAddr, RawFd)]) -> Result<Successor> {
+    pub(super) async fn succeed(&self, sockets: &[(SocketAddr, RawFd)], cookies: &Cookies) -> Result<Successor> {
         let (hears, answers) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (listens, says) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let mut told = format!("{},{}", listens.as_raw_fd(), answers.as_raw_fd());
@@ -92,6 +97,7 @@ impl Origin {
         inherited.extend([listens.as_raw_fd(), answers.as_raw_fd()]);
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).env(VARIABLE, told);
+        command.env(COOKIES, cookies.changed());
         let keep = move || {
             for &fd in &inherited {
                 // SAFETY: it is open in this process, and a fork has it, too.
@@ -148,6 +154,7 @@ impl Successor {
 #[derive(Debug)]
 pub(super) struct Predecessor {
     line: Line,
+    cookies: String,
 }
 
 impl Predecessor {
@@ -172,7 +179,13 @@ impl Predecessor {
             let address = address.parse().with_context(|| format!("{VARIABLE}: {address}"))?;
             sockets.entry(address).or_default().push(inherit(fd)?.into());
         }
-        Ok(Some((Self { line }, Inherited(sockets))))
+        let cookies = env::var(COOKIES).unwrap_or_default();
+        Ok(Some((Self { line, cookies }, Inherited(sockets))))
+    }
+
+    /// What it has changed for SYN cookies, for [`Cookies::take_over`].
+    pub(super) fn cookies(&self) -> &str {
+        &self.cookies
     }
 
     /// This process could begin. Waits until the maps are free.

@@ -245,6 +245,9 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let mut reserved = ReservedPorts::new(net.namespace().clone());
     machine::reserve(&mut reserved, &config);
     let mut cookies = net::tcp::Cookies::new(net.namespace().clone());
+    if let Some(before) = &place.before {
+        cookies.take_over(before.cookies());
+    }
     machine::take_cookies(&mut cookies, &config);
     let (reload_results, results) = watch::channel(reload.results().clone());
     let in_force = Arc::clone(&reconciler.facts().config);
@@ -377,7 +380,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             woken = wakers.next() => match woken {
                 Wake::Stop => break Ok(None),
                 Wake::Hangup => (true, None),
-                Wake::Upgrade => match origin.succeed(&listening.descriptors()).await {
+                Wake::Upgrade => match origin.succeed(&listening.descriptors(), &cookies).await {
                     Ok(successor) => break Ok(Some(successor)),
                     Err(error) => {
                         tracing::error!(error = %format!("{error:#}"), "no upgrade; this daemon goes on");
@@ -466,7 +469,11 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
             if let (Some(manager), Some(pid)) = (&manager, successor.pid()) {
                 manager.succeeded(pid);
             }
-            successor.take_over().await.context("the new daemon has not taken over")
+            let taken = successor.take_over().await;
+            if taken.is_ok() {
+                cookies.hand_over();
+            }
+            taken.context("the new daemon has not taken over")
         }
         Ok(None) => {
             tracing::info!("stopping; packets keep flowing, `fulcrum detach` takes the program off");

@@ -3,7 +3,8 @@
 //! The program makes cookies as the kernel makes them, but the kernel takes one only if a listener gives out cookies itself
 //! (`net.ipv4.tcp_syncookies` = 2), and finds what it keeps in timestamps only where those have no offset that nobody else
 //! knows (`net.ipv4.tcp_timestamps` = 2). Both hold for IPv6 too. What was there before is put back when no service has
-//! cookies any more, and when the daemon ends; a daemon that is killed leaves what it has set, which harms nobody.
+//! cookies any more, and when the daemon ends; one that takes over from another has that from it. A daemon that is killed
+//! leaves what it has set, which harms nobody.
 
 use std::fs;
 use std::io;
@@ -64,7 +65,7 @@ fn scale(receives: &str, may: &str) -> Option<u8> {
 #[derive(Debug)]
 pub struct Cookies {
     namespace: Namespace,
-    /// What was there before, of what has been changed.
+    /// What was there before, of what has been changed, without line ends.
     before: Vec<(&'static str, String)>,
 }
 
@@ -76,6 +77,32 @@ impl Cookies {
             namespace,
             before: Vec::new(),
         }
+    }
+
+    /// Takes over what another process has changed, as it says by [`Self::changed`]. Of what is not understood, nothing is.
+    pub fn take_over(&mut self, changed: &str) {
+        let known = changed.split(',').filter_map(|change| {
+            let (path, value) = change.split_once('=')?;
+            let (path, _) = SETTINGS.iter().find(|(known, _)| *known == path)?;
+            Some((*path, value.to_owned()))
+        });
+        self.before = known.collect();
+    }
+
+    /// What was there before, of what has been changed, for another process.
+    #[must_use]
+    pub fn changed(&self) -> String {
+        let changes: Vec<String> = self
+            .before
+            .iter()
+            .map(|(path, value)| format!("{path}={value}"))
+            .collect();
+        changes.join(",")
+    }
+
+    /// Another process has taken over: nothing is put back here.
+    pub fn hand_over(&mut self) {
+        self.before.clear();
     }
 
     /// Has the kernel take cookies, or do as it did before.
@@ -93,7 +120,7 @@ impl Cookies {
                 if there.trim() != value {
                     fs::write(path, value)?;
                     before.retain(|(known, _)| *known != path);
-                    before.push((path, there));
+                    before.push((path, there.trim().to_owned()));
                 }
             }
             Ok(())
@@ -107,11 +134,7 @@ impl Cookies {
         if before.is_empty() {
             return Ok(());
         }
-        let change = || {
-            before
-                .iter()
-                .try_for_each(|(path, value)| fs::write(path, value.trim()))
-        };
+        let change = || before.iter().try_for_each(|(path, value)| fs::write(path, value));
         let changed = self.namespace.run_inside(change).and_then(|changed| changed);
         changed.doing(|| "putting net.ipv4.tcp_syncookies and tcp_timestamps back".to_owned())
     }
@@ -128,6 +151,22 @@ impl Drop for Cookies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_there_goes_from_one_process_to_the_next() {
+        let of_this = || Cookies::new(Namespace::current().unwrap());
+        let (mut first, mut second) = (of_this(), of_this());
+        assert_eq!(first.changed(), "");
+        second.take_over("");
+        assert_eq!(second.before, []);
+        first.before = SETTINGS.map(|(path, _)| (path, "1".to_owned())).to_vec();
+        second.take_over(&first.changed());
+        assert_eq!(second.before, first.before);
+        second.take_over("/proc/sys/kernel/panic=1,/proc/sys/net/ipv4/tcp_syncookies");
+        assert_eq!(second.before, []);
+        first.hand_over();
+        assert_eq!(first.changed(), "");
+    }
 
     #[test]
     fn windows_are_scaled_as_linux_does() {
