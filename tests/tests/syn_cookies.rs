@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use lb_tests::segment::v4;
 use lb_tests::toml::{Service, service};
 use lb_user::dataplane::kernel::{measure_run_time, run_time};
 use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 /// Connections that a client tries to open through the flood, one after the other.
 const TRIES: usize = 100;
@@ -183,4 +185,53 @@ async fn the_kernel_takes_cookies_after_an_upgrade() {
     node.configure(&format!("{}{}", node.head("eth0"), shop()));
     assert!(node.run("reload").status.success());
     assert_eq!(settings(), ["1", "1"]);
+}
+
+/// One request from port 4000, which the balancer ends. The answer.
+async fn ask_once(lab: &Proxied, vip: SocketAddr) -> std::io::Result<String> {
+    let (any, socket): (IpAddr, _) = if vip.is_ipv4() {
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            lab.segment.client.run_inside(TcpSocket::new_v4),
+        )
+    } else {
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            lab.segment.client.run_inside(TcpSocket::new_v6),
+        )
+    };
+    let socket = socket??;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(any, 4000))?;
+    let asked = async {
+        let mut stream = socket.connect(vip).await?;
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    tokio::time::timeout(DEADLINE, asked).await?
+}
+
+/// The balancer has closed the connection, so its kernel keeps it for a minute yet (TIME_WAIT), and it alone can tell whether the
+/// next SYN from there begins another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_comes_back_from_the_same_port() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let lab = Proxied::new(1).await;
+    let _server = lab.segment.serve(0, &[SocketAddr::new(v4(11), 8080).to_string()]);
+    let always = shop().table("protection", "syn-cookies = { above = 0 }");
+    let _daemon = lab.start(always).await;
+    for ip in VIPS {
+        let vip = SocketAddr::new(ip, 80);
+        for time in 1..=5 {
+            let answer = ask_once(&lab, vip).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{vip}, {time}: {error}"));
+            assert!(answer.contains("web1 saw client"), "{answer}");
+        }
+    }
 }

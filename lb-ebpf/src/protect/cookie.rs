@@ -146,6 +146,11 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             limit::mark(&gives, now, VALID, place);
             return on;
         }
+        // Of a connection that there is, or that has just ended (TIME_WAIT): the kernel knows whether a new one may begin, and
+        // would take no cookie of it.
+        if is_connected(packet.ctx(), seen) {
+            return on;
+        }
         let Some(scratch) = scratch(&packet, seen) else {
             return on;
         };
