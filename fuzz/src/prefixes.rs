@@ -114,7 +114,7 @@ pub fn check(data: &[u8]) {
     let mut made = Vec::new();
     let mut roots = append(&wanted, &mut made);
     let mut lines = Vec::new();
-    in_order(&made, [&mut roots], &mut lines);
+    in_order(&made, [&mut roots.v4, &mut roots.v6], &mut lines);
     assert_eq!(lines.len(), made.len());
     let none_has: [Block; BOGONS.len()] = BOGONS.map(|text| text.parse::<Prefix>().expect("a prefix").into());
 
