@@ -44,8 +44,7 @@ const KNOCK: Limit = Limit {
     mask_v6: u64::MAX,
 };
 
-/// Whether the service at a place has given out cookies that are good: `scope` and the place. Kept from each knock on, which is
-/// before the cookies that follow it.
+/// Whether the service at a place has given out cookies that are good: `scope` and the place.
 const GIVES: Limit = Limit {
     scope: 1 << 30,
     ..KNOCK
@@ -143,7 +142,6 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             ..KNOCK
         };
         if limit::admits(&knock, &listener, now, place) {
-            limit::mark(&gives, now, VALID, place);
             return on;
         }
         // Of a connection that there is, or that has just ended (TIME_WAIT): the kernel knows whether a new one may begin, and
@@ -171,6 +169,7 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
+        limit::mark(&gives, now, VALID, place);
         return Ok(Outcome::of(Ok(sent)));
     }
     if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
