@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls::crypto::ring;
 
+use super::challenges::Answers;
 use super::files::Files;
 use super::log::Logs;
 use super::shared::Common;
@@ -22,6 +23,7 @@ use super::snapshot::{Front, Snapshot};
 use super::sockets::Listening;
 use super::tls;
 use super::worker::Worker;
+use crate::model::acme::Offer;
 use crate::model::traffic::{Traffic, Upstreams};
 use crate::model::{Config, Mode, Ports, Service};
 
@@ -42,6 +44,10 @@ pub struct Setup {
     pub upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Changes when the files that the configuration names are to be read again.
     pub reread: watch::Receiver<u64>,
+    /// Certificates that were ordered, and what those are shown who sign them.
+    pub offers: watch::Receiver<Arc<Offer>>,
+    /// Told the number of the last offer that is served.
+    pub offered: watch::Sender<u64>,
     /// Where it listens.
     pub listening: Listening,
     /// While it is true, requests under way are finished and connections end, so that few are open; new ones are served.
@@ -59,6 +65,8 @@ pub async fn run(setup: Setup) {
         traffic,
         mut upstreams,
         mut reread,
+        mut offers,
+        offered,
         listening,
         mut finishing,
         serving,
@@ -76,7 +84,9 @@ pub async fn run(setup: Setup) {
     };
     let common = Arc::new(Common::new(seed, logs, traffic));
     let mut files = Files::new(tls::Secret::of(seed));
-    files.read(&first.config, &common.traffic);
+    let offer = Arc::clone(&offers.borrow_and_update());
+    files.read(&first.config, &offer, &common.traffic);
+    common.show(Answers::of(&offer));
     let mut whole = follow(&listening, &first.config, threads);
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot(
         first,
@@ -91,6 +101,8 @@ pub async fn run(setup: Setup) {
         }
     }
     drop((alive, receiver));
+    offered.send_replace(offer.number);
+    drop(offer);
     // Whoever has gone away does not need it.
     let _ = serving.send(());
     let mut retry = Instant::now() + RETRY;
@@ -101,6 +113,7 @@ pub async fn run(setup: Setup) {
                 files.forget();
                 common.logs.reopen();
             }
+            Ok(()) = offers.changed() => {}
             Ok(()) = finishing.changed() => {}
             () = sleep_until(retry), if !whole => {}
             // All of them have ended, which none should.
@@ -108,12 +121,15 @@ pub async fn run(setup: Setup) {
             _ = stopped.changed() => break,
         }
         let now = Arc::clone(&upstreams.borrow_and_update());
-        files.read(&now.config, &common.traffic);
+        let offer = Arc::clone(&offers.borrow_and_update());
+        files.read(&now.config, &offer, &common.traffic);
+        common.show(Answers::of(&offer));
         whole = follow(&listening, &now.config, threads);
         retry = Instant::now() + RETRY;
         common.retain(&now.config);
         let finishing = *finishing.borrow_and_update();
         snapshots.send_replace(Arc::new(snapshot(now, &listening, &files, finishing)));
+        offered.send_replace(offer.number);
     }
     // Threads finish what has begun; nobody new is taken.
     drop(snapshots);

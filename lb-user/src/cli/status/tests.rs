@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Refused, Reloads, ServiceProtection};
+use crate::model::acme::CertificateStatus;
 use crate::model::peers::PeersStatus;
 use std::collections::BTreeMap;
 
@@ -197,6 +198,7 @@ fn people_see_what_matters() {
             })
             .collect(),
         draining: true,
+        certificates: vec![CertificateStatus::example().into()],
         peers: PeersStatus::example().peers.into_iter().map(Into::into).collect(),
         services: vec![ServiceStatus {
             name: "web".to_owned(),

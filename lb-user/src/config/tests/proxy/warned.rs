@@ -160,3 +160,16 @@ fn routes_that_nothing_comes_to() {
         assert_eq!(two(first, second), [], "{first} {second}");
     }
 }
+
+#[test]
+fn authorities_that_come_to_another_port() {
+    let acme = |challenge: &str| {
+        format!(
+            "{BACKEND}[service.tls]\nacme = {{ domains = [\"a.example\"], directory = \"https://ca.example/\", \
+             challenge = \"{challenge}\" }}\n"
+        )
+    };
+    assert_eq!(warnings(&acme("http-01")), []);
+    let message = "authorities look for tls-alpn-01 at port 443, which this service does not have";
+    one(&acme("tls-alpn-01"), 10, message);
+}
