@@ -23,6 +23,7 @@ pub mod node;
 pub mod open;
 pub mod packet;
 pub mod pair;
+pub mod pebble;
 pub mod peers;
 pub mod pinned;
 pub mod proxied;

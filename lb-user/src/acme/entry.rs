@@ -222,10 +222,10 @@ impl Entry {
             Ok(Obtained { issued, kept }) => {
                 match usable(&issued) {
                     Ok(leaf) => {
-                        tracing::info!(domains = service, "a certificate was issued");
+                        tracing::info!(domain = service, "a certificate was issued");
                         self.set(issued, leaf);
                     }
-                    Err(reason) => tracing::error!(domains = service, reason, "a certificate cannot be used"),
+                    Err(reason) => tracing::error!(domain = service, reason, "a certificate cannot be used"),
                 }
                 self.issued += 1;
                 self.attempts = Attempts::default();

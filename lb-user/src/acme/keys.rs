@@ -129,8 +129,8 @@ impl CryptoRng for Random {}
 
 #[cfg(test)]
 mod tests {
-    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
     use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
     use super::*;
     use crate::acme::leaf::Leaf;
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_challenge_has_its_digest_in_a_critical_extension() {
         let issued = challenge(&"a.example".into(), &[7; 32]).unwrap();
-        let leaf = Leaf::of(&issued).unwrap();
+        let der = CertificateDer::from_pem_slice(&issued.pem.0).unwrap();
         // 1.3.6.1.5.5.7.1.31, critical, an octet string in an octet string.
         let extension = [
             &[
@@ -165,7 +165,6 @@ mod tests {
             &[7; 32],
         ]
         .concat();
-        assert!(leaf.der.windows(extension.len()).any(|window| window == extension));
-        assert_eq!(leaf.names, ["a.example"]);
+        assert!(der.windows(extension.len()).any(|window| window == extension));
     }
 }

@@ -207,7 +207,7 @@ impl Caller {
         for piece in news.records.iter().filter(|piece| !told.contains(piece)) {
             let message = Hidden(Message::Certificate(Hidden(piece.0.clone())).encode());
             if message.0.len() > LONGEST {
-                tracing::warn!(peer = %self.place.peer.name, bytes = message.0.len(), "a certificate is too long to be told of");
+                tracing::warn!(peer = %self.place.peer.name, memory = message.0.len(), "a certificate is too long to be told of");
                 continue;
             }
             let (number, sealed) = sealer.seal(&message.0)?;

@@ -255,10 +255,15 @@ mod tests {
 
     #[test]
     fn short_messages() {
-        for message in [Message::Whole, Message::Alive, Message::Taken(u64::MAX - 3)] {
+        for message in [
+            Message::Whole,
+            Message::Alive,
+            Message::Taken(u64::MAX - 3),
+            Message::Certificate(Hidden(b"{}".to_vec())),
+        ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
-        let wrong: [&[u8]; 8] = [&[], &[0], &[5], &[2, 0], &[3, 0], &[4], &[4, 0, 0], &[1, 1]];
+        let wrong: [&[u8]; 8] = [&[], &[0], &[6], &[2, 0], &[3, 0], &[4], &[4, 0, 0], &[1, 1]];
         for bytes in wrong {
             assert_eq!(Message::decode(bytes), None, "{bytes:?}");
         }

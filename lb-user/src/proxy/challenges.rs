@@ -82,7 +82,7 @@ pub(super) fn token(path: &[u8]) -> Option<&[u8]> {
 
 /// A server that shows one certificate, whatever the terms of the service are: authorities have no certificates themselves.
 fn config(issued: &Issued) -> Result<Arc<ServerConfig>, String> {
-    let key = tls::certified(issued).map_err(|error| error.to_string())?;
+    let key = tls::shown(issued).map_err(|error| error.to_string())?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .map_err(|error| error.to_string())?

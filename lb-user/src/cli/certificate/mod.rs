@@ -196,9 +196,9 @@ mod tests {
         };
         assert_eq!(
             listed(&[one, stand_in], 1_795_184_000 - 90_000),
-            "SERVICE  DOMAINS                         SERVES                                       NEXT\n\
-             web      shop.example, www.shop.example  until 2026-12-20T13:33:20Z, in 31d1h         tried again in 1d1h\n\
-             api      api.example                     a stand-in, which nobody believes            is being ordered\n\
+            "SERVICE  DOMAINS                         SERVES                               NEXT\n\
+             web      shop.example, www.shop.example  until 2026-12-20T14:13:20Z, in 745h  tried again in 25h\n\
+             api      api.example                     a stand-in, which nobody believes    is being ordered\n\
              web: NO NEW CERTIFICATE: shop.example, step challenge: connection refused (connection)\n"
         );
         assert!(listed(&[], 0).starts_with("no certificate is ordered"));
@@ -209,7 +209,7 @@ mod tests {
         let one = OrderedCertificate::from(CertificateStatus::example());
         assert_eq!(
             serves(&one, 1_797_776_001),
-            "one that has EXPIRED, at 2026-12-20T13:33:20Z"
+            "one that has EXPIRED, at 2026-12-20T14:13:20Z"
         );
         let elsewhere = OrderedCertificate {
             renew_at: None,

@@ -338,6 +338,10 @@ web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   web9     10.0.0.6:80            1  50.0%        5          2      0  backup in service; up: connected in 0.3 ms
   NO ADDRESS for web10: web10.lan has no address
 
+certificates
+  web  shop.example www.shop.example  until 2026-12-20T14:13:20Z  next at 2026-11-20T14:13:20Z
+  NO NEW CERTIFICATE for web: shop.example, step challenge: connection refused (connection)
+
 known flows: 12 of 262144; 3 times there was no room
 
 protection: 1000003 prefixes

@@ -42,12 +42,16 @@ pub(super) fn ordered(issued: &Issued, index: usize) -> Result<Pair, Unusable> {
     pair_of(vec![Hidden(issued.pem.0.clone())], &files, index)
 }
 
-/// A certificate that was ordered, or that answers a challenge, ready to be shown.
+/// A certificate that answers a challenge, ready to be shown. Nobody looks whether it is one for clients: what it says is in a
+/// critical extension that libraries do not know.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in super::super) fn certified(issued: &Issued) -> Result<Arc<CertifiedKey>, Unusable> {
-    ordered(issued, 0).map(|pair| pair.key)
+pub(in super::super) fn shown(issued: &Issued) -> Result<Arc<CertifiedKey>, Fault> {
+    let chain = chain(&issued.pem.0)?;
+    let key = Hidden(key(&issued.pem.0)?);
+    let key = any_supported_type(&key.0).map_err(|error| Fault::UnfitKey(words(error)))?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
 /// `bytes`: the certificate, and the key where it is elsewhere.

@@ -294,7 +294,7 @@ fn certificates_that_are_ordered() {
         ),
         acme(
             "{ domains = [\"a.example\"], directory = \"https://ca.example/dir\", email = \"a@b\" }",
-            (8, 74),
+            (8, 73),
             "unknown key `email` in [service.tls.acme]",
             "takes: domains, directory, contact",
         ),
@@ -369,7 +369,7 @@ fn authorities() {
             "key-type = \"dsa\"",
             (9, 12),
             "\"dsa\" is not a value of `key-type`",
-            "did you mean \"ecdsa\"?",
+            "\"ecdsa\" or \"rsa\"",
         ),
         in_acme("ca = \"ca.pem\"", (9, 6), "`ca` must be an absolute path", "slash"),
         in_acme(

@@ -1,0 +1,322 @@
+//! Certificates from a real authority: both challenges, renewals under load, revocation, another key of the account, and all
+//! that may go wrong, with the last good certificate serving through it.
+
+#![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use lb_tests::backing::VIPS;
+use lb_tests::gate::{self, Gate};
+use lb_tests::node::Daemon;
+use lb_tests::pebble::{PROGRAMS, Pebble};
+use lb_tests::peers::{nginx, output};
+use lb_tests::proxied::vip;
+use lb_tests::segment::{Process, Segment, v4};
+use lb_tests::toml::{Service, service};
+use lb_user::api::types::{OrderedCertificate, Status};
+
+const WEB: SocketAddr = SocketAddr::new(v4(11), 8080);
+
+const SHOP: &str = "shop.example";
+const WWW: &str = "www.shop.example";
+
+/// An order, and those after it that fail by chance.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Place {
+    segment: Segment,
+    pebble: Pebble,
+    _server: Process,
+}
+
+impl Place {
+    async fn new(validity: u32, nonces: u8) -> Self {
+        let segment = Segment::new(1).await;
+        let http = format!("server {{ listen {WEB}; location / {{ return 200 \"hello\\n\"; }} }}");
+        let server = nginx(&segment.backends[0], &segment.node.path("nginx"), http, WEB);
+        let pebble = Pebble::start(&segment.node, validity, nonces).await;
+        Self {
+            segment,
+            pebble,
+            _server: server,
+        }
+    }
+
+    /// Ports 443, with what it orders, and 80.
+    fn services(&self, acme: &str) -> String {
+        let tls = web("web", 443).table("tls", acme);
+        format!("{tls}{}", web("plain", 80))
+    }
+
+    async fn start(&self, services: &str) -> Daemon {
+        let node = &self.segment.node;
+        node.configure(&format!("{}{services}", node.head("eth0")));
+        let daemon = node.start().await;
+        let serves = |status: &Status| {
+            let mut all = status.services.iter().flat_map(|service| &service.backends);
+            all.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
+        };
+        node.until("every backend serves", serves).await;
+        daemon
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&OrderedCertificate) -> bool) -> OrderedCertificate {
+        let wanted = |status: &Status| status.certificates.first().is_some_and(&wanted);
+        let status = self.segment.node.until_within(PATIENCE, what, wanted).await;
+        status.certificates.into_iter().next().unwrap()
+    }
+
+    async fn issued(&self) -> OrderedCertificate {
+        self.until("a certificate is issued", |one| one.origin == "issued")
+            .await
+    }
+
+    /// curl of the client for a name, which believes what pebble issues.
+    fn curl(&self, name: &str, more: &[&str]) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "-m",
+            "10",
+            "--fail",
+            "--resolve",
+            &format!("{name}:443:{}", VIPS[0]),
+            "--cacert",
+        ]);
+        curl.arg(self.pebble.root()).args(more).arg(format!("https://{name}/"));
+        curl
+    }
+
+    fn ask(&self, name: &str) -> String {
+        output(&self.segment.client, &mut self.curl(name, &[]))
+    }
+
+    /// The number of the certificate that clients get, in hexadecimal digits.
+    fn serial(&self) -> String {
+        let script = format!(
+            "openssl s_client -connect {} -servername {SHOP} </dev/null 2>/dev/null | openssl x509 -noout -serial",
+            vip(443)
+        );
+        let told = output(&self.segment.client, Command::new("sh").args(["-c", &script]));
+        told.trim().strip_prefix("serial=").unwrap().to_ascii_lowercase()
+    }
+
+    fn fulcrum(&self, arguments: &[&str]) -> Output {
+        let socket = self.segment.node.path("socket").display().to_string();
+        self.segment
+            .node
+            .command(&[arguments, &["--socket", &socket]].concat())
+            .output()
+            .unwrap()
+    }
+
+    /// What a command prints that has to end well.
+    fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.fulcrum(arguments);
+        let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(
+            ended.status.success(),
+            "{arguments:?}: {error}\n{}",
+            self.segment.node.log()
+        );
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
+    /// What a command says that has to be refused.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let ended = self.fulcrum(arguments);
+        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {ended:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    }
+}
+
+fn web(name: &str, port: u16) -> Service {
+    service(name, "proxy", &[vip(port)]).unprobed().backend(WEB)
+}
+
+/// Asks again and again, with a new connection each time, until it is dropped.
+struct Load {
+    ends: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn start(place: &Place) -> Self {
+        let (ends, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut curl = place.curl(SHOP, &[]);
+        place.segment.client.confine(&mut curl);
+        let (until, counted) = (Arc::clone(&ends), Arc::clone(&asked));
+        let thread = std::thread::spawn(move || {
+            let mut failures = Vec::new();
+            while !until.load(Relaxed) {
+                let ended = curl.output().unwrap();
+                counted.fetch_add(1, Relaxed);
+                if ended.stdout != b"hello\n" {
+                    failures.push(String::from_utf8_lossy(&ended.stderr).into_owned());
+                }
+            }
+            failures
+        });
+        Self {
+            ends,
+            asked,
+            thread: Some(thread),
+        }
+    }
+
+    /// How often it has asked, and what failed.
+    fn end(mut self) -> (u64, Vec<String>) {
+        self.ends.store(true, Relaxed);
+        let failures = self.thread.take().unwrap().join().unwrap();
+        (self.asked.load(Relaxed), failures)
+    }
+}
+
+fn missing() -> bool {
+    gate::root_with(&[&PROGRAMS[..], &["nginx", "openssl"]].concat()) == Gate::Skip
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_serves_until_http_01_has_brought_a_certificate_for_every_name() {
+    if missing() {
+        return;
+    }
+    let place = Place::new(7_776_000, 20).await;
+    // Nobody gets through to the node, so that what serves meanwhile can be seen.
+    place.pebble.refuse(100);
+    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP, WWW], ""))).await;
+    let one = place.until("it was tried", |one| one.failures > 0).await;
+    assert_eq!((one.origin.as_str(), one.not_after), ("stand-in", None));
+    let error = one.last_error.unwrap();
+    assert!(
+        error.contains("step challenge") && error.contains("shop.example"),
+        "{error}"
+    );
+    let mut curl = place.curl(SHOP, &["-k"]);
+    assert_eq!(output(&place.segment.client, &mut curl), "hello\n", "the service is up");
+
+    place.pebble.refuse(0);
+    assert!(place.done(&["certificate", "renew", "web"]).contains("until "));
+    let one = place.issued().await;
+    assert_eq!((one.last_error, one.failures), (None, 0));
+    assert!(one.renew_at.unwrap() < one.not_after.unwrap());
+    assert_eq!([place.ask(SHOP), place.ask(WWW)], ["hello\n", "hello\n"]);
+    // What a challenge was answered with is not there any more: a backend is asked.
+    let path = format!("http://{}/.well-known/acme-challenge/x", vip(80));
+    assert_eq!(place.segment.curl(&[&path]), "hello\n");
+    let listed = place.done(&["certificate", "list"]);
+    assert!(
+        listed.contains("shop.example, www.shop.example  until ") && listed.contains("renewed in "),
+        "{listed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_alpn_01_brings_one_whatever_the_service_asks_of_its_clients() {
+    if missing() {
+        return;
+    }
+    let place = Place::new(7_776_000, 20).await;
+    // Clients show certificates, of which an authority has none.
+    let acme = place
+        .pebble
+        .acme(&[SHOP], ", challenge = \"tls-alpn-01\", key-type = \"rsa\"");
+    let terms = format!(
+        "{acme}\nclient-ca = \"{}\"\nmin-version = \"1.3\"",
+        place.pebble.ca.display()
+    );
+    let tls = web("web", 443).table("tls", terms);
+    let _daemon = place.start(&tls.to_string()).await;
+    place.issued().await;
+    let script = format!(
+        "openssl s_client -connect {} -servername {SHOP} </dev/null 2>/dev/null | openssl x509 -noout -text",
+        vip(443)
+    );
+    let told = output(&place.segment.client, Command::new("sh").args(["-c", &script]));
+    assert!(
+        told.contains("DNS:shop.example") && told.contains("Public-Key: (2048 bit)"),
+        "{told}"
+    );
+    // Who wants that protocol now is turned away.
+    let script = format!(
+        "openssl s_client -connect {} -servername {SHOP} -alpn acme-tls/1 </dev/null 2>&1 || true",
+        vip(443)
+    );
+    let told = output(&place.segment.client, Command::new("sh").args(["-c", &script]));
+    assert!(told.contains("alert"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_lived_certificates_are_renewed_three_times_and_no_request_fails() {
+    if missing() {
+        return;
+    }
+    let place = Place::new(60, 20).await;
+    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP], ""))).await;
+    let mut last = place.issued().await;
+    place.pebble.refuse(5);
+    let load = Load::start(&place);
+    for _ in 0..3 {
+        let before = last.not_after;
+        last = place.until("it is renewed", |one| one.not_after > before).await;
+    }
+    let (asked, failures) = load.end();
+    assert!(
+        asked > 100 && failures.is_empty(),
+        "{asked}: {failures:?}\n{}",
+        place.segment.node.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_taken_back_and_accounts_get_other_keys() {
+    if missing() {
+        return;
+    }
+    let place = Place::new(7_776_000, 20).await;
+    let services = place.services(&place.pebble.acme(&[SHOP], ""));
+    let daemon = place.start(&services).await;
+    let issued = place.issued().await;
+    let account = || {
+        let folder = place.segment.node.path("state/acme/accounts");
+        let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        fs::read_to_string(file).unwrap()
+    };
+    let before = account();
+    let said = place.done(&["certificate", "renew", "web", "--account-key"]);
+    assert!(said.contains("has another key"), "{said}");
+    let after = account();
+    let id = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["credentials"]["id"].clone();
+    assert!(before != after && id(&before) == id(&after));
+
+    let serial = place.serial();
+    assert_eq!(place.pebble.status_of(&serial), "Valid");
+    let said = place.done(&["certificate", "revoke", "web", "--reason", "key-compromise"]);
+    assert!(said.contains("taken back"), "{said}");
+    assert_eq!(place.pebble.status_of(&serial), "Revoked");
+    // The account's new key has ordered another one.
+    place
+        .until("another one is issued", |one| {
+            one.attempts > issued.attempts && one.failures == 0
+        })
+        .await;
+    assert_ne!(place.serial(), serial);
+    assert_eq!(place.ask(SHOP), "hello\n");
+
+    // What is on the disk serves after a restart, without a word to the authority.
+    let serial = place.serial();
+    drop(daemon);
+    let _daemon = place.start(&services).await;
+    assert_eq!(place.serial(), serial);
+    assert!(
+        place
+            .refused(&["certificate", "renew", "plain"])
+            .contains("there is web")
+    );
+}
