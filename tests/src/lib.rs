@@ -21,6 +21,7 @@ pub mod nat;
 pub mod netns;
 pub mod node;
 pub mod open;
+pub mod ordered;
 pub mod packet;
 pub mod pair;
 pub mod pebble;

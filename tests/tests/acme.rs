@@ -4,140 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::fs;
-use std::net::SocketAddr;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
-use lb_tests::backing::VIPS;
-use lb_tests::gate::{self, Gate};
-use lb_tests::node::Daemon;
-use lb_tests::pebble::{PROGRAMS, Pebble};
-use lb_tests::peers::{nginx, output};
+use lb_tests::ordered::{Place, SHOP, WWW, missing, web};
+use lb_tests::peers::output;
 use lb_tests::proxied::vip;
-use lb_tests::segment::{Process, Segment, v4};
-use lb_tests::toml::{Service, service};
-use lb_user::api::types::{OrderedCertificate, Status};
-
-const WEB: SocketAddr = SocketAddr::new(v4(11), 8080);
-
-const SHOP: &str = "shop.example";
-const WWW: &str = "www.shop.example";
-
-/// An order, and those after it that fail by chance.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-struct Place {
-    segment: Segment,
-    pebble: Pebble,
-    _server: Process,
-}
-
-impl Place {
-    async fn new(validity: u32, nonces: u8) -> Self {
-        let segment = Segment::new(1).await;
-        let http = format!("server {{ listen {WEB}; location / {{ return 200 \"hello\\n\"; }} }}");
-        let server = nginx(&segment.backends[0], &segment.node.path("nginx"), http, WEB);
-        let pebble = Pebble::start(&segment.node, validity, nonces).await;
-        Self {
-            segment,
-            pebble,
-            _server: server,
-        }
-    }
-
-    /// Ports 443, with what it orders, and 80.
-    fn services(&self, acme: &str) -> String {
-        let tls = web("web", 443).table("tls", acme);
-        format!("{tls}{}", web("plain", 80))
-    }
-
-    async fn start(&self, services: &str) -> Daemon {
-        let node = &self.segment.node;
-        node.configure(&format!("{}{services}", node.head("eth0")));
-        let daemon = node.start().await;
-        let serves = |status: &Status| {
-            let mut all = status.services.iter().flat_map(|service| &service.backends);
-            all.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
-        };
-        node.until("every backend serves", serves).await;
-        daemon
-    }
-
-    async fn until(&self, what: &str, wanted: impl Fn(&OrderedCertificate) -> bool) -> OrderedCertificate {
-        let wanted = |status: &Status| status.certificates.first().is_some_and(&wanted);
-        let status = self.segment.node.until_within(PATIENCE, what, wanted).await;
-        status.certificates.into_iter().next().unwrap()
-    }
-
-    async fn issued(&self) -> OrderedCertificate {
-        self.until("a certificate is issued", |one| one.origin == "issued")
-            .await
-    }
-
-    /// curl of the client for a name, which believes what pebble issues.
-    fn curl(&self, name: &str, more: &[&str]) -> Command {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "-sS",
-            "-m",
-            "10",
-            "--fail",
-            "--resolve",
-            &format!("{name}:443:{}", VIPS[0]),
-            "--cacert",
-        ]);
-        curl.arg(self.pebble.root()).args(more).arg(format!("https://{name}/"));
-        curl
-    }
-
-    fn ask(&self, name: &str) -> String {
-        output(&self.segment.client, &mut self.curl(name, &[]))
-    }
-
-    /// The number of the certificate that clients get, in hexadecimal digits.
-    fn serial(&self) -> String {
-        let script = format!(
-            "openssl s_client -connect {} -servername {SHOP} </dev/null 2>/dev/null | openssl x509 -noout -serial",
-            vip(443)
-        );
-        let told = output(&self.segment.client, Command::new("sh").args(["-c", &script]));
-        told.trim().strip_prefix("serial=").unwrap().to_ascii_lowercase()
-    }
-
-    fn fulcrum(&self, arguments: &[&str]) -> Output {
-        let socket = self.segment.node.path("socket").display().to_string();
-        self.segment
-            .node
-            .command(&[arguments, &["--socket", &socket]].concat())
-            .output()
-            .unwrap()
-    }
-
-    /// What a command prints that has to end well.
-    fn done(&self, arguments: &[&str]) -> String {
-        let ended = self.fulcrum(arguments);
-        let error = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(
-            ended.status.success(),
-            "{arguments:?}: {error}\n{}",
-            self.segment.node.log()
-        );
-        String::from_utf8(ended.stdout).unwrap()
-    }
-
-    /// What a command says that has to be refused.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let ended = self.fulcrum(arguments);
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {ended:?}");
-        String::from_utf8(ended.stderr).unwrap()
-    }
-}
-
-fn web(name: &str, port: u16) -> Service {
-    service(name, "proxy", &[vip(port)]).unprobed().backend(WEB)
-}
 
 /// Asks again and again, with a new connection each time, until it is dropped.
 struct Load {
@@ -176,10 +49,6 @@ impl Load {
         let failures = self.thread.take().unwrap().join().unwrap();
         (self.asked.load(Relaxed), failures)
     }
-}
-
-fn missing() -> bool {
-    gate::root_with(&[&PROGRAMS[..], &["nginx", "openssl"]].concat()) == Gate::Skip
 }
 
 #[tokio::test(flavor = "multi_thread")]

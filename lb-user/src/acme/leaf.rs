@@ -125,7 +125,7 @@ fn authority_key(extensions: &[u8]) -> Option<&[u8]> {
             return elements(sequence(value.value())?)?
                 .into_iter()
                 .find(is_key)
-                .map(|part| part.value());
+                .map(AnyRef::value);
         }
     }
     None

@@ -25,7 +25,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -317,10 +317,10 @@ impl Engine {
             }
             // Who has the lease has it for as long as it leads.
             let folder = entry.folder.clone();
-            if !self.leases.contains_key(&folder) {
+            if let btree_map::Entry::Vacant(place) = self.leases.entry(folder) {
                 match entry.store.lease() {
                     Ok(Some(lease)) => {
-                        self.leases.insert(folder, lease);
+                        place.insert(lease);
                     }
                     Ok(None) => {
                         entry.elsewhere();

@@ -205,7 +205,7 @@ impl Store {
     /// Nothing can be written.
     pub(super) fn try_room(&self) -> Result<(), Fault> {
         // More than a certificate with key and chain is.
-        const ROOM: [u8; 64 << 10] = [b'.'; 64 << 10];
+        static ROOM: [u8; 64 << 10] = [b'.'; 64 << 10];
         let path = self.folder.join("certificates/room");
         let tried = write(&path, &ROOM);
         for left in [&path, &path.with_extension("new")] {

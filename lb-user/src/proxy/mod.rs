@@ -25,6 +25,7 @@ mod cookies;
 mod exchange;
 mod fault;
 mod files;
+mod gate;
 pub mod http1;
 pub mod io;
 pub mod log;

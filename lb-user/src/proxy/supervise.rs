@@ -17,13 +17,14 @@ use tokio_rustls::rustls::crypto::ring;
 
 use super::challenges::Answers;
 use super::files::Files;
+use super::gate::Gates;
 use super::log::Logs;
 use super::shared::Common;
-use super::snapshot::{Front, Snapshot};
+use super::snapshot::{Front, Listener, Snapshot};
 use super::sockets::Listening;
 use super::tls;
 use super::worker::Worker;
-use crate::model::acme::Offer;
+use crate::model::acme::{Offer, Proof};
 use crate::model::traffic::{Traffic, Upstreams};
 use crate::model::{Config, Mode, Ports, Service};
 
@@ -87,7 +88,9 @@ pub async fn run(setup: Setup) {
     let offer = Arc::clone(&offers.borrow_and_update());
     files.read(&first.config, &offer, &common.traffic);
     common.show(Answers::of(&offer));
-    let mut whole = follow(&listening, &first.config, threads);
+    let mut gates = Gates::default();
+    let mut whole = follow(&listening, &first.config, &offer, threads);
+    gates.follow(gated(&listening, &first.config, &offer), &common);
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot(
         first,
         &listening,
@@ -124,7 +127,8 @@ pub async fn run(setup: Setup) {
         let offer = Arc::clone(&offers.borrow_and_update());
         files.read(&now.config, &offer, &common.traffic);
         common.show(Answers::of(&offer));
-        whole = follow(&listening, &now.config, threads);
+        whole = follow(&listening, &now.config, &offer, threads);
+        gates.follow(gated(&listening, &now.config, &offer), &common);
         retry = Instant::now() + RETRY;
         common.retain(&now.config);
         let finishing = *finishing.borrow_and_update();
@@ -132,7 +136,7 @@ pub async fn run(setup: Setup) {
         offered.send_replace(offer.number);
     }
     // Threads finish what has begun; nobody new is taken.
-    drop(snapshots);
+    drop((snapshots, gates));
     listening.lock().follow(&BTreeSet::new(), threads);
     let _ = ends.recv().await;
     if let Some(common) = Arc::into_inner(common)
@@ -197,9 +201,23 @@ fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-fn follow(listening: &Listening, config: &Config, threads: usize) -> bool {
-    let wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
+fn follow(listening: &Listening, config: &Config, offer: &Offer, threads: usize) -> bool {
+    let mut wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
+    wanted.extend(gates(config, offer));
     listening.lock().follow(&wanted, threads)
+}
+
+/// Where nobody listens but while authorities may come.
+fn gates(config: &Config, offer: &Offer) -> impl Iterator<Item = SocketAddr> {
+    let mut open = offer.challenges.iter();
+    let comes = open.any(|challenge| matches!(challenge.proof, Proof::Http { .. }));
+    config.challenged().filter(move |_| comes)
+}
+
+fn gated(listening: &Listening, config: &Config, offer: &Offer) -> impl Iterator<Item = Listener> {
+    let sockets = listening.lock();
+    let all: Vec<Listener> = gates(config, offer).filter_map(|address| sockets.at(address)).collect();
+    all.into_iter()
 }
 
 fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files, finishing: bool) -> Snapshot {

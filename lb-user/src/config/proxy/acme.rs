@@ -1,6 +1,7 @@
 //! `acme` in `[service.tls]`: a certificate that the node orders by itself.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::super::service::Draft;
 use super::super::{Reader, Subject};
 use super::{Places, schema};
 use crate::model::acme::{Acme, Authority, ChallengeKind, ExternalAccount, KeyType};
-use crate::model::{Ports, Service};
+use crate::model::{Ports, Protocol, Service};
 
 /// Most names of a certificate: no public authority takes more.
 const MAX_DOMAINS: usize = 100;
@@ -107,13 +108,14 @@ impl Reader {
                             both, or give one of them another `storage`";
                 return Err(fault(span.clone(), message).other(at.clone(), "the other").hint(hint));
             }
-            self.is_reached(draft, acme, span);
+            self.is_reached(draft, drafts, acme, span);
         }
         Ok(())
     }
 
-    /// A warning where the authority comes to a port that the service does not have.
-    fn is_reached(&mut self, draft: &Draft, acme: &Acme, span: &Span) {
+    /// A warning where the authority comes to a port that the service does not have, or that somebody has who passes on what
+    /// comes.
+    fn is_reached(&mut self, draft: &Draft, drafts: &[Draft], acme: &Acme, span: &Span) {
         let port = acme.challenge.port();
         let has = draft.service.vips.iter().any(|vip| vip.ports == Ports::One(port));
         if acme.challenge == ChallengeKind::TlsAlpn01 && !has {
@@ -121,6 +123,27 @@ impl Reader {
             let hint = "give the service an address with that port, or set challenge = \"http-01\"; where something in \
                         front of the node leads the port here, all is well";
             self.warnings.push(fault(span.clone(), message).hint(hint));
+        }
+        let is_at = |service: &Service, ip| service.vips.iter().any(|vip| vip.contains(SocketAddr::new(ip, port)));
+        let passes = |other: &&Draft| {
+            let service = &other.service;
+            let here = || draft.service.vips.iter().any(|vip| is_at(service, vip.ip));
+            !service.is_proxied() && service.protocol == Protocol::Tcp && here()
+        };
+        if acme.challenge == ChallengeKind::Http01
+            && let Some(other) = drafts.iter().find(passes)
+        {
+            let (name, mode) = (&other.service.name, other.service.mode.label());
+            let message = format!("authorities look for http-01 at port {port}, which the service \"{name}\" has");
+            let hint = format!(
+                "with mode = \"{mode}\" its backends get what authorities ask for, and do not know the answer: make it \
+                 mode = \"proxy\", or set challenge = \"tls-alpn-01\""
+            );
+            self.warnings.push(
+                fault(span.clone(), message)
+                    .other(other.header.clone(), "here")
+                    .hint(hint),
+            );
         }
     }
 }

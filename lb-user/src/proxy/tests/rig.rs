@@ -38,6 +38,8 @@ pub(super) struct Rig {
     _reread: watch::Sender<u64>,
     /// What was ordered, and what authorities are shown.
     pub(super) offers: watch::Sender<Arc<Offer>>,
+    /// The number of the last of these that is served.
+    pub(super) offered: watch::Receiver<u64>,
     pub(super) finishing: watch::Sender<bool>,
     pub(super) listening: Listening,
 }
@@ -104,6 +106,7 @@ impl Rig {
         let (upstreams, upstreams_of) = watch::channel(Arc::new(Upstreams { config, pools }));
         let (reread, reread_of) = watch::channel(0);
         let (offers, offers_of) = watch::channel(Arc::default());
+        let (serves_offer, offered) = watch::channel(0);
         let (stop, stopped) = watch::channel(());
         let (finishing, finishing_of) = watch::channel(false);
         let listening = Listening::default();
@@ -115,7 +118,7 @@ impl Rig {
             upstreams: upstreams_of,
             reread: reread_of,
             offers: offers_of,
-            offered: watch::channel(0).0,
+            offered: serves_offer,
             listening: listening.clone(),
             finishing: finishing_of,
             serving,
@@ -137,6 +140,7 @@ impl Rig {
             upstreams,
             _reread: reread,
             offers,
+            offered,
             finishing,
             listening,
         }
