@@ -84,7 +84,8 @@ impl Pebble {
             "listenAddress": ACME, "managementListenAddress": MANAGEMENT,
             "certificate": pem, "privateKey": pem,
             "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "",
-            "externalAccountBindingRequired": false, "certificateValidityPeriod": self.validity,
+            "externalAccountBindingRequired": false,
+            "domainBlocklist": ["blocked-domain.example"], "certificateValidityPeriod": self.validity,
         }});
         let file = self.folder.join("pebble.json");
         fs::write(&file, config.to_string()).expect("a file");

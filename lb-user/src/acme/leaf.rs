@@ -148,14 +148,14 @@ fn elements(bytes: &[u8]) -> Option<Vec<AnyRef<'_>>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyIdMethod, KeyPair, SerialNumber, date_time_ymd};
 
     use super::*;
     use crate::model::Hidden;
     use crate::model::acme::{Authority, ChallengeKind, KeyType};
 
-    fn issued(names: &[&str]) -> Issued {
+    pub(in crate::acme) fn issued(names: &[&str]) -> Issued {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // The example of RFC 9773, section 4.1.

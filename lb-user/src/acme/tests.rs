@@ -1,5 +1,7 @@
 //! What the tests of this module have in common; and the engine against an authority in the same process.
 
+mod mock;
+
 use std::path::Path;
 use std::sync::Arc;
 

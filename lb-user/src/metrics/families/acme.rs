@@ -14,14 +14,26 @@ pub(super) const FAMILIES: &[Family] = &[
         name: "fulcrum_acme_issued",
         kind: Kind::Gauge,
         unit: None,
-        labels: SERVICE,
+        labels: &["service", "name"],
         help: "Whether an authority has signed the certificate that a service shows and that the node orders (1), or a stand-in \
-               serves that the node has signed itself (0)",
+               serves that the node has signed itself (0), by the first name of the file",
         source: Source::Own(|status, put| {
             each(status, |certificate| {
-                put(&[&certificate.service], truth(certificate.origin == Origin::Issued))
+                let name = certificate.domains.first().map_or("", |domain| &**domain);
+                put(
+                    &[&certificate.service, name],
+                    truth(certificate.origin == Origin::Issued),
+                )
             })
         }),
+    },
+    Family {
+        name: "fulcrum_acme_start_timestamp_seconds",
+        kind: Kind::Gauge,
+        unit: Some("seconds"),
+        labels: SERVICE,
+        help: "From when it is valid, in seconds since 1970; missing for a stand-in",
+        source: Source::Own(|status, put| each(status, |certificate| time(certificate, certificate.not_before, put))),
     },
     Family {
         name: "fulcrum_acme_expiry_timestamp_seconds",
