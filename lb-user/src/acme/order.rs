@@ -591,7 +591,7 @@ fn describe(problem: &Problem) -> (String, Option<String>) {
 
 /// `ahead`: of the other clock, in seconds.
 fn apart(ahead: i64) -> String {
-    let hours = ahead.unsigned_abs() / 3_600;
+    let hours = (ahead.unsigned_abs() + 1_800) / 3_600;
     let by = match hours {
         0..48 => format!("{hours} h"),
         _ => format!("{} days", hours / 24),
