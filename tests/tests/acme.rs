@@ -189,3 +189,20 @@ async fn certificates_are_taken_back_and_accounts_get_other_keys() {
             .contains("there is web")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_80_is_open_for_http_01_alone_where_no_service_has_it() {
+    if missing() {
+        return;
+    }
+    let place = Place::new(7_776_000, 20).await;
+    let tls = web("web", 443).table("tls", place.pebble.acme(&[SHOP], ""));
+    let _daemon = place.start(&tls.to_string()).await;
+    place.issued().await;
+    assert_eq!(place.ask(SHOP), "hello\n");
+    // Nobody listens there any more.
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-m", "10", &format!("http://{}/", vip(80))]);
+    let ended = lb_tests::peers::ended(&place.segment.client, &mut curl);
+    assert_eq!(ended.status.code(), Some(7), "{ended:?}");
+}

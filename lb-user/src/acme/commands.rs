@@ -148,17 +148,18 @@ impl Engine {
             pem: Arc::new(pem),
             file: entry.store.certificate_file(service).into(),
         };
-        let refused = match usable(&issued) {
-            Err(reason) => Some(reason),
-            Ok(leaf) => entry.refuses(&leaf, now()),
+        let leaf = match usable(&issued) {
+            Ok(leaf) => leaf,
+            Err(reason) => return refuse(reply, CertificateRefused::Unfit(reason)),
         };
-        if let Some(reason) = refused {
+        if let Some(reason) = entry.refuses(&leaf, now()) {
             return refuse(reply, CertificateRefused::Unfit(reason));
         }
-        entry.take(issued, true);
+        entry.put(issued, leaf);
         tracing::info!(%service, "a certificate was imported");
         // Whoever has gone away sees it in the status.
         let _ = reply.send(Ok(entry.status(service)));
+        self.keep_attempts(service);
         self.publish();
         self.look();
     }

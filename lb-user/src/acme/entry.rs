@@ -184,8 +184,10 @@ impl Entry {
         if !missing.is_empty() {
             return Some(format!("it is not for {}", missing.join(", ")));
         }
-        let better = shared::beats(leaf, self.leaf(), &self.acme) || self.leaf() == Some(leaf);
-        (!better).then(|| "the one that serves was issued later".to_owned())
+        let older = |held: &Leaf| held.fits(&self.acme) && leaf.validity.not_before < held.validity.not_before;
+        self.leaf()
+            .is_some_and(older)
+            .then(|| "the one that serves was issued later".to_owned())
     }
 
     /// It is this node that orders.
@@ -340,6 +342,14 @@ impl Entry {
         self.set(issued, leaf);
         self.write_at = keep.then_some(0);
         true
+    }
+
+    /// Serves one that a command brings, and keeps it.
+    pub(super) fn put(&mut self, issued: Issued, leaf: Leaf) {
+        self.set(issued, leaf);
+        self.attempts.failures = 0;
+        self.attempts.error = None;
+        self.write_at = Some(0);
     }
 
     fn set(&mut self, issued: Issued, leaf: Leaf) {

@@ -64,6 +64,9 @@ const ASK: std::ops::RangeInclusive<u64> = 60..=24 * 3_600;
 /// 6 h; then it is asked again where it could not be.
 const ASK_AGAIN: u64 = 6 * 3_600;
 
+/// 10 s; so long after its start a node waits for peers that may go before it.
+const PEERS: Duration = Duration::from_secs(10);
+
 /// News of tasks that have not been taken yet. When they are so many, tasks wait.
 const QUEUE: usize = 64;
 
@@ -118,6 +121,7 @@ pub async fn run(setup: Setup) {
     } = setup;
     let (wishes, mut wished) = mpsc::channel(QUEUE);
     let mut engine = Engine {
+        started: Instant::now(),
         config: Arc::clone(&configs.borrow_and_update()),
         entries: BTreeMap::new(),
         accounts: BTreeMap::new(),
@@ -196,6 +200,7 @@ struct Showing {
 }
 
 struct Engine {
+    started: Instant,
     config: Arc<Config>,
     entries: BTreeMap<Arc<str>, Entry>,
     /// By folder, and by what they are called.
@@ -366,9 +371,12 @@ impl Engine {
         let Some(entry) = self.entries.get(service) else {
             return false;
         };
+        let all = self.config.peers.as_ref().map_or(0, |peers| peers.others.len());
         // Who shares a folder has a lease in it, and needs no peers to know.
         let peers: Vec<Arc<str>> = if entry.is_shared() {
             Vec::new()
+        } else if self.peers.len() < all && self.started.elapsed() < PEERS {
+            return false;
         } else {
             self.peers.keys().cloned().collect()
         };

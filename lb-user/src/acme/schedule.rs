@@ -11,6 +11,9 @@ const GROWTH: u32 = 6;
 /// Longest wait after a failure.
 const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 
+/// Least time between two renewals.
+const SPACING: Duration = Duration::from_secs(6 * 3_600);
+
 /// A certificate lives for so many of its first waits and its longest: what lives for an hour cannot wait for half a day.
 const FIRST_PART: u32 = 50;
 const LONGEST_PART: u32 = 10;
@@ -42,12 +45,12 @@ pub(super) struct Window {
     pub(super) end: u64,
 }
 
-/// Tries that have failed since one went well.
+/// What became of tries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Failures {
-    /// How many.
+    /// How many have failed since one went well.
     pub(super) count: u32,
-    /// When the last one was over.
+    /// When the last one was over, however it went.
     pub(super) last: u64,
     /// The authority does not want to hear of it before.
     pub(super) until: u64,
@@ -61,12 +64,21 @@ pub(super) fn due(held: Option<Held>, window: Option<Window>, failures: Failures
         _ => 0,
     };
     if failures.count == 0 {
-        return wanted;
+        // An authority that wants each certificate to be renewed at once would be asked for nothing else.
+        return match held {
+            Some(held) if held.fits && failures.last > 0 => wanted.max(failures.last.saturating_add(spacing(held))),
+            _ => wanted,
+        };
     }
     let again = failures
         .last
         .saturating_add(back_off(failures.count, held, chance).as_secs());
     wanted.max(again).max(failures.until)
+}
+
+/// Least time between two certificates that nobody has asked for, in seconds.
+fn spacing(held: Held) -> u64 {
+    SPACING.as_secs().min(held.lifetime() / u64::from(LONGEST_PART))
 }
 
 /// When a certificate is renewed: where chance falls in what its authority suggests, else at two thirds of its lifetime or a
@@ -157,6 +169,18 @@ mod tests {
             .map(|count| back_off(count, Some(minute), 0.0).as_secs())
             .collect();
         assert_eq!(waits, [2, 10, 10]);
+    }
+
+    #[test]
+    fn one_that_is_always_due_is_not_ordered_again_and_again() {
+        let window = Window { start: 1, end: 2 };
+        let ordered = Failures {
+            last: 5_000_000,
+            ..Failures::default()
+        };
+        assert_eq!(due(Some(HELD), Some(window), ordered, 0.5), 5_000_000 + 6 * 3_600);
+        let other = Held { fits: false, ..HELD };
+        assert_eq!(due(Some(other), Some(window), ordered, 0.5), 0);
     }
 
     #[test]

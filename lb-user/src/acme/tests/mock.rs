@@ -78,7 +78,7 @@ impl Mock {
             address,
             asked,
             store: Store::new(folder.path().join("acme")),
-            folder: folder,
+            folder,
         }
     }
 
