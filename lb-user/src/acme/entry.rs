@@ -391,3 +391,143 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::tests::pem_of;
+    use crate::model::Hidden;
+
+    /// In the middle of 2026.
+    const NOW: u64 = 1_782_000_000;
+
+    fn config(folder: &std::path::Path) -> Config {
+        let text = format!(
+            "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\nstate-dir = \"{}\"\n[[service]]\nname = \"web\"\n\
+             address = \"192.0.2.10:443\"\nmode = \"proxy\"\n[service.tls]\n\
+             acme = {{ domains = [\"a.example\"], directory = \"https://ca.example/\" }}\n",
+            folder.display()
+        );
+        crate::config::parse("x.toml", &text)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .config
+    }
+
+    fn load(folder: &std::path::Path) -> Entry {
+        let config = config(folder);
+        let (service, acme) = crate::acme::wanted(&config).next().unwrap();
+        Entry::load(&service, acme, &config)
+    }
+
+    fn issued(entry: &Entry, names: &[&str], year: i32) -> Issued {
+        Issued {
+            pem: Arc::new(Hidden(pem_of(names, year))),
+            file: entry.store.certificate_file("web").into(),
+        }
+    }
+
+    fn failure(step: Step, wait: Option<u64>) -> Failure {
+        Failure {
+            step,
+            domain: "a.example".into(),
+            reason: "no".to_owned(),
+            wait: wait.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn a_stand_in_serves_until_there_is_one_and_failures_change_nothing_about_what_serves() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = load(folder.path());
+        assert!(entry.serves().is_some() && entry.issued().is_none() && entry.is_due(NOW));
+        entry.begins();
+        entry.obtained(Err(failure(Step::Challenge, None)), NOW);
+        assert!(!entry.is_due(NOW + 5) && entry.is_due(NOW + 20));
+        let good = issued(&entry, &["a.example"], 2026);
+        entry.obtained(
+            Ok(Obtained {
+                issued: good.clone(),
+                kept: Ok(()),
+            }),
+            NOW,
+        );
+        assert_eq!(entry.serves(), Some(good.clone()));
+        // Of a year, two thirds have not passed.
+        assert!(!entry.is_due(NOW) && entry.status("web").last_error.is_none());
+        entry.force();
+        assert!(entry.is_due(NOW));
+        entry.begins();
+        entry.obtained(Err(failure(Step::Order, Some(3_600))), NOW);
+        assert_eq!(entry.serves(), Some(good));
+        assert_eq!(entry.waits_until(NOW), Some(NOW + 3_600));
+        let status = entry.status("web");
+        assert_eq!(status.last_error.as_deref(), Some("a.example, step order: no"));
+        assert_eq!(status.failed, [(Step::Challenge, 1), (Step::Order, 1)].into());
+    }
+
+    #[test]
+    fn what_could_not_be_written_serves_and_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = load(folder.path());
+        let good = issued(&entry, &["a.example"], 2026);
+        let kept = Err(failure(Step::Storage, None));
+        entry.obtained(
+            Ok(Obtained {
+                issued: good.clone(),
+                kept,
+            }),
+            NOW,
+        );
+        assert_eq!(entry.serves(), Some(good.clone()));
+        assert_eq!(
+            (entry.unkept(NOW + 9), entry.unkept(NOW + 10)),
+            (None, Some(good.clone()))
+        );
+        assert_eq!(entry.unkept(NOW + 99), None, "it is being written");
+        entry.kept(Err("full".to_owned()));
+        assert!(
+            entry
+                .status("web")
+                .last_error
+                .unwrap()
+                .contains("forgotten by a restart: full")
+        );
+        entry.store.keep_certificate("web", &good).unwrap();
+        entry.kept(Ok(()));
+        assert_eq!(load(folder.path()).serves(), Some(good));
+    }
+
+    #[test]
+    fn one_that_is_taken_back_serves_and_is_ordered_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = load(folder.path());
+        let good = issued(&entry, &["a.example"], 2026);
+        assert!(entry.take(good.clone(), true));
+        assert!(!entry.is_due(NOW));
+        let leaf = entry.leaf().unwrap().clone();
+        entry.revoked(&leaf);
+        assert!(entry.is_due(NOW) && entry.serves() == Some(good));
+    }
+
+    #[test]
+    fn of_those_that_come_from_elsewhere_the_better_one_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = load(folder.path());
+        let (old, new) = (
+            issued(&entry, &["a.example"], 2025),
+            issued(&entry, &["a.example"], 2026),
+        );
+        assert!(entry.take(new.clone(), true) && !entry.take(old.clone(), true) && !entry.take(new.clone(), true));
+        let broken = Issued {
+            pem: Arc::new(Hidden(b"nonsense".to_vec())),
+            ..new.clone()
+        };
+        assert!(!entry.take(broken, true));
+        assert_eq!(entry.serves(), Some(new));
+        // A command may not put an older one in its place, nor one that is over or for somebody else.
+        let refused = |issued: &Issued| entry.refuses(&usable(issued).unwrap(), NOW);
+        assert_eq!(refused(&old).as_deref(), Some("it has expired"));
+        let other = issued(&entry, &["b.example"], 2026);
+        assert_eq!(refused(&other).as_deref(), Some("it is not for a.example"));
+    }
+}

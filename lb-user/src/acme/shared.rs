@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use super::leaf::Leaf;
 use crate::model::Hidden;
@@ -159,7 +160,7 @@ impl News {
     /// `None` for what is no text.
     pub(super) fn encode(&self) -> Option<Hidden<Vec<u8>>> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-        let record = match self {
+        let mut record = match self {
             Self::Account(name, account) => Record::Account {
                 name: name.clone(),
                 stamp: account.stamp,
@@ -171,7 +172,12 @@ impl News {
             },
             Self::Shown(shown) => Record::Shown { shown: shown.clone() },
         };
-        serde_json::to_vec(&record).ok().map(Hidden)
+        let encoded = serde_json::to_vec(&record).ok().map(Hidden);
+        match &mut record {
+            Record::Account { credentials: key, .. } | Record::Certificate { pem: key, .. } => key.zeroize(),
+            Record::Shown { .. } => {}
+        }
+        encoded
     }
 
     /// # Errors
