@@ -199,6 +199,8 @@ impl Entry {
     pub(super) fn elsewhere(&mut self) {
         if self.doing == Doing::Waiting {
             self.doing = Doing::Elsewhere;
+            // What a command has asked for here is not done when this node's turn comes, long after.
+            self.forced = false;
         }
     }
 
@@ -261,7 +263,7 @@ impl Entry {
     /// Says a failure, and when it is tried again.
     fn has_failed(&mut self, failure: &Failure, now: u64) {
         self.attempts.last = Some(now);
-        self.attempts.until = failure.wait.map_or(0, |wait| now + wait.as_secs());
+        self.attempts.until = failure.wait.map_or(0, |wait| now.saturating_add(wait.as_secs()));
         self.attempts.error = Some(failure.to_string());
         *self.failed.entry(failure.step).or_default() += 1;
         let again = self.due().saturating_sub(now);

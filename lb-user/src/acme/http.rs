@@ -25,6 +25,9 @@ use crate::model::chain;
 /// Longest wait for an answer, from the connection on.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Longest time for which an authority is left alone because it says so: who means more says so again.
+const ALONE: Duration = Duration::from_secs(24 * 3_600);
+
 /// Largest answer: room for chains of large keys.
 const LONGEST: usize = 1 << 20;
 
@@ -66,6 +69,7 @@ impl Said {
                 .duration_since(date.unwrap_or(now))
                 .ok(),
         });
+        let wait = wait.map(|wait| wait.min(ALONE));
         *self.lock() = Heard { wait, ahead };
     }
 
@@ -215,6 +219,7 @@ mod tests {
             heard("Sat, 05 Nov 1994 08:49:37 GMT", "Sat, 05 Nov 1994 08:50:37 GMT"),
             (Some(-86_400), Some(60))
         );
+        assert_eq!(heard(date, "18446744073709551615"), (Some(0), Some(86_400)));
         assert_eq!(heard("x", "Sun, 06 Nov 1994 08:49:47 GMT"), (None, Some(10)));
         assert_eq!(heard(date, "Sun, 06 Nov 1994 08:49:36 GMT"), (Some(0), None));
     }
