@@ -28,6 +28,7 @@ function banners(status) {
     add("bad", `Two masters of ${name}`, rival && "Another node says that it is master, too: which of them clients reach is chance.");
     add("warn", `The program that is told of the role in ${name} fails`, notify_fault);
   }
+  for (const { service, last_error } of status.certificates ?? []) add("warn", `No new certificate for ${service}`, last_error);
   add("warn", "Protection only observes", observers(status));
   add("warn", "The file is not as it was last read", status.unread_file);
   add("warn", "A restart may forget what commands have set", status.overrides_fault);
@@ -107,6 +108,14 @@ function certificates(status) {
       .map((backend) => ({ of: `${service.name}/${backend.name}`, name: "shown to probes", end: backend.certificate_not_after })),
   );
   return [...own, ...shown].sort((a, b) => a.end - b.end);
+}
+
+/** What becomes of a certificate that the node orders, in words. */
+function upcoming({ doing, renew_at, failures }, now) {
+  if (doing === "ordering") return "being ordered";
+  if (renew_at === null) return "by another node";
+  if (renew_at <= now) return "due";
+  return `${failures ? "again" : "renewed"} in ${duration(renew_at - now)}`;
 }
 
 function upkeep(status) {
@@ -203,7 +212,8 @@ export class Node {
     this.totals = new Keyed(byId("totals"), () => new Fact());
     this.upkeep = new Keyed(byId("upkeep-list"), () => new Fact());
     this.certificates = new Rows(["Of", "Certificate", "Valid until", "Left"], "Certificates");
-    byId("certificate-list").append(this.certificates.element);
+    this.ordered = new Rows(["Ordered for", "Names, and by whom", "Next", "Serves"], "Certificates that are ordered");
+    byId("certificate-list").append(this.certificates.element, this.ordered.element);
     this.peers = new Rows(["Peer", "How it is", "Told of", "Behind"], "Peers");
     byId("peer-list").append(this.peers.element);
     this.routers = new Rows(["Virtual router", "Addresses, and why the node is what it is", "Priority", "Role"], "Virtual routers");
@@ -247,6 +257,7 @@ export class Node {
     this.showAnnouncements(status.announcements ?? []);
     this.showPeers(status.peers ?? []);
     this.showCertificates(certificates(status), now);
+    this.showOrdered(status.certificates ?? [], now);
     this.showProtection(status, rates);
     this.showDrops(status, rates);
     for (const id of ["totals", "drops", "upkeep"]) byId(id).hidden = false;
@@ -293,6 +304,18 @@ export class Node {
       return { key: `${of} ${name}`, texts: [of, name, day(end), level ? `${level === "bad" ? "✖" : "▲"} ${left}` : left], level };
     });
     this.certificates.show(rows);
+  }
+
+  showOrdered(all, now) {
+    if (all.length > 0) byId("certificates").hidden = false;
+    const rows = all.map((one) => {
+      const { service, domains, directory, challenge, origin, failures } = one;
+      const serves = origin === "issued" ? "● issued" : "▲ stand-in";
+      const level = origin !== "issued" || failures > 0 ? "warn" : null;
+      const by = `${domains.join(", ")}: ${directory}, ${challenge}`;
+      return { key: service, texts: [service, by, upcoming(one, now), serves], level };
+    });
+    this.ordered.show(rows);
   }
 
   showProtection(status, rates) {

@@ -8,10 +8,12 @@
 //! lab                          labs
 //! daemon                       builds, wires and supervises every part
 //! api                          HTTP server on the Unix socket and TCP, and its client
-//! health · proxy · ha · peers  producers of events; the L7 proxy; VRRP; flows that nodes tell each other of
+//! health · proxy · ha · peers · acme
+//!                              producers of events; the L7 proxy; VRRP; what nodes tell each other; certificates
 //! control                      desired state, reconciler; the only writer of the data plane
 //! metrics                      families and names, in one place
-//! dataplane · net · process    load, attach, map access (`use aya` only in dataplane/kernel); netlink; programs
+//! dataplane · net · process · disk
+//!                              load, attach, map access (`use aya` only in dataplane/kernel); netlink; programs; files
 //! plan · config                pure
 //! balance                      pure: rings
 //! model                        pure: domain types
@@ -21,6 +23,8 @@
 
 #![warn(clippy::multiple_unsafe_ops_per_block)]
 
+#[forbid(unsafe_code)]
+pub mod acme;
 #[forbid(unsafe_code)]
 pub mod api;
 #[forbid(unsafe_code)]
@@ -32,6 +36,8 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+#[forbid(unsafe_code)]
+mod disk;
 pub mod ha;
 #[forbid(unsafe_code)]
 pub mod health;

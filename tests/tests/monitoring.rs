@@ -415,6 +415,7 @@ fn a_real_prometheus_sees_everything_and_every_fault() {
     let wrong = [
         "FulcrumBackendCertificateExpires",
         "FulcrumCertificateExpires",
+        "FulcrumCertificateNotRenewed",
         "FulcrumOnlyObserves",
     ];
     lab.until_firing(&wrong);

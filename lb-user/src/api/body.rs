@@ -26,6 +26,12 @@ pub(super) const JSON: &str = "application/json";
 /// A configuration.
 pub(super) const TOML: &str = "application/toml";
 
+/// A certificate with its chain and its key.
+pub(super) const PEM: &str = "application/x-pem-file";
+
+/// Most bytes of it.
+pub(super) const MAX_PEM: usize = 256 * 1024;
+
 /// The body of `request`, which has to be called `kind`, and has `most` bytes at most.
 pub(super) async fn read<B>(request: Request<B>, kind: &str, most: usize) -> Result<Bytes, Problem>
 where

@@ -18,12 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::types::{
-    Backend, BackendPatch, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch, Overridden, Plan, Problem,
-    Reloaded, Status, TraceEnded, TraceRequest, TraceStarted, TracedPackets, Undenied,
+    Backend, BackendPatch, Certificates, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch,
+    OrderedCertificate, Overridden, Plan, Problem, Reloaded, Status, TraceEnded, TraceRequest, TraceStarted,
+    TracedPackets, Undenied,
 };
 use super::{body, percent, query};
-use crate::model::Prefix;
 use crate::model::status::FlowQuery;
+use crate::model::{Hidden, Prefix};
 
 /// Longer than the server waits for its turn (10 s) and for its reconciler (10 s), so that its own account of the delay
 /// arrives.
@@ -250,6 +251,58 @@ impl Client {
     pub async fn undeny(&self, prefix: Prefix, service: Option<&str>) -> Result<Undenied, ClientError> {
         self.send(Request::delete(deny_path(prefix, service)), Bytes::new())
             .await
+    }
+
+    /// Certificates that the node orders.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn certificates(&self) -> Result<Certificates, ClientError> {
+        self.get("/api/v1/certificates").await
+    }
+
+    /// Begins an order for another certificate of a service. What becomes of it is in [`Self::certificates`].
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn renew_certificate(&self, service: &str) -> Result<OrderedCertificate, ClientError> {
+        self.about_certificate(service, "renewal").await
+    }
+
+    /// Gives the account of a service's authority another key.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn roll_account_key(&self, service: &str) -> Result<OrderedCertificate, ClientError> {
+        self.about_certificate(service, "account-key").await
+    }
+
+    /// Takes the certificate of a service back, for a reason of RFC 5280 §5.3.1 in words.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn revoke_certificate(&self, service: &str, reason: &str) -> Result<OrderedCertificate, ClientError> {
+        self.about_certificate(service, &format!("revocation?reason={reason}"))
+            .await
+    }
+
+    /// Serves a certificate that another client has ordered: chain and key, as PEM.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn import_certificate(
+        &self,
+        service: &str,
+        pem: &Hidden<Vec<u8>>,
+    ) -> Result<OrderedCertificate, ClientError> {
+        let request = Request::put(format!("/api/v1/certificates/{}", percent::encode(service)));
+        let body = Bytes::copy_from_slice(&pem.0);
+        self.send(request.header(CONTENT_TYPE, body::PEM), body).await
+    }
+
+    async fn about_certificate(&self, service: &str, what: &str) -> Result<OrderedCertificate, ClientError> {
+        let request = Request::post(format!("/api/v1/certificates/{}/{what}", percent::encode(service)));
+        self.send(request, Bytes::new()).await
     }
 
     /// What the daemon logs.

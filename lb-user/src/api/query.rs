@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::percent;
 use super::types::Problem;
 use crate::model::Protocol;
+use crate::model::acme::REASONS;
 use crate::model::status::FlowQuery;
 
 const PROTOCOL: &str = "protocol";
@@ -16,6 +17,7 @@ const DESTINATION: &str = "destination";
 const FILE: &str = "file";
 
 /// The only parameter of what changes `denies`: by whom.
+const REASON: &str = "reason";
 const SERVICE: &str = "service";
 
 /// What a text without a name is called.
@@ -29,6 +31,16 @@ pub(super) fn file(query: &str) -> Result<String, Problem> {
 /// Reads what [`write_service`] has written.
 pub(super) fn service(query: &str) -> Result<Option<String>, Problem> {
     only(SERVICE, query)
+}
+
+/// Such a reason; without one, that it is not said.
+pub(super) fn reason(query: &str) -> Result<u8, Problem> {
+    let Some(said) = only(REASON, query)? else { return Ok(0) };
+    let known = REASONS.iter().find(|(word, _)| *word == said);
+    known.map(|(_, number)| *number).ok_or_else(|| {
+        let words = REASONS.map(|(word, _)| word).join(", ");
+        Problem::parameter(REASON, format!("{REASON} is one of: {words}"))
+    })
 }
 
 /// The value of the only parameter that there may be.

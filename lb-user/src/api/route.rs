@@ -17,16 +17,22 @@ use super::page::Asset;
 use super::server::Desk;
 use super::stream::Stream;
 use super::types::{
-    Backend, Denied, Denies, Explanation, LogLevels, Node, Overridden, Plan, Problem, Reloaded, Status, TraceEnded,
-    TraceStarted, TracedPackets, Undenied,
+    Backend, Certificates, Denied, Denies, Explanation, LogLevels, Node, OrderedCertificate, Overridden, Plan, Problem,
+    Reloaded, Status, TraceEnded, TraceStarted, TracedPackets, Undenied,
 };
 use super::{body, discovery, monitor, page, percent, query};
 use crate::config;
-use crate::control::{DenyRefused, Gone, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused};
-use crate::model::Prefix;
+use crate::control::{
+    CertificateRefused, DenyRefused, Gone, OverrideRefused, PreviewRefused, ReloadRefused, TraceRefused,
+};
+use crate::model::acme::CertificateStatus;
+use crate::model::{Hidden, Prefix};
 
 /// A daemon that has not answered after this is reported as busy.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So long an authority may take to answer a command.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// This API, for programs.
 const OPENAPI: &str = include_str!("../../../docs/openapi.json");
@@ -193,6 +199,21 @@ where
                 Err(refused) => Err(deny_refused(&refused)),
             }
         }
+        Endpoint::Certificates => {
+            let status = bounded(site.desk.node.status()).await?;
+            Ok(ok(&Certificates::from(status.certificates)))
+        }
+        Endpoint::Certificate(service) => {
+            let pem = body::read(request, body::PEM, body::MAX_PEM).await?;
+            let pem = Hidden(pem.to_vec());
+            certificate(patient(site.desk.node.import_certificate(service, pem)).await?)
+        }
+        Endpoint::Renewal(service) => certificate(patient(site.desk.node.renew_certificate(service, false)).await?),
+        Endpoint::AccountKey(service) => certificate(patient(site.desk.node.renew_certificate(service, true)).await?),
+        Endpoint::Revocation(service) => {
+            let reason = query::reason(query)?;
+            certificate(patient(site.desk.node.revoke_certificate(service, reason)).await?)
+        }
         Endpoint::LogLevel => {
             let switch = site.desk.node.levels();
             if request.method() == Method::POST {
@@ -241,6 +262,11 @@ pub(super) enum Endpoint {
     Node,
     Denies,
     Deny(Prefix),
+    Certificates,
+    Certificate(String),
+    Renewal(String),
+    AccountKey(String),
+    Revocation(String),
     Backend { service: String, backend: String },
 }
 
@@ -265,6 +291,7 @@ impl Endpoint {
             "/api/v1/openapi.json" => return Ok(Self::OpenApi),
             "/api/v1/node" => return Ok(Self::Node),
             "/api/v1/denies" => return Ok(Self::Denies),
+            "/api/v1/certificates" => return Ok(Self::Certificates),
             _ => {}
         }
         if let Some(id) = path.strip_prefix("/api/v1/trace/") {
@@ -275,6 +302,19 @@ impl Endpoint {
             let prefix = percent::decode(prefix).ok_or_else(badly_encoded)?;
             let refused = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
             return config::prefix(&prefix).map(Self::Deny).map_err(refused);
+        }
+        if let Some(path) = path.strip_prefix("/api/v1/certificates/") {
+            let (service, what) = path
+                .split_once('/')
+                .map_or((path, None), |(service, what)| (service, Some(what)));
+            let service = percent::decode(service).ok_or_else(badly_encoded)?;
+            return match what {
+                None => Ok(Self::Certificate(service)),
+                Some("renewal") => Ok(Self::Renewal(service)),
+                Some("account-key") => Ok(Self::AccountKey(service)),
+                Some("revocation") => Ok(Self::Revocation(service)),
+                Some(_) => Err(nothing()),
+            };
         }
         let path = path.strip_prefix("/api/v1/services/").ok_or_else(nothing)?;
         let mut segments = path.split('/');
@@ -301,9 +341,12 @@ impl Endpoint {
             | Self::Explain
             | Self::Discovery
             | Self::Denies
+            | Self::Certificates
             | Self::OpenApi => "GET, HEAD",
             Self::LogLevel => "GET, HEAD, POST",
             Self::Reload | Self::Plan | Self::Traces => "POST",
+            Self::Renewal(_) | Self::AccountKey(_) | Self::Revocation(_) => "POST",
+            Self::Certificate(_) => "PUT",
             Self::Trace(_) => "GET, HEAD, DELETE",
             Self::Deny(_) => "PUT, DELETE",
             Self::Node | Self::Backend { .. } => "GET, HEAD, PATCH",
@@ -320,9 +363,11 @@ impl Endpoint {
             | Self::Explain
             | Self::Plan
             | Self::Deny(_)
+            | Self::Revocation(_)
             | Self::Discovery => true,
             Self::Events | Self::Status | Self::Reload | Self::Traces | Self::Trace(_) | Self::Backend { .. } => false,
             Self::LogLevel | Self::OpenApi | Self::Node | Self::Denies => false,
+            Self::Certificates | Self::Certificate(_) | Self::Renewal(_) | Self::AccountKey(_) => false,
         }
     }
 }
@@ -357,6 +402,22 @@ fn deny_refused(refused: &DenyRefused) -> Problem {
         DenyRefused::Full(_) => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
+}
+
+/// What has become of a command about a certificate.
+fn certificate(done: Result<CertificateStatus, CertificateRefused>) -> Result<Response<Answer>, Problem> {
+    let refused = match done {
+        Ok(status) => return Ok(ok(&OrderedCertificate::from(status))),
+        Err(refused) => refused,
+    };
+    let status = match &refused {
+        CertificateRefused::Unknown { .. } | CertificateRefused::None(_) => StatusCode::NOT_FOUND,
+        CertificateRefused::Elsewhere(_) | CertificateRefused::Busy(_) => StatusCode::CONFLICT,
+        CertificateRefused::Early(_) => StatusCode::TOO_MANY_REQUESTS,
+        CertificateRefused::Failed(_) => StatusCode::BAD_GATEWAY,
+        CertificateRefused::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Err(Problem::new(status, refused.to_string()))
 }
 
 fn trace_refused(refused: &TraceRefused) -> Problem {
@@ -404,11 +465,30 @@ pub(super) fn large(body: Vec<u8>, permit: OwnedSemaphorePermit) -> Bytes {
 }
 
 pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) -> Result<T, Problem> {
+    answered(
+        question,
+        ANSWER_TIMEOUT,
+        "the daemon is busy and did not answer within 10 s",
+    )
+    .await
+}
+
+/// The same, where an authority is asked, too.
+async fn patient<T>(question: impl Future<Output = Result<T, Gone>>) -> Result<T, Problem> {
+    let late = "the authority has not answered within 20 s; what becomes of it is in the log";
+    answered(question, AUTHORITY_TIMEOUT, late).await
+}
+
+async fn answered<T>(
+    question: impl Future<Output = Result<T, Gone>>,
+    within: Duration,
+    late: &str,
+) -> Result<T, Problem> {
     let unavailable = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    match tokio::time::timeout(ANSWER_TIMEOUT, question).await {
+    match tokio::time::timeout(within, question).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(gone)) => Err(unavailable(&gone.to_string())),
-        Err(_) => Err(unavailable("the daemon is busy and did not answer within 10 s")),
+        Err(_) => Err(unavailable(late)),
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use super::server::{CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS};
 use super::*;
 use crate::control::{FileRequest, Handle, Request};
+use crate::model::acme::CertificateStatus;
 use crate::model::judgement::{Judgement, List, Quota, Rule};
 use crate::model::peers::PeersStatus;
 use crate::model::refused::{ProtectionStatus, Refused, ServiceProtectionStatus};
@@ -280,6 +281,7 @@ pub(super) fn status() -> model::Status {
         ha: HaStatus::example(),
         draining: true,
         peers: PeersStatus::example(),
+        certificates: vec![CertificateStatus::example()],
         overrides_fault: None,
         repairs: model::Repairs::default(),
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::acme;
 use crate::api::token;
 use crate::config::{self, Parsed, Subject, Warning};
 use crate::model::{Config, count};
@@ -20,6 +21,7 @@ pub(super) async fn run(path: &Path) -> Result<ExitCode> {
     let parsed = config::load(path)?;
     let judged =
         token::read(&parsed).and_then(|(_, warning)| Ok((warning, tls::judge(&parsed, tls::now(), Dates::Refused)?)));
+    let judged = judged.and_then(|judged| acme::judge(&parsed).map(|()| judged));
     let judged = judged.and_then(|judged| User::of(&parsed).map(|_| judged));
     let mut open = config::open_secrets(&parsed);
     open.extend(process::warnings(&parsed));

@@ -3,6 +3,7 @@
 
 mod announce;
 mod args;
+mod certificate;
 mod check;
 mod command;
 mod decap;
@@ -95,6 +96,7 @@ async fn dispatch(command: Command, log: &Log, confined: Option<&Confined>) -> R
         Command::Weight(args) => command::weight(&args).await,
         Command::Node(args) => node::run(&args).await,
         Command::Deny(args) => deny::run(&args).await,
+        Command::Certificate(args) => certificate::run(&args).await,
         Command::Announce(args) => announce::run(&args).await,
         Command::LogLevel(args) => log_level::run(&args).await,
         Command::Explain(args) => explain::run(&args).await,

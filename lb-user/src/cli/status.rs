@@ -5,7 +5,7 @@ mod protection;
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
@@ -13,11 +13,11 @@ use super::args::{Daemon, Status as Args};
 use super::table::columns;
 use crate::api::Client;
 use crate::api::types::{
-    AdminState, Announcement, BackendStatus, FlowTable, Health, Peer, Protection, Protocol, Role, ServiceStatus,
-    SlotStates, Status, UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
+    AdminState, Announcement, BackendStatus, FlowTable, Health, OrderedCertificate, Peer, Protection, Protocol, Role,
+    ServiceStatus, SlotStates, Status, UnattachedInterface, UnresolvedBackend, VipStatus, VirtualRouter, XdpMode,
 };
 use crate::config;
-use crate::model::count;
+use crate::model::{count, date};
 
 /// Where the daemon listens unless told otherwise.
 const SOCKET: &str = "/run/fulcrum/fulcrum.sock";
@@ -116,6 +116,7 @@ fn text(status: &Status) -> String {
         text.push('\n');
         text.push_str(&service_text(service));
     }
+    text.push_str(&certificates_text(&status.certificates));
     for (name, table) in [("known", status.flows.flows), ("tracked", status.flows.tracked)] {
         if table.entries > 0 || table.no_room > 0 {
             let FlowTable {
@@ -217,6 +218,35 @@ fn announcements_text(announcements: &[Announcement]) -> String {
     };
     let rows: Vec<_> = announcements.iter().map(|vip| row(vip).to_vec()).collect();
     format!("\nbgp\n{}", columns(&rows, &[]))
+}
+
+/// Certificates that are ordered, a line for each, and another one for what has failed.
+fn certificates_text(certificates: &[OrderedCertificate]) -> String {
+    if certificates.is_empty() {
+        return String::new();
+    }
+    let at = |second| date::rfc3339(UNIX_EPOCH + Duration::from_secs(second));
+    let row = |one: &OrderedCertificate| {
+        let until = one
+            .not_after
+            .map_or_else(|| "STAND-IN".to_owned(), |end| format!("until {}", at(end)));
+        let next = match (one.doing.as_str(), one.renew_at) {
+            ("ordering", _) => "is being ordered".to_owned(),
+            (_, None) => "another node orders".to_owned(),
+            (_, Some(0)) => "is due".to_owned(),
+            (_, Some(time)) => format!("next at {}", at(time)),
+        };
+        let row = [String::new(), one.service.clone(), one.domains.join(" "), until, next];
+        row.to_vec()
+    };
+    let rows: Vec<_> = certificates.iter().map(row).collect();
+    let mut text = format!("\ncertificates\n{}", columns(&rows, &[]));
+    for one in certificates {
+        if let Some(error) = &one.last_error {
+            let _ = writeln!(text, "  NO NEW CERTIFICATE for {}: {error}", one.service);
+        }
+    }
+    text
 }
 
 fn service_text(service: &ServiceStatus) -> String {

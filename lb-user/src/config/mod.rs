@@ -121,6 +121,10 @@ pub enum Subject {
     CertificateKey(String, usize),
     /// `client-ca` in `[service.tls]`, by the service's name.
     ClientCa(String),
+    /// `ca` of `acme` in `[service.tls]`, by the service's name.
+    AcmeCa(String),
+    /// Where a file with the key of an external account is first named, by its path.
+    ExternalAccountKey(PathBuf),
     /// `ca` of `tls` in `[service.upstream]` or `[pool.upstream]`, by the name of the service or pool; left to its default,
     /// `tls`.
     UpstreamCa(String),

@@ -237,7 +237,7 @@ pub(super) static SERVICE_SYN_COOKIES: Shape = Shape {
 };
 
 /// All of them; a key that is unknown in one may have been meant for another, and the first that has it is named.
-pub(super) static ALL: [&Shape; 34] = [
+pub(super) static ALL: [&Shape; 36] = [
     &ROOT,
     &NODE,
     &ADMIN,
@@ -248,6 +248,8 @@ pub(super) static ALL: [&Shape; 34] = [
     &BACKEND,
     &proxy::TLS,
     &proxy::CERTIFICATE,
+    &proxy::ACME,
+    &proxy::EXTERNAL_ACCOUNT,
     &proxy::HSTS,
     &proxy::HTTP,
     &proxy::STICKY_COOKIE,

@@ -67,6 +67,16 @@ pub fn warnings(parsed: &Parsed) -> Vec<Warning> {
             let subject = Subject::CertificateKey(service.name.to_string(), index);
             files.entry(&pair.key).or_insert((subject, "pass for its names"));
         }
+        let acme = service
+            .proxy
+            .iter()
+            .filter_map(|proxy| proxy.tls.as_ref()?.acme.as_ref());
+        for external in acme.filter_map(|acme| acme.authority.external_account.as_ref()) {
+            let subject = Subject::ExternalAccountKey(external.key_file.clone());
+            files
+                .entry(&external.key_file)
+                .or_insert((subject, "open accounts in the name of this one"));
+        }
         if let HealthKind::Mysql(probe) = &service.health.kind
             && let Some(password) = probe.login.as_ref().and_then(|login| login.password_file.as_ref())
         {

@@ -40,6 +40,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             ha: self.ha.status.borrow().clone(),
             draining: self.facts.overrides().draining,
             peers: self.shared.status.borrow().clone(),
+            certificates: self.certificates.borrow().clone(),
         }
     }
 
@@ -63,6 +64,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             ha: said.ha,
             draining: said.draining,
             peers: said.peers,
+            certificates: said.certificates,
         })
     }
 

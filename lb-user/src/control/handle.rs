@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::certificates::{CertificateRefused, CertificateRequest};
 use super::denying::DenyRefused;
 use super::levels::{Levels, Silent};
 use super::names::Unknown;
 use super::overrides::{Crowded, Override};
 use super::trace::TraceRefused;
+use crate::model::acme::CertificateStatus;
 use crate::model::denied::{Denied, DeniedList, Undenied};
 use crate::model::peers::{SharedFlow, Taken};
 use crate::model::preview::Preview;
 use crate::model::status::{Explained, FlowQuery, NodeState, OneBackend, Overridden, Pulse, Status};
 use crate::model::tally::Tally;
 use crate::model::trace::{Filter, Traced};
-use crate::model::{Config, Prefix};
+use crate::model::{Config, Hidden, Prefix};
 
 /// A question or command to the reconciler. It is answered from a state in which every configuration counts that was
 /// accepted before.
@@ -163,6 +165,7 @@ pub struct Gone;
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     files: mpsc::Sender<FileRequest>,
+    certificates: mpsc::Sender<CertificateRequest>,
     levels: Arc<dyn Levels>,
 }
 
@@ -175,6 +178,7 @@ impl Handle {
         let handle = Self {
             requests,
             files,
+            certificates: mpsc::channel(1).0,
             levels: Arc::new(Silent),
         };
         (handle, request_queue, file_queue)
@@ -184,6 +188,13 @@ impl Handle {
     #[must_use]
     pub fn with_levels(self, levels: Arc<dyn Levels>) -> Self {
         Self { levels, ..self }
+    }
+
+    /// The same, with a queue of `depth` for whoever orders certificates; without it nobody does.
+    #[must_use]
+    pub fn with_certificates(self, depth: usize) -> (Self, mpsc::Receiver<CertificateRequest>) {
+        let (certificates, queue) = mpsc::channel(depth);
+        (Self { certificates, ..self }, queue)
     }
 
     /// What switches the log.
@@ -342,6 +353,58 @@ impl Handle {
     /// [`Gone`] during shutdown.
     pub async fn take(&self, flows: Vec<SharedFlow>) -> Result<Taken, Gone> {
         self.ask(|reply| Request::Take(flows, reply)).await
+    }
+
+    /// Orders another certificate for a service, or gives the account another key; see [`CertificateRequest`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn renew_certificate(
+        &self,
+        service: String,
+        account_key: bool,
+    ) -> Result<Result<CertificateStatus, CertificateRefused>, Gone> {
+        let renew = |reply| CertificateRequest::Renew {
+            service,
+            account_key,
+            reply,
+        };
+        self.ask_about_certificate(renew).await
+    }
+
+    /// Takes the certificate of a service back; see [`CertificateRequest`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn revoke_certificate(
+        &self,
+        service: String,
+        reason: u8,
+    ) -> Result<Result<CertificateStatus, CertificateRefused>, Gone> {
+        let revoke = |reply| CertificateRequest::Revoke { service, reason, reply };
+        self.ask_about_certificate(revoke).await
+    }
+
+    /// Serves a certificate that another client has ordered; see [`CertificateRequest`].
+    ///
+    /// # Errors
+    /// [`Gone`] during shutdown.
+    pub async fn import_certificate(
+        &self,
+        service: String,
+        pem: Hidden<Vec<u8>>,
+    ) -> Result<Result<CertificateStatus, CertificateRefused>, Gone> {
+        let import = |reply| CertificateRequest::Import { service, pem, reply };
+        self.ask_about_certificate(import).await
+    }
+
+    async fn ask_about_certificate<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> CertificateRequest,
+    ) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.certificates.send(request(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// Reads the file now, and puts what it says to the maps.

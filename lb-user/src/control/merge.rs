@@ -10,8 +10,8 @@ use super::leaving::Leaving;
 use super::overrides::{Crowded, Override, Overrides};
 use super::slow_start;
 use crate::model::{
-    AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Probes, Service,
-    Undeclared, Verdict,
+    AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Ports, Probes, Protocol,
+    Service, Undeclared, Verdict, Vip,
 };
 use crate::plan::{
     Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, choice,
@@ -323,6 +323,14 @@ impl Facts {
             vips: service.vips.clone(),
             protocol: service.protocol,
         };
+        // Authorities come there, and find somebody while they are to.
+        let challenged = self.config.challenged().map(|address| DesiredProxy {
+            vips: vec![Vip {
+                ip: address.ip(),
+                ports: Ports::One(address.port()),
+            }],
+            protocol: Protocol::Tcp,
+        });
         let service = |(service, mode): (&Service, Forwarding)| DesiredService {
             vips: service.vips.clone(),
             protocol: service.protocol,
@@ -340,7 +348,7 @@ impl Facts {
         Desired {
             addresses: self.vips().into_iter().map(address).collect(),
             services: self.config.balanced().filter_map(forwarded).map(service).collect(),
-            proxied: self.config.proxied().map(proxied).collect(),
+            proxied: self.config.proxied().map(proxied).chain(challenged).collect(),
             sources: BTreeSet::new(),
             clients: false,
             news: self.config.peers.is_some(),

@@ -9,6 +9,7 @@ pub mod addresses;
 mod answers;
 mod begins;
 mod carried;
+pub mod certificates;
 mod commands;
 pub mod denies;
 mod denying;
@@ -44,6 +45,7 @@ mod windows;
 mod writing;
 
 pub use addresses::{Addresses, NodeAddresses};
+pub use certificates::{CertificateRefused, CertificateRequest};
 pub use commands::{Outputs, Revision, Saved};
 pub use denies::Denies;
 pub use denying::DenyRefused;

@@ -34,6 +34,7 @@ use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
+use crate::model::acme::AcmeStatus;
 use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
@@ -118,6 +119,8 @@ pub struct Reconciler<D, A> {
     pub(super) slow_starts: SlowStarts,
     pub(super) quorums: Quorums,
     pub(super) ha: Ha,
+    /// How certificates stand that are ordered.
+    pub(super) certificates: watch::Receiver<AcmeStatus>,
     pub(super) shared: Shared,
     pub(super) trace: Option<Trace>,
     pub(super) protection: Protection,
@@ -167,6 +170,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             slow_starts: SlowStarts::default(),
             quorums: Quorums::default(),
             ha: Ha::default(),
+            certificates: watch::channel(AcmeStatus::default()).1,
             shared: Shared::default(),
             trace: None,
             protection: Protection::default(),

@@ -20,6 +20,7 @@ use super::known::Known;
 use super::merge::Facts;
 use super::protect::Protection;
 use crate::dataplane::{ApplyError, Dataplane};
+use crate::model::acme::AcmeStatus;
 use crate::model::http_status;
 use crate::model::peers::PeersStatus;
 use crate::model::refused::{ProtectionStatus, Refused, ServiceProtectionStatus};
@@ -87,6 +88,7 @@ impl<D: Dataplane> View<'_, D> {
             ha: said.ha,
             draining: said.draining,
             peers: said.peers,
+            certificates: said.certificates,
         })
     }
 
@@ -333,6 +335,7 @@ pub(super) struct Said {
     pub(super) ha: HaStatus,
     pub(super) draining: bool,
     pub(super) peers: PeersStatus,
+    pub(super) certificates: AcmeStatus,
 }
 
 /// What a member of a `nat` service uses; `None` in other modes, and before it is known what it may use.

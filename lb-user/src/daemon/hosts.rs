@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::whole;
 use crate::config::hosts::Hosts;
+use crate::disk;
 use crate::net::hosts::look_up;
 
 /// From one question about a host to the next.
@@ -98,7 +98,7 @@ impl Known {
         }
         let written = serde_json::to_vec_pretty(&kept)
             .map_err(io::Error::from)
-            .and_then(|text| whole::write(&self.path, &text));
+            .and_then(|text| disk::write(&self.path, &text));
         if let Err(error) = written {
             let path = self.path.display();
             tracing::warn!(%path, %error, "addresses of hosts are not kept for a restart");

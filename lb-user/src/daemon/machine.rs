@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use anyhow::{Context as _, Result};
 
 use super::privilege;
+use crate::acme;
 use crate::api::token::{self, Token};
 use crate::config::{self, ConfigError, Parsed, Subject, Warning};
 use crate::model::{Config, Interface, NatSource, PortRange, Ports, Service, chain, rights};
@@ -81,8 +82,11 @@ pub(super) async fn confirm(net: &Net, parsed: &Parsed, running: Option<&Config>
     let dates = running.map_or(Dates::Warned, |_| Dates::Refused);
     let (parsed, now) = (parsed.clone(), tls::now());
     // Thousands of certificates take a while to be read.
-    let judged = tokio::task::spawn_blocking(move || tls::judge(&parsed, now, dates)).await;
-    warnings.extend(judged.context("cannot look at certificates")??);
+    let judged = tokio::task::spawn_blocking(move || {
+        acme::judge(&parsed)?;
+        tls::judge(&parsed, now, dates)
+    });
+    warnings.extend(judged.await.context("cannot look at certificates")??);
     Ok(Confirmed { warnings, token })
 }
 

@@ -29,8 +29,8 @@ mod secrets;
 mod seed;
 mod targets;
 mod wakers;
-mod whole;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,7 @@ use lb_common::hash::Seed;
 use lb_common::limits::MEMBERS;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::acme;
 use crate::api::Token;
 use crate::config::hosts::names;
 use crate::config::{self, Parsed};
@@ -49,6 +50,7 @@ use crate::control::{self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, 
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::ha;
 use crate::health;
+use crate::model::acme::AcmeStatus;
 use crate::model::traffic::Traffic;
 use crate::model::vrrp::HaStatus;
 use crate::model::{Interface, chain};
@@ -170,6 +172,8 @@ struct Started {
     /// Where the state of virtual routers is told, and what they depend on.
     ha: (watch::Sender<HaStatus>, watch::Receiver<Fitness>),
     peers: PeerEnds,
+    /// Where it is told how certificates stand.
+    certificates: watch::Sender<AcmeStatus>,
     kept: Kept,
     doors: Doors,
 }
@@ -201,6 +205,7 @@ async fn start(
     reconciler.set_tcp(machine::tcp(net, &interfaces).await);
     let ha = reconciler.connect_ha();
     let peers = reconciler.connect_peers();
+    let certificates = reconciler.connect_acme();
     // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
     // not work at once is tried again, and `status` says why.
     reconciler.converge().await;
@@ -213,6 +218,7 @@ async fn start(
         proxy: (seed, traffic),
         ha,
         peers,
+        certificates,
         kept: Kept { store, loaded, fault },
         doors,
     })
@@ -234,6 +240,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         proxy: (seed, traffic),
         ha: (ha_status, fitness),
         peers: ends,
+        certificates,
         kept,
         doors,
     } = started;
@@ -255,6 +262,10 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let (paths, path_changes) = watch::channel(reconciler.facts().paths());
     let (targets, target_changes) = watch::channel(targets::of(&in_force, &paths.borrow(), &[]));
     let upstreams = watch::Sender::new(Arc::new(reconciler.facts().upstreams()));
+    // Before anything serves, so that it does with what is on the disk.
+    let offer = acme::load(&in_force);
+    let (offers, offer_changes) = watch::channel(Arc::new(offer));
+    let (offered, served) = watch::channel(0);
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (commanded, revisions) = watch::channel(kept.loaded.clone());
     let (saved, savings) = watch::channel(Saved {
@@ -278,7 +289,10 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         levels,
         programs,
     } = place;
-    let handle = handle.with_levels(levels);
+    let (handle, about_certificates) = handle.with_levels(levels).with_certificates(QUEUE);
+    let (told_peers, to_tell_peers) = watch::channel(Arc::default());
+    let (taken, taken_by_peers) = watch::channel(BTreeMap::new());
+    let (heard, heard_of_peers) = mpsc::channel(QUEUE);
     let (finishing, finishing_changes) = watch::channel(false);
     let clients = Arc::new(Clients {
         finishing,
@@ -299,6 +313,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         traffic,
         upstreams: upstreams.subscribe(),
         reread,
+        offers: offer_changes,
+        offered,
         listening: listening.clone(),
         finishing: finishing_changes,
         serving,
@@ -346,8 +362,25 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         configs: in_force_changes.clone(),
         handle: handle.clone(),
         ends,
+        certificates: peers::Certificates {
+            told: to_tell_peers,
+            taken: Arc::new(taken),
+            heard,
+        },
     };
     parts.spawn("peers", peers::run(talks));
+    let orders = acme::Setup {
+        configs: in_force_changes.clone(),
+        offers,
+        offered: served,
+        status: certificates,
+        requests: about_certificates,
+        ha: roles.clone(),
+        told: told_peers,
+        taken: taken_by_peers,
+        heard: heard_of_peers,
+    };
+    parts.spawn("certificates", acme::run(orders));
     parts.spawn(
         "targets",
         targets::follow(in_force_changes, path_changes, targets, hosts),

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use lb_common::hash::Seed;
 
-use super::whole;
+use crate::disk;
 use crate::model::{Hidden, Node};
 
 /// Bytes of a seed.
@@ -30,7 +30,7 @@ pub(super) fn load(node: &Node) -> Result<Seed> {
     fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes.0))
         .context("cannot read /dev/urandom")?;
-    whole::write(&path, &bytes.0).with_context(|| format!("cannot write {}", path.display()))?;
+    disk::write(&path, &bytes.0).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Seed::from_bytes(bytes.0))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Past 500 lines: one table.
 
+mod acme;
 mod http;
 mod peers;
 mod protection;
@@ -80,9 +81,14 @@ pub const FAMILIES: &[Family] = &{
         vrrp::FAMILIES,
         peers::FAMILIES,
         http::FAMILIES,
+        acme::FAMILIES,
     ];
-    const LENGTH: usize =
-        NODE.len() + protection::FAMILIES.len() + vrrp::FAMILIES.len() + peers::FAMILIES.len() + http::FAMILIES.len();
+    const LENGTH: usize = NODE.len()
+        + protection::FAMILIES.len()
+        + vrrp::FAMILIES.len()
+        + peers::FAMILIES.len()
+        + http::FAMILIES.len()
+        + acme::FAMILIES.len();
     let mut all = [NODE[0]; LENGTH];
     let (mut at, mut list) = (0, 0);
     while list < lists.len() {

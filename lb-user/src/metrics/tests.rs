@@ -13,6 +13,7 @@ use lb_common::addr::Mac;
 use lb_common::stats::{Counters, DropReason};
 
 use super::*;
+use crate::model::acme::CertificateStatus;
 use crate::model::peers::PeersStatus;
 use crate::model::status::{
     AttachMode, BackendStatus, FlowTable, FlowTables, InterfaceStatus, NatFlows, NatStatus, Reached, Reloads, Repairs,
@@ -141,6 +142,7 @@ fn status(services: Vec<ServiceStatus>) -> Status {
         settled: true,
         ha: HaStatus::example(),
         peers: PeersStatus::example(),
+        certificates: vec![CertificateStatus::example()],
     }
 }
 

@@ -1,5 +1,6 @@
 //! The configuration after validation: a value of these types cannot be wrong.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acme::ChallengeKind;
 use super::peers::Peers;
 use super::proxy::Proxy;
 use super::vrrp::VirtualRouter;
@@ -51,6 +53,25 @@ impl Config {
     /// Addresses that are not on the node all the time: those of virtual routers, and those that are announced.
     pub fn roaming_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.virtual_addresses().chain(self.announced.iter().copied())
+    }
+
+    /// Where authorities come that look for http-01, and no service is: port 80 of what orders certificates so.
+    pub fn challenged(&self) -> impl Iterator<Item = SocketAddr> {
+        let orders = |service: &&Service| {
+            let tls = service.proxy.as_ref().and_then(|proxy| proxy.tls.as_ref());
+            let acme = tls.and_then(|tls| tls.acme.as_ref());
+            acme.is_some_and(|acme| acme.challenge == ChallengeKind::Http01)
+        };
+        let addresses: BTreeSet<SocketAddr> = self
+            .services
+            .iter()
+            .filter(orders)
+            .flat_map(|service| &service.vips)
+            .map(|vip| SocketAddr::new(vip.ip, ChallengeKind::Http01.port()))
+            .collect();
+        addresses
+            .into_iter()
+            .filter(|address| self.service_at(Protocol::Tcp, *address).is_none())
     }
 
     /// The service that packets to this address and port belong to: of several, the one that has the narrowest ports.

@@ -1,5 +1,6 @@
 //! Domain types: what the file says, what health found, what the data plane shall do. No tokio, aya or serde.
 
+pub mod acme;
 pub mod backend;
 mod chain;
 pub mod config;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Prefix;
+use super::acme::Acme;
 
 /// All that a service or pool says of HTTP. A pool has [`Http::upstream`] and what chooses its backends alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +26,11 @@ pub struct Proxy {
 /// `[service.tls]`: TLS towards clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// At least one. The first serves clients that name nobody, or somebody whom no certificate is for.
+    /// At least one, unless one is ordered. The first serves clients that name nobody, or somebody whom no certificate is
+    /// for.
     pub certificates: Vec<CertificateFiles>,
+    /// One more, which is ordered.
+    pub acme: Option<Arc<Acme>>,
     /// Clients show a certificate of an authority in this file.
     pub client_ca: Option<PathBuf>,
     /// Clients without a certificate are let in all the same. Nothing without [`Self::client_ca`].

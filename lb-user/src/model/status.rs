@@ -10,6 +10,7 @@ use lb_common::addr::Mac;
 use lb_common::id::MemberId;
 use lb_common::stats::{Counters, DropReason};
 
+use super::acme::AcmeStatus;
 use super::http_status::ServiceHttp;
 use super::peers::PeersStatus;
 use super::refused::{ProtectionStatus, ServiceProtectionStatus};
@@ -54,6 +55,8 @@ pub struct Status {
     pub draining: bool,
     /// The nodes that this one shares flows with.
     pub peers: PeersStatus,
+    /// Certificates that are ordered, in file order.
+    pub certificates: AcmeStatus,
 }
 
 /// A node, as far as the addresses are concerned by which clients reach it.

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) whole: bool,
     /// Messages that it has not taken in yet: number, and when what they say came to be known.
     pub(super) waiting: VecDeque<(u64, Instant)>,
+    /// Messages about certificates likewise, with the number of what they are the last of.
+    pub(super) pieces: VecDeque<(u64, u64)>,
     pub(super) sent: u64,
     pub(super) received: Taken,
     pub(super) syncs: u64,
@@ -58,6 +60,7 @@ impl Board {
                     hears: 0,
                     whole: false,
                     waiting: VecDeque::new(),
+                    pieces: VecDeque::new(),
                     sent: 0,
                     received: Taken::default(),
                     syncs: 0,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -16,7 +17,8 @@ use super::board::{Board, Place};
 use super::key::Key;
 use super::seal::{End, Refused, Side, greet};
 use super::wire::Message;
-use crate::control::Handle;
+use crate::control::certificates::PeerNews;
+use crate::control::{Gone, Handle};
 
 /// Connections at once, of all peers: each has one, and for a moment another when it has started again.
 const CONNECTIONS_OF_EACH: usize = 4;
@@ -24,12 +26,17 @@ const CONNECTIONS_OF_EACH: usize = 4;
 /// Between two tries to listen.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Longest wait until a piece about certificates has been taken in.
+const TAKE: Duration = Duration::from_secs(2);
+
 /// What a listener works with.
 pub(super) struct Listener {
     pub(super) board: Arc<Board>,
     pub(super) own: SocketAddr,
     pub(super) key_file: PathBuf,
     pub(super) handle: Handle,
+    /// Who takes what peers tell of certificates.
+    pub(super) certificates: mpsc::Sender<PeerNews>,
 }
 
 impl Listener {
@@ -127,6 +134,14 @@ impl Listener {
                     }
                 }
                 Message::Alive => {}
+                Message::Certificate(bytes) => {
+                    let (reply, taken) = oneshot::channel();
+                    let peer = Arc::clone(&place.peer.name);
+                    let heard = PeerNews { peer, bytes, reply };
+                    self.certificates.send(heard).await.map_err(|_| Gone)?;
+                    // Bounded, so that the peer goes on hearing of this node whatever becomes of certificates.
+                    let _ = timeout(TAKE, taken).await;
+                }
                 Message::Taken(_) => return Err(End::Refused(Refused::Malformed)),
             }
             output

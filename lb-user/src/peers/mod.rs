@@ -2,7 +2,8 @@
 //! over goes on with them.
 //!
 //! Each node connects to every other one, and tells it all that it knows, then what is new; the other one takes it in and
-//! says so. What is told, and who is right where both know something, is the reconciler's ([`crate::control::shared`]). A
+//! says so. What is told, and who is right where both know something, is the reconciler's ([`crate::control::shared`]); what is
+//! told of certificates is of whoever orders them. A
 //! connection that ends is made anew, and everything is told again.
 
 mod board;
@@ -16,16 +17,19 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::control::certificates::PeerNews;
 use crate::control::shared::PeerEnds;
 use crate::control::{Handle, tell};
 use crate::model::Config;
+use crate::model::acme::News;
 use board::Board;
 use hear::Listener;
 pub use seal::Refused;
@@ -48,6 +52,19 @@ pub struct Setup {
     pub handle: Handle,
     /// What peers are to be told, and where their state is.
     pub ends: PeerEnds,
+    /// The same of certificates.
+    pub certificates: Certificates,
+}
+
+/// The ends of whoever orders certificates. What is in its news is nobody else's.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// What peers are to be told.
+    pub told: watch::Receiver<Arc<News>>,
+    /// Peers that are there, with the number of what each has taken in.
+    pub taken: Arc<watch::Sender<BTreeMap<Arc<str>, u64>>>,
+    /// What peers tell.
+    pub heard: mpsc::Sender<PeerNews>,
 }
 
 /// Talks with the peers of the file until the configuration's sender is gone.
@@ -56,6 +73,7 @@ pub async fn run(setup: Setup) {
         mut configs,
         handle,
         ends,
+        certificates,
     } = setup;
     let PeerEnds {
         flows,
@@ -77,6 +95,7 @@ pub async fn run(setup: Setup) {
                 own: peers.own,
                 key_file: peers.key_file.clone(),
                 handle: handle.clone(),
+                certificates: certificates.heard.clone(),
             };
             tasks.spawn(listener.run());
             for place in &board.peers {
@@ -86,6 +105,7 @@ pub async fn run(setup: Setup) {
                     key_file: peers.key_file.clone(),
                     handle: handle.clone(),
                     flows: flows.clone(),
+                    certificates: certificates.clone(),
                 };
                 tasks.spawn(caller.run());
             }

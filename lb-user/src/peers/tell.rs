@@ -14,11 +14,13 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::board::Place;
 use super::key::Key;
-use super::seal::{End, Opener, Refused, Sealer, Side, greet};
+use super::seal::{End, LONGEST, Opener, Refused, Sealer, Side, greet};
 use super::wire::{Message, flows_message};
-use super::{ALIVE, SILENCE};
+use super::{ALIVE, Certificates, SILENCE};
 use crate::control::shared::{self, BATCH};
 use crate::control::{Gone, Handle};
+use crate::model::Hidden;
+use crate::model::acme::News;
 use crate::model::peers::SharedFlow;
 
 /// 2 s; bounds how long one that does not answer is waited for.
@@ -38,6 +40,7 @@ pub(super) struct Caller {
     pub(super) key_file: PathBuf,
     pub(super) handle: Handle,
     pub(super) flows: broadcast::Sender<shared::Message>,
+    pub(super) certificates: Certificates,
 }
 
 impl Caller {
@@ -75,9 +78,13 @@ impl Caller {
             return Err(*gone);
         }
         let why = why.to_string();
+        self.certificates
+            .taken
+            .send_if_modified(|taken| taken.remove(&self.place.peer.name).is_some());
         let was = {
             let mut state = self.place.state();
             state.waiting.clear();
+            state.pieces.clear();
             std::mem::replace(&mut state.connected, Err(why.clone()))
         };
         let (peer, reason) = (&self.place.peer.name, &why);
@@ -132,8 +139,18 @@ impl Caller {
         let (_, bytes) = heard.map_err(|_| End::Refused(Refused::Silent))??;
         match Message::decode(&bytes) {
             Some(Message::Taken(number)) => {
-                let waiting = &mut self.place.state().waiting;
-                while waiting.pop_front_if(|(waits, _)| *waits <= number).is_some() {}
+                let mut state = self.place.state();
+                while state.waiting.pop_front_if(|(waits, _)| *waits <= number).is_some() {}
+                let mut taken = None;
+                while let Some((_, news)) = state.pieces.pop_front_if(|(waits, _)| *waits <= number) {
+                    taken = Some(news);
+                }
+                drop(state);
+                if let Some(news) = taken {
+                    self.certificates.taken.send_modify(|known| {
+                        known.insert(Arc::clone(&self.place.peer.name), news);
+                    });
+                }
                 Ok(())
             }
             Some(Message::Alive) => Ok(()),
@@ -144,10 +161,18 @@ impl Caller {
     async fn say<S: AsyncWrite + Unpin>(&self, sealer: &mut Sealer, output: &mut S) -> Result<Infallible, End> {
         // What is new from here on comes behind what is known now.
         let mut news = self.flows.subscribe();
+        let mut certificates = self.certificates.told.clone();
+        certificates.mark_changed();
+        let mut told = Vec::new();
         self.say_all(sealer, output).await?;
         let mut alive = interval(ALIVE);
         loop {
             tokio::select! {
+                Ok(()) = certificates.changed() => {
+                    let news = Arc::clone(&certificates.borrow_and_update());
+                    self.say_certificates(sealer, output, &news, &told).await?;
+                    told.clone_from(&news.records);
+                }
                 message = news.recv() => match message {
                     Ok(message) => self.say_flows(sealer, output, &message.flows, message.at).await?,
                     // It was too slow.
@@ -167,6 +192,35 @@ impl Caller {
         }
         output.write_all(&sealer.seal(&Message::Whole.encode())?.1).await?;
         self.place.state().syncs += 1;
+        Ok(())
+    }
+
+    /// What is new of certificates. The peer is there from then on, also where there is nothing to say.
+    async fn say_certificates<S: AsyncWrite + Unpin>(
+        &self,
+        sealer: &mut Sealer,
+        output: &mut S,
+        news: &News,
+        told: &[Arc<Hidden<Vec<u8>>>],
+    ) -> Result<(), End> {
+        let mut last = None;
+        for piece in news.records.iter().filter(|piece| !told.contains(piece)) {
+            let message = Hidden(Message::Certificate(Hidden(piece.0.clone())).encode());
+            if message.0.len() > LONGEST {
+                tracing::warn!(peer = %self.place.peer.name, memory = message.0.len(), "a certificate is too long to be told of");
+                continue;
+            }
+            let (number, sealed) = sealer.seal(&message.0)?;
+            last = Some(number);
+            output.write_all(&sealed).await?;
+        }
+        match last {
+            // Taken as a whole with its last piece: the peer takes them in order.
+            Some(number) => self.place.state().pieces.push_back((number, news.number)),
+            None => self.certificates.taken.send_modify(|known| {
+                known.insert(Arc::clone(&self.place.peer.name), news.number);
+            }),
+        }
         Ok(())
     }
 

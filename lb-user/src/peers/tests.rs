@@ -16,6 +16,7 @@ use super::*;
 use crate::control::Request;
 use crate::control::shared::{BATCH, Message as News};
 use crate::model::Hidden;
+use crate::model::acme::News as AcmeNews;
 use crate::model::peers::{FlowState, Peer, SharedFlow, Taken};
 
 const KEY: [u8; 32] = [7; 32];
@@ -48,6 +49,9 @@ struct Stage {
     listener: Arc<Listener>,
     taken: Arc<Mutex<Vec<SharedFlow>>>,
     flows: broadcast::Sender<News>,
+    certificates: Certificates,
+    told: watch::Sender<Arc<AcmeNews>>,
+    heard: Option<mpsc::Receiver<PeerNews>>,
 }
 
 impl Stage {
@@ -81,7 +85,15 @@ impl Stage {
             address: "10.0.0.2:8473".parse().unwrap(),
         };
         let board = Arc::new(Board::new(&[peer], Instant::now()));
+        let (told, told_of) = watch::channel(Arc::default());
+        let (heard, heard_of) = mpsc::channel(8);
+        let certificates = Certificates {
+            told: told_of,
+            taken: Arc::new(watch::channel(BTreeMap::new()).0),
+            heard: heard.clone(),
+        };
         let listener = Arc::new(Listener {
+            certificates: heard,
             board: Arc::clone(&board),
             own: "10.0.0.1:8473".parse().unwrap(),
             key_file,
@@ -93,6 +105,9 @@ impl Stage {
             listener,
             taken,
             flows: broadcast::channel(4).0,
+            certificates,
+            told,
+            heard: Some(heard_of),
         }
     }
 
@@ -116,6 +131,7 @@ impl Stage {
             key_file: self.listener.key_file.clone(),
             handle: self.listener.handle.clone(),
             flows: self.flows.clone(),
+            certificates: self.certificates.clone(),
         };
         tokio::spawn(async move { caller.told(far).await });
         near
@@ -389,4 +405,61 @@ async fn a_peer_is_not_told_more_than_it_can_write_down() {
     // Time passes here only where somebody waits for it.
     let (least, took) = (Duration::from_secs(1) * known.len() as u32 / 100_000, begun.elapsed());
     assert!(took >= least && took < 2 * least, "{took:?}");
+}
+
+fn piece(text: &str) -> Arc<Hidden<Vec<u8>>> {
+    Arc::new(Hidden(text.as_bytes().to_vec()))
+}
+
+#[tokio::test]
+async fn what_is_told_of_certificates_is_told_once_and_known_to_be_taken() {
+    let stage = Stage::new(vec![]);
+    let taken = || stage.certificates.taken.borrow().get("lb2").copied();
+    stage.told.send_replace(Arc::new(AcmeNews {
+        number: 4,
+        records: vec![piece("a"), piece("b")],
+    }));
+    let mut other = Other::greet(stage.tells(), KEY, Side::Listener).await;
+    assert_eq!(other.hear().await, Message::Alive, "it has the key");
+    other.say(&Message::Alive).await;
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        match other.hear().await {
+            Message::Certificate(bytes) => heard.push(String::from_utf8(bytes.0.clone()).unwrap()),
+            Message::Alive | Message::Whole => {}
+            message => panic!("{message:?}"),
+        }
+    }
+    assert_eq!((heard, taken()), (vec!["a".to_owned(), "b".to_owned()], None));
+    // All that was said before the number of the last, which nobody here has counted.
+    other.say(&Message::Taken(u64::from(u32::MAX))).await;
+    let mut known = stage.certificates.taken.subscribe();
+    known.wait_for(|known| known.get("lb2") == Some(&4)).await.unwrap();
+    stage.told.send_replace(Arc::new(AcmeNews {
+        number: 5,
+        records: vec![piece("a"), piece("c")],
+    }));
+    loop {
+        match other.hear().await {
+            Message::Certificate(bytes) => break assert_eq!(bytes.0, b"c"),
+            Message::Alive => {}
+            message => panic!("{message:?}"),
+        }
+    }
+    drop(other);
+    known.wait_for(std::collections::BTreeMap::is_empty).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_peer_tells_of_certificates_is_taken_in_before_it_is_said_to_be() {
+    let mut stage = Stage::new(vec![]);
+    let mut news = stage.heard.take().unwrap();
+    let (near, _hears) = stage.hears();
+    let mut other = Other::greet(near, KEY, Side::Caller).await;
+    other.say(&Message::Certificate(Hidden(b"x".to_vec()))).await;
+    assert_eq!(other.hear().await, Message::Alive);
+    let PeerNews { peer, bytes, reply } = news.recv().await.unwrap();
+    assert_eq!((&*peer, &bytes.0[..]), ("lb2", &b"x"[..]));
+    reply.send(()).unwrap();
+    assert_eq!(other.hear().await, Message::Taken(0));
 }

@@ -5,6 +5,7 @@
 //! 2  whole      what the caller knew at the beginning has been told
 //! 3  alive      nothing
 //! 4  taken      number of the message (8)
+//! 5  certificate  what whoever orders certificates has written, which is nobody else's
 //!
 //! record        kind (1): 1 known, 2 translated
 //!               protocol (1), flags (2), age (4), sequence number or what was seen (4), most silence (4)
@@ -21,6 +22,7 @@ use lb_common::service::protocol;
 
 use super::seal::LONGEST;
 use crate::control::shared::BATCH;
+use crate::model::Hidden;
 use crate::model::peers::{FlowState, SharedFlow};
 
 /// Bytes of a record.
@@ -37,6 +39,9 @@ pub(super) enum Message {
     Whole,
     /// It is there.
     Alive,
+    /// What the caller knows of certificates, a piece of it. Who does not order any says nothing of it, so that an earlier
+    /// release, which does not know this, does not hear it.
+    Certificate(Hidden<Vec<u8>>),
     /// The listener has taken in what this message said.
     Taken(u64),
 }
@@ -47,6 +52,7 @@ impl Message {
             Self::Flows(flows) => flows_message(flows),
             Self::Whole => vec![2],
             Self::Alive => vec![3],
+            Self::Certificate(bytes) => [&[5][..], &bytes.0].concat(),
             Self::Taken(number) => [&[4][..], &number.to_be_bytes()].concat(),
         }
     }
@@ -62,6 +68,7 @@ impl Message {
             2 if rest.is_empty() => Some(Self::Whole),
             3 if rest.is_empty() => Some(Self::Alive),
             4 => Some(Self::Taken(u64::from_be_bytes(rest.try_into().ok()?))),
+            5 => Some(Self::Certificate(Hidden(rest.to_vec()))),
             _ => None,
         }
     }
@@ -248,10 +255,15 @@ mod tests {
 
     #[test]
     fn short_messages() {
-        for message in [Message::Whole, Message::Alive, Message::Taken(u64::MAX - 3)] {
+        for message in [
+            Message::Whole,
+            Message::Alive,
+            Message::Taken(u64::MAX - 3),
+            Message::Certificate(Hidden(b"{}".to_vec())),
+        ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
-        let wrong: [&[u8]; 8] = [&[], &[0], &[5], &[2, 0], &[3, 0], &[4], &[4, 0, 0], &[1, 1]];
+        let wrong: [&[u8]; 8] = [&[], &[0], &[6], &[2, 0], &[3, 0], &[4], &[4, 0, 0], &[1, 1]];
         for bytes in wrong {
             assert_eq!(Message::decode(bytes), None, "{bytes:?}");
         }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use super::challenges::Answers;
 use super::client::{Client, Tls, http1, http2, last};
 use super::io::Stream;
 use super::proxy_protocol;
@@ -121,8 +124,10 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Se
             http2,
         });
     };
-    let stream = match TlsAcceptor::from(Arc::clone(config)).accept(tcp).await {
-        Ok(stream) => stream,
+    let stream = match shake(tcp, config, &served.answers()).await {
+        Ok(Some(stream)) => stream,
+        // It has seen what it came for.
+        Ok(None) => return Err(io::ErrorKind::ConnectionAborted.into()),
         Err(error) => {
             site.traffic.handshake_errors.fetch_add(1, Relaxed);
             return Err(error);
@@ -137,6 +142,25 @@ async fn begin(mut tcp: TcpStream, address: SocketAddr, site: &Site, served: &Se
         client,
         http2,
     })
+}
+
+/// A handshake; `None`: an authority has been shown whose a name is, which ends the connection (RFC 8737 §3).
+async fn shake(
+    tcp: TcpStream,
+    config: &Arc<ServerConfig>,
+    answers: &Answers,
+) -> io::Result<Option<TlsStream<TcpStream>>> {
+    // What a client wants is looked at first only while somebody may want something else.
+    if !answers.has_tls() {
+        return TlsAcceptor::from(Arc::clone(config)).accept(tcp).await.map(Some);
+    }
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let Some(challenge) = answers.tls(&begun.client_hello()) else {
+        return begun.into_stream(Arc::clone(config)).await.map(Some);
+    };
+    let mut stream = begun.into_stream(challenge).await?;
+    stream.shutdown().await?;
+    Ok(None)
 }
 
 /// Waits until the client says something. Of a service that ends nobody gets anything who says nothing.

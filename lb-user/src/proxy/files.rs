@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::tls;
-use crate::model::proxy::{HttpVersion, Proxy};
+use crate::model::acme::{Issued, Offer};
+use crate::model::proxy::{HttpVersion, Proxy, Tls};
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Service};
 
@@ -27,6 +28,8 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) struct Read {
     settings: Arc<Proxy>,
+    /// The certificate that was ordered for it.
+    ordered: Option<Issued>,
     /// TLS towards clients, by what it was made of; `None`: plain.
     server: Option<([u8; 32], Arc<ServerConfig>)>,
     /// TLS towards backends, by its authorities; `None`: plain.
@@ -58,17 +61,24 @@ impl Files {
         self.forgotten = true;
     }
 
-    /// Reads what is new. A service whose files were never good is not there.
-    pub(super) fn read(&mut self, config: &Config, traffic: &Traffic) {
+    /// Reads what is new. A service whose files were never good is not there, nor is one that has no certificate until one is
+    /// offered.
+    pub(super) fn read(&mut self, config: &Config, offer: &Offer, traffic: &Traffic) {
         let forgotten = std::mem::take(&mut self.forgotten);
         let mut before = std::mem::take(&mut self.services);
         for service in &config.services {
             let Some(proxy) = &service.proxy else { continue };
             let known = before.remove(&service.name);
-            let is_same = |known: &Read| !forgotten && Arc::ptr_eq(&known.settings, proxy);
+            let ordered = offer.certificates.get(&service.name);
+            let waits = |tls: &Tls| tls.certificates.is_empty() && ordered.is_none();
+            if known.is_none() && proxy.tls.as_ref().is_some_and(waits) {
+                continue;
+            }
+            let is_same =
+                |known: &Read| !forgotten && Arc::ptr_eq(&known.settings, proxy) && known.ordered.as_ref() == ordered;
             let read = match known {
                 Some(known) if is_same(&known) => Some(known),
-                known => match read(service, proxy, known.as_ref(), &self.secret, traffic) {
+                known => match read(service, (proxy, ordered), known.as_ref(), &self.secret, traffic) {
                     Ok(read) => Some(read),
                     Err(error) => {
                         let service = &service.name;
@@ -108,12 +118,12 @@ impl Files {
 /// What is as it is `known` is not made anew.
 fn read(
     service: &Service,
-    proxy: &Arc<Proxy>,
+    (proxy, ordered): (&Arc<Proxy>, Option<&Issued>),
     known: Option<&Read>,
     secret: &tls::Secret,
     traffic: &Traffic,
 ) -> Result<Read, String> {
-    let loaded = proxy.tls.as_ref().map(tls::server).transpose();
+    let loaded = proxy.tls.as_ref().map(|tls| tls::server_with(tls, ordered)).transpose();
     let loaded = loaded.map_err(|error| error.to_string())?;
     let first = |certificate: &tls::Certificate| {
         let name = certificate.names.first()?;
@@ -141,6 +151,7 @@ fn read(
     let pages: Result<BTreeMap<u16, Arc<[u8]>>, String> = proxy.http.error_pages.iter().map(page).collect();
     let read = Read {
         settings: Arc::clone(proxy),
+        ordered: ordered.cloned(),
         server,
         client: client.transpose()?,
         pages: Arc::new(pages?),
@@ -191,7 +202,7 @@ mod tests {
             if forget {
                 files.forget();
             }
-            files.read(&config, &traffic);
+            files.read(&config, &Offer::default(), &traffic);
             let read = files.of("web").unwrap();
             (read.server().unwrap(), read.pages[&503].to_vec())
         };
@@ -215,7 +226,7 @@ mod tests {
     fn a_service_without_its_certificate_is_not_served_plain() {
         let config = config("[service.tls]\ncertificates = [\"/nowhere/shop.pem\"]\n");
         let mut files = Files::new(tls::Secret::of(Seed([7; 2])));
-        files.read(&config, &Traffic::default());
+        files.read(&config, &Offer::default(), &Traffic::default());
         assert!(files.of("web").is_none());
     }
 }

@@ -11,12 +11,13 @@
 //! client      HTTP/1 and HTTP/2 of clients; http1: heads and bodies as bytes, read strictly
 //! exchange    a request and its answer: route, backend, retry; rewrite: heads on their way; pump: bodies on theirs
 //! choose      which backend; upstream: connections to it
-//! log, tls    access logs; certificates
+//! log, tls    access logs; certificates; challenges: what authorities are shown that sign them
 //! ```
 //!
 //! There is one form in which heads are handled: the text of HTTP/1.1, whatever was spoken. What comes by HTTP/2 is written
 //! so and read by the same scanner, so every rule is there once. What goes on unchanged is copied in one piece.
 mod accept;
+mod challenges;
 pub mod choose;
 mod client;
 mod convert;
@@ -24,6 +25,7 @@ mod cookies;
 mod exchange;
 mod fault;
 mod files;
+mod gate;
 pub mod http1;
 pub mod io;
 pub mod log;

@@ -63,6 +63,23 @@ impl Reply {
         }
     }
 
+    /// What an authority asks for that wants to see whose a name is (RFC 8555 §8.3).
+    #[must_use]
+    pub(super) fn challenge(answer: &str) -> Self {
+        let mut fields = Vec::with_capacity(128);
+        // It is memory, which takes everything.
+        let _ = write!(
+            fields,
+            "content-type: application/octet-stream\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
+            answer.len()
+        );
+        Self {
+            status: 200,
+            fields,
+            body: answer.as_bytes().to_vec(),
+        }
+    }
+
     /// The head, in HTTP/1.1.
     #[must_use]
     pub(super) fn head(&self, connection: &str) -> Vec<u8> {

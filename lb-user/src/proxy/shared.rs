@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lb_common::hash::Seed;
 use tokio::sync::Notify;
 
+use super::challenges::Answers;
 use super::choose::Registry;
 use super::log::Logs;
 use crate::model::Config;
@@ -22,6 +23,8 @@ pub(super) struct Common {
     pub traffic: Arc<Traffic>,
     /// What pools of one name share.
     pub pools: Registry,
+    /// What authorities are shown that ask whose a name is.
+    answers: Mutex<Arc<Answers>>,
     /// Who waits for a place, by pool.
     free: Mutex<BTreeMap<Arc<str>, Arc<Notify>>>,
 }
@@ -35,8 +38,20 @@ impl Common {
             logs,
             traffic,
             pools: Registry::new(seed, std::time::Instant::now()),
+            answers: Mutex::default(),
             free: Mutex::default(),
         }
+    }
+
+    /// What authorities are shown now. It is asked for where one may have come, and at handshakes.
+    #[must_use]
+    pub(super) fn answers(&self) -> Arc<Answers> {
+        Arc::clone(&self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows these from now on.
+    pub(super) fn show(&self, answers: Answers) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answers);
     }
 
     /// Forgets pools that are not in `config`. Threads that have them keep them.

@@ -246,6 +246,7 @@ mod tests {
         };
         let tls = Tls {
             certificates: Vec::new(),
+            acme: None,
             client_ca: None,
             client_optional: false,
             min_version: TlsVersion::default(),

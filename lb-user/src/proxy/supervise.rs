@@ -15,13 +15,16 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls::crypto::ring;
 
+use super::challenges::Answers;
 use super::files::Files;
+use super::gate::Gates;
 use super::log::Logs;
 use super::shared::Common;
-use super::snapshot::{Front, Snapshot};
+use super::snapshot::{Front, Listener, Snapshot};
 use super::sockets::Listening;
 use super::tls;
 use super::worker::Worker;
+use crate::model::acme::{Offer, Proof};
 use crate::model::traffic::{Traffic, Upstreams};
 use crate::model::{Config, Mode, Ports, Service};
 
@@ -42,6 +45,10 @@ pub struct Setup {
     pub upstreams: watch::Receiver<Arc<Upstreams>>,
     /// Changes when the files that the configuration names are to be read again.
     pub reread: watch::Receiver<u64>,
+    /// Certificates that were ordered, and what those are shown who sign them.
+    pub offers: watch::Receiver<Arc<Offer>>,
+    /// Told the number of the last offer that is served.
+    pub offered: watch::Sender<u64>,
     /// Where it listens.
     pub listening: Listening,
     /// While it is true, requests under way are finished and connections end, so that few are open; new ones are served.
@@ -59,6 +66,8 @@ pub async fn run(setup: Setup) {
         traffic,
         mut upstreams,
         mut reread,
+        mut offers,
+        offered,
         listening,
         mut finishing,
         serving,
@@ -76,8 +85,12 @@ pub async fn run(setup: Setup) {
     };
     let common = Arc::new(Common::new(seed, logs, traffic));
     let mut files = Files::new(tls::Secret::of(seed));
-    files.read(&first.config, &common.traffic);
-    let mut whole = follow(&listening, &first.config, threads);
+    let offer = Arc::clone(&offers.borrow_and_update());
+    files.read(&first.config, &offer, &common.traffic);
+    common.show(Answers::of(&offer));
+    let mut gates = Gates::default();
+    let mut whole = follow(&listening, &first.config, &offer, threads);
+    gates.follow(gated(&listening, &first.config, &offer), &common);
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot(
         first,
         &listening,
@@ -91,6 +104,8 @@ pub async fn run(setup: Setup) {
         }
     }
     drop((alive, receiver));
+    offered.send_replace(offer.number);
+    drop(offer);
     // Whoever has gone away does not need it.
     let _ = serving.send(());
     let mut retry = Instant::now() + RETRY;
@@ -101,6 +116,7 @@ pub async fn run(setup: Setup) {
                 files.forget();
                 common.logs.reopen();
             }
+            Ok(()) = offers.changed() => {}
             Ok(()) = finishing.changed() => {}
             () = sleep_until(retry), if !whole => {}
             // All of them have ended, which none should.
@@ -108,15 +124,19 @@ pub async fn run(setup: Setup) {
             _ = stopped.changed() => break,
         }
         let now = Arc::clone(&upstreams.borrow_and_update());
-        files.read(&now.config, &common.traffic);
-        whole = follow(&listening, &now.config, threads);
+        let offer = Arc::clone(&offers.borrow_and_update());
+        files.read(&now.config, &offer, &common.traffic);
+        common.show(Answers::of(&offer));
+        whole = follow(&listening, &now.config, &offer, threads);
+        gates.follow(gated(&listening, &now.config, &offer), &common);
         retry = Instant::now() + RETRY;
         common.retain(&now.config);
         let finishing = *finishing.borrow_and_update();
         snapshots.send_replace(Arc::new(snapshot(now, &listening, &files, finishing)));
+        offered.send_replace(offer.number);
     }
     // Threads finish what has begun; nobody new is taken.
-    drop(snapshots);
+    drop((snapshots, gates));
     listening.lock().follow(&BTreeSet::new(), threads);
     let _ = ends.recv().await;
     if let Some(common) = Arc::into_inner(common)
@@ -181,9 +201,23 @@ fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-fn follow(listening: &Listening, config: &Config, threads: usize) -> bool {
-    let wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
+fn follow(listening: &Listening, config: &Config, offer: &Offer, threads: usize) -> bool {
+    let mut wanted: BTreeSet<SocketAddr> = fronts(config).flat_map(addresses).collect();
+    wanted.extend(gates(config, offer));
     listening.lock().follow(&wanted, threads)
+}
+
+/// Where nobody listens but while authorities may come.
+fn gates(config: &Config, offer: &Offer) -> impl Iterator<Item = SocketAddr> {
+    let mut open = offer.challenges.iter();
+    let comes = open.any(|challenge| matches!(challenge.proof, Proof::Http { .. }));
+    config.challenged().filter(move |_| comes)
+}
+
+fn gated(listening: &Listening, config: &Config, offer: &Offer) -> impl Iterator<Item = Listener> {
+    let sockets = listening.lock();
+    let all: Vec<Listener> = gates(config, offer).filter_map(|address| sockets.at(address)).collect();
+    all.into_iter()
 }
 
 fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files, finishing: bool) -> Snapshot {

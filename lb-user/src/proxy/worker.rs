@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::accept;
+use super::challenges::Answers;
 use super::client::Client;
 use super::fault::Fault;
 use super::http1::{Known, RequestHead};
@@ -45,6 +46,12 @@ impl Served {
     #[must_use]
     pub(super) fn site(&self) -> Rc<Site> {
         Rc::clone(&self.site.borrow())
+    }
+
+    /// What authorities are shown that ask whose a name is.
+    #[must_use]
+    pub(super) fn answers(&self) -> Arc<Answers> {
+        self.worker.common.answers()
     }
 
     /// Does it come to its end? Requests under way are finished, and no new ones begun.

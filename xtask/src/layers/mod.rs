@@ -24,7 +24,7 @@ const ROWS: [&[&str]; 10] = [
     &["proxy", "health", "ha", "peers", "acme"],
     &["control"],
     &["metrics"],
-    &["dataplane", "net", "process"],
+    &["dataplane", "net", "process", "disk"],
     &["plan", "config"],
     &["balance"],
 ];

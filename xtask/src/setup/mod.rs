@@ -14,7 +14,7 @@ use crate::bpf::tools::{self, LINKER_VERSION, LLVM_PREFIX};
 use crate::{deny, dist, exec, fuzz, workspace};
 
 /// What the tests run besides Fulcrum: the program, and the Debian package it comes in.
-const TEST_PROGRAMS: [(&str, &str); 16] = [
+const TEST_PROGRAMS: [(&str, &str); 17] = [
     ("chromium-headless-shell", "chromium-headless-shell"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
@@ -23,6 +23,7 @@ const TEST_PROGRAMS: [(&str, &str); 16] = [
     ("mariadbd", "mariadb-server-core"),
     ("npm", "npm"),
     ("openssl", "openssl"),
+    ("pebble", "pebble"),
     ("pgrep", "procps"),
     ("prometheus", "prometheus"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),

@@ -226,6 +226,27 @@ async fn status() {
       "syncs": 2
     }
   ],
+  "certificates": [
+    {
+      "service": "web",
+      "domains": [
+        "shop.example",
+        "www.shop.example"
+      ],
+      "directory": "https://acme.example/directory",
+      "challenge": "http-01",
+      "origin": "issued",
+      "not_before": 1790000000,
+      "not_after": 1797776000,
+      "renew_at": 1795184000,
+      "suggested": true,
+      "doing": "waiting",
+      "last_attempt": 1795184010,
+      "last_error": "shop.example, step challenge: connection refused (connection)",
+      "failures": 2,
+      "attempts": 5
+    }
+  ],
   "flows": {
     "flows": {
       "entries": 12,

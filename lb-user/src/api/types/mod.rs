@@ -1,6 +1,7 @@
 //! What travels as JSON. Stable: see [the module above](super).
 
 mod backend;
+mod certificate;
 mod command;
 mod denied;
 mod discovery;
@@ -17,6 +18,7 @@ mod trace;
 mod vrrp;
 
 pub use backend::{AdminState, BackendStatus, Health, NatStatus, NextHop, ProxyStatus, Role, UnresolvedBackend};
+pub use certificate::{Certificates, OrderedCertificate};
 pub use command::{Backend, BackendPatch, Overridden, Reloaded};
 pub use denied::{Denied, Denies, Deny, DenyPut, Undenied};
 pub use discovery::TargetGroup;

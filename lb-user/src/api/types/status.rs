@@ -6,7 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Announcement, BackendStatus, Peer, Protection, ServiceProtection, UnresolvedBackend, VirtualRouter};
+use super::{
+    Announcement, BackendStatus, OrderedCertificate, Peer, Protection, ServiceProtection, UnresolvedBackend,
+    VirtualRouter,
+};
 use crate::model::http_status::ClientsHttp;
 use crate::model::{self, status as from};
 
@@ -36,6 +39,9 @@ pub struct Status {
     /// Nodes that this one tells of flows, in the order of the file.
     #[serde(default)]
     pub peers: Vec<Peer>,
+    /// Certificates that the node orders, in the order of the file.
+    #[serde(default)]
+    pub certificates: Vec<OrderedCertificate>,
     /// Flows of `dsr` and `tunnel` that are known.
     pub flows: FlowTables,
     /// What protects services, with what it has kept from VIPs that was for no service; `null` where nothing does.
@@ -299,6 +305,7 @@ impl From<from::Status> for Status {
             announcements: status.ha.announcements.into_iter().map(Into::into).collect(),
             draining: status.draining,
             peers: status.peers.peers.into_iter().map(Into::into).collect(),
+            certificates: status.certificates.into_iter().map(Into::into).collect(),
             flows: status.flows.into(),
             protection: status.protection.map(Into::into),
             drops: status

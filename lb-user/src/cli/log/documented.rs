@@ -49,9 +49,11 @@ const CALLS: [(&str, &str); 3] = [
 /// Fields, and what they hold.
 const FIELDS: &[(&str, &str)] = &[
     ("address", "address and port that somebody listens on"),
+    ("again_in", "after how long something is tried again"),
     ("backend", "address and port of a backend"),
     ("backends", "backends: how many"),
     ("connections", "connections of clients: how many"),
+    ("domain", "names that a certificate is for"),
     ("down", "how many backends are down"),
     ("entries", "entries of maps: how many"),
     ("error", "what has failed, and why, with its causes"),
@@ -87,11 +89,13 @@ const FIELDS: &[(&str, &str)] = &[
     ("script", "a script that is tracked, with its arguments"),
     ("service", "name of a service or of a pool"),
     ("services", "services: how many"),
+    ("serving", "what clients get meanwhile"),
     ("slots", "slots of rings: how many"),
     (
         "state",
         "what a command wants of a backend: `active`, `drain` or `disabled`",
     ),
+    ("step", "how far an order of a certificate came"),
     ("to", "whom an advertisement is for"),
     ("took", "how long it took"),
     ("until", "when it ends (RFC 3339, UTC)"),

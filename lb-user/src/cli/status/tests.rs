@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::types::{FlowTables, InterfaceStatus, NextHop, ProxyStatus, Refused, Reloads, ServiceProtection};
+use crate::model::acme::CertificateStatus;
 use crate::model::peers::PeersStatus;
 use std::collections::BTreeMap;
 
@@ -197,6 +198,7 @@ fn people_see_what_matters() {
             })
             .collect(),
         draining: true,
+        certificates: vec![CertificateStatus::example().into()],
         peers: PeersStatus::example().peers.into_iter().map(Into::into).collect(),
         services: vec![ServiceStatus {
             name: "web".to_owned(),
@@ -335,6 +337,10 @@ web  tcp 192.0.2.10:80 (shared)  dsr maglev over 16384 slots
   web8     10.0.0.6:80            1   0.0%        5          2      0  standby; up: connected in 0.3 ms
   web9     10.0.0.6:80            1  50.0%        5          2      0  backup in service; up: connected in 0.3 ms
   NO ADDRESS for web10: web10.lan has no address
+
+certificates
+  web  shop.example www.shop.example  until 2026-12-20T14:13:20Z  next at 2026-11-20T14:13:20Z
+  NO NEW CERTIFICATE for web: shop.example, step challenge: connection refused (connection)
 
 known flows: 12 of 262144; 3 times there was no room
 

@@ -4,6 +4,7 @@
 //! Names of files are taken as they stand: what is in them is for others, who find their places by
 //! [`Subject`](super::Subject).
 
+mod acme;
 mod ejection;
 mod forwarded;
 mod headers;
@@ -33,6 +34,8 @@ use crate::model::proxy::Proxy;
 pub(super) struct Places {
     /// Of every route: the table, and its `pool`.
     routes: Vec<(Span, Span)>,
+    /// Of the `directory` of `acme`.
+    acme: Option<Span>,
     hash_on: Option<Span>,
     access_log: Option<Span>,
 }
@@ -64,7 +67,7 @@ impl Reader {
         }
         let mut places = Places::default();
         let tls = match service.get("tls") {
-            Some(value) => Some(self.tls(&value.table(&schema::TLS)?, name)?),
+            Some(value) => Some(self.tls(&value.table(&schema::TLS)?, name, &mut places)?),
             None => None,
         };
         let http = self.http(service, name, &mut places)?;

@@ -6,6 +6,7 @@ pub(in super::super) static TLS: Shape = Shape {
     name: "[service.tls]",
     keys: &[
         "certificates",
+        "acme",
         "client-ca",
         "client-auth",
         "min-version",
@@ -13,7 +14,28 @@ pub(in super::super) static TLS: Shape = Shape {
         "alpn",
         "hsts",
     ],
-    later: &["acme"],
+    later: &[],
+};
+
+pub(in super::super) static ACME: Shape = Shape {
+    name: "[service.tls.acme]",
+    keys: &[
+        "domains",
+        "directory",
+        "contact",
+        "challenge",
+        "key-type",
+        "external-account",
+        "ca",
+        "storage",
+    ],
+    later: &[],
+};
+
+pub(in super::super) static EXTERNAL_ACCOUNT: Shape = Shape {
+    name: "[service.tls.acme.external-account]",
+    keys: &["key-id", "key-file"],
+    later: &[],
 };
 
 pub(in super::super) static CERTIFICATE: Shape = Shape {

@@ -1,12 +1,13 @@
 //! `[service.tls]`.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::fault::{Checked, fault};
 use super::super::raw::{Table, Value, excerpt};
 use super::super::{Reader, Subject};
-use super::{contradiction, schema, seconds};
+use super::{Places, contradiction, schema, seconds};
 use crate::model::proxy::{CertificateFiles, Hsts, HttpVersion, Tls, TlsVersion};
 
 /// Suites that there are, by their IANA names, and the version that each is of. Another spelling of those of TLS 1.3 has
@@ -35,9 +36,16 @@ const DAY: u64 = 24 * 3_600;
 const PRELOAD: Duration = Duration::from_secs(365 * DAY);
 
 impl Reader {
-    pub(super) fn tls(&mut self, tls: &Table<'_>, service: &str) -> Checked<Tls> {
-        let certificates = tls.require("certificates", "[\"/etc/fulcrum/shop.pem\"]")?;
-        let certificates = self.certificates(&certificates, service)?;
+    pub(super) fn tls(&mut self, tls: &Table<'_>, service: &str, places: &mut Places) -> Checked<Tls> {
+        let acme = match tls.get("acme") {
+            Some(value) => Some(Arc::new(self.acme(&value, service, places)?)),
+            None => None,
+        };
+        let certificates = if acme.is_some() && tls.get("certificates").is_none() {
+            Vec::new()
+        } else {
+            self.certificates(&tls.require("certificates", "[\"/etc/fulcrum/shop.pem\"]")?, service)?
+        };
         let client_ca = tls.get("client-ca");
         if let Some(value) = &client_ca {
             self.places.insert(Subject::ClientCa(service.to_owned()), value.span());
@@ -61,6 +69,7 @@ impl Reader {
         };
         Ok(Tls {
             certificates,
+            acme,
             client_ca: client_ca.map(|value| value.path()).transpose()?,
             client_optional,
             min_version,

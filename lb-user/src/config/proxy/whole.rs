@@ -17,6 +17,7 @@ impl Reader {
         let services: BTreeMap<&str, &Service> = drafts.iter().map(|d| (&*d.service.name, &d.service)).collect();
         pools_exist(drafts, &services)?;
         one_way_to_log(drafts)?;
+        self.authorities(drafts)?;
         self.nobody_listens(drafts, listen)?;
         self.idle_pools(drafts);
         self.idle_hashes(drafts, &services);

@@ -215,16 +215,6 @@ fn unknown_keys() {
 }
 
 #[test]
-fn what_later_versions_have() {
-    check(vec![in_proxy(
-        "[service.tls]\nacme = true\n",
-        (8, 1),
-        "`acme` is not available in this version",
-        "takes: certificates, client-ca",
-    )]);
-}
-
-#[test]
 fn wrong_types() {
     check(vec![
         file("node = 1\n", (1, 8), "`node` must be a table, not 1", "write [node]"),

@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::watch;
 
-use super::whole;
 use crate::control::{Denies, Overrides, Revision, Saved};
+use crate::disk;
 
 /// After a failure to write, unless something newer comes first.
 const RETRY: Duration = Duration::from_secs(10);
@@ -161,7 +161,7 @@ impl<T: Clone + Default + PartialEq> Kept<T> {
     fn replace(&self, disk: &mut T, wanted: &T) -> Result<()> {
         if disk != wanted {
             let text = (self.format)(wanted)?;
-            whole::write(&self.path, &text).with_context(|| format!("cannot write {}", self.path.display()))?;
+            disk::write(&self.path, &text).with_context(|| format!("cannot write {}", self.path.display()))?;
             disk.clone_from(wanted);
         }
         Ok(())

@@ -26,6 +26,7 @@ fn config() -> Config {
 fn secure(config: &mut Config) {
     let tls = Tls {
         certificates: Vec::new(),
+        acme: None,
         client_ca: None,
         client_optional: false,
         min_version: TlsVersion::V1_2,

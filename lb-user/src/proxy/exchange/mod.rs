@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 
+use super::challenges;
 use super::choose::{Ask, Ending, Outcome, hash};
 use super::client::Client;
 use super::convert;
@@ -124,6 +125,11 @@ impl Exchange<'_> {
         };
         if let Some(fault) = refused {
             return Box::pin(self.fail(&fault, source.as_ref(), responder)).await;
+        }
+        if let Some(token) = challenges::token(self.request.path_alone(self.head))
+            && let Some(answer) = self.served.answers().http(token)
+        {
+            return Box::pin(self.reply(&Reply::challenge(answer), source.as_ref(), responder)).await;
         }
         if let Some(port) = http.redirect_to_https {
             let reply = Reply::redirect(

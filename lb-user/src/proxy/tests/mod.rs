@@ -2,6 +2,7 @@
 
 mod backends;
 mod bodies;
+mod challenges;
 mod choice;
 mod finishing;
 mod http2;

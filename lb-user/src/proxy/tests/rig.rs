@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::model::acme::Offer;
 use crate::model::traffic::{PoolMember, Traffic, Upstreams};
 use crate::model::{Health, MemberKey, Ports};
 use crate::proxy::{Listening, Setup, run};
@@ -35,6 +36,10 @@ pub(super) struct Rig {
     _stop: watch::Sender<()>,
     upstreams: watch::Sender<Arc<Upstreams>>,
     _reread: watch::Sender<u64>,
+    /// What was ordered, and what authorities are shown.
+    pub(super) offers: watch::Sender<Arc<Offer>>,
+    /// The number of the last of these that is served.
+    pub(super) offered: watch::Receiver<u64>,
     pub(super) finishing: watch::Sender<bool>,
     pub(super) listening: Listening,
 }
@@ -100,6 +105,8 @@ impl Rig {
         let config = Arc::new(config);
         let (upstreams, upstreams_of) = watch::channel(Arc::new(Upstreams { config, pools }));
         let (reread, reread_of) = watch::channel(0);
+        let (offers, offers_of) = watch::channel(Arc::default());
+        let (serves_offer, offered) = watch::channel(0);
         let (stop, stopped) = watch::channel(());
         let (finishing, finishing_of) = watch::channel(false);
         let listening = Listening::default();
@@ -110,6 +117,8 @@ impl Rig {
             traffic: Arc::clone(&traffic),
             upstreams: upstreams_of,
             reread: reread_of,
+            offers: offers_of,
+            offered: serves_offer,
             listening: listening.clone(),
             finishing: finishing_of,
             serving,
@@ -130,6 +139,8 @@ impl Rig {
             _stop: stop,
             upstreams,
             _reread: reread,
+            offers,
+            offered,
             finishing,
             listening,
         }

@@ -17,8 +17,9 @@ use crate::net::tls::{Distrust, Unread};
 
 pub use client::client;
 pub use judge::{Dates, judge, now};
+pub(super) use pem::shown;
 pub(super) use server::name;
-pub use server::{Certificate, Loaded, server};
+pub use server::{Certificate, Loaded, server, server_with};
 pub use tickets::Secret;
 
 /// Why TLS cannot be spoken as a file says.

@@ -11,8 +11,9 @@ use tokio_rustls::rustls::{Error, InconsistentKeys};
 
 use super::{Fault, Part, Unusable};
 use crate::model::Hidden;
+use crate::model::acme::Issued;
 use crate::model::proxy::CertificateFiles;
-use crate::net::tls::read;
+use crate::net::tls::{Unread, read};
 
 /// A certificate and its key, and the bytes that they were read from.
 pub(super) struct Pair {
@@ -22,14 +23,43 @@ pub(super) struct Pair {
 
 /// What files of a certificate come to; `index` is its place in the list.
 pub(super) fn pair(files: &CertificateFiles, index: usize) -> Result<Pair, Unusable> {
+    let unread = |part: Part, file: &Path, unread: Unread| Unusable::new(part, file, unread);
+    let of_certificate = |error| unread(Part::Certificate(index), &files.certificate, error);
+    let mut bytes = vec![Hidden(read(&files.certificate).map_err(of_certificate)?)];
+    if files.key != files.certificate {
+        let of_key = |error| unread(Part::Key(index), &files.key, error);
+        bytes.push(Hidden(read(&files.key).map_err(of_key)?));
+    }
+    pair_of(bytes, files, index)
+}
+
+/// The same of what was ordered, with the key in the same text.
+pub(super) fn ordered(issued: &Issued, index: usize) -> Result<Pair, Unusable> {
+    let files = CertificateFiles {
+        certificate: issued.file.to_path_buf(),
+        key: issued.file.to_path_buf(),
+    };
+    pair_of(vec![Hidden(issued.pem.0.clone())], &files, index)
+}
+
+/// A certificate that answers a challenge, ready to be shown. Nobody looks whether it is one for clients: what it says is in a
+/// critical extension that libraries do not know.
+///
+/// # Errors
+/// What is wrong with it.
+pub(in super::super) fn shown(issued: &Issued) -> Result<Arc<CertifiedKey>, Fault> {
+    let chain = chain(&issued.pem.0)?;
+    let key = Hidden(key(&issued.pem.0)?);
+    let key = any_supported_type(&key.0).map_err(|error| Fault::UnfitKey(words(error)))?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// `bytes`: the certificate, and the key where it is elsewhere.
+fn pair_of(bytes: Vec<Hidden<Vec<u8>>>, files: &CertificateFiles, index: usize) -> Result<Pair, Unusable> {
     let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
     let of_key = |fault: Fault| Unusable::new(Part::Key(index), &files.key, fault);
-    let first = Hidden(read(&files.certificate).map_err(|unread| of_certificate(unread.into()))?);
-    let chain = chain(&first.0).map_err(of_certificate)?;
-    let mut bytes = vec![first];
-    if files.key != files.certificate {
-        bytes.push(Hidden(read(&files.key).map_err(|unread| of_key(unread.into()))?));
-    }
+    let chain = bytes.first().map_or(Err(Fault::NoCertificate), |bytes| chain(&bytes.0));
+    let chain = chain.map_err(of_certificate)?;
     let key = bytes
         .last()
         .map_or(Err(Fault::NoKey), |bytes| self::key(&bytes.0))

@@ -8,25 +8,26 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
 /// Certificates by the names that they are for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Resolver {
-    first: Arc<CertifiedKey>,
+    /// There is none while nothing has been ordered.
+    first: Option<Arc<CertifiedKey>>,
     exact: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
     /// By what follows `*.`: one label stands before it (RFC 9525 §6.3).
     wildcard: HashMap<Box<str>, Vec<Arc<CertifiedKey>>>,
 }
 
 impl Resolver {
-    pub(super) fn new(first: Arc<CertifiedKey>) -> Self {
-        Self {
-            first,
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
+    /// The first that comes is for whom no other one is. Those that were there before for the same name go before it, where
+    /// a client can do with their keys.
+    pub(super) fn add(&mut self, names: &[String], key: &Arc<CertifiedKey>) {
+        self.first.get_or_insert_with(|| Arc::clone(key));
+        for name in names {
+            self.add_name(name, key);
         }
     }
 
-    /// Those that were there before for the same name go before it, where a client can do with their keys.
-    pub(super) fn add(&mut self, name: &str, key: &Arc<CertifiedKey>) {
+    fn add_name(&mut self, name: &str, key: &Arc<CertifiedKey>) {
         let (names, name) = match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent),
             None => (&mut self.exact, name),
@@ -35,15 +36,15 @@ impl Resolver {
     }
 
     /// `name` is in lower case.
-    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> &Arc<CertifiedKey> {
+    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         let by_wildcard = |name: &str| self.wildcard.get(name.split_once('.')?.1);
         let found = name.and_then(|name| self.exact.get(name).or_else(|| by_wildcard(name)));
         match found.map(Vec::as_slice) {
-            None | Some([]) => &self.first,
-            Some([one]) => one,
+            None | Some([]) => self.first.as_ref(),
+            Some([one]) => Some(one),
             Some(several @ [first, ..]) => {
                 let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-                several.iter().find(fits).unwrap_or(first)
+                several.iter().find(fits).or(Some(first))
             }
         }
     }
@@ -51,6 +52,6 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.find(hello.server_name(), hello.signature_schemes())))
+        self.find(hello.server_name(), hello.signature_schemes()).cloned()
     }
 }

@@ -4,7 +4,7 @@
 //! tickets by a small memory. Nothing of it is shared between services, since what a client has shown to one says nothing to
 //! another. Early data is not taken.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -18,6 +18,7 @@ use tokio_rustls::rustls::{
 use super::resolve::Resolver;
 use super::tickets::Secret;
 use super::{Fault, Part, Unusable, pem};
+use crate::model::acme::Issued;
 use crate::model::proxy::{HttpVersion, Tls, TlsVersion};
 use crate::net::tls::{Distrust, Validity, authorities, read, validity};
 
@@ -93,13 +94,27 @@ impl Loaded {
 /// # Errors
 /// The first file that cannot be used.
 pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
+    server_with(tls, None)
+}
+
+/// The same, with a certificate that was ordered behind those of the files.
+///
+/// # Errors
+/// As of [`server`].
+pub fn server_with(tls: &Tls, ordered: Option<&Issued>) -> Result<Loaded, Unusable> {
     let provider = Arc::new(provider(&tls.ciphers));
     let mut digest = Sha256::new_with_prefix(format!("{tls:?}"));
     let mut certificates = Vec::with_capacity(tls.certificates.len());
-    let mut resolver: Option<Resolver> = None;
-    for (index, files) in tls.certificates.iter().enumerate() {
-        let pair = pem::pair(files, index)?;
-        let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), &files.certificate, fault);
+    let mut resolver = Resolver::default();
+    let named = tls.certificates.iter().map(|files| (Some(files), &*files.certificate));
+    let all = named.chain(ordered.map(|issued| (None, &*issued.file)));
+    for (index, (files, file)) in all.enumerate() {
+        let pair = match (files, ordered) {
+            (Some(files), _) => pem::pair(files, index)?,
+            (None, Some(issued)) => pem::ordered(issued, index)?,
+            (None, None) => continue,
+        };
+        let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), file, fault);
         let leaf = pair
             .key
             .cert
@@ -107,24 +122,22 @@ pub fn server(tls: &Tls) -> Result<Loaded, Unusable> {
             .ok_or_else(|| of_certificate(Fault::NoCertificate))?;
         let unfit = || of_certificate(Fault::UnfitCertificate("it does not say when it is valid".to_owned()));
         let Validity { not_before, not_after } = validity(leaf).ok_or_else(unfit)?;
-        let names = pem::names(leaf, &files.certificate, index)?;
-        let resolver = resolver.get_or_insert_with(|| Resolver::new(Arc::clone(&pair.key)));
-        for name in &names {
-            resolver.add(name, &pair.key);
-        }
+        let names = pem::names(leaf, file, index)?;
+        resolver.add(&names, &pair.key);
         certificates.push(Certificate {
             names,
             not_before,
             not_after,
-            file: files.certificate.clone(),
+            file: file.to_owned(),
         });
         for bytes in &pair.bytes {
             digest.update(bytes.0.len().to_le_bytes());
             digest.update(&bytes.0);
         }
     }
-    let nobody = || Unusable::new(Part::Certificate(0), PathBuf::new().as_path(), Fault::NoCertificate);
-    let resolver = resolver.ok_or_else(nobody)?;
+    if certificates.is_empty() && tls.acme.is_none() {
+        return Err(Unusable::new(Part::Certificate(0), Path::new(""), Fault::NoCertificate));
+    }
     let failed = |error: &dyn std::error::Error| {
         let file = tls
             .certificates

@@ -79,6 +79,7 @@ fn tls(files: &[PathBuf]) -> Tls {
     };
     Tls {
         certificates: files.iter().map(one).collect(),
+        acme: None,
         client_ca: None,
         client_optional: false,
         min_version: TlsVersion::V1_2,

@@ -4,8 +4,9 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
 
 use super::super::super::types::{
-    Backend, BackendPatch, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch, Overridden, Plan,
-    Protocol, Reloaded, Status, TargetGroup, TraceEnded, TraceRequest, TraceStarted, TracedPackets, Undenied,
+    Backend, BackendPatch, Certificates, Denied, Denies, DenyPut, Explanation, LogLevels, Node, NodePatch,
+    OrderedCertificate, Overridden, Plan, Protocol, Reloaded, Status, TargetGroup, TraceEnded, TraceRequest,
+    TraceStarted, TracedPackets, Undenied,
 };
 
 /// Makes the schema of a type, which the generator keeps.
@@ -63,6 +64,12 @@ const WRONG: (&str, &str) = ("422", "A field is wrong; `field` names it.");
 const NOT_TAKEN: (&str, &str) = ("422", "The file is wrong: where and why.");
 const FIXED: (&str, &str) = ("409", "It changes what is fixed while the daemon runs.");
 
+const NO_CERTIFICATE: (&str, &str) = ("404", "No certificate is ordered for a service of this name.");
+const ELSEWHERE: (&str, &str) = (
+    "409",
+    "Another node orders it, or the authority is being asked about it already.",
+);
+const AUTHORITY: (&str, &str) = ("502", "The authority refuses it, or cannot be asked.");
 const NO_PREFIX: (&str, &str) = ("400", "The prefix, a parameter or the body is malformed.");
 const BY_SERVICE: &[Parameter] = &[Parameter {
     name: "service",
@@ -295,6 +302,69 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "undeny",
             "Deny a prefix no more.",
             &[json::<Undenied>()],
+        )
+    },
+    get(
+        "/api/v1/certificates",
+        "certificates",
+        "Certificates that the node orders, which the status has too.",
+        &[json::<Certificates>()],
+    ),
+    Operation {
+        request: Some(text("application/x-pem-file")),
+        refusals: &[
+            NO_CERTIFICATE,
+            (
+                "422",
+                "It cannot be used, is not for every name, or is older than what serves.",
+            ),
+        ],
+        ..change(
+            "PUT",
+            "/api/v1/certificates/{service}",
+            "importCertificate",
+            "Serve a certificate that another client has ordered, with its chain and key, and renew it from then on.",
+            &[json::<OrderedCertificate>()],
+        )
+    },
+    Operation {
+        refusals: &[
+            NO_CERTIFICATE,
+            ELSEWHERE,
+            ("429", "The authority does not want to hear of it yet."),
+        ],
+        ..change(
+            "POST",
+            "/api/v1/certificates/{service}/renewal",
+            "renewCertificate",
+            "Order another certificate now. What becomes of it is in the list: `attempts` rises when it is over.",
+            &[json::<OrderedCertificate>()],
+        )
+    },
+    Operation {
+        refusals: &[NO_CERTIFICATE, ELSEWHERE, AUTHORITY],
+        ..change(
+            "POST",
+            "/api/v1/certificates/{service}/account-key",
+            "rollAccountKey",
+            "Give the account with the authority another key.",
+            &[json::<OrderedCertificate>()],
+        )
+    },
+    Operation {
+        query: &[Parameter {
+            name: "reason",
+            required: false,
+            description: "Why: unspecified, key-compromise, affiliation-changed, superseded, or cessation-of-operation.",
+            schema: SchemaGenerator::subschema_for::<String>,
+        }],
+        refusals: &[NO_CERTIFICATE, ELSEWHERE, AUTHORITY],
+        ..change(
+            "POST",
+            "/api/v1/certificates/{service}/revocation",
+            "revokeCertificate",
+            "Take the certificate back at its authority, and order another one.",
+            &[json::<OrderedCertificate>()],
         )
     },
     Operation {

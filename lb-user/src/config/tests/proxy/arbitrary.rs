@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::super::{NODE, SERVICE, read, written};
+use crate::model::acme::{Acme, Authority, ChallengeKind, ExternalAccount, KeyType};
 use crate::model::proxy::{
     AccessLog, CertificateFiles, Direction, Eject, Forwarded, HashOn, HeaderAction, HeaderName, HeaderRule, Hsts, Http,
     HttpVersion, Limits, LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, StickyCookie, Timeouts, Tls, TlsVersion,
@@ -49,7 +50,7 @@ fn tls() -> impl Strategy<Value = Tls> {
         key: key.unwrap_or_else(|| certificate.clone()),
         certificate,
     });
-    let certificates = prop::collection::vec(certificate, 1..4).prop_map(|mut files| {
+    let certificates = prop::collection::vec(certificate, 0..4).prop_map(|mut files: Vec<CertificateFiles>| {
         files.sort_by(|a, b| a.certificate.cmp(&b.certificate));
         files.dedup_by(|a, b| a.certificate == b.certificate);
         files
@@ -76,9 +77,13 @@ fn tls() -> impl Strategy<Value = Tls> {
         preload,
     });
     let client_ca = (prop::option::of(path()), any::<bool>());
-    (certificates, client_ca, ciphers, alpn, prop::option::of(hsts)).prop_map(
-        |(certificates, (client_ca, optional), (min_version, ciphers), alpn, hsts)| Tls {
+    // One of them at least.
+    let shown = (certificates, prop::option::of(acme()));
+    let shown = shown.prop_filter("nothing to show", |(files, acme)| !files.is_empty() || acme.is_some());
+    (shown, client_ca, ciphers, alpn, prop::option::of(hsts)).prop_map(
+        |((certificates, acme), (client_ca, optional), (min_version, ciphers), alpn, hsts)| Tls {
             certificates,
+            acme: acme.map(Arc::new),
             client_optional: optional && client_ca.is_some(),
             client_ca,
             min_version,
@@ -87,6 +92,37 @@ fn tls() -> impl Strategy<Value = Tls> {
             hsts,
         },
     )
+}
+
+fn acme() -> impl Strategy<Value = Acme> {
+    let domains = prop::collection::btree_set("([a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?\\.){1,3}[a-z]{2,8}", 1..4);
+    let contact = prop::collection::btree_set("mailto:[a-z0-9.+]{1,10}@[a-z0-9.]{1,10}", 0..3);
+    let external = ("[!-~]{1,20}", path()).prop_map(|(key_id, key_file)| ExternalAccount {
+        key_id: key_id.into(),
+        key_file,
+    });
+    let authority = (
+        "https://[a-z]{1,10}\\.example(:[1-9][0-9]{1,3})?/[a-z0-9/]{0,20}",
+        contact,
+        prop::option::of(path()),
+        prop::option::of(external),
+        prop::option::of(path()),
+    )
+        .prop_map(|(directory, contact, ca, external_account, storage)| Authority {
+            directory: directory.into(),
+            contact: contact.into_iter().map(Into::into).collect(),
+            ca,
+            external_account,
+            storage,
+        });
+    let key_type = select(vec![KeyType::Ecdsa, KeyType::Rsa]);
+    let challenge = select(vec![ChallengeKind::Http01, ChallengeKind::TlsAlpn01]);
+    (domains, authority, key_type, challenge).prop_map(|(domains, authority, key_type, challenge)| Acme {
+        domains: domains.into_iter().map(Into::into).collect(),
+        authority,
+        key_type,
+        challenge,
+    })
 }
 
 fn prefixes() -> impl Strategy<Value = Vec<Prefix>> {

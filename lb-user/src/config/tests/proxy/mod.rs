@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{NODE, SERVICE, read};
 use crate::config::Subject;
+use crate::model::acme::{Acme, Authority, ChallengeKind, ExternalAccount, KeyType};
 use crate::model::proxy::{
     AccessLog, CertificateFiles, Direction, Eject, Forwarded, HashOn, HeaderAction, HeaderName, HeaderRule, Hsts, Http,
     HttpVersion, Limits, LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, StickyCookie, Timeouts, Tls, TlsVersion,
@@ -149,6 +150,7 @@ fn certificates() {
     };
     let expected = Tls {
         certificates: vec![one("/a.pem", "/a.pem"), one("/b.crt", "/b.key")],
+        acme: None,
         client_ca: None,
         client_optional: false,
         min_version: TlsVersion::V1_2,
@@ -170,6 +172,50 @@ fn certificates() {
     assert_eq!(place(Subject::CertificateKey(web(), 0)), (8, 17));
     assert_eq!(place(Subject::Certificate(web(), 1)), (8, 43));
     assert_eq!(place(Subject::CertificateKey(web(), 1)), (8, 59));
+}
+
+#[test]
+fn certificates_that_are_ordered() {
+    let directory = "directory = \"https://ca.example/dir\"";
+    let plain = tls(&format!("acme = {{ domains = [\"A.example\"], {directory} }}"));
+    assert_eq!(plain.certificates, []);
+    let acme = plain.acme.unwrap();
+    let authority = Authority {
+        directory: "https://ca.example/dir".into(),
+        contact: Vec::new(),
+        ca: None,
+        external_account: None,
+        storage: None,
+    };
+    let expected = Acme {
+        domains: vec!["a.example".into()],
+        authority: authority.clone(),
+        key_type: KeyType::Ecdsa,
+        challenge: ChallengeKind::Http01,
+    };
+    assert_eq!(*acme, expected);
+    let both = tls(&format!(
+        "certificates = \"/a.pem\"\n[service.tls.acme]\ndomains = [\"a.example\", \"xn--mller-kva.example\"]\n\
+         {directory}\ncontact = [\"mailto:ops@a.example\"]\nkey-type = \"rsa\"\nchallenge = \"tls-alpn-01\"\n\
+         external-account = {{ key-id = \"k-1\", key-file = \"/eab.key\" }}\nca = \"/ca.pem\"\nstorage = \"/srv/acme\"\n"
+    ));
+    assert_eq!(both.certificates.len(), 1);
+    let expected = Acme {
+        domains: vec!["a.example".into(), "xn--mller-kva.example".into()],
+        authority: Authority {
+            contact: vec!["mailto:ops@a.example".into()],
+            ca: Some("/ca.pem".into()),
+            external_account: Some(ExternalAccount {
+                key_id: "k-1".into(),
+                key_file: "/eab.key".into(),
+            }),
+            storage: Some("/srv/acme".into()),
+            ..authority
+        },
+        key_type: KeyType::Rsa,
+        challenge: ChallengeKind::TlsAlpn01,
+    };
+    assert_eq!(*both.acme.unwrap(), expected);
 }
 
 #[test]

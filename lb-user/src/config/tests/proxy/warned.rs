@@ -160,3 +160,26 @@ fn routes_that_nothing_comes_to() {
         assert_eq!(two(first, second), [], "{first} {second}");
     }
 }
+
+#[test]
+fn authorities_that_come_to_another_port() {
+    let acme = |challenge: &str| {
+        format!(
+            "{BACKEND}[service.tls]\nacme = {{ domains = [\"a.example\"], directory = \"https://ca.example/\", \
+             challenge = \"{challenge}\" }}\n"
+        )
+    };
+    assert_eq!(warnings(&acme("http-01")), []);
+    let message = "authorities look for tls-alpn-01 at port 443, which this service does not have";
+    one(&acme("tls-alpn-01"), 10, message);
+
+    let other = "[[service]]\nname = \"plain\"\naddress = \"192.0.2.10:1-100\"\nmode = \"dsr\"\n";
+    let web = acme("http-01").replace("a.example", "b.example");
+    let text = format!(
+        "{NODE}{}{web}{other}",
+        SERVICE.replace("dsr", "proxy").replace(":80", ":443")
+    );
+    let warned = read(&text).unwrap().warnings;
+    let message = "authorities look for http-01 at port 80, which the service \"plain\" has";
+    assert!(warned.iter().any(|warning| warning.message() == message), "{warned:?}");
+}

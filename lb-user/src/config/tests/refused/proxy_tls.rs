@@ -235,3 +235,174 @@ fn towards_backends() {
         ),
     ]);
 }
+
+/// Line 8 is `acme`, which takes a certificate for granted that is right but for this.
+fn acme(text: &str, place: (usize, usize), message: &'static str, hint: &'static str) -> Case {
+    in_proxy(&format!("[service.tls]\nacme = {text}\n"), place, message, hint)
+}
+
+/// The same, with names and directory.
+fn in_acme(text: &str, place: (usize, usize), message: &'static str, hint: &'static str) -> Case {
+    let text = format!("{{ domains = [\"a.example\"], directory = \"https://ca.example/dir\",\n{text} }}");
+    acme(&text, place, message, hint)
+}
+
+/// One domain, in line 8.
+fn domain(name: &str, message: &'static str, hint: &'static str) -> Case {
+    let text = format!("{{ domains = [\"{name}\"], directory = \"https://ca.example/dir\" }}");
+    acme(&text, (8, 21), message, hint)
+}
+
+#[test]
+fn certificates_that_are_ordered() {
+    check(vec![
+        acme(
+            "true",
+            (8, 8),
+            "`acme` must be a table, not true",
+            "write acme = { domains = ",
+        ),
+        acme(
+            "{ directory = \"https://ca.example/dir\" }",
+            (8, 8),
+            "`domains` is missing in [service.tls.acme]",
+            "domains = [\"shop.example\"]",
+        ),
+        acme(
+            "{ domains = [\"a.example\"] }",
+            (8, 8),
+            "`directory` is missing in [service.tls.acme]",
+            "directory = \"https://",
+        ),
+        acme(
+            "{ domains = [], directory = \"https://ca.example/dir\" }",
+            (8, 20),
+            "no domain is named",
+            "domains = [\"shop.example\"]",
+        ),
+        acme(
+            "{ domains = \"a.example\", directory = \"https://ca.example/dir\" }",
+            (8, 20),
+            "`domains` must be a list of strings, not \"a.example\"",
+            "domains = [\"a.example\"]",
+        ),
+        acme(
+            "{ domains = [\"a.example\", \"A.example\"], directory = \"https://ca.example/dir\" }",
+            (8, 34),
+            "the domain a.example stands here twice",
+            "remove it",
+        ),
+        acme(
+            "{ domains = [\"a.example\"], directory = \"https://ca.example/dir\", email = \"a@b\" }",
+            (8, 73),
+            "unknown key `email` in [service.tls.acme]",
+            "takes: domains, directory, contact",
+        ),
+        domain("*.a.example", "\"*.a.example\" is a wildcard", "dns-01"),
+        domain("192.0.2.1", "\"192.0.2.1\" is an address, and not a name", "host name"),
+        domain(
+            "müller.example",
+            "\"müller.example\" has letters that names in certificates do not have",
+            "xn--",
+        ),
+        domain(
+            "https://a.example",
+            "\"https://a.example\" is more than a name",
+            "without scheme",
+        ),
+        domain("a.example:443", "\"a.example:443\" is more than a name", "port"),
+        domain("a_b.example", "\"a_b.example\" is not the name of a host", "host name"),
+        domain("a..example", "\"a..example\" is not the name of a host", "host name"),
+        domain("", "\"\" is not the name of a host", "host name"),
+    ]);
+}
+
+#[test]
+fn authorities() {
+    let directory = |text: &str, message: &'static str, hint: &'static str| {
+        let text = format!("{{ domains = [\"a.example\"], directory = \"{text}\" }}");
+        acme(&text, (8, 47), message, hint)
+    };
+    check(vec![
+        directory(
+            "http://ca.example/dir",
+            "the directory is spoken to without TLS",
+            "https only",
+        ),
+        directory("ca.example", "\"ca.example\" is not the URL of a directory", "https://"),
+        directory(
+            "https://u:p@ca.example/",
+            "\"https://u:p@ca.example/\" is not the URL of a directory",
+            "https://",
+        ),
+        directory(
+            "ftp://ca.example/",
+            "\"ftp://ca.example/\" is not the URL of a directory",
+            "https://",
+        ),
+        in_acme(
+            "contact = \"ops@a.example\"",
+            (9, 11),
+            "the contact \"ops@a.example\" is not a URL",
+            "write \"mailto:ops@a.example\"",
+        ),
+        in_acme("contact = [\"tel:1\"]", (9, 12), "\"tel:1\" is no contact", "mailto:"),
+        in_acme(
+            "contact = [\"mailto:a@b\", \"mailto:a@b\"]",
+            (9, 26),
+            "this contact stands here twice",
+            "remove it",
+        ),
+        in_acme(
+            "challenge = \"dns-01\"",
+            (9, 13),
+            "\"dns-01\" is not a value of `challenge`",
+            "another client",
+        ),
+        in_acme(
+            "challenge = \"http-1\"",
+            (9, 13),
+            "\"http-1\" is not a value of `challenge`",
+            "did you mean \"http-01\"?",
+        ),
+        in_acme(
+            "key-type = \"dsa\"",
+            (9, 12),
+            "\"dsa\" is not a value of `key-type`",
+            "\"ecdsa\" or \"rsa\"",
+        ),
+        in_acme("ca = \"ca.pem\"", (9, 6), "`ca` must be an absolute path", "slash"),
+        in_acme(
+            "storage = \"acme\"",
+            (9, 11),
+            "`storage` must be an absolute path",
+            "slash",
+        ),
+        in_acme(
+            "external-account = { key-id = \"k\" }",
+            (9, 20),
+            "`key-file` is missing in [service.tls.acme.external-account]",
+            "eab.key",
+        ),
+        in_acme(
+            "external-account = { key-id = \"\", key-file = \"/k\" }",
+            (9, 31),
+            "this is no name of a key",
+            "as the authority",
+        ),
+    ]);
+}
+
+#[test]
+fn one_authority_in_two_ways() {
+    let other =
+        "acme = { domains = [\"a.example\"], directory = \"https://ca.example/dir\", contact = \"mailto:a@b\" }";
+    let first = "acme = { domains = [\"a.example\"], directory = \"https://ca.example/dir\" }";
+    let second = "[[service]]\nname = \"other\"\naddress = \"192.0.2.11:80\"\nmode = \"proxy\"\n[service.tls]\n";
+    check(vec![in_proxy(
+        &format!("[service.tls]\n{first}\n{second}{other}\n"),
+        (14, 47),
+        "two services speak to https://ca.example/dir in different ways",
+        "another `storage`",
+    )]);
+}

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::duration;
+use crate::model::acme::Acme;
 use crate::model::proxy::{
     AccessLog, CertificateFiles, Direction, Eject, Forwarded, HashOn, HeaderAction, Http, HttpVersion, Limits,
     LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, Timeouts, Tls, TlsVersion, Upstream,
@@ -42,7 +44,13 @@ fn tls(text: &mut String, tls: &Tls) {
         format!("{{ certificate = {certificate}, key = {key} }}")
     };
     let certificates = list(tls.certificates.iter().map(certificate));
-    writeln!(text, "[service.tls]\ncertificates = {certificates}").unwrap();
+    writeln!(text, "[service.tls]").unwrap();
+    if !tls.certificates.is_empty() {
+        writeln!(text, "certificates = {certificates}").unwrap();
+    }
+    if let Some(terms) = &tls.acme {
+        acme(text, terms);
+    }
     if let Some(ca) = &tls.client_ca {
         let auth = if tls.client_optional { "optional" } else { "required" };
         writeln!(text, "client-ca = {}\nclient-auth = \"{auth}\"", path(ca)).unwrap();
@@ -71,6 +79,28 @@ fn tls(text: &mut String, tls: &Tls) {
         )
         .unwrap();
     }
+}
+
+fn acme(text: &mut String, acme: &Acme) {
+    let words = |words: &[Arc<str>]| list(words.iter().map(|word| quoted(word)));
+    let authority = &acme.authority;
+    let mut keys = vec![
+        format!("domains = {}", words(&acme.domains)),
+        format!("directory = {}", quoted(&authority.directory)),
+        format!("key-type = {}", quoted(acme.key_type.label())),
+        format!("challenge = {}", quoted(acme.challenge.label())),
+    ];
+    if !authority.contact.is_empty() {
+        keys.push(format!("contact = {}", words(&authority.contact)));
+    }
+    if let Some(external) = &authority.external_account {
+        let (id, file) = (quoted(&external.key_id), path(&external.key_file));
+        keys.push(format!("external-account = {{ key-id = {id}, key-file = {file} }}"));
+    }
+    for (key, file) in [("ca", &authority.ca), ("storage", &authority.storage)] {
+        keys.extend(file.as_ref().map(|file| format!("{key} = {}", path(file))));
+    }
+    writeln!(text, "acme = {{ {} }}", keys.join(", ")).unwrap();
 }
 
 fn http(text: &mut String, http: &Http) {

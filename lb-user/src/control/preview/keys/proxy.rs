@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{NOT_SET, Said, Texts, list};
 use crate::config::duration;
+use crate::model::acme::{Acme, Authority, ExternalAccount};
 use crate::model::proxy::{
     AccessLog, CertificateFiles, Direction, Eject, HeaderAction, HeaderName, HeaderRule, Hsts, Http, HttpVersion,
     Limits, LogFormat, Proxy, ProxyProtocol, Queue, Retry, Route, StickyCookie, Timeouts, Tls, TlsVersion, Upstream,
@@ -31,6 +32,7 @@ pub(super) fn texts(proxy: Option<&Proxy>) -> Texts {
 fn tls(tls: Option<&Tls>) -> Texts {
     let Some(Tls {
         certificates,
+        acme,
         client_ca,
         client_optional,
         min_version,
@@ -66,7 +68,7 @@ fn tls(tls: Option<&Tls>) -> Texts {
         TlsVersion::V1_2 => "1.2",
         TlsVersion::V1_3 => "1.3",
     };
-    vec![
+    let mut texts = vec![
         (
             "tls.certificates",
             list(&certificates.iter().map(files).collect::<Vec<_>>()).into(),
@@ -80,6 +82,40 @@ fn tls(tls: Option<&Tls>) -> Texts {
             list(&alpn.iter().map(|&version| spoken(version)).collect::<Vec<_>>()).into(),
         ),
         ("tls.hsts", or_not(hsts)),
+    ];
+    texts.extend(self::acme(acme.as_deref()));
+    texts
+}
+
+fn acme(acme: Option<&Acme>) -> Texts {
+    let Some(Acme {
+        domains,
+        authority,
+        key_type,
+        challenge,
+    }) = acme
+    else {
+        return Vec::new();
+    };
+    let Authority {
+        directory,
+        contact,
+        ca,
+        external_account,
+        storage,
+    } = authority;
+    let external = external_account
+        .as_ref()
+        .map(|ExternalAccount { key_id, key_file }| format!("{key_id} by {}", key_file.display()));
+    vec![
+        ("tls.acme.domains", list(domains).into()),
+        ("tls.acme.directory", directory.to_string().into()),
+        ("tls.acme.contact", some(contact)),
+        ("tls.acme.ca", path(ca.as_deref())),
+        ("tls.acme.external-account", or_not(external)),
+        ("tls.acme.storage", path(storage.as_deref())),
+        ("tls.acme.key-type", key_type.label().into()),
+        ("tls.acme.challenge", challenge.label().into()),
     ]
 }
 

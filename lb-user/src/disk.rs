@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Replaces the file at `path` by one that its owner alone can read, and makes its folder, as closed, where there is none. When
 /// this returns, it survives a loss of power; whatever happens before, the old file is there or the new one.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
