@@ -75,11 +75,11 @@ pub(super) fn backends(service: &Table<'_>, front: &Front<'_>) -> Checked<Backen
             None => 1,
         };
         let state = match table.get("state") {
-            Some(state) => state.choice(&AdminState::ALL.map(|s| (s.label(), s)), &[])?,
+            Some(state) => state.choice(&AdminState::ALL.map(|s| (s.label(), s)))?,
             None => AdminState::Active,
         };
         let role = match table.get("role") {
-            Some(role) => role.choice(&model::Role::ALL.map(|r| (r.label(), r)), &[])?,
+            Some(role) => role.choice(&model::Role::ALL.map(|r| (r.label(), r)))?,
             None => model::Role::Primary,
         };
         match site {

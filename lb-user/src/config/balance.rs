@@ -34,11 +34,11 @@ pub(super) fn balance(owner: &Table<'_>, mode: Mode) -> Checked<Balance> {
     let labelled = |balance: Balance| (balance.label(), balance);
     if mode == Mode::Proxy {
         let all: Vec<_> = BY_PACKET.into_iter().chain(BY_REQUEST).map(labelled).collect();
-        return value.choice(&all, &[]);
+        return value.choice(&all);
     }
     let of_proxy = BY_REQUEST.iter().find(|balance| value.text() == Some(balance.label()));
     let Some(balance) = of_proxy else {
-        return value.choice(&BY_PACKET.map(labelled), &[]);
+        return value.choice(&BY_PACKET.map(labelled));
     };
     let message = format!("balance = \"{}\" is for mode = \"proxy\"", balance.label());
     let fault = match owner.get("mode") {

@@ -68,7 +68,7 @@ fn source(value: &Value<'_>) -> Checked<NatSource> {
     let words = [("auto", &NatSource::Auto), ("client", &NatSource::Client)];
     let texts = match value.string() {
         Ok(word) if !word.contains(['.', ':']) => {
-            return value.choice(&words, &[]).cloned().map_err(|fault| fault.hint(FORMS));
+            return value.choice(&words).cloned().map_err(|fault| fault.hint(FORMS));
         }
         Ok(address) => vec![(value.span(), address)],
         Err(_) => value.string_or_strings().map_err(|fault| fault.hint(FORMS))?,

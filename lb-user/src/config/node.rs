@@ -40,7 +40,7 @@ impl Reader {
             ("generic", XdpMode::Generic),
         ];
         let xdp_mode = match node.get("xdp-mode") {
-            Some(mode) => mode.choice(&modes, &[])?,
+            Some(mode) => mode.choice(&modes)?,
             None => XdpMode::Auto,
         };
         let script_user = match node.get("script-user") {

@@ -100,10 +100,7 @@ impl Reader {
 
 fn enforcement(table: &Table<'_>) -> Checked<Option<Enforcement>> {
     let words = [Enforcement::Enforce, Enforcement::Observe].map(|word| (word.label(), word));
-    table
-        .get("enforcement")
-        .map(|value| value.choice(&words, &[]))
-        .transpose()
+    table.get("enforcement").map(|value| value.choice(&words)).transpose()
 }
 
 /// Why a text is no prefix that packets come from.

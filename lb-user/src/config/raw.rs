@@ -69,14 +69,11 @@ impl<'a> Table<'a> {
     }
 
     fn unknown(&self, key: &str, span: Span) -> Box<Fault> {
-        let Shape { name, keys, later } = *self.shape;
+        let Shape { name, keys } = *self.shape;
         let known = format!("{name} takes: {}", keys.join(", "));
-        if later.contains(&key) {
-            return fault(span, format!("`{key}` is not available in this version")).hint(known);
-        }
         let fault = fault(span, format!("unknown key `{}` in {name}", excerpt(key)));
         let distance = |known: &str| strsim::damerau_levenshtein(known, &key.to_lowercase());
-        let near = keys.iter().chain(later).map(|known| (distance(known), known)).min();
+        let near = keys.iter().map(|known| (distance(known), known)).min();
         if let Some((_, meant)) = near.filter(|(distance, meant)| *distance <= 1.max(meant.len() / 3)) {
             return fault.hint(format!("did you mean `{meant}`? {known}"));
         }
@@ -316,8 +313,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// One of several words; `later` are words that this version does not have yet.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], later: &[&str]) -> Checked<T> {
+    /// One of several words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Checked<T> {
         let text = self.string()?;
         if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(*chosen);
@@ -325,10 +322,6 @@ impl<'a> Value<'a> {
         let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let words = words.join(" or ");
         let key = self.key;
-        if later.contains(&text) {
-            let message = format!("{key} = \"{text}\" is not available in this version");
-            return Err(self.fault(message).hint(format!("this version has {key} = {words}")));
-        }
         let near = |word: &str| strsim::damerau_levenshtein(word, &text.to_lowercase()) <= 1.max(word.len() / 3);
         let fault = self.fault(format!("\"{}\" is not a value of `{key}`", excerpt(text)));
         Err(match choices.iter().find(|(word, _)| near(word)) {

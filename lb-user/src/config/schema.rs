@@ -1,4 +1,4 @@
-//! Which keys stand in which table: those of this version, and those that later ones will have.
+//! Which keys stand in which table.
 
 use super::health;
 use super::proxy::schema as proxy;
@@ -10,15 +10,12 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     /// Its keys.
     pub(super) keys: &'static [&'static str],
-    /// Documented keys that this version does not have.
-    pub(super) later: &'static [&'static str],
 }
 
 /// The file itself.
 pub(super) static ROOT: Shape = Shape {
     name: "the file",
     keys: &["node", "admin", "service", "pool", "vrrp", "bgp", "peers", "protection"],
-    later: &[],
 };
 
 pub(super) static NODE: Shape = Shape {
@@ -34,13 +31,11 @@ pub(super) static NODE: Shape = Shape {
         "proxy-threads",
         "script-user",
     ],
-    later: &[],
 };
 
 pub(super) static ADMIN: Shape = Shape {
     name: "[admin]",
     keys: &["socket", "listen", "token-file"],
-    later: &[],
 };
 
 pub(super) static SERVICE: Shape = Shape {
@@ -66,31 +61,26 @@ pub(super) static SERVICE: Shape = Shape {
         "route",
         "backend",
     ],
-    later: &[],
 };
 
 pub(super) static NAT: Shape = Shape {
     name: "[service.nat]",
     keys: &["source", "ports"],
-    later: &[],
 };
 
 pub(super) static TUNNEL: Shape = Shape {
     name: "[service.tunnel]",
     keys: &["source"],
-    later: &[],
 };
 
 pub(super) static HEALTH: Shape = Shape {
     name: "[service.health]",
     keys: &health::KEYS,
-    later: &[],
 };
 
 pub(super) static BACKEND: Shape = Shape {
     name: "[[service.backend]]",
     keys: &["name", "address", "weight", "state", "role"],
-    later: &[],
 };
 
 pub(super) static POOL: Shape = Shape {
@@ -104,7 +94,6 @@ pub(super) static POOL: Shape = Shape {
         "upstream",
         "backend",
     ],
-    later: &[],
 };
 
 pub(super) static POOL_HEALTH: Shape = Shape {
@@ -136,7 +125,6 @@ pub(super) static VRRP: Shape = Shape {
         "notify",
         "track",
     ],
-    later: &[],
 };
 
 pub(super) static VRRP_TRACK: Shape = Shape {
@@ -152,19 +140,16 @@ pub(super) static VRRP_TRACK: Shape = Shape {
         "fall",
         "weight",
     ],
-    later: &[],
 };
 
 pub(super) static BGP: Shape = Shape {
     name: "[bgp]",
     keys: &["announce"],
-    later: &[],
 };
 
 pub(super) static PEERS: Shape = Shape {
     name: "[peers]",
     keys: &["nodes", "key-file"],
-    later: &[],
 };
 
 pub(super) static PROTECTION: Shape = Shape {
@@ -181,7 +166,6 @@ pub(super) static PROTECTION: Shape = Shape {
         "icmp-per-second",
         "syn-cookies",
     ],
-    later: &[],
 };
 
 pub(super) static SERVICE_PROTECTION: Shape = Shape {
@@ -195,14 +179,12 @@ pub(super) static SERVICE_PROTECTION: Shape = Shape {
         "packets-per-second",
         "syn-cookies",
     ],
-    later: &[],
 };
 
 /// Tables of limits have the same keys, whatever is counted and whose it is.
 pub(super) static CONNECTIONS: Shape = Shape {
     name: "[protection.connections-per-second]",
     keys: &["limit", "burst", "per", "per-ipv6"],
-    later: &[],
 };
 
 pub(super) static PACKETS: Shape = Shape {
@@ -228,7 +210,6 @@ pub(super) static SERVICE_PACKETS: Shape = Shape {
 pub(super) static SYN_COOKIES: Shape = Shape {
     name: "[protection.syn-cookies]",
     keys: &["above"],
-    later: &[],
 };
 
 pub(super) static SERVICE_SYN_COOKIES: Shape = Shape {

@@ -42,7 +42,7 @@ impl Reader {
         self.places
             .insert(Subject::Service(name.name()?.to_owned()), table.span.clone());
         let modes = [Mode::Dsr, Mode::Tunnel, Mode::Nat, Mode::Proxy].map(|mode| (mode.label(), mode));
-        let mode = table.require("mode", "\"dsr\"")?.choice(&modes, &[])?;
+        let mode = table.require("mode", "\"dsr\"")?.choice(&modes)?;
         let vips = vips(&table.require("address", "\"192.0.2.10:80\"")?, mode)?;
         let protocol = protocol(table, mode)?;
         let balance = balance::balance(table, mode)?;
@@ -126,7 +126,7 @@ impl Reader {
     }
 
     fn undeclared(&mut self, value: &Value<'_>) -> Checked<Undeclared> {
-        let undeclared = value.choice(&[Undeclared::Drop, Undeclared::Pass].map(|u| (u.label(), u)), &[])?;
+        let undeclared = value.choice(&[Undeclared::Drop, Undeclared::Pass].map(|u| (u.label(), u)))?;
         let (message, hint) = match undeclared {
             Undeclared::Drop => (
                 "packets for this VIP to undeclared ports are dropped, even where the node's own services answer",
@@ -155,7 +155,7 @@ fn protocol(service: &Table<'_>, mode: Mode) -> Checked<Protocol> {
     let Some(value) = service.get("protocol") else {
         return Ok(Protocol::Tcp);
     };
-    let protocol = value.choice(&[Protocol::Tcp, Protocol::Udp].map(|p| (p.label(), p)), &[])?;
+    let protocol = value.choice(&[Protocol::Tcp, Protocol::Udp].map(|p| (p.label(), p)))?;
     if (protocol, mode) == (Protocol::Udp, Mode::Proxy) {
         let fault = value.fault("the proxy speaks HTTP over TCP, and this is UDP");
         let fault = match service.get("mode") {

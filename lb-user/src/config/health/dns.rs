@@ -12,7 +12,7 @@ const MAX_NAME: usize = 253;
 
 pub(super) fn probe(health: &Table<'_>) -> Checked<DnsProbe> {
     let record = match health.get("record") {
-        Some(value) => value.choice(&RecordType::ALL.map(|record| (record.label(), record)), &[])?,
+        Some(value) => value.choice(&RecordType::ALL.map(|record| (record.label(), record)))?,
         None => RecordType::A,
     };
     let expect_record = health.get("expect-record");

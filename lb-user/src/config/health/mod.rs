@@ -190,7 +190,7 @@ impl Reader {
 
     fn kind(&mut self, health: &Table<'_>, protocol: Protocol) -> Checked<HealthKind> {
         let value = health.get("kind");
-        let kind = value.as_ref().map(|value| value.choice(&KINDS, &[])).transpose()?;
+        let kind = value.as_ref().map(|value| value.choice(&KINDS)).transpose()?;
         belong(health, kind, value.as_ref())?;
         if let (Some(over), Some(value)) = (kind.and_then(Kind::protocol), &value)
             && over != protocol
@@ -247,7 +247,7 @@ fn via(health: &Table<'_>, kind: &HealthKind, mode: Mode) -> Checked<Via> {
     let Some(value) = health.get("via") else {
         return Ok(Via::default());
     };
-    let via = value.choice(&Via::ALL.map(|via| (via.label(), via)), &[])?;
+    let via = value.choice(&Via::ALL.map(|via| (via.label(), via)))?;
     let (message, hint) = match kind {
         HealthKind::Script(_) => (
             "`via` is for probes that send packets, and a script goes its own way",

@@ -31,7 +31,7 @@ pub(super) fn probe(health: &Table<'_>) -> Checked<MysqlProbe> {
         };
     };
     let role = match health.get("role") {
-        Some(value) => value.choice(&MysqlRole::ALL.map(|role| (role.label(), role)), &[])?,
+        Some(value) => value.choice(&MysqlRole::ALL.map(|role| (role.label(), role)))?,
         None => MysqlRole::Any,
     };
     let max_lag = health.get("max-lag");

@@ -58,7 +58,7 @@ impl Reader {
             domains,
             authority,
             key_type: match acme.get("key-type") {
-                Some(value) => value.choice(&key_types, &[])?,
+                Some(value) => value.choice(&key_types)?,
                 None => KeyType::default(),
             },
             challenge: match acme.get("challenge") {
@@ -69,7 +69,7 @@ impl Reader {
                          certificates, and name its files in `certificates`",
                     ));
                 }
-                Some(value) => value.choice(&challenges, &[])?,
+                Some(value) => value.choice(&challenges)?,
                 None => ChallengeKind::default(),
             },
         })

@@ -13,7 +13,7 @@ const MAX_PREFIXES: usize = 1_024;
 pub(super) fn headers(value: &Value<'_>) -> Checked<Vec<Forwarded>> {
     let mut chosen = Vec::new();
     for one in value.list() {
-        let header = one.choice(&Forwarded::ALL.map(|header| (header.label(), header)), &[])?;
+        let header = one.choice(&Forwarded::ALL.map(|header| (header.label(), header)))?;
         if chosen.contains(&header) {
             return Err(one.fault(format!("{} stands here twice", header.label())));
         }

@@ -30,10 +30,9 @@ pub(super) fn rules(http: &Table<'_>) -> Checked<Vec<HeaderRule>> {
 }
 
 fn rule(table: &Table<'_>) -> Checked<HeaderRule> {
-    let on = table.require("on", "\"request\"")?.choice(
-        &[("request", Direction::Request), ("response", Direction::Response)],
-        &[],
-    )?;
+    let on = table
+        .require("on", "\"request\"")?
+        .choice(&[("request", Direction::Request), ("response", Direction::Response)])?;
     let mut actions = ["set", "add", "remove"]
         .into_iter()
         .filter_map(|key| Some((key, table.get(key)?)));

@@ -49,7 +49,7 @@ pub(super) fn access_log(value: &Value<'_>) -> Checked<(Span, AccessLog)> {
     };
     let log = AccessLog {
         format: match table.get("format") {
-            Some(value) => value.choice(&formats, &[])?,
+            Some(value) => value.choice(&formats)?,
             None => LogFormat::default(),
         },
         path: path.path()?,

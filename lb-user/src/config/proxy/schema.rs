@@ -14,7 +14,6 @@ pub(in super::super) static TLS: Shape = Shape {
         "alpn",
         "hsts",
     ],
-    later: &[],
 };
 
 pub(in super::super) static ACME: Shape = Shape {
@@ -29,25 +28,21 @@ pub(in super::super) static ACME: Shape = Shape {
         "ca",
         "storage",
     ],
-    later: &[],
 };
 
 pub(in super::super) static EXTERNAL_ACCOUNT: Shape = Shape {
     name: "[service.tls.acme.external-account]",
     keys: &["key-id", "key-file"],
-    later: &[],
 };
 
 pub(in super::super) static CERTIFICATE: Shape = Shape {
     name: "[[service.tls.certificates]]",
     keys: &["certificate", "key"],
-    later: &[],
 };
 
 pub(in super::super) static HSTS: Shape = Shape {
     name: "[service.tls.hsts]",
     keys: &["max-age", "include-subdomains", "preload"],
-    later: &[],
 };
 
 pub(in super::super) static HTTP: Shape = Shape {
@@ -73,25 +68,21 @@ pub(in super::super) static HTTP: Shape = Shape {
         "eject",
         "queue",
     ],
-    later: &[],
 };
 
 pub(in super::super) static STICKY_COOKIE: Shape = Shape {
     name: "[service.http.sticky-cookie]",
     keys: &["name", "max-age"],
-    later: &[],
 };
 
 pub(in super::super) static HEADER_RULE: Shape = Shape {
     name: "[[service.http.headers]]",
     keys: &["on", "set", "add", "remove", "value"],
-    later: &[],
 };
 
 pub(in super::super) static ACCESS_LOG: Shape = Shape {
     name: "[service.http.access-log]",
     keys: &["path", "format", "max-size", "keep"],
-    later: &[],
 };
 
 pub(in super::super) static TIMEOUTS: Shape = Shape {
@@ -105,55 +96,46 @@ pub(in super::super) static TIMEOUTS: Shape = Shape {
         "tunnel",
         "shutdown",
     ],
-    later: &[],
 };
 
 pub(in super::super) static LIMITS: Shape = Shape {
     name: "[service.http.limits]",
     keys: &["header", "header-count", "uri", "body", "streams", "connections"],
-    later: &[],
 };
 
 pub(in super::super) static RETRY: Shape = Shape {
     name: "[service.http.retry]",
     keys: &["attempts", "budget"],
-    later: &[],
 };
 
 pub(in super::super) static EJECT: Shape = Shape {
     name: "[service.http.eject]",
     keys: &["errors", "slower", "base", "max"],
-    later: &[],
 };
 
 pub(in super::super) static QUEUE: Shape = Shape {
     name: "[service.http.queue]",
     keys: &["length", "timeout"],
-    later: &[],
 };
 
 pub(in super::super) static UPSTREAM: Shape = Shape {
     name: "[service.upstream]",
     keys: &["http", "tls", "proxy-protocol", "max-connections"],
-    later: &[],
 };
 
 pub(in super::super) static UPSTREAM_TLS: Shape = Shape {
     name: "[service.upstream.tls]",
     keys: &["verify", "server-name", "ca"],
-    later: &[],
 };
 
 pub(in super::super) static ROUTE: Shape = Shape {
     name: "[[service.route]]",
     keys: &["host", "path-prefix", "header", "pool", "replace-prefix"],
-    later: &[],
 };
 
 pub(in super::super) static ROUTE_HEADER: Shape = Shape {
     name: "[service.route.header]",
     keys: &["name", "value"],
-    later: &[],
 };
 
 pub(in super::super) static POOL_UPSTREAM: Shape = Shape {

@@ -52,7 +52,7 @@ impl Reader {
         }
         let client_optional = match tls.get("client-auth") {
             Some(value) => {
-                let optional = value.choice(&[("required", false), ("optional", true)], &[])?;
+                let optional = value.choice(&[("required", false), ("optional", true)])?;
                 if client_ca.is_none() {
                     let message = "`client-auth` is about clients' certificates, and nobody is believed about them";
                     return Err(value
@@ -64,7 +64,7 @@ impl Reader {
             None => false,
         };
         let min_version = match tls.get("min-version") {
-            Some(value) => value.choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)], &[])?,
+            Some(value) => value.choice(&[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)])?,
             None => TlsVersion::default(),
         };
         Ok(Tls {
@@ -207,7 +207,7 @@ fn alpn(value: &Value<'_>) -> Checked<Vec<HttpVersion>> {
     let mut chosen = Vec::new();
     let list = value.list();
     for one in &list {
-        let version = one.choice(&versions, &[])?;
+        let version = one.choice(&versions)?;
         if chosen.contains(&version) {
             return Err(one.fault("this protocol stands here twice"));
         }

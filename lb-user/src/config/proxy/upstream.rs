@@ -39,7 +39,7 @@ impl Reader {
         let headers = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
         Ok(Upstream {
             version: match upstream.get("http") {
-                Some(value) => value.choice(&versions, &[])?,
+                Some(value) => value.choice(&versions)?,
                 None => HttpVersion::default(),
             },
             tls: match upstream.get("tls") {
@@ -47,7 +47,7 @@ impl Reader {
                 None => None,
             },
             proxy_protocol: match upstream.get("proxy-protocol") {
-                Some(value) => Some(value.choice(&headers, &[])?),
+                Some(value) => Some(value.choice(&headers)?),
                 None => None,
             },
             max_connections: match upstream.get("max-connections") {
