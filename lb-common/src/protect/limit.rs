@@ -4,8 +4,9 @@
 //! nothing is known of it, so its place may be anybody's: what is kept are sources that have sent within `burst / rate`, and
 //! no others. A flood from spoofed addresses fills the table only as far as it lasts that long.
 //!
-//! The table is sets of [`WAYS`] places, a cache line each. What the limits of one owner keep of a source is in one set. Where all places of a set are of sources that still have to
-//! make up for something, the one that is done first gives way, and that is counted.
+//! The table is sets of [`WAYS`] places, a cache line each. What the limits of one owner keep of a source is in one set. Where
+//! all places of a set are of sources that still have to make up for something, the one that is done first gives way, and that
+//! is counted.
 
 use crate::addr::Ipv6Be;
 use crate::hash::Key;

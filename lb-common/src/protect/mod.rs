@@ -7,10 +7,10 @@
 //! 5. SYN cookies, for services of the proxy.
 //!
 //! All that the program has to know is one *sheet*, an array of lines that is made whole and never changed: a header, the
-//! policy of each service, the [`top`] of the lists for all, and the lists, those of their nodes first that packets meet first. Its first [`HEAD`] lines are one
-//! element of a map in `PROTECTION`, and the others, if there are some, a map in one of the two places of `LISTS`, which the
-//! header names. So a packet sees one sheet or the next one, and no mixture: whoever looks there twice for one packet takes
-//! nothing along from the first time.
+//! policy of each service, the [`top`] of the lists for all, and the lists, those of their nodes first that packets meet first.
+//! Its first [`HEAD`] lines are one element of a map in `PROTECTION`, and the others, if there are some, a map in one of the two
+//! places of `LISTS`, which the header names. So a packet sees one sheet or the next one, and no mixture: whoever looks there
+//! twice for one packet takes nothing along from the first time.
 
 pub mod cookie;
 pub mod limit;
