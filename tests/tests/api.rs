@@ -11,8 +11,13 @@ use std::process::Command;
 
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node};
+use lb_tests::ordered::PATIENCE;
+use lb_tests::pebble::{PROGRAMS, Pebble};
 use lb_tests::peers::PYTHON;
-use lb_tests::toml::service;
+use lb_tests::proxied::vip;
+use lb_tests::segment::Segment;
+use lb_tests::toml::{Service, service};
+use lb_user::api::types::Status;
 use serde_json::{Value, json};
 
 /// A service of each kind.
@@ -24,6 +29,13 @@ fn services() -> String {
     let nat = nat.backend_with("10.9.0.12:8080", "name = \"db\"");
     let shop = shop.backend_with("10.9.0.13:8080", "name = \"shop1\"");
     format!("{web}{nat}{shop}")
+}
+
+/// One whose certificate is ordered, at the VIP that every name leads to.
+fn ordered(pebble: &Pebble) -> Service {
+    let acme = pebble.acme(&["ordered.example"], ", challenge = \"tls-alpn-01\"");
+    let service = service("ordered", "proxy", &[vip(443)]).table("tls", acme);
+    service.unprobed().backend("10.9.0.13:8080")
 }
 
 const BACKEND: &str = "/api/v1/services/{service}/backends/{backend}";
@@ -117,18 +129,20 @@ impl Asked<'_> {
 
 #[tokio::test]
 async fn every_operation_of_the_document_is_answered_as_it_says() {
-    if let Gate::Skip = gate::root_with_python(&["curl"], &["jsonschema"]) {
+    if let Gate::Skip = gate::root_with_python(&PROGRAMS, &["jsonschema"]) {
         return;
     }
-    let node = Node::new().await;
-    let file = node.head("eth0") + &services();
+    let segment = Segment::new(0).await;
+    let node = &segment.node;
+    let pebble = Pebble::start(node, 86_400, 0).await;
+    let file = format!("{}{}{}", node.head("eth0"), services(), ordered(&pebble));
     node.configure(&file);
     let _daemon = node.start().await;
-    let settled = |status: &lb_user::api::types::Status| status.fault.is_none();
+    let settled = |status: &Status| status.fault.is_none();
     node.until("nothing to put right", settled).await;
     let text = fs::read_to_string(root().join("docs/openapi.json")).unwrap();
     let mut asked = Asked {
-        node: &node,
+        node,
         document: serde_json::from_str(&text).unwrap(),
         answered: BTreeSet::new(),
         answers: Vec::new(),
@@ -195,7 +209,8 @@ async fn every_operation_of_the_document_is_answered_as_it_says() {
 
     drains(&mut asked);
     denies(&mut asked);
-    levels(&mut asked, &node);
+    certificates(&mut asked, node).await;
+    levels(&mut asked, node);
 
     let operations = asked.document["paths"].as_object().unwrap().values();
     let operations = operations.flat_map(|path| path.as_object().unwrap().values());
@@ -246,6 +261,39 @@ fn denies(asked: &mut Asked<'_>) {
     }
     asked.ask("DELETE", (deny, net), None, 404);
     assert!(asked.get(list).contains("\"denies\": []"));
+}
+
+/// A certificate is listed, put in place, ordered anew and taken back, and its account gets another key.
+async fn certificates(asked: &mut Asked<'_>, node: &Node) {
+    let list = "/api/v1/certificates";
+    let attempts = async |least: u64| {
+        let done = |status: &Status| {
+            let first = status.certificates.first();
+            first.is_some_and(|one| one.origin == "issued" && one.doing == "waiting" && one.attempts >= least)
+        };
+        let status = node.until_within(PATIENCE, "a certificate is issued", done).await;
+        status.certificates[0].attempts
+    };
+    let first = attempts(1).await;
+    assert!(asked.get(list).contains("\"ordered.example\""));
+    let pem = fs::read_to_string(node.path("state/acme/certificates/ordered.pem")).unwrap();
+    let put = "/api/v1/certificates/{service}";
+    let kind = "application/x-pem-file";
+    asked.ask("PUT", (put, &format!("{list}/ordered")), Some((kind, &pem)), 200);
+    asked.ask("PUT", (put, &format!("{list}/ordered")), Some((kind, "none")), 422);
+    asked.ask("PUT", (put, &format!("{list}/web")), Some((kind, &pem)), 404);
+    let mut post = |what: &str, service: &str, query: &str, expected| {
+        let (template, path) = (format!("{put}/{what}"), format!("{list}/{service}/{what}{query}"));
+        asked.ask("POST", (&template, &path), None, expected);
+    };
+    for what in ["account-key", "renewal", "revocation"] {
+        post(what, "web", "", 404);
+    }
+    post("account-key", "ordered", "", 200);
+    post("renewal", "ordered", "", 200);
+    attempts(first + 1).await;
+    post("revocation", "ordered", "?reason=whim", 400);
+    post("revocation", "ordered", "?reason=superseded", 200);
 }
 
 /// What is logged changes at once, by the API and by the command, and not by what is wrong.

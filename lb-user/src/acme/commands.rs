@@ -71,11 +71,11 @@ impl Engine {
             let _ = reply.send(Ok(entry.status(service)));
             return;
         }
-        if entry.is_busy() {
+        if entry.is_taken() {
             return refuse(reply, CertificateRefused::Busy(service.to_string()));
         }
         let service = Arc::clone(service);
-        entry.begins_to_ask();
+        entry.obeys();
         self.tasks.spawn(async move {
             let rolled = task.roll_over().await;
             Done::RolledOver(service, rolled, reply)
@@ -90,11 +90,11 @@ impl Engine {
         let Some(leaf) = entry.leaf().cloned() else {
             return refuse(reply, CertificateRefused::None(service.to_string()));
         };
-        if entry.is_busy() {
+        if entry.is_taken() {
             return refuse(reply, CertificateRefused::Busy(service.to_string()));
         }
         let service = Arc::clone(service);
-        entry.begins_to_ask();
+        entry.obeys();
         self.tasks.spawn(async move {
             let revoked = task.revoke(&leaf, reason(code)).await;
             Done::Revoked(service, leaf, revoked, reply)

@@ -31,8 +31,10 @@ pub(super) struct Entry {
     /// When the authority is asked about the window.
     ask_at: u64,
     doing: Doing,
-    /// The authority is being asked something.
+    /// The authority is being asked when it wants a renewal.
     asking: bool,
+    /// A command is being done that asks it something.
+    commanded: bool,
     /// A command wants another one.
     forced: bool,
     /// What serves is not on the disk, and is written at this time.
@@ -89,6 +91,7 @@ impl Entry {
             ask_at: 0,
             doing: Doing::Waiting,
             asking: false,
+            commanded: false,
             forced: false,
             write_at: None,
             issued: 0,
@@ -152,7 +155,12 @@ impl Entry {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.asking || self.doing == Doing::Ordering
+        self.asking || self.is_taken()
+    }
+
+    /// Has something begun that no command may come between?
+    pub(super) fn is_taken(&self) -> bool {
+        self.commanded || self.doing == Doing::Ordering
     }
 
     pub(super) fn begins(&mut self) {
@@ -164,9 +172,14 @@ impl Entry {
         self.asking = true;
     }
 
-    /// The authority has answered.
+    /// A command begins.
+    pub(super) fn obeys(&mut self) {
+        self.commanded = true;
+    }
+
+    /// The authority has answered it.
     pub(super) fn answered(&mut self) {
-        self.asking = false;
+        self.commanded = false;
     }
 
     /// Why a certificate from elsewhere does not serve; `None`: it does.
@@ -284,7 +297,7 @@ impl Entry {
 
     /// A task has failed without a word.
     pub(super) fn is_lost(&mut self, now: u64) {
-        self.asking = false;
+        (self.asking, self.commanded) = (false, false);
         if self.doing == Doing::Ordering {
             let failure = Failure {
                 step: Step::Order,
