@@ -150,12 +150,35 @@ impl Head {
 
 /// The sheet that protects services, if one does: see [`lb_common::protect`]. All heads are as long, so looking there is no call.
 #[btf_map]
-pub(crate) static PROTECTION: ArrayOfMaps<Array<Head, 1, { BPF_F_MMAPABLE as usize }>, 1> = ArrayOfMaps::new();
+static PROTECTION: ArrayOfMaps<Array<[u64; WORDS * HEAD as usize], 1, { BPF_F_MMAPABLE as usize }>, 1> =
+    ArrayOfMaps::new();
 
 /// The lines of a sheet that are not in there: the manager's maps, with as many elements as each needs.
 #[btf_map]
-pub(crate) static LISTS: ArrayOfMaps<Array<Line, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>, 2> =
+static LISTS: ArrayOfMaps<Array<[u64; WORDS], 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>, 2> =
     ArrayOfMaps::new();
+
+/// Words of a line. In the types of maps inside maps: Linux 6.1 takes a map of the manager's, which has no BTF, only in place of
+/// one whose values are no structs.
+const WORDS: usize = size_of::<Line>() / 8;
+
+/// The head of the sheet that protects services, if one does.
+#[inline(always)]
+pub(crate) fn head() -> Option<&'static Head> {
+    // SAFETY: as many words, at the beginning of a page.
+    PROTECTION
+        .get_value(0, &0)
+        .map(|words| unsafe { &*core::ptr::from_ref(words).cast() })
+}
+
+/// The line with this number, of those that are not in the head of the sheet whose others are at `place`.
+#[inline(always)]
+pub(crate) fn line_behind(place: u32, number: u32) -> Option<&'static Line> {
+    // SAFETY: as many words, at a multiple of their size from the beginning of a page.
+    LISTS
+        .get_value(place, &number)
+        .map(|words| unsafe { &*core::ptr::from_ref(words).cast() })
+}
 
 /// What has been refused, by [`lb_common::protect::place`].
 #[btf_map]

@@ -21,7 +21,7 @@ use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
 use crate::flows::nanoseconds;
-use crate::maps::{Head, LISTS, PROTECTION, REFUSALS};
+use crate::maps::{Head, REFUSALS, head, line_behind};
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::transmit;
@@ -42,14 +42,14 @@ impl Lines for Current {
         if index < HEAD {
             return Some(self.head.line(index));
         }
-        LISTS.get_value(self.rest, &(index - HEAD))
+        line_behind(self.rest, index - HEAD)
     }
 }
 
 /// The sheet, if something is configured.
 #[inline(always)]
 pub(crate) fn current() -> Option<Current> {
-    let head = PROTECTION.get_value(0, &0)?;
+    let head = head()?;
     let rest = head.header().rest & 1;
     Some(Current { head, rest })
 }
