@@ -8,7 +8,6 @@ use lb_user::api::types::{OrderedCertificate, Status};
 
 use crate::backing::VIPS;
 use crate::gate::{self, Gate};
-use crate::node::Daemon;
 use crate::pebble::{PROGRAMS, Pebble};
 use crate::peers::{nginx, output};
 use crate::proxied::vip;
@@ -57,22 +56,6 @@ impl Place {
     pub fn services(&self, acme: &str) -> String {
         let tls = web("web", 443).table("tls", acme);
         format!("{tls}{}", web("plain", 80))
-    }
-
-    /// Starts the daemon with these services, and waits until every backend serves.
-    ///
-    /// # Panics
-    /// When that takes too long.
-    pub async fn start(&self, services: &str) -> Daemon {
-        let node = &self.segment.node;
-        node.configure(&format!("{}{services}", node.head("eth0")));
-        let daemon = node.start().await;
-        let serves = |status: &Status| {
-            let mut all = status.services.iter().flat_map(|service| &service.backends);
-            all.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
-        };
-        node.until("every backend serves", serves).await;
-        daemon
     }
 
     /// Waits until the first certificate is as wanted.

@@ -1,14 +1,10 @@
 //! A segment whose balancer has services of the proxy, with an authority for their certificates.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use lb_user::api::types::Status;
-
 use crate::authority::Authority;
 use crate::backing::VIPS;
-use crate::node::Daemon;
 use crate::peers::{ended, output};
 use crate::segment::Segment;
 
@@ -42,22 +38,6 @@ impl Proxied {
     pub fn certificates(&self) -> String {
         let file = self.authority.issue("vip.pem", &[&VIPS[0].to_string()]);
         format!("certificates = [\"{}\"]", file.display())
-    }
-
-    /// Starts the daemon with these services, and waits until every backend serves.
-    ///
-    /// # Panics
-    /// When that takes too long.
-    pub async fn start(&self, services: impl Display) -> Daemon {
-        let node = &self.segment.node;
-        node.configure(&format!("{}{services}", node.head("eth0")));
-        let daemon = node.start().await;
-        let serves = |status: &Status| {
-            let mut all = status.services.iter().flat_map(|service| &service.backends);
-            all.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
-        };
-        node.until("every backend serves", serves).await;
-        daemon
     }
 
     /// curl of the client, which believes the authority.

@@ -6,6 +6,7 @@
 //!      └──────── switch ┴──────────────┘
 //! ```
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,6 +14,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use lb_user::api::types::Status;
 use lb_user::dataplane::kernel::{Lock, attach_pass};
 use lb_user::net::{LOOPBACK, Namespace, Net, wire};
 use nix::sys::prctl::set_pdeathsig;
@@ -20,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::lab::fulcrum;
 use crate::netns::TestNamespace;
-use crate::node::Node;
+use crate::node::{Daemon, Node};
 
 /// Host `number` of the segment's IPv4.
 #[must_use]
@@ -46,6 +48,22 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Starts the daemon with these services, which are the proxy's, and waits until every backend serves.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn start(&self, services: impl Display) -> Daemon {
+        let node = &self.node;
+        node.configure(&format!("{}{services}", node.head("eth0")));
+        let daemon = node.start().await;
+        let serves = |status: &Status| {
+            let mut all = status.services.iter().flat_map(|service| &service.backends);
+            all.all(|backend| backend.proxy.is_some_and(|proxy| proxy.serves))
+        };
+        node.until("every backend serves", serves).await;
+        daemon
+    }
+
     /// A segment with so many backends, which know of nothing: no VIP, no sysctls, no routes.
     ///
     /// # Panics

@@ -59,7 +59,10 @@ async fn a_stand_in_serves_until_http_01_has_brought_a_certificate_for_every_nam
     let place = Place::new(7_776_000, 20).await;
     // Nobody gets through to the node, so that what serves meanwhile can be seen.
     place.pebble.refuse(100);
-    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP, WWW], ""))).await;
+    let _daemon = place
+        .segment
+        .start(&place.services(&place.pebble.acme(&[SHOP, WWW], "")))
+        .await;
     let one = place.until("it was tried", |one| one.failures > 0).await;
     assert_eq!((one.origin.as_str(), one.not_after), ("stand-in", None));
     let error = one.last_error.unwrap();
@@ -101,7 +104,7 @@ async fn tls_alpn_01_brings_one_whatever_the_service_asks_of_its_clients() {
         place.pebble.ca.display()
     );
     let tls = web("web", 443).table("tls", terms);
-    let _daemon = place.start(&tls.to_string()).await;
+    let _daemon = place.segment.start(&tls.to_string()).await;
     place.issued().await;
     let script = format!(
         "openssl s_client -connect {} -servername {SHOP} </dev/null 2>/dev/null | openssl x509 -noout -text",
@@ -127,7 +130,10 @@ async fn short_lived_certificates_are_renewed_three_times_and_no_request_fails()
         return;
     }
     let place = Place::new(60, 20).await;
-    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP], ""))).await;
+    let _daemon = place
+        .segment
+        .start(&place.services(&place.pebble.acme(&[SHOP], "")))
+        .await;
     let mut last = place.issued().await;
     place.pebble.refuse(5);
     let load = Load::start(&place);
@@ -150,7 +156,7 @@ async fn certificates_are_taken_back_and_accounts_get_other_keys() {
     }
     let place = Place::new(7_776_000, 20).await;
     let services = place.services(&place.pebble.acme(&[SHOP], ""));
-    let daemon = place.start(&services).await;
+    let daemon = place.segment.start(&services).await;
     let issued = place.issued().await;
     let account = || {
         let folder = place.segment.node.path("state/acme/accounts");
@@ -181,7 +187,7 @@ async fn certificates_are_taken_back_and_accounts_get_other_keys() {
     // What is on the disk serves after a restart, without a word to the authority.
     let serial = place.serial();
     drop(daemon);
-    let _daemon = place.start(&services).await;
+    let _daemon = place.segment.start(&services).await;
     assert_eq!(place.serial(), serial);
     assert!(
         place
@@ -197,7 +203,7 @@ async fn port_80_is_open_for_http_01_alone_where_no_service_has_it() {
     }
     let place = Place::new(7_776_000, 20).await;
     let tls = web("web", 443).table("tls", place.pebble.acme(&[SHOP], ""));
-    let _daemon = place.start(&tls.to_string()).await;
+    let _daemon = place.segment.start(&tls.to_string()).await;
     place.issued().await;
     assert_eq!(place.ask(SHOP), "hello\n");
     // Nobody listens there any more.

@@ -34,7 +34,7 @@ async fn authorities_that_are_not_there_or_not_believed_or_refuse() {
     }
     let mut place = Place::new(7_776_000, 0).await;
     let services = place.services(&place.pebble.acme(&[SHOP], ""));
-    let _daemon = place.start(&services).await;
+    let _daemon = place.segment.start(&services).await;
     place.issued().await;
 
     // The root is asked for before it is gone.
@@ -108,7 +108,7 @@ async fn a_disk_that_is_full() {
     let acme = place
         .pebble
         .acme(&[SHOP], &format!(", storage = \"{}\"", folder.display()));
-    let daemon = place.start(&place.services(&acme)).await;
+    let daemon = place.segment.start(&place.services(&acme)).await;
     place.issued().await;
     let filler = folder.join("filler");
     // It ends with ENOSPC.
@@ -140,7 +140,10 @@ async fn certificates_of_other_clients_serve_and_are_renewed() {
     }
     let place = Place::new(7_776_000, 0).await;
     place.pebble.refuse(100);
-    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP, WWW], ""))).await;
+    let _daemon = place
+        .segment
+        .start(&place.services(&place.pebble.acme(&[SHOP, WWW], "")))
+        .await;
     place.until("it was tried", |one| one.failures > 0).await;
     let folder = place.segment.node.path("letsencrypt");
     let live = folder.join("live").join(SHOP);
@@ -192,7 +195,10 @@ async fn testssl_finds_nothing_in_a_service_with_an_issued_certificate() {
         return;
     }
     let place = Place::new(7_776_000, 20).await;
-    let _daemon = place.start(&place.services(&place.pebble.acme(&[SHOP], ""))).await;
+    let _daemon = place
+        .segment
+        .start(&place.services(&place.pebble.acme(&[SHOP], "")))
+        .await;
     place.issued().await;
     let report = place.segment.node.path("testssl.json");
     let mut testssl = Command::new("testssl");

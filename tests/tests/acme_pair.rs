@@ -110,7 +110,7 @@ async fn nodes_that_share_a_folder_order_once_and_either_answers() {
     let ordering =
         |status: &Status| certificate(status).is_some_and(|one| one.doing != "elsewhere" && one.failures > 0);
     second.until_within(PATIENCE, "it orders", ordering).await;
-    let _first = place.start(&services).await;
+    let _first = place.segment.start(&services).await;
     let elsewhere = |status: &Status| certificate(status).is_some_and(|one| one.doing == "elsewhere");
     first.until("the other one orders", elsewhere).await;
     assert!(

@@ -143,7 +143,7 @@ async fn the_same_weights_and_requests_give_the_same_spread() {
         })
         .to_string()
     });
-    let _daemon = lab.start(services.concat()).await;
+    let _daemon = lab.segment.start(services.concat()).await;
     for (method, _, port) in METHODS {
         let theirs = spread(&lab, at_apache(port), &[]);
         let ours = spread(&lab, vip(port), &[]);

@@ -92,7 +92,7 @@ async fn start(lab: &Proxied) -> (Vec<Process>, lb_tests::node::Daemon) {
     let told = web("told", 81, "proxy-protocol = [\"10.8.0.10/32\"]");
     let pools = pool("mirror", MIRROR, "1.1") + &pool("echo", ECHO, "1.1") + &pool("grpc", GRPC, "2");
     let services = [tls, plain, told].map(|service| routes(&service)).concat();
-    let daemon = lab.start(services + &pools).await;
+    let daemon = lab.segment.start(services + &pools).await;
     (servers, daemon)
 }
 

@@ -211,7 +211,7 @@ async fn slow_clients_are_sent_away_and_others_served() {
     let pool = format!(
         "[[pool]]\nname = \"mirror\"\nhealth = {{ kind = \"none\" }}\nbackend = [{{ address = \"{MIRROR}\" }}]\n"
     );
-    let _daemon = lab.start(format!("{http}{route}{https}{route}{pool}")).await;
+    let _daemon = lab.segment.start(format!("{http}{route}{https}{route}{pool}")).await;
     for (number, attack) in ATTACKS.iter().enumerate() {
         for scheme in ["http", "https"] {
             let address = vip(if scheme == "http" { 80 } else { 443 });

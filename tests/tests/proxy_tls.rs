@@ -75,6 +75,7 @@ async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
     ];
     let files = files.map(|(file, name)| format!("\"{}\"", lab.authority.issue(file, &[name]).display()));
     let _daemon = lab
+        .segment
         .start(web("names", 443, &format!("certificates = [{}]", files.join(", "))))
         .await;
     for (asked, expected) in [
@@ -121,7 +122,7 @@ async fn clients_show_certificates_where_they_have_to() {
     let tls = format!("{}\nclient-ca = \"{}\"", lab.certificates(), members.file.display());
     let required = web("required", 443, &tls);
     let optional = web("optional", 444, &format!("{tls}\nclient-auth = \"optional\""));
-    let _daemon = lab.start(format!("{required}{optional}")).await;
+    let _daemon = lab.segment.start(format!("{required}{optional}")).await;
     for port in [443, 444] {
         let url = format!("https://{}/", vip(port));
         for versions in [["--tls-max", "1.2"], ["--tls-max", "1.3"]] {
@@ -157,7 +158,7 @@ async fn sessions_are_resumed_and_old_versions_refused() {
     let _server = server(&lab);
     let tls = lab.certificates();
     let from_1_3 = web("new", 444, &format!("{tls}\nmin-version = \"1.3\""));
-    let daemon = lab.start(format!("{}{from_1_3}", web("web", 443, &tls))).await;
+    let daemon = lab.segment.start(format!("{}{from_1_3}", web("web", 443, &tls))).await;
 
     // Every thread of the proxy knows every session.
     let file = lab.segment.node.path("session").display().to_string();
@@ -195,12 +196,12 @@ async fn sessions_are_resumed_and_old_versions_refused() {
 
     // A daemon that is started anew takes them, and one with another seed does not: a full handshake, and no error.
     drop(daemon);
-    let daemon = lab.start(web("web", 443, &tls)).await;
+    let daemon = lab.segment.start(web("web", 443, &tls)).await;
     let said = text(&s_client(&lab, 443, &["-tls1_3", "-sess_in", &file]));
     assert!(said.contains("\nReused, TLSv1.3") && said.contains("hello"), "{said}");
     drop(daemon);
     std::fs::write(lab.segment.node.path("state/seed"), [8; 16]).unwrap();
-    let _daemon = lab.start(web("web", 443, &tls)).await;
+    let _daemon = lab.segment.start(web("web", 443, &tls)).await;
     let said = text(&s_client(&lab, 443, &["-tls1_3", "-sess_in", &file]));
     assert!(said.contains("\nNew, TLSv1.3") && said.contains("hello"), "{said}");
 }

@@ -94,7 +94,7 @@ async fn clients_come_through_a_flood() {
     set(node, "../core/somaxconn", "128");
     set(node, "tcp_timestamps", "1");
     let vip = SocketAddr::new(VIPS[0], 80);
-    let daemon = lab.start(shop()).await;
+    let daemon = lab.segment.start(shop()).await;
     assert_eq!(connect(&lab, vip, 3), 3);
     let open = Open::start_http(&lab.segment.client, vip, OPEN, PERIOD);
     open.go_on(1, DEADLINE, "before the flood").await;
@@ -170,7 +170,7 @@ async fn the_kernel_takes_cookies_after_an_upgrade() {
     let settings = || ["tcp_syncookies", "tcp_timestamps"].map(|name| setting(node, name));
     let vip = SocketAddr::new(VIPS[0], 80);
     let always = shop().table("protection", "syn-cookies = { above = 0 }");
-    let daemon = lab.start(&always).await;
+    let daemon = lab.segment.start(&always).await;
     assert_eq!(settings(), ["2", "2"]);
     assert_eq!(connect(&lab, vip, 5), 5);
 
@@ -225,7 +225,7 @@ async fn a_client_comes_back_from_the_same_port() {
     let lab = Proxied::new(1).await;
     let _server = lab.segment.serve(0, &[SocketAddr::new(v4(11), 8080).to_string()]);
     let always = shop().table("protection", "syn-cookies = { above = 0 }");
-    let _daemon = lab.start(always).await;
+    let _daemon = lab.segment.start(always).await;
     for ip in VIPS {
         let vip = SocketAddr::new(ip, 80);
         for time in 1..=5 {

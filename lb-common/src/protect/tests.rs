@@ -99,6 +99,19 @@ fn limits_of_several_owners_are_apart() {
 }
 
 #[test]
+fn what_an_owner_keeps_of_a_source_is_in_one_set() {
+    let secret = Key::from(Seed([1, 2]));
+    let sources = (0..=255).map(|last| v4([192, 0, 2, last]));
+    let mut apart = 0;
+    for source in sources {
+        let set = |scope| set_of(Limit::new(1, 1, 32, 64, scope).key(true, &source, &secret), 1 << 16);
+        assert_eq!([set(5), set(6), set(7)], [set(4); 3]);
+        apart += u32::from(set(8) != set(4));
+    }
+    assert!(apart > 250, "other owners are elsewhere");
+}
+
+#[test]
 fn rates_are_exact_to_a_hundredth() {
     for rate in [1, 3, 7, 999, 1_000, 33_333, 777_777, 3_000_000, 10_000_000] {
         let interval = f64::from(Limit::new(rate, 1, 32, 64, 0).interval);

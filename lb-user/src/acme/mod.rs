@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! schedule   when; machine: what next; lead: which node; shared: which of two. Pure.
-//! order      speaks with an authority; http: over what
+//! order      speaks with an authority; follow: until there is a certificate; http: over what
 //! keys       keys, requests, and what the node signs itself; leaf: what certificates say
 //! store      the disk; sharing: what others are given, and give
 //! ```
 
 mod commands;
 mod entry;
+mod follow;
 mod http;
 mod judge;
 mod keys;
@@ -35,6 +36,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::control::certificates::{PeerNews, Reply};
@@ -42,6 +45,7 @@ use crate::control::{CertificateRequest, tell};
 use crate::model::Config;
 use crate::model::acme::{Acme, AcmeStatus, Challenge, Failure, Heard, Issued, News as Told, Offer};
 use crate::model::vrrp::HaStatus;
+use crate::net::tls::certified;
 use entry::Entry;
 pub use judge::judge;
 use leaf::Leaf;
@@ -457,20 +461,12 @@ fn folder(acme: &Acme, config: &Config) -> PathBuf {
 /// # Errors
 /// What is wrong with it, for people.
 fn usable(issued: &Issued) -> Result<Leaf, String> {
-    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use tokio_rustls::rustls::sign::CertifiedKey;
-    use tokio_rustls::rustls::{Error, InconsistentKeys};
-
     let leaf = Leaf::of(issued)?;
     let key = PrivateKeyDer::from_pem_slice(&issued.pem.0).map_err(|error| format!("it has no key: {error}"))?;
-    let key = ring::sign::any_supported_type(&key).map_err(|error| format!("its key cannot be used: {error}"))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&issued.pem.0).collect();
     let chain = chain.map_err(|error| format!("it is not PEM: {error}"))?;
-    match CertifiedKey::new(chain, key).keys_match() {
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(leaf),
-        Err(_) => Err("the private key is not that of the certificate".to_owned()),
-    }
+    certified(chain, &key).map_err(|unpaired| unpaired.to_string())?;
+    Ok(leaf)
 }
 
 /// A client that believes these.

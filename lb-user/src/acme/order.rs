@@ -1,5 +1,5 @@
-//! Speaking with an authority: an order from the first request to the certificate, and what else there is to ask. Thin: what is
-//! done next is said by [`super::machine`], and whatever fails is said with its step and name.
+//! Speaking with an authority: accounts, orders, and what else there is to ask. Thin: [`super::follow`] brings an order to its
+//! end, and whatever fails is said with its step and name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,39 +10,31 @@ use base64::prelude::{BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Request;
 use instant_acme::{
-    Account as Session, AccountCredentials, AuthorizationStatus, BodyWrapper, ChallengeType, Error, ExternalAccountKey,
-    HttpClient as _, Identifier, NewAccount, NewOrder, Order as Ordered, OrderStatus, Problem, RevocationReason,
-    RevocationRequest,
+    Account as Session, AccountCredentials, BodyWrapper, Error, ExternalAccountKey, HttpClient as _, Identifier,
+    NewAccount, NewOrder, Order as Ordered, Problem, RevocationReason, RevocationRequest,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::http::{Client, Said};
-use super::keys;
 use super::leaf::Leaf;
-use super::machine::{Act, Name, NameState, OrderState, View, next};
 use super::schedule::Window;
 use super::shared::Account;
 use super::store::{Fault, Store};
 use crate::config::Secret;
 use crate::model::Hidden;
-use crate::model::acme::{Acme, Challenge, ChallengeKind, ExternalAccount, Failure, Issued, Proof, Step};
+use crate::model::acme::{Acme, Challenge, ExternalAccount, Failure, Issued, Step};
 use crate::net::tls::roots;
 
 /// Longest time for an order: authorities that check take seconds, and some wait for signatures.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
-
-/// Between two looks at an order, growing.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
-const LAST_LOOK: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// How far clocks may be apart: a certificate that looks as if it were over, or had not begun, makes no sense to either side.
 const CLOCKS: i64 = 3_600;
 
 /// How often something is asked again for which an authority wants another nonce: the library asks three times each.
-const NONCES: u32 = 5;
+pub(super) const NONCES: u32 = 5;
 
 /// Longest file with a key of an external account.
 const LONGEST_KEY: usize = 4_096;
@@ -312,203 +304,6 @@ impl Task {
         Err(self.nonces(Step::Order))
     }
 
-    /// Does what is to be done until there is a certificate.
-    async fn follow(&self, order: &mut Ordered, said: &Said) -> Result<Issued, Failure> {
-        let mut names: Vec<Name> = Vec::new();
-        let mut key: Option<Hidden<String>> = None;
-        let mut look = FIRST_LOOK;
-        let mut nonces = 0;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let view = match self.look(order, &names, key.is_some()).await {
-                Ok(view) => view,
-                Err(error) if is(&error, "badNonce") && nonces < NONCES => {
-                    nonces += 1;
-                    continue;
-                }
-                Err(error) => return Err(self.refused(Step::Order, &error, said)),
-            };
-            names.clone_from(&view.names);
-            let act = next(&view);
-            let step = match act {
-                Act::Show | Act::Tell(_) => Step::Challenge,
-                Act::Finalise => Step::Finalise,
-                Act::Fetch => Step::Certificate,
-                Act::Wait | Act::Fail { .. } => Step::Order,
-            };
-            let done = match act {
-                Act::Show => {
-                    let challenges = self.challenges(order).await;
-                    match challenges {
-                        Ok(challenges) => {
-                            self.show(challenges?).await;
-                            names.iter_mut().for_each(|name| name.shown = true);
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                Act::Tell(place) => self.tell(order, place).await.map(|()| names[place].told = true),
-                Act::Finalise => {
-                    let (kind, domains) = (self.acme.key_type, self.acme.domains.clone());
-                    let made = spawn_blocking(move || keys::request(kind, &domains)).await;
-                    let made = made.unwrap_or_else(|error| Err(error.to_string()));
-                    let made = made.map_err(|reason| self.failure(step, None, reason))?;
-                    match order.finalize_csr(&made.csr).await {
-                        Ok(()) => {
-                            key = Some(made.key);
-                            look = FIRST_LOOK;
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                Act::Wait => {
-                    if Instant::now() >= end {
-                        return Err(self.failure(step, None, "the authority does not come to an end".to_owned()));
-                    }
-                    sleep(look).await;
-                    look = (look * 3 / 2).min(LAST_LOOK);
-                    Ok(())
-                }
-                Act::Fetch => match order.certificate().await {
-                    Ok(Some(chain)) => return self.received(key.as_ref(), &chain),
-                    Ok(None) => Ok(()),
-                    Err(error) => Err(error),
-                },
-                Act::Fail { step, domain, reason } => return Err(self.failure(step, domain.as_deref(), reason)),
-            };
-            match done {
-                Ok(()) => {}
-                Err(error) if is(&error, "badNonce") && nonces < NONCES => nonces += 1,
-                Err(error) => return Err(self.refused(step, &error, said)),
-            }
-        }
-    }
-
-    /// How the order stands. `before`: what is known of its names.
-    async fn look(&self, order: &mut Ordered, before: &[Name], finalised: bool) -> Result<View, Error> {
-        let state = order.refresh().await?;
-        let reason = state.error.as_ref().map(|problem| describe(problem).0);
-        let state = match state.status {
-            OrderStatus::Pending => OrderState::Pending,
-            OrderStatus::Ready => OrderState::Ready,
-            OrderStatus::Processing => OrderState::Processing,
-            OrderStatus::Valid => OrderState::Valid,
-            OrderStatus::Invalid => OrderState::Invalid,
-        };
-        let mut names = Vec::with_capacity(self.acme.domains.len());
-        if matches!(state, OrderState::Pending | OrderState::Invalid) {
-            let mut authorisations = order.authorizations();
-            while let Some(handle) = authorisations.next().await {
-                let mut handle = handle?;
-                let place = names.len();
-                let known = before.get(place);
-                if known.is_some() {
-                    handle.refresh().await?;
-                }
-                let problem = handle.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-                names.push(Name {
-                    domain: handle.identifier().to_string().into(),
-                    state: match handle.status {
-                        AuthorizationStatus::Pending => NameState::Pending,
-                        AuthorizationStatus::Valid => NameState::Valid,
-                        _ => NameState::Lost,
-                    },
-                    shown: known.is_some_and(|known| known.shown),
-                    told: known.is_some_and(|known| known.told),
-                    reason: problem.map(|problem| describe(problem).0),
-                });
-            }
-        }
-        Ok(View {
-            state,
-            names,
-            finalised,
-            reason,
-        })
-    }
-
-    /// What is shown for the names that wait.
-    async fn challenges(&self, order: &mut Ordered) -> Result<Result<Vec<Challenge>, Failure>, Error> {
-        let kind = self.acme.challenge;
-        let mut challenges = Vec::new();
-        let mut authorisations = order.authorizations();
-        while let Some(handle) = authorisations.next().await {
-            let mut handle = handle?;
-            if handle.status != AuthorizationStatus::Pending {
-                continue;
-            }
-            let domain: Arc<str> = handle.identifier().to_string().into();
-            let Some(challenge) = handle.challenge(wanted(kind)) else {
-                let reason = format!("the authority does not offer {} for this name", kind.label());
-                return Ok(Err(self.failure(Step::Challenge, Some(&domain), reason)));
-            };
-            let answer = challenge.key_authorization();
-            let proof = match kind {
-                ChallengeKind::Http01 => Proof::Http {
-                    token: challenge.token.as_str().into(),
-                    answer: answer.as_str().into(),
-                },
-                ChallengeKind::TlsAlpn01 => match keys::challenge(&domain, answer.digest().as_ref()) {
-                    Ok(issued) => Proof::Tls(issued),
-                    Err(reason) => return Ok(Err(self.failure(Step::Challenge, Some(&domain), reason))),
-                },
-            };
-            challenges.push(Challenge { domain, proof });
-        }
-        Ok(Ok(challenges))
-    }
-
-    /// Tells the authority that it may look at the name at this place.
-    async fn tell(&self, order: &mut Ordered, place: usize) -> Result<(), Error> {
-        let mut authorisations = order.authorizations();
-        for _ in 0..place {
-            if let Some(handle) = authorisations.next().await {
-                handle?;
-            }
-        }
-        let Some(handle) = authorisations.next().await else {
-            return Ok(());
-        };
-        let mut handle = handle?;
-        match handle.challenge(wanted(self.acme.challenge)) {
-            Some(mut challenge) => challenge.set_ready().await,
-            None => Ok(()),
-        }
-    }
-
-    /// What the authority has given, with its key.
-    fn received(&self, key: Option<&Hidden<String>>, chain: &str) -> Result<Issued, Failure> {
-        let wrong = |reason: &str| {
-            self.failure(
-                Step::Certificate,
-                None,
-                format!("the authority has sent something else: {reason}"),
-            )
-        };
-        let key = key.ok_or_else(|| wrong("its key is not known"))?;
-        let issued = keys::issued(key, chain, &self.store.certificate_file(&self.service));
-        let leaf = super::usable(&issued).map_err(|reason| wrong(&reason))?;
-        if !leaf.fits(&self.acme) {
-            return Err(wrong(&format!("it is for {} alone", leaf.names.join(", "))));
-        }
-        Ok(issued)
-    }
-
-    async fn show(&self, challenges: Vec<Challenge>) {
-        let (shown, done) = oneshot::channel();
-        // Who has gone away shows nothing, and the authority will say so.
-        if self
-            .wishes
-            .send(Wish::Show(Arc::clone(&self.service), challenges, shown))
-            .await
-            .is_ok()
-        {
-            let _ = done.await;
-        }
-    }
-
     async fn blocking(&self, work: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Failure> {
         let done = spawn_blocking(work).await.map_err(|error| error.to_string());
         let done = done.and_then(|done| done.map_err(|fault| fault.to_string()));
@@ -521,7 +316,7 @@ impl Task {
     }
 
     /// `domain`: which, or all.
-    fn failure(&self, step: Step, domain: Option<&str>, reason: String) -> Failure {
+    pub(super) fn failure(&self, step: Step, domain: Option<&str>, reason: String) -> Failure {
         Failure {
             step,
             domain: domain
@@ -533,7 +328,7 @@ impl Task {
     }
 
     /// Something that an authority, or the way to it, has said.
-    fn refused(&self, step: Step, error: &Error, said: &Said) -> Failure {
+    pub(super) fn refused(&self, step: Step, error: &Error, said: &Said) -> Failure {
         match error {
             Error::Api(problem) => {
                 let (reason, domain) = describe(problem);
@@ -552,15 +347,8 @@ impl Task {
     }
 }
 
-const fn wanted(kind: ChallengeKind) -> ChallengeType {
-    match kind {
-        ChallengeKind::Http01 => ChallengeType::Http01,
-        ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
-    }
-}
-
 /// Is it this kind of error (RFC 8555 §6.7)?
-fn is(error: &Error, kind: &str) -> bool {
+pub(super) fn is(error: &Error, kind: &str) -> bool {
     let kind_of =
         |problem: &Problem| problem.r#type.as_deref().and_then(|name| name.strip_prefix(PREFIX)) == Some(kind);
     matches!(error, Error::Api(problem) if kind_of(problem))
@@ -569,7 +357,7 @@ fn is(error: &Error, kind: &str) -> bool {
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 
 /// What a problem says, for people, and of which name.
-fn describe(problem: &Problem) -> (String, Option<String>) {
+pub(super) fn describe(problem: &Problem) -> (String, Option<String>) {
     let first = problem.subproblems.first();
     let of_name = first.and_then(|first| Some(first.identifier.as_ref()?.authorized(false).to_string()));
     let detail = first

@@ -145,8 +145,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
         !left.is_empty()
     }
 
-    /// When a window, a drain, a trace or what a command denies is over, a service begins that waits, or a backend takes more. A window that is over already and could
-    /// not be ended waits for the next sweep; the others end with the next round, whatever comes of it.
+    /// When a window, a drain, a trace or what a command denies is over, a service begins that waits, or a backend takes more. A
+    /// window that is over already and could not be ended waits for the next sweep; the others end with the next round, whatever
+    /// comes of it.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = self.now();
         let window = self.known.next().filter(|next| *next > now);

@@ -13,8 +13,11 @@ use der::{Decode as _, SliceReader, Tagged as _};
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{
+    self, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys, RootCertStore, SignatureScheme,
+};
 
 /// Largest file that is read, in bytes: room for the authorities of several systems.
 const MAX_BYTES: u64 = 16 << 20;
@@ -71,6 +74,49 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Unread> {
         return Err(Unread::Large);
     }
     Ok(bytes)
+}
+
+/// Why a certificate and a key do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpaired {
+    /// The library does not take the key.
+    #[error("the private key cannot be used: {0}")]
+    Key(String),
+    /// It is a key of another certificate.
+    #[error("the private key is not that of the certificate")]
+    OtherKey,
+    /// The library does not take the certificate.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(String),
+}
+
+/// A certificate with its chain and its own key.
+///
+/// # Errors
+/// [`Unpaired`]
+pub fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<CertifiedKey, Unpaired> {
+    let certified = paired(chain, key)?;
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(Error::InconsistentKeys(_)) => Err(Unpaired::OtherKey),
+        Err(error) => Err(Unpaired::Certificate(error.to_string())),
+    }
+}
+
+/// The same, whosever key it is.
+///
+/// # Errors
+/// [`Unpaired::Key`]
+pub fn paired(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<CertifiedKey, Unpaired> {
+    let unfit = |error| {
+        Unpaired::Key(match error {
+            // The library's own words, without its surprise.
+            Error::General(words) => words,
+            error => error.to_string(),
+        })
+    };
+    let key = ring::sign::any_supported_type(key).map_err(unfit)?;
+    Ok(CertifiedKey::new(chain, key))
 }
 
 /// Why nobody can be believed, for people.

@@ -35,7 +35,7 @@ pub(super) struct Gates(BTreeMap<SocketAddr, (Listener, JoinSet<()>)>);
 
 impl Gates {
     /// Listens at these, and at no others.
-    pub(super) fn follow(&mut self, wanted: impl Iterator<Item = Listener>, common: &Arc<Common>) {
+    pub(super) fn follow(&mut self, wanted: Vec<Listener>, common: &Arc<Common>) {
         let mut before = std::mem::take(&mut self.0);
         for listener in wanted {
             let known = before

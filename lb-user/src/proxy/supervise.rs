@@ -126,7 +126,9 @@ pub async fn run(setup: Setup) {
         let now = Arc::clone(&upstreams.borrow_and_update());
         let offer = Arc::clone(&offers.borrow_and_update());
         files.read(&now.config, &offer, &common.traffic);
-        common.show(Answers::of(&offer));
+        if offer.number != *offered.borrow() {
+            common.show(Answers::of(&offer));
+        }
         whole = follow(&listening, &now.config, &offer, threads);
         gates.follow(gated(&listening, &now.config, &offer), &common);
         retry = Instant::now() + RETRY;
@@ -214,10 +216,9 @@ fn gates(config: &Config, offer: &Offer) -> impl Iterator<Item = SocketAddr> {
     config.challenged().filter(move |_| comes)
 }
 
-fn gated(listening: &Listening, config: &Config, offer: &Offer) -> impl Iterator<Item = Listener> {
+fn gated(listening: &Listening, config: &Config, offer: &Offer) -> Vec<Listener> {
     let sockets = listening.lock();
-    let all: Vec<Listener> = gates(config, offer).filter_map(|address| sockets.at(address)).collect();
-    all.into_iter()
+    gates(config, offer).filter_map(|address| sockets.at(address)).collect()
 }
 
 fn snapshot(upstreams: Arc<Upstreams>, listening: &Listening, files: &Files, finishing: bool) -> Snapshot {

@@ -175,10 +175,15 @@ fn protection(cases: &mut Vec<Case>) {
     }
     // Such a packet has no other way: it is compared with one that is forwarded.
     let setting = Setting::new("proxy", "maglev");
-    cases.push(Case {
-        reference: REFERENCE,
-        ..Case::protected("answered with a cookie", Shield::All, setting, Kind::Answered, MANY)
-    });
+    for (what, shield) in [
+        ("answered with a cookie", Shield::Cookies),
+        ("all rungs, answered with a cookie", Shield::All),
+    ] {
+        cases.push(Case {
+            reference: REFERENCE,
+            ..Case::protected(what, shield, setting, Kind::Answered, MANY)
+        });
+    }
 }
 
 fn whole(cases: &mut Vec<Case>, setting: Setting) {

@@ -40,6 +40,8 @@ pub enum Shield {
     None,
     /// All rungs that can be, and nobody is refused.
     All,
+    /// SYN cookies, and no other rung.
+    Cookies,
     /// A short list, with every client in it.
     Short,
     /// A million prefixes of IPv4, with no client in them.
@@ -56,6 +58,7 @@ impl Shield {
                  connections-per-second = { limit = 10000000 }\npackets-per-second = { limit = 10000000 }\n\
                  icmp-per-second = { limit = 100 }\nsyn-cookies = { above = 0 }\n"
             }
+            Self::Cookies => "[protection]\nmalformed = false\nsyn-cookies = { above = 0 }\n",
             Self::Short => "[protection]\ndeny = [\"198.18.0.0/15\", \"203.0.113.0/24\", \"192.88.99.0/24\"]\n",
             Self::Million => "[protection]\n",
         }

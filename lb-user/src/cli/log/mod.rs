@@ -61,11 +61,7 @@ struct Switch {
 pub(super) fn start(log: &args::Log) -> Result<Log> {
     let (levels, filter) = match &log.level {
         Some(levels) => (levels.clone(), filter(levels).context("--log-level")?),
-        None => std::env::var(VARIABLE)
-            .ok()
-            .filter(|levels| !levels.is_empty())
-            .and_then(|levels| parse(&levels).ok().map(|filter| (levels, filter)))
-            .unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info"))),
+        None => of_variable(std::env::var(VARIABLE).ok()),
     };
     let (filter, handle) = reload::Layer::new(filter);
     let repeats = Arc::new(Repeats::default());
@@ -134,6 +130,14 @@ fn filter(levels: &str) -> Result<EnvFilter> {
     parsed.with_context(|| {
         format!("{levels}: write error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug")
     })
+}
+
+/// What the variable says, and `info` where it says nothing that can be read.
+fn of_variable(levels: Option<String>) -> (String, EnvFilter) {
+    levels
+        .filter(|levels| !levels.is_empty())
+        .and_then(|levels| parse(&levels).ok().map(|filter| (levels, filter)))
+        .unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info")))
 }
 
 /// What watches files tells of each write into their folders at `trace`: of a log among them that would be a line about each
@@ -268,6 +272,26 @@ mod tests {
             (&"WARN".into(), &"a: b".into())
         );
         assert!(objects.iter().all(|object| object["timestamp"].is_string()));
+    }
+
+    #[test]
+    fn the_variable_counts_where_it_says_something() {
+        let levels = |variable: Option<&str>| of_variable(variable.map(str::to_owned)).0;
+        assert_eq!([None, Some(""), Some("lb_user=loud")].map(levels), ["info"; 3]);
+        assert_eq!(levels(Some("debug")), "debug");
+        // What watches files is not told of, but to whoever names it.
+        assert!(
+            of_variable(Some("trace".to_owned()))
+                .1
+                .to_string()
+                .contains("notify=info")
+        );
+        assert!(
+            parse("trace,notify=trace")
+                .unwrap()
+                .to_string()
+                .contains("notify=trace")
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod tickets;
 
 use std::path::{Path, PathBuf};
 
-use crate::net::tls::{Distrust, Unread};
+use crate::net::tls::{Distrust, Unpaired, Unread};
 
 pub use client::client;
 pub use judge::{Dates, judge, now};
@@ -102,6 +102,16 @@ pub enum Fault {
         /// Whole ones.
         days: u64,
     },
+}
+
+impl From<Unpaired> for Fault {
+    fn from(unpaired: Unpaired) -> Self {
+        match unpaired {
+            Unpaired::Key(words) => Self::UnfitKey(words),
+            Unpaired::OtherKey => Self::OtherKey,
+            Unpaired::Certificate(words) => Self::UnfitCertificate(words),
+        }
+    }
 }
 
 impl From<Distrust> for Fault {

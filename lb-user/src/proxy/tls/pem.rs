@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{Error, InconsistentKeys};
 
 use super::{Fault, Part, Unusable};
 use crate::model::Hidden;
 use crate::model::acme::Issued;
 use crate::model::proxy::CertificateFiles;
-use crate::net::tls::{Unread, read};
+use crate::net::tls::{Unpaired, certified, paired, read};
 
 /// A certificate and its key, and the bytes that they were read from.
 pub(super) struct Pair {
@@ -23,12 +21,14 @@ pub(super) struct Pair {
 
 /// What files of a certificate come to; `index` is its place in the list.
 pub(super) fn pair(files: &CertificateFiles, index: usize) -> Result<Pair, Unusable> {
-    let unread = |part: Part, file: &Path, unread: Unread| Unusable::new(part, file, unread);
-    let of_certificate = |error| unread(Part::Certificate(index), &files.certificate, error);
-    let mut bytes = vec![Hidden(read(&files.certificate).map_err(of_certificate)?)];
+    let read = |part: Part, file: &Path| {
+        read(file)
+            .map(Hidden)
+            .map_err(|unread| Unusable::new(part, file, unread))
+    };
+    let mut bytes = vec![read(Part::Certificate(index), &files.certificate)?];
     if files.key != files.certificate {
-        let of_key = |error| unread(Part::Key(index), &files.key, error);
-        bytes.push(Hidden(read(&files.key).map_err(of_key)?));
+        bytes.push(read(Part::Key(index), &files.key)?);
     }
     pair_of(bytes, files, index)
 }
@@ -50,8 +50,7 @@ pub(super) fn ordered(issued: &Issued, index: usize) -> Result<Pair, Unusable> {
 pub(in super::super) fn shown(issued: &Issued) -> Result<Arc<CertifiedKey>, Fault> {
     let chain = chain(&issued.pem.0)?;
     let key = Hidden(key(&issued.pem.0)?);
-    let key = any_supported_type(&key.0).map_err(|error| Fault::UnfitKey(words(error)))?;
-    Ok(Arc::new(CertifiedKey::new(chain, key)))
+    Ok(Arc::new(paired(chain, &key.0)?))
 }
 
 /// `bytes`: the certificate, and the key where it is elsewhere.
@@ -65,25 +64,14 @@ fn pair_of(bytes: Vec<Hidden<Vec<u8>>>, files: &CertificateFiles, index: usize) 
         .map_or(Err(Fault::NoKey), |bytes| self::key(&bytes.0))
         .map(Hidden)
         .map_err(of_key)?;
-    let key = any_supported_type(&key.0).map_err(|error| of_key(Fault::UnfitKey(words(error))))?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-        Err(Error::InconsistentKeys(_)) => return Err(of_key(Fault::OtherKey)),
-        Err(error) => return Err(of_certificate(Fault::UnfitCertificate(error.to_string()))),
-    }
+    let certified = certified(chain, &key.0).map_err(|unpaired| match unpaired {
+        Unpaired::Certificate(_) => of_certificate(unpaired.into()),
+        Unpaired::Key(_) | Unpaired::OtherKey => of_key(unpaired.into()),
+    })?;
     Ok(Pair {
         key: Arc::new(certified),
         bytes,
     })
-}
-
-/// The library's own, without its surprise.
-fn words(error: Error) -> String {
-    match error {
-        Error::General(words) => words,
-        error => error.to_string(),
-    }
 }
 
 fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {

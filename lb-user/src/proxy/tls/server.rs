@@ -106,14 +106,11 @@ pub fn server_with(tls: &Tls, ordered: Option<&Issued>) -> Result<Loaded, Unusab
     let mut digest = Sha256::new_with_prefix(format!("{tls:?}"));
     let mut certificates = Vec::with_capacity(tls.certificates.len());
     let mut resolver = Resolver::default();
-    let named = tls.certificates.iter().map(|files| (Some(files), &*files.certificate));
-    let all = named.chain(ordered.map(|issued| (None, &*issued.file)));
-    for (index, (files, file)) in all.enumerate() {
-        let pair = match (files, ordered) {
-            (Some(files), _) => pem::pair(files, index)?,
-            (None, Some(issued)) => pem::ordered(issued, index)?,
-            (None, None) => continue,
-        };
+    let named = tls.certificates.iter().enumerate();
+    let named = named.map(|(index, files)| (&*files.certificate, pem::pair(files, index)));
+    let ordered = ordered.map(|issued| (&*issued.file, pem::ordered(issued, tls.certificates.len())));
+    for (index, (file, pair)) in named.chain(ordered).enumerate() {
+        let pair = pair?;
         let of_certificate = |fault: Fault| Unusable::new(Part::Certificate(index), file, fault);
         let leaf = pair
             .key
