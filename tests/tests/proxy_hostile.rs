@@ -100,6 +100,7 @@ async fn testssl_finds_nothing_in_the_default_configuration() {
             .backend(WEB)
     };
     let _daemon = lab
+        .segment
         .start(format!(
             "{}{}",
             web("default", 443, "", ""),
