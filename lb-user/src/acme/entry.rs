@@ -1,5 +1,7 @@
 //! One certificate: what serves, when another one is due, and what became of the last tries.
 
+mod outcome;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use super::schedule::{Failures, Held, Window, due};
 use super::store::{Attempts, Fault, Store, account_name};
 use super::{ASK, ASK_AGAIN, folder, keys, shared, usable};
 use crate::model::Config;
-use crate::model::acme::{Acme, CertificateStatus, Doing, Failure, Issued, Origin, Step};
+use crate::model::acme::{Acme, CertificateStatus, Doing, Issued, Origin, Step};
 
 /// Wait before something is written again that could not be, in seconds.
 const WRITE_AGAIN: u64 = 10;
@@ -231,120 +233,6 @@ impl Entry {
         self.forced = self.doing != Doing::Ordering;
     }
 
-    /// An order came to its end.
-    pub(super) fn obtained(&mut self, obtained: Result<Obtained, Failure>, now: u64) {
-        self.doing = Doing::Waiting;
-        let service = self.acme.domains.join(", ");
-        let failure = match obtained {
-            Ok(Obtained { issued, kept }) => {
-                match usable(&issued) {
-                    Ok(leaf) => {
-                        tracing::info!(domain = service, "a certificate was issued");
-                        self.set(issued, leaf);
-                    }
-                    Err(reason) => tracing::error!(domain = service, reason, "a certificate cannot be used"),
-                }
-                self.issued += 1;
-                self.attempts = Attempts::default();
-                self.attempts.last = Some(now);
-                // It serves, and is written again until it is there.
-                let failure = kept.err();
-                self.write_at = failure.is_some().then_some(now + WRITE_AGAIN);
-                failure
-            }
-            Err(failure) => {
-                self.attempts.failures = self.attempts.failures.saturating_add(1);
-                Some(failure)
-            }
-        };
-        if let Some(failure) = &failure {
-            self.has_failed(failure, now);
-        }
-    }
-
-    /// The folder cannot be written, so nothing is ordered.
-    pub(super) fn cannot_store(&mut self, fault: &Fault, now: u64) {
-        let failure = Failure {
-            step: Step::Storage,
-            domain: self.acme.domains.join(", ").into(),
-            reason: fault.to_string(),
-            wait: None,
-        };
-        self.obtained(Err(failure), now);
-    }
-
-    /// Says a failure, and when it is tried again.
-    fn has_failed(&mut self, failure: &Failure, now: u64) {
-        self.attempts.last = Some(now);
-        self.attempts.until = failure.wait.map_or(0, |wait| now.saturating_add(wait.as_secs()));
-        self.attempts.error = Some(failure.to_string());
-        *self.failed.entry(failure.step).or_default() += 1;
-        let again = self.due().saturating_sub(now);
-        let serving = if self.held.is_some() {
-            "the last one serves on"
-        } else {
-            "a stand-in serves"
-        };
-        tracing::error!(
-            domain = %failure.domain,
-            step = failure.step.label(),
-            reason = failure.reason,
-            again_in = %crate::config::duration::format(Duration::from_secs(again)),
-            serving,
-            "no new certificate"
-        );
-    }
-
-    /// A task has failed without a word.
-    pub(super) fn is_lost(&mut self, now: u64) {
-        (self.asking, self.commanded) = (false, false);
-        if self.doing == Doing::Ordering {
-            let failure = Failure {
-                step: Step::Order,
-                domain: self.acme.domains.join(", ").into(),
-                reason: "it ended in the middle".to_owned(),
-                wait: None,
-            };
-            self.obtained(Err(failure), now);
-        }
-    }
-
-    /// The authority has said when it wants a renewal, or that it does not say so.
-    pub(super) fn suggested(&mut self, suggested: Result<Option<(Window, Duration)>, Failure>, now: u64) {
-        self.asking = false;
-        self.ask_at = match suggested {
-            Ok(Some((window, again))) => {
-                self.window = Some(window);
-                now + again.as_secs().clamp(*ASK.start(), *ASK.end())
-            }
-            Ok(None) => {
-                self.window = None;
-                now + ASK.end()
-            }
-            Err(failure) => {
-                tracing::debug!(reason = %failure, "the authority does not say when to renew");
-                now + ASK_AGAIN
-            }
-        };
-    }
-
-    /// What is to be written again; it is then not asked for until that is done.
-    pub(super) fn unkept(&mut self, now: u64) -> Option<Issued> {
-        self.write_at.take_if(|at| *at <= now)?;
-        self.issued().cloned()
-    }
-
-    /// What became of that.
-    pub(super) fn kept(&mut self, kept: Result<(), String>) {
-        match kept {
-            Ok(()) => self.attempts.error = None,
-            Err(reason) => {
-                self.write_at = Some(super::now() + WRITE_AGAIN);
-                self.attempts.error = Some(format!("the certificate would be forgotten by a restart: {reason}"));
-            }
-        }
-    }
-
     /// Takes one that comes from elsewhere, if it is better than what is there. `keep`: it is to be written.
     pub(super) fn take(&mut self, issued: Issued, keep: bool) -> bool {
         if self.issued() == Some(&issued) {
@@ -412,6 +300,7 @@ mod tests {
     use super::*;
     use crate::acme::tests::pem_of;
     use crate::model::Hidden;
+    use crate::model::acme::Failure;
 
     /// In the middle of 2026.
     const NOW: u64 = 1_782_000_000;
@@ -544,5 +433,25 @@ mod tests {
         assert_eq!(refused(&old).as_deref(), Some("it has expired"));
         let other = issued(&entry, &["b.example"], 2026);
         assert_eq!(refused(&other).as_deref(), Some("it is not for a.example"));
+    }
+
+    /// That an authority is asked when to renew keeps no command waiting.
+    #[test]
+    fn a_command_waits_for_orders_and_other_commands_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entry = load(folder.path());
+        assert!(!entry.is_busy());
+        entry.begins_to_ask();
+        assert!(entry.is_busy() && !entry.is_taken());
+        entry.obeys();
+        assert!(entry.is_taken());
+        entry.answered();
+        assert!(!entry.is_taken());
+        entry.begins();
+        assert!(entry.is_taken());
+        // Neither of the two is left behind by a task that is gone.
+        entry.obeys();
+        entry.is_lost(NOW);
+        assert!(!entry.is_busy());
     }
 }
