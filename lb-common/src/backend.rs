@@ -17,6 +17,8 @@ impl MacFlags {
     pub const RESOLVED: u16 = 2;
     /// Flag: packets keep their port, since the service has many; the member's own port is where it is probed.
     pub const KEEPS_PORT: u16 = 4;
+    /// Flag: the member is this node itself, whose kernel gets the packets as they are. It has no next hop.
+    pub const NODE: u16 = 8;
 
     /// `mac` with `flags`.
     pub const fn new(mac: Mac, flags: u16) -> Self {
@@ -116,6 +118,13 @@ impl Member {
     /// Does this element hold a member?
     pub fn exists(&self) -> bool {
         self.address != Ipv6Be::default()
+    }
+
+    /// Is it this node itself?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_node(&self) -> bool {
+        self.next_hop.flags() & MacFlags::NODE != 0
     }
 
     /// `tunnel`: what goes around a packet.

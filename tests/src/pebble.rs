@@ -170,16 +170,27 @@ impl Pebble {
     /// When they cannot be.
     pub fn refuse(&self, of_hundred: u8) {
         let chance = match of_hundred {
+            0 => return self.rule(""),
             100 => String::new(),
             of_hundred => format!("numgen random mod 100 < {of_hundred}"),
         };
-        let rule = format!(
-            "ip daddr {} tcp dport {{ 80, 443 }} tcp flags syn {chance} reject with tcp reset",
-            VIPS[0]
-        );
+        self.rule(&format!("tcp flags syn {chance} reject with tcp reset"));
+    }
+
+    /// From now on connections with which it checks names hang, until it [refuses](Self::refuse) fewer. It waits for some seconds.
+    ///
+    /// # Panics
+    /// When they cannot be made to.
+    pub fn hang(&self) {
+        self.rule("drop");
+    }
+
+    /// What becomes of packets with which it checks names.
+    fn rule(&self, verdict: &str) {
+        let rule = format!("ip daddr {} tcp dport {{ 80, 443 }} {verdict}", VIPS[0]);
         let rules = format!(
             "table ip acme\ndelete table ip acme\ntable ip acme {{\nchain out {{\ntype filter hook output priority 0\n{}\n}}\n}}\n",
-            if of_hundred > 0 { &rule } else { "" }
+            if verdict.is_empty() { "" } else { &rule }
         );
         let file = self.folder.join("rules.nft");
         fs::write(&file, rules).expect("a file");

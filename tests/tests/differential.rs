@@ -21,7 +21,7 @@ use lb_tests::model::craft::{Known, Random, Targets};
 use lb_tests::model::{After, Fate, Model};
 use lb_tests::modes::{by_proxy, services, ways};
 use lb_tests::nat::{DROP, PASS, TX};
-use lb_tests::rig::{Rig, SEED, config, rig_of};
+use lb_tests::rig::{Rig, SEED, config, converge, rig_of};
 use lb_tests::toml::{self, Service, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
@@ -31,7 +31,11 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-/// Besides those of [`services`]: several backends, chosen in every way; no backend; the proxy; a VIP that was there before.
+/// Where an authority may come in half of the rounds.
+const STEERS: &str = "steer-challenges = true";
+
+/// Besides those of [`services`]: several backends, chosen in every way; no backend; the proxy, and what it takes
+/// at times; a VIP that was there before.
 fn more() -> Vec<Service> {
     vec![
         service("many", "tunnel", &["192.0.2.40:80", "[2001:db8::40]:80"])
@@ -76,6 +80,18 @@ fn more() -> Vec<Service> {
             &["192.0.2.40:9000-9099", "[2001:db8::40]:9000-9099"],
         )
         .backend("10.0.1.15:9000"),
+        service("steered", "dsr", &["192.0.2.50:80", "[2001:db8::50]:80"])
+            .with(STEERS)
+            .backend("10.0.1.16:80")
+            .backend("10.0.1.17:80"),
+        service("steered-tunnel", "tunnel", &["192.0.2.51:80"])
+            .with(STEERS)
+            .with("balance = \"round-robin\"")
+            .backend("10.0.1.18:80"),
+        service("steered-nat", "nat", &["192.0.2.52:80"])
+            .with(STEERS)
+            .table("nat", "source = [\"10.0.0.254\"]")
+            .backend("10.0.1.19:80"),
         service("shared", "tunnel", &["192.0.2.20:80", "[2001:db8::20]:80"]).backend("10.0.1.13:80"),
     ]
 }
@@ -252,6 +268,10 @@ fn targets() -> Targets {
         "192.0.2.20:86",
         "192.0.2.40:9050",
         "[2001:db8::40]:9099",
+        "192.0.2.50:80",
+        "[2001:db8::50]:80",
+        "192.0.2.51:80",
+        "192.0.2.52:80",
         "192.0.2.20:80",
         "[2001:db8::20]:80",
         "192.0.2.20:22",
@@ -289,6 +309,10 @@ async fn world(random: &mut Random, protection: usize) -> (Rig, Model) {
     let kernel = Kernel::private(SEED).unwrap();
     let config = world_of(protection);
     let mut rig = rig_of(kernel, config.clone(), &["192.0.2.20", "2001:db8::20"]).await;
+    if random.below(2) == 0 {
+        assert!(rig.facts_mut().steer(true));
+        converge(&mut rig).await;
+    }
     let kernel = rig.dataplane_mut();
     let key = |vip: &str, protocol| ServiceKey::service(vip.parse().unwrap(), protocol);
     let installed = kernel.installed().unwrap();

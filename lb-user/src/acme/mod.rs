@@ -81,7 +81,7 @@ pub struct Setup {
     pub configs: watch::Receiver<Arc<Config>>,
     /// What the proxy serves; it holds what [`load`] has found.
     pub offers: watch::Sender<Arc<Offer>>,
-    /// The number of the offer that it serves.
+    /// The number of the offer that is served, and that packets are sent by.
     pub offered: watch::Receiver<u64>,
     /// How certificates stand, for those who ask.
     pub status: watch::Sender<AcmeStatus>,

@@ -51,6 +51,7 @@ pub(super) static SERVICE: Shape = Shape {
         "idle-timeout",
         "track",
         "undeclared",
+        "steer-challenges",
         "nat",
         "tunnel",
         "protection",

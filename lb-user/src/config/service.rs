@@ -9,7 +9,8 @@ use super::health::Asker;
 use super::nat::{self, Places};
 use super::raw::{Table, Value};
 use super::{Reader, Subject, address, balance, proxy, schema, tunnel};
-use crate::model::{Balance, Mode, Protocol, Service, Undeclared, Vip};
+use crate::model::acme::ChallengeKind;
+use crate::model::{Balance, Mode, Ports, Protocol, Service, Undeclared, Vip};
 
 /// How long a backend drains where the file does not say.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -66,7 +67,8 @@ impl Reader {
         let (nat, nat_places) = nat::nat(table)?;
         let tunnel = tunnel::tunnel(table)?;
         let protection = self.service_protection(table, mode, protocol)?;
-        let (proxy, proxy_places) = self.proxy(table, name.name()?, mode)?;
+        let steers = self.steers(table, mode, protocol, &vips)?;
+        let (proxy, proxy_places) = self.proxy(table, name.name()?, mode, steers)?;
         let asker = Asker {
             mode,
             protocol,
@@ -123,6 +125,33 @@ impl Reader {
             .extend(places.map(|(subject, place)| (subject, place.clone())));
         self.shares(&draft)?;
         Ok(draft)
+    }
+
+    /// `steer-challenges`, of which the proxy has no need.
+    fn steers(&mut self, service: &Table<'_>, mode: Mode, protocol: Protocol, vips: &[(Span, Vip)]) -> Checked<bool> {
+        const PORT: u16 = ChallengeKind::Http01.port();
+        let Some(value) = service.get("steer-challenges") else {
+            return Ok(false);
+        };
+        let steers = value.boolean()?;
+        if mode == Mode::Proxy {
+            let message = "`steer-challenges` is for services whose backends get the packets, and the proxy answers authorities \
+                           in any case";
+            let hint = "remove it; it is kept for the day when the mode is another";
+            self.warnings.push(value.fault(message).hint(hint));
+            return Ok(false);
+        }
+        let has_port = vips.iter().any(|(_, vip)| vip.ports == Ports::One(PORT));
+        if steers && (protocol != Protocol::Tcp || !has_port) {
+            let message =
+                format!("authorities look for http-01 at port {PORT} of TCP, which this service does not have");
+            let fault = match vips.first() {
+                Some((span, _)) => value.fault(message).other(span.clone(), "the address"),
+                None => value.fault(message),
+            };
+            return Err(fault.hint(format!("remove it, or set it for the service at port {PORT}")));
+        }
+        Ok(steers)
     }
 
     fn undeclared(&mut self, value: &Value<'_>) -> Checked<Undeclared> {

@@ -71,25 +71,22 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
     /// What becomes of a flow that nothing refuses.
     pub fn explain(&self, flow: &FlowQuery) -> Explanation {
         let service = self.facts.config.service_at(flow.protocol, flow.destination);
-        if explain::is_proxied(self.dataplane.tables(), flow) {
-            let name = service.map(|s| Arc::clone(&s.name));
-            return Explanation::Proxied {
-                service: name.unwrap_or_else(|| flow.destination.to_string().into()),
-                pools: service.map(|s| self.facts.pools(s)).unwrap_or_default(),
-            };
-        }
-        let service = service.map(|s| Arc::clone(&s.name));
-        explain(
+        let name = service.map(|s| Arc::clone(&s.name));
+        let by_program = explain(
             self.dataplane.tables(),
             self.seed,
             flow,
-            service,
+            name.clone(),
             &|id| self.carried.name(id),
             // What cannot be read is as good as not known; a sweep says why.
             &explain::Known {
                 translation: &|key| self.dataplane.flow(key).ok().flatten(),
                 entry: &|table, key| self.dataplane.entry(table, key).ok().flatten(),
             },
-        )
+        );
+        by_program.unwrap_or_else(|| Explanation::Proxied {
+            service: name.unwrap_or_else(|| flow.destination.to_string().into()),
+            pools: service.map(|s| self.facts.pools(s)).unwrap_or_default(),
+        })
     }
 }

@@ -34,6 +34,8 @@ pub struct Outputs {
     pub in_force: watch::Sender<Arc<Config>>,
     /// What commands have said by now, to be kept.
     pub commanded: watch::Sender<Revision>,
+    /// The number of the last offer of the proxy's that packets are sent by.
+    pub steered: watch::Sender<u64>,
 }
 
 /// What commands have said, numbered in the order in which it came to be.

@@ -10,7 +10,7 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::{NatKey, Translation};
 use lb_common::protect;
 use lb_common::ring;
-use lb_common::select::{self, Chosen, Tables};
+use lb_common::select::{self, Chosen, Tables, Unsent};
 use lb_common::service::{self, Decision, protocol};
 use lb_common::slot::{self, Entry, Packet};
 use lb_common::stats::DropReason;
@@ -31,11 +31,6 @@ pub(super) struct Known<'a> {
     pub(super) entry: &'a dyn Fn(Table, &NatKey) -> Option<Entry>,
 }
 
-/// Is it the proxy that decides about this flow? Then [`explain`] has nothing to say.
-pub(super) fn is_proxied(tables: &dyn Tables, query: &FlowQuery) -> bool {
-    flow(query).service(tables).is_proxy()
-}
-
 /// The place whose policy judges the flow's packets ([`lb_common::protect::place`]); `None`: nobody's does.
 pub(super) fn judged_at(tables: &dyn Tables, query: &FlowQuery) -> Option<u32> {
     let decision = flow(query).service(tables);
@@ -46,7 +41,7 @@ pub(super) fn judged_at(tables: &dyn Tables, query: &FlowQuery) -> Option<u32> {
     (address.is_vip() && address.has(Decision::DROP_UNDECLARED)).then_some(protect::ADDRESSES)
 }
 
-/// See the module. `name` is what to call the service that the flow belongs to.
+/// See the module. `name` is what to call the service that the flow belongs to. `None`: the proxy chooses for each request.
 pub(super) fn explain(
     tables: &dyn Tables,
     seed: Seed,
@@ -54,21 +49,26 @@ pub(super) fn explain(
     name: Option<Arc<str>>,
     names: &Names<'_>,
     known: &Known<'_>,
-) -> Explanation {
+) -> Option<Explanation> {
     let protocol = query.protocol.number();
     let flow = flow(query);
     let decision = flow.service(tables);
+    if decision.is_proxy() {
+        return None;
+    }
     if !decision.is_balanced() {
-        return undeclared(tables, query.destination.ip());
+        return Some(undeclared(tables, query.destination.ip()));
     }
     let hash = flow.hash(decision.choice(), seed);
     let slots = 1u32 << (decision.ring_log2() & 31);
     let index = ring::index(decision.ring_log2(), hash);
     let service = name.unwrap_or_else(|| query.destination.to_string().into());
-    let dropped = |reason| Explanation::Dropped {
-        service: Arc::clone(&service),
-        reason,
-        slot: index,
+    let dropped = |reason| {
+        Some(Explanation::Dropped {
+            service: Arc::clone(&service),
+            reason,
+            slot: index,
+        })
     };
     let slot = match select::slot(tables, decision, hash) {
         Ok(slot) => slot,
@@ -79,7 +79,7 @@ pub(super) fn explain(
             (known.translation)(&flow.key()).and_then(|t| Some((t, select::backend_of(tables, &t, protocol)?.0)))
         && let Some((service, backend, mode)) = names(id)
     {
-        return Explanation::Forwarded {
+        return Some(Explanation::Forwarded {
             service,
             backend,
             address: (translation.destination.to_ip(), translation.ports.destination.host()).into(),
@@ -93,7 +93,7 @@ pub(super) fn explain(
                 source: (translation.source.to_ip(), translation.ports.source.host()).into(),
                 phase: translation.stamp.phase(),
             }),
-        };
+        });
     }
     let entry = Table::of(decision).and_then(|table| (known.entry)(table, &flow.key()));
     let is_alive = |member: MemberIndex| select::is_alive(tables, decision, member);
@@ -108,28 +108,33 @@ pub(super) fn explain(
         }
         (false, Some(entry)) => (entry.member(), true),
         (false, None) => {
+            let current = select::member(tables, decision, slot.current());
+            if matches!(current, Err(Unsent::Node)) {
+                return None;
+            }
             // In `nat` the kernel gets what belongs to no flow; a datagram always may open one.
             let by_hash = protocol == protocol::TCP && decision.mode() != Some(service::Mode::Nat);
-            let member = by_hash.then(|| chosen(tables, decision, slot.current()).ok()).flatten();
+            let member = current.ok().filter(|_| by_hash);
             let named = member.and_then(|chosen| Some((names(chosen.id)?, chosen)));
-            return Explanation::Undecided {
+            return Some(Explanation::Undecided {
                 service,
                 by: decision.choice(),
                 otherwise: named.map(|((_, backend, _), chosen)| Otherwise {
                     backend,
                     address: (chosen.member.address.to_ip(), chosen.member.port.host()).into(),
                 }),
-            };
+            });
         }
     };
-    let Chosen { id, member, .. } = match chosen(tables, decision, serves) {
+    let Chosen { id, member, .. } = match select::member(tables, decision, serves) {
         Ok(chosen) => chosen,
-        Err(reason) => return dropped(reason),
+        Err(Unsent::Node) => return None,
+        Err(Unsent::Dropped(reason)) => return dropped(reason),
     };
     let Some((service, backend, mode)) = names(id) else {
         return dropped(DropReason::Inconsistent);
     };
-    Explanation::Forwarded {
+    Some(Explanation::Forwarded {
         service,
         backend,
         address: (member.address.to_ip(), member.port.host()).into(),
@@ -140,7 +145,7 @@ pub(super) fn explain(
         state: slot.state().into(),
         tracked,
         known: None,
-    }
+    })
 }
 
 /// Nobody declares the port.
@@ -160,10 +165,6 @@ fn address(tables: &dyn Tables, address: IpAddr) -> Decision {
         IpAddr::V4(vip) => select::find_v4(tables, vip.into(), PortBe(0), protocol::ANY),
         IpAddr::V6(vip) => select::find_v6(tables, vip.into(), PortBe(0), protocol::ANY),
     }
-}
-
-fn chosen(tables: &dyn Tables, service: Decision, member: MemberIndex) -> Result<Chosen<'_>, DropReason> {
-    select::member(tables, service, member)
 }
 
 /// A packet in the middle of the flow: of one that has begun with the SYN of its entry, the next.

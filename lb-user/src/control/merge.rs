@@ -11,7 +11,7 @@ use super::overrides::{Crowded, Override, Overrides};
 use super::slow_start;
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Ports, Probes, Protocol,
-    Service, Undeclared, Verdict, Vip,
+    Role, Service, Undeclared, Verdict, Vip,
 };
 use crate::plan::{
     Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, choice,
@@ -32,6 +32,8 @@ pub struct Facts {
     pub(super) waiting: BTreeSet<Arc<str>>,
     /// The step of backends that start slowly, of [`slow_start::STEPS`].
     pub(super) starting: BTreeMap<MemberKey, u16>,
+    /// An authority may come for http-01: services that steer challenges leave new connections to the proxy.
+    steering: bool,
     /// The interfaces of `[node]` that are there, by index.
     pub interfaces: BTreeMap<u32, Arc<str>>,
     /// Backends that are probed; what is said of others is of no interest.
@@ -55,6 +57,7 @@ impl Facts {
             cut: BTreeSet::new(),
             waiting: BTreeSet::new(),
             starting: BTreeMap::new(),
+            steering: false,
             interfaces: BTreeMap::new(),
             verdicts: HashMap::new(),
             next_hops: HashMap::new(),
@@ -110,6 +113,27 @@ impl Facts {
     /// Is this backend probed?
     pub(super) fn probes(&self, member: &MemberKey) -> bool {
         self.probed.contains(member)
+    }
+
+    /// An authority may come for http-01, or does so no more. True when that changes where anything goes.
+    pub fn steer(&mut self, steering: bool) -> bool {
+        if std::mem::replace(&mut self.steering, steering) == steering {
+            return false;
+        }
+        let mut steered = self
+            .config
+            .balanced()
+            .filter(|service| service.steers_challenges())
+            .peekable();
+        let changes = steered.peek().is_some();
+        for Service { name, .. } in steered {
+            if steering {
+                tracing::info!(service = %name, "new connections go through the proxy while an authority may come");
+            } else {
+                tracing::info!(service = %name, "new connections go to the backends again");
+            }
+        }
+        changes
     }
 
     /// What commands have said in an earlier run.
@@ -355,11 +379,23 @@ impl Facts {
         }
     }
 
+    /// The members of a service: its backends, and the node itself where it steers challenges. That one is there all the time,
+    /// so that connections stay which began while it was its turn.
     fn members(&self, service: &Service) -> Vec<DesiredMember> {
+        let steers = service.steers_challenges();
+        let steered = steers && self.steering;
+        let share = |weight| if steered { 0 } else { weight };
         let weighed = self.weighed(service).into_iter();
-        weighed
-            .map(|(backend, health, weight)| self.member(service, backend, health, weight))
-            .collect()
+        let backends = weighed.map(|(backend, health, weight)| self.member(service, backend, health, share(weight)));
+        let vip = service.vips.first().filter(|_| steers);
+        let node = vip.and_then(Vip::socket_address).map(|address| DesiredMember {
+            address,
+            weight: steered.into(),
+            role: Role::Primary,
+            alive: Alive::Yes,
+            hop: Hop::Node,
+        });
+        backends.chain(node).collect()
     }
 
     /// The backends of a service with what their probes say, and their shares of what is new: none while they drain, less

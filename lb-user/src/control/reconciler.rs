@@ -32,9 +32,10 @@ use super::repairs::Repaired;
 use super::shared::{Shared, Woken};
 use super::slow_start::SlowStarts;
 use super::sweep::{SWEEP, Sweep};
+use super::tell::tell;
 use super::trace::Trace;
 use crate::dataplane::{ApplyError, AttachError, Dataplane};
-use crate::model::acme::AcmeStatus;
+use crate::model::acme::{AcmeStatus, Offered};
 use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
 use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
@@ -63,6 +64,8 @@ pub struct Inputs {
     pub requests: mpsc::Receiver<Request>,
     /// What has been kept of what commands have said.
     pub saved: watch::Receiver<Saved>,
+    /// What the proxy shows authorities.
+    pub offered: watch::Receiver<Offered>,
 }
 
 /// A VIP that should leave and cannot: Fulcrum's, so that it is not forgotten, and otherwise left to the kernel.
@@ -107,6 +110,7 @@ pub struct Reconciler<D, A> {
     /// Of what commands have said; counts its changes.
     pub(super) revision: u64,
     pub(super) saved: Saved,
+    pub(super) offered: Offered,
     /// Each with the revision that it waits for, in the order of those. As many as requests are under way: the API
     /// bounds them.
     pub(super) waiting: VecDeque<(u64, Waiting)>,
@@ -161,6 +165,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
             fault: None,
             revision: 0,
             saved: Saved::default(),
+            offered: Offered::default(),
             waiting: VecDeque::new(),
             sweep: Sweep::default(),
             known: Known::new(Instant::now()),
@@ -297,6 +302,10 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                     self.saved.clone_from(&inputs.saved.borrow_and_update());
                     false
                 }
+                Ok(()) = inputs.offered.changed() => {
+                    self.offered = *inputs.offered.borrow_and_update();
+                    self.facts.steer(self.offered.challenged)
+                }
                 Some(request) = inputs.requests.recv() => {
                     asked = Some(request);
                     // Who asks may have seen a file accepted or refused.
@@ -333,6 +342,9 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 retry = self.attempt(&outputs, &mut backoff).await;
             }
             self.answer_saved();
+            if self.fault.is_none() {
+                tell(&outputs.steered, self.offered.number);
+            }
         }
     }
 
@@ -434,7 +446,7 @@ impl<D: Dataplane, A: Addresses> Reconciler<D, A> {
                 continue;
             };
             for member in installed.members_between(decision.member_base(), &bases).values() {
-                if member.next_hop.flags() & MacFlags::ALIVE != 0 {
+                if member.next_hop.flags() & MacFlags::ALIVE != 0 && !member.is_node() {
                     let address = (member.address.to_ip(), member.port.host()).into();
                     news |= self.facts.adopt(service, address);
                 }

@@ -16,6 +16,7 @@ mod preview;
 mod proxy;
 mod shared;
 mod shares;
+mod steering;
 mod trace;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use super::merge::Facts;
 use super::*;
 use crate::dataplane::Dataplane as _;
 use crate::dataplane::fake::Fake;
+use crate::model::acme::Offered;
 use crate::model::status::{Explanation, FlowQuery, Reloads, Status};
 use crate::model::{Backend, Config, Health, Interface, MemberKey, NextHop, NextHopState, Probes, Protocol, Verdict};
 use crate::net::{Address, LOOPBACK};
@@ -414,6 +416,8 @@ struct Running {
     verdicts: mpsc::Sender<Verdict>,
     next_hops: mpsc::Sender<(IpAddr, NextHopState)>,
     interfaces: watch::Sender<Vec<Interface>>,
+    offered: watch::Sender<Offered>,
+    steered: watch::Receiver<u64>,
     _reloads: watch::Sender<Reloads>,
 }
 
@@ -425,6 +429,8 @@ impl Running {
         let (interfaces, interface_changes) = watch::channel(vec![interface("eth0", 3)]);
         let (reloads, reload_results) = watch::channel(Reloads::none(SystemTime::UNIX_EPOCH));
         let (handle, requests, _) = Handle::new(8);
+        let (offered, offers) = watch::channel(Offered::default());
+        let (shown, steered) = watch::channel(0);
         let inputs = Inputs {
             config: configs,
             reloads: reload_results,
@@ -433,12 +439,14 @@ impl Running {
             interfaces: interface_changes,
             requests,
             saved: watch::channel(Saved::default()).1,
+            offered: offers,
         };
         let outputs = Outputs {
             paths: watch::channel(Paths::new()).0,
             upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force: watch::channel(Arc::clone(&reconciler.facts.config)).0,
             commanded: watch::channel(Revision::default()).0,
+            steered: shown,
         };
         tokio::spawn(reconciler.run(inputs, outputs));
         Self {
@@ -447,6 +455,8 @@ impl Running {
             verdicts,
             next_hops,
             interfaces,
+            offered,
+            steered,
             _reloads: reloads,
         }
     }

@@ -12,7 +12,7 @@ impl Facts {
     /// The services of the proxy and the pools, as they are now.
     #[must_use]
     pub fn upstreams(&self) -> Upstreams {
-        let pools = self.config.proxied();
+        let pools = self.config.at_proxy();
         Upstreams {
             config: Arc::clone(&self.config),
             pools: pools
@@ -52,7 +52,7 @@ impl Facts {
                 names.push(&route.pool);
             }
         }
-        let named = |name: &&Arc<str>| self.config.proxied().find(|service| service.name == **name);
+        let named = |name: &&Arc<str>| self.config.at_proxy().find(|service| service.name == **name);
         let pool = |service: &Service| Pool {
             name: Arc::clone(&service.name),
             balance: service.balance,
@@ -86,7 +86,6 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
-    use crate::model::Mode;
     use crate::model::traffic::Traffic;
 
     #[test]
@@ -94,7 +93,7 @@ mod tests {
         let toml = "[node]\nname = \"lb1\"\ninterfaces = [\"eth0\"]\n[[service]]\nname = \"web\"\naddress = \
                     \"192.0.2.10:80\"\nmode = \"dsr\"\n[[service.backend]]\naddress = \"10.0.0.1:80\"\n";
         let mut config = crate::config::parse("test.toml", toml).unwrap().config;
-        config.services[0].mode = Mode::Proxy;
+        config.services[0].proxy = Some(Arc::default());
         let traffic = Traffic::default();
         let keys = [1, 2, 3].map(|last| MemberKey {
             service: "web".into(),
@@ -110,7 +109,7 @@ mod tests {
         );
         assert_eq!((traffic.active(&keys[1]), traffic.active(&keys[2])), (1, 0));
         assert_eq!(traffic.backend(&keys[1]).requests.load(Relaxed), 7);
-        config.services[0].mode = Mode::Dsr;
+        config.services[0].proxy = None;
         traffic.retain(&config);
         assert!(traffic.known(&keys[0]).is_none(), "it is none of the proxy any more");
     }

@@ -50,7 +50,7 @@ use crate::control::{self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, 
 use crate::dataplane::kernel::{Kernel, Lock};
 use crate::ha;
 use crate::health;
-use crate::model::acme::AcmeStatus;
+use crate::model::acme::{AcmeStatus, Offered};
 use crate::model::traffic::Traffic;
 use crate::model::vrrp::HaStatus;
 use crate::model::{Interface, chain};
@@ -265,7 +265,9 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     // Before anything serves, so that it does with what is on the disk.
     let offer = acme::load(&in_force);
     let (offers, offer_changes) = watch::channel(Arc::new(offer));
-    let (offered, served) = watch::channel(0);
+    // Certificates wait for the proxy first, and then for the program.
+    let (offered, offered_by_proxy) = watch::channel(Offered::default());
+    let (steered, offered_by_all) = watch::channel(0);
     let (in_force, in_force_changes) = watch::channel(in_force);
     let (commanded, revisions) = watch::channel(kept.loaded.clone());
     let (saved, savings) = watch::channel(Saved {
@@ -328,12 +330,14 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
         interfaces: interface_changes,
         requests,
         saved: savings,
+        offered: offered_by_proxy,
     };
     let outputs = Outputs {
         paths,
         upstreams,
         in_force,
         commanded,
+        steered,
     };
 
     // It outlives most: what this node holds is given away, or handed on.
@@ -372,7 +376,7 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     let orders = acme::Setup {
         configs: in_force_changes.clone(),
         offers,
-        offered: served,
+        offered: offered_by_all,
         status: certificates,
         requests: about_certificates,
         ha: roles.clone(),

@@ -146,6 +146,33 @@ pub struct Offer {
     pub challenges: Vec<Challenge>,
 }
 
+/// What the proxy serves by now of an [`Offer`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// [`Offer::number`]
+    pub number: u64,
+    /// An authority may come for http-01.
+    pub challenged: bool,
+}
+
+impl Offer {
+    /// May an authority come for http-01?
+    #[must_use]
+    pub fn is_challenged(&self) -> bool {
+        let mut open = self.challenges.iter();
+        open.any(|challenge| matches!(challenge.proof, Proof::Http { .. }))
+    }
+
+    /// Once the proxy serves it.
+    #[must_use]
+    pub fn offered(&self) -> Offered {
+        Offered {
+            number: self.number,
+            challenged: self.is_challenged(),
+        }
+    }
+}
+
 /// A step on the way to a certificate, for messages and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {

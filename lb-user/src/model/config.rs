@@ -55,6 +55,11 @@ impl Config {
         self.virtual_addresses().chain(self.announced.iter().copied())
     }
 
+    /// The services that the proxy has something to do with: its own, and those that steer challenges to it, in file order.
+    pub fn at_proxy(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| service.proxy.is_some())
+    }
+
     /// Where authorities come that look for http-01, and no service is: port 80 of what orders certificates so.
     pub fn challenged(&self) -> impl Iterator<Item = SocketAddr> {
         let orders = |service: &&Service| {
@@ -160,7 +165,8 @@ pub struct Service {
     /// What becomes of ports that no service declares; `None`: as section 5.1 of the design says, by who put the VIP
     /// on the node.
     pub undeclared: Option<Undeclared>,
-    /// What it does with HTTP, in [`Mode::Proxy`]; `None` in the others.
+    /// What the proxy does with its HTTP: always in [`Mode::Proxy`], else while [challenges are
+    /// steered](Self::steers_challenges); `None` where they are not.
     pub proxy: Option<Arc<Proxy>>,
     /// `[service.protection]`; `None`: there is no such table. Never of a pool.
     pub protection: Option<ServiceProtection>,
@@ -177,6 +183,13 @@ impl Service {
     #[must_use]
     pub fn is_proxied(&self) -> bool {
         self.mode == Mode::Proxy
+    }
+
+    /// Do new connections go to this node's proxy while an authority may come for http-01 (RFC 8555 §8.3), though its backends
+    /// have the service otherwise?
+    #[must_use]
+    pub fn steers_challenges(&self) -> bool {
+        !self.is_proxied() && self.proxy.is_some()
     }
 
     /// Is it a `[[pool]]`, which has no address?

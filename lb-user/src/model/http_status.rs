@@ -108,7 +108,7 @@ pub struct Durations {
 /// Every service of the proxy, and every pool, in file order.
 #[must_use]
 pub fn of(traffic: &Traffic, config: &Config) -> Vec<ServiceHttp> {
-    let services = config.proxied();
+    let services = config.at_proxy();
     let counted = |service: &Service| {
         let counted = traffic.service(&service.name);
         let backend = |backend| {

@@ -13,7 +13,7 @@ use super::{Config, Health, MemberKey, Role};
 pub struct Upstreams {
     /// With overrides, hosts' addresses, and backends that are leaving.
     pub config: Arc<Config>,
-    /// By name, of every service of the proxy and every pool. Members in the order of the service's backends.
+    /// By name, of every service at the proxy and every pool. Members in the order of the service's backends.
     pub pools: BTreeMap<Arc<str>, Vec<PoolMember>>,
 }
 
@@ -106,14 +106,14 @@ impl Traffic {
     /// Forgets who is not in `config` and serves nothing any more.
     pub fn retain(&self, config: &Config) {
         let members = config
-            .proxied()
+            .at_proxy()
             .flat_map(|s| s.backends.iter().map(move |b| MemberKey::of(s, b)));
         let known: BTreeSet<MemberKey> = members.collect();
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|key, traffic| known.contains(key) || traffic.active.load(Relaxed) > 0);
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.retain(|name, traffic| {
-            config.proxied().any(|service| service.name == *name) || traffic.connections.load(Relaxed) > 0
+            config.at_proxy().any(|service| service.name == *name) || traffic.connections.load(Relaxed) > 0
         });
     }
 }

@@ -35,6 +35,15 @@ impl Vip {
     pub fn contains(&self, address: SocketAddr) -> bool {
         self.ip == address.ip() && self.ports.contains(address.port())
     }
+
+    /// Where the kernel listens for it; `None` where it has many ports.
+    #[must_use]
+    pub const fn socket_address(&self) -> Option<SocketAddr> {
+        match self.ports {
+            Ports::One(port) => Some(SocketAddr::new(self.ip, port)),
+            Ports::Range(_) | Ports::All => None,
+        }
+    }
 }
 
 impl Ports {

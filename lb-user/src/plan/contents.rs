@@ -17,8 +17,7 @@ pub(super) fn is_alive(member: &Member) -> bool {
 
 /// Does this member take part in the ring?
 pub(super) fn serves(member: &Member) -> bool {
-    const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
-    member.next_hop.flags() & BOTH == BOTH
+    is_alive(member) && (member.is_node() || member.next_hop.flags() & MacFlags::RESOLVED != 0)
 }
 
 /// Where a member listens.
@@ -41,6 +40,7 @@ pub(super) fn contents(service: &DesiredService, wanted: &DesiredMember, install
     };
     let hop = match wanted.hop {
         Hop::Known(hop) => Some(hop),
+        Hop::Node => return node(wanted),
         Hop::Unknown => None,
         Hop::AsInstalled => installed
             .filter(|m| m.next_hop.flags() & MacFlags::RESOLVED != 0)
@@ -98,6 +98,17 @@ pub(super) fn contents(service: &DesiredService, wanted: &DesiredMember, install
         first_port: ports.first(),
         ports: ports.count(),
         ..member
+    }
+}
+
+/// What the element of the node itself holds: all else is about what is sent away.
+fn node(wanted: &DesiredMember) -> Member {
+    Member {
+        address: Ipv6Be::mapped(wanted.address.ip()),
+        next_hop: MacFlags::new(Mac::default(), MacFlags::ALIVE | MacFlags::NODE),
+        port: PortBe::new(wanted.address.port()),
+        weight: wanted.weight,
+        ..Member::default()
     }
 }
 

@@ -174,6 +174,8 @@ pub enum Alive {
 pub enum Hop {
     /// So.
     Known(NextHop),
+    /// It is this node, whose kernel gets its packets.
+    Node,
     /// It is not; it does not serve.
     Unknown,
     /// Nobody knows yet: what is installed stays.

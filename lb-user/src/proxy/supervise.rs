@@ -24,9 +24,9 @@ use super::snapshot::{Front, Listener, Snapshot};
 use super::sockets::Listening;
 use super::tls;
 use super::worker::Worker;
-use crate::model::acme::{Offer, Proof};
+use crate::model::acme::{Offer, Offered};
 use crate::model::traffic::{Traffic, Upstreams};
-use crate::model::{Config, Mode, Ports, Service};
+use crate::model::{Config, Service, Vip};
 
 /// Bounds how long an address is not listened at that somebody else has held.
 const RETRY: Duration = Duration::from_secs(2);
@@ -47,8 +47,8 @@ pub struct Setup {
     pub reread: watch::Receiver<u64>,
     /// Certificates that were ordered, and what those are shown who sign them.
     pub offers: watch::Receiver<Arc<Offer>>,
-    /// Told the number of the last offer that is served.
-    pub offered: watch::Sender<u64>,
+    /// Told of the last offer that is served.
+    pub offered: watch::Sender<Offered>,
     /// Where it listens.
     pub listening: Listening,
     /// While it is true, requests under way are finished and connections end, so that few are open; new ones are served.
@@ -104,7 +104,7 @@ pub async fn run(setup: Setup) {
         }
     }
     drop((alive, receiver));
-    offered.send_replace(offer.number);
+    offered.send_replace(offer.offered());
     drop(offer);
     // Whoever has gone away does not need it.
     let _ = serving.send(());
@@ -126,7 +126,7 @@ pub async fn run(setup: Setup) {
         let now = Arc::clone(&upstreams.borrow_and_update());
         let offer = Arc::clone(&offers.borrow_and_update());
         files.read(&now.config, &offer, &common.traffic);
-        if offer.number != *offered.borrow() {
+        if offer.number != offered.borrow().number {
             common.show(Answers::of(&offer));
         }
         whole = follow(&listening, &now.config, &offer, threads);
@@ -135,7 +135,7 @@ pub async fn run(setup: Setup) {
         common.retain(&now.config);
         let finishing = *finishing.borrow_and_update();
         snapshots.send_replace(Arc::new(snapshot(now, &listening, &files, finishing)));
-        offered.send_replace(offer.number);
+        offered.send_replace(offer.offered());
     }
     // Threads finish what has begun; nobody new is taken.
     drop((snapshots, gates));
@@ -190,17 +190,11 @@ fn start(
 
 /// Services that have clients of HTTP.
 fn fronts(config: &Config) -> impl Iterator<Item = &Service> {
-    config
-        .services
-        .iter()
-        .filter(|service| service.mode == Mode::Proxy && !service.is_pool())
+    config.at_proxy().filter(|service| !service.is_pool())
 }
 
 fn addresses(service: &Service) -> impl Iterator<Item = SocketAddr> {
-    service.vips.iter().filter_map(|vip| match vip.ports {
-        Ports::One(port) => Some(SocketAddr::new(vip.ip, port)),
-        Ports::Range(_) | Ports::All => None,
-    })
+    service.vips.iter().filter_map(Vip::socket_address)
 }
 
 fn follow(listening: &Listening, config: &Config, offer: &Offer, threads: usize) -> bool {
@@ -211,8 +205,7 @@ fn follow(listening: &Listening, config: &Config, offer: &Offer, threads: usize)
 
 /// Where nobody listens but while authorities may come.
 fn gates(config: &Config, offer: &Offer) -> impl Iterator<Item = SocketAddr> {
-    let mut open = offer.challenges.iter();
-    let comes = open.any(|challenge| matches!(challenge.proof, Proof::Http { .. }));
+    let comes = offer.is_challenged();
     config.challenged().filter(move |_| comes)
 }
 

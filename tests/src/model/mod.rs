@@ -351,6 +351,10 @@ impl Model {
                     return Fate::Drop(DropReason::NoBackend);
                 }
                 let member = self.members[&service.member(slot).0];
+                if member.is_node() {
+                    assert!(now.is_none(), "{key:?} is {now:?}");
+                    return Fate::Pass;
+                }
                 let now = now.expect("a new flow");
                 let many = member.next_hop.flags() & MacFlags::KEEPS_PORT != 0;
                 let port = if many { key.ports.destination } else { member.port };
@@ -439,6 +443,9 @@ impl Model {
             return Fate::Drop(DropReason::NoBackend);
         }
         let member = self.members[&service.member(index).0];
+        if member.is_node() {
+            return Fate::Pass;
+        }
         if service.mode() == Some(Mode::Dsr) {
             self.count(service.member(index).0, frame, segment);
             return Fate::Send(rewrite::moved(frame, member.next_hop.mac().0));

@@ -65,7 +65,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
     }
     for service in &config.services {
         // The daemon itself listens where the proxy serves.
-        findings.extend(listeners(service, facts).filter(|_| !service.is_proxied()));
+        findings.extend(listeners(service, facts).filter(|_| service.proxy.is_none()));
         findings.extend(service.named.iter().map(|backend| {
             Finding::new(
                 Level::Warning,

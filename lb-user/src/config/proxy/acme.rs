@@ -128,7 +128,7 @@ impl Reader {
         let passes = |other: &&Draft| {
             let service = &other.service;
             let here = || draft.service.vips.iter().any(|vip| is_at(service, vip.ip));
-            !service.is_proxied() && service.protocol == Protocol::Tcp && here()
+            service.proxy.is_none() && service.protocol == Protocol::Tcp && here()
         };
         if acme.challenge == ChallengeKind::Http01
             && let Some(other) = drafts.iter().find(passes)
@@ -136,8 +136,8 @@ impl Reader {
             let (name, mode) = (&other.service.name, other.service.mode.label());
             let message = format!("authorities look for http-01 at port {port}, which the service \"{name}\" has");
             let hint = format!(
-                "with mode = \"{mode}\" its backends get what authorities ask for, and do not know the answer: make it \
-                 mode = \"proxy\", or set challenge = \"tls-alpn-01\""
+                "with mode = \"{mode}\" its backends get what authorities ask for, and do not know the answer: set \
+                 steer-challenges = true there, make it mode = \"proxy\", or set challenge = \"tls-alpn-01\" here"
             );
             self.warnings.push(
                 fault(span.clone(), message)

@@ -55,15 +55,20 @@ const fn written(key: &str) -> &'static str {
 
 impl Reader {
     /// What `service`, which has this name, says of it; nothing in other modes, where it must not.
+    /// `steers`: though the mode is another one, the proxy has connections of the service at times, as it has those of a service
+    /// that says nothing of HTTP.
     pub(super) fn proxy(
         &mut self,
         service: &Table<'_>,
         name: &str,
         mode: Mode,
+        steers: bool,
     ) -> Checked<(Option<Arc<Proxy>>, Places)> {
         if mode != Mode::Proxy {
             refuse(service)?;
-            return Ok((None, Places::default()));
+            if !steers {
+                return Ok((None, Places::default()));
+            }
         }
         let mut places = Places::default();
         let tls = match service.get("tls") {

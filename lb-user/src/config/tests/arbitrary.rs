@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -131,6 +132,7 @@ struct Flows {
     tunnel: Tunnel,
     /// Single ports, ranges, or all ports and ranges.
     ports: u8,
+    steers: bool,
 }
 
 fn flows() -> impl Strategy<Value = Flows> {
@@ -149,15 +151,25 @@ fn flows() -> impl Strategy<Value = Flows> {
         let ip = 0x2001_0db8 << 96 | bits >> 32;
         (Ipv6Addr::from(ip >> varied << varied), varied)
     });
-    (balance, any::<bool>(), drain, source_v4, source_v6, 0u8..3).prop_map(
-        |(balance, track, drain_timeout, source_v4, source_v6, ports)| Flows {
-            balance,
-            track,
-            drain_timeout,
-            tunnel: Tunnel { source_v4, source_v6 },
-            ports,
-        },
+    (
+        balance,
+        any::<bool>(),
+        drain,
+        source_v4,
+        source_v6,
+        0u8..3,
+        any::<bool>(),
     )
+        .prop_map(
+            |(balance, track, drain_timeout, source_v4, source_v6, ports, steers)| Flows {
+                balance,
+                track,
+                drain_timeout,
+                tunnel: Tunnel { source_v4, source_v6 },
+                ports,
+                steers,
+            },
+        )
 }
 
 /// A range below all pools.
@@ -213,6 +225,8 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                         (name, port, vips, protocol, log2, undeclared, health, backends, translation, (idle, flows)),
                     )| {
                         let Translation { mode, v6, source, pool } = translation;
+                        let steers = flows.steers && flows.ports == 0 && protocol == Protocol::Tcp;
+                        let port = if steers { 80 } else { port };
                         let nat = mode == Mode::Nat;
                         let ip = |v6: bool, net: u16, host: u16| -> IpAddr {
                             if v6 {
@@ -288,7 +302,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
                             balance: flows.balance,
                             table_size: RingSize::new(1 << log2).unwrap(),
                             undeclared,
-                            proxy: None,
+                            proxy: steers.then(Arc::default),
                             protection: None,
                             health,
                             backends,

@@ -127,6 +127,9 @@ fn service(text: &mut String, service: &Service) {
         Some(Undeclared::Pass) => writeln!(text, "undeclared = \"pass\"").unwrap(),
         None => {}
     }
+    if service.steers_challenges() {
+        writeln!(text, "steer-challenges = true").unwrap();
+    }
     let drain = service.drain_timeout.map_or("never".to_owned(), duration);
     writeln!(text, "drain-timeout = \"{drain}\"").unwrap();
     if service.protocol == Protocol::Udp {
@@ -159,7 +162,7 @@ fn service(text: &mut String, service: &Service) {
     if let Some(protection) = &service.protection {
         protection::service(text, protection);
     }
-    if let Some(proxy) = &service.proxy {
+    if let Some(proxy) = service.proxy.as_ref().filter(|_| service.is_proxied()) {
         proxy::proxy(text, proxy);
     }
     self::health(text, "service", &service.health);

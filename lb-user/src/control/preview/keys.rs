@@ -148,6 +148,7 @@ fn texts(service: &Service) -> Texts {
         ("idle-timeout", duration::format(*idle_timeout).into()),
         ("track", track.to_string().into()),
         ("undeclared", undeclared.map_or(NOT_SET, Undeclared::label).into()),
+        ("steer-challenges", service.steers_challenges().to_string().into()),
         ("nat.source", source_text(source).into()),
         ("nat.ports", ports.to_string().into()),
         ("tunnel.source", tunnel.into()),
@@ -156,7 +157,7 @@ fn texts(service: &Service) -> Texts {
         let named: Vec<_> = named.iter().map(|backend| &*backend.name).collect();
         texts.push(("without an address", named.join(", ").into()));
     }
-    texts.extend(proxy::texts(said.as_deref()));
+    texts.extend(proxy::texts(said.as_deref().filter(|_| service.is_proxied())));
     texts.extend(probe::texts(kind));
     texts.extend([
         ("health.via", via.label().into()),

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::AdminState;
+use crate::model::acme::Offered;
 use crate::model::status as model;
 
 /// Everything around a running reconciler. Nothing is kept until a test says so.
@@ -50,12 +51,14 @@ impl Running {
             interfaces: watch::channel(Vec::new()).1,
             requests,
             saved: savings,
+            offered: watch::channel(Offered::default()).1,
         };
         let outputs = Outputs {
             paths: watch::channel(Paths::new()).0,
             upstreams: watch::channel(Arc::new(reconciler.facts.upstreams())).0,
             in_force,
             commanded: overrides,
+            steered: watch::Sender::new(0),
         };
         tokio::spawn(reconciler.run(inputs, outputs));
         Self {

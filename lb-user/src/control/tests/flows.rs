@@ -10,13 +10,16 @@ use std::time::Duration;
 use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::flow::Ports;
 use lb_common::nat::NatKey;
-use lb_common::select;
+use lb_common::select::{self, Unsent};
 use lb_common::slot::{self, Entry, Packet, Said, Write};
 use lb_common::stats::FlowEvent;
 
 use super::*;
 use crate::dataplane::ApplyError;
 use crate::plan::entries::{Flow, locate};
+
+/// Where connections are that the node itself has.
+const NODE: &str = "192.0.2.10:80";
 
 /// As [`ONE`], with windows of five seconds.
 pub(super) fn short() -> String {
@@ -84,8 +87,11 @@ fn deliver(fake: &mut Fake, key: &NatKey, packet: Packet) -> Option<SocketAddr> 
             None => verdict.serve,
         }
     };
-    let chosen = select::member(fake.tables(), service, serves).ok()?;
-    Some((chosen.member.address.to_ip(), chosen.member.port.host()).into())
+    match select::member(fake.tables(), service, serves) {
+        Ok(chosen) => Some((chosen.member.address.to_ip(), chosen.member.port.host()).into()),
+        Err(Unsent::Node) => Some(NODE.parse().unwrap()),
+        Err(Unsent::Dropped(_)) => None,
+    }
 }
 
 /// Connections, and who has them.
@@ -153,6 +159,13 @@ struct Change {
     name: &'static str,
     to: String,
     down: &'static [u8],
+    /// An authority may come.
+    steers: bool,
+}
+
+/// The service steers challenges.
+fn steering() -> String {
+    short().replace("idle-timeout", "steer-challenges = true\nidle-timeout")
 }
 
 fn more(backends: impl Iterator<Item = u8>) -> String {
@@ -161,7 +174,12 @@ fn more(backends: impl Iterator<Item = u8>) -> String {
 }
 
 fn changes() -> Vec<Change> {
-    let change = |name, to: String, down| Change { name, to, down };
+    let change = |name, to: String, down| Change {
+        name,
+        to,
+        down,
+        steers: false,
+    };
     let web1 = "name = \"web1\"";
     let web2 = "[[service.backend]]\nname = \"web2\"\naddress = \"10.0.0.2:80\"\n";
     vec![
@@ -183,11 +201,16 @@ fn changes() -> Vec<Change> {
         change("ids are outgrown", more(4..=30), &[]),
         change("both, and one fails", more(4..=30).replace("256", "1024"), &[2]),
         change("dsr becomes tunnel", short().replace("\"dsr\"", "\"tunnel\""), &[]),
+        Change {
+            steers: true,
+            ..change("an authority comes, and one fails", steering(), &[3])
+        },
     ]
 }
 
 fn apply(reconciler: &mut Reconciler<Fake, Node>, change: &Change) {
     reconciler.facts.reconfigure(config(&change.to));
+    reconciler.facts.steer(change.steers);
     tell(&mut reconciler.facts, change.down);
 }
 
@@ -224,6 +247,7 @@ fn successor(dead: Reconciler<Fake, Node>, change: &Change) -> Reconciler<Fake, 
     } = dead;
     dataplane.fault = Box::new(|_| false);
     let mut facts = Facts::new(config(&change.to));
+    facts.steer(change.steers);
     tell(&mut facts, change.down);
     let mut next = attached(dataplane, addresses, facts, SEED);
     next.ahead = ahead;
@@ -270,6 +294,62 @@ async fn connections_outlive_changes_and_managers_that_are_killed_at_every_write
             );
             assert!(second.dataplane.known.is_empty(), "{}", when("when all have gone"));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_the_node_outlive_its_turn_and_the_manager() {
+    let gone = Change {
+        name: "the authority goes",
+        to: steering(),
+        down: &[],
+        steers: false,
+    };
+    let steered = || async {
+        let (mut reconciler, mut connections) = started().await;
+        let comes = Change {
+            steers: true,
+            to: steering(),
+            ..gone
+        };
+        apply(&mut reconciler, &comes);
+        assert!(reconciler.converge().await);
+        let before = connections.clone();
+        connections.open(&mut reconciler.dataplane, 60);
+        let node = Some(NODE.parse().unwrap());
+        assert!(
+            (150..210).all(|number| connections.on.get(&number) == node.as_ref()),
+            "new ones are the node's"
+        );
+        before.speak(&mut reconciler.dataplane, "which the backends had");
+        (reconciler, connections)
+    };
+    let (mut smooth, connections) = steered().await;
+    settle(&mut smooth, &connections);
+    let flow = FlowQuery {
+        protocol: Protocol::Tcp,
+        source: "203.0.113.9:5000".parse().unwrap(),
+        destination: NODE.parse().unwrap(),
+    };
+    assert!(matches!(smooth.explain(&flow), Explanation::Proxied { pools, .. } if pools[0].ready.len() == 3));
+    let before = smooth.dataplane.log.len();
+    apply(&mut smooth, &gone);
+    assert!(smooth.converge().await);
+    assert!(matches!(smooth.explain(&flow), Explanation::Forwarded { .. }));
+    let steps = smooth.dataplane.log.len() - before;
+    for killed in 0..=steps {
+        let (mut first, mut connections) = steered().await;
+        let number = first.dataplane.log.len() + killed;
+        first.dataplane.fault = Box::new(move |operation| operation >= number);
+        apply(&mut first, &gone);
+        first.converge().await;
+        connections.speak(&mut first.dataplane, "without a manager");
+        let mut second = successor(first, &gone);
+        assert!(second.converge().await);
+        connections.open(&mut second.dataplane, 30);
+        assert!((210..240).all(|number| connections.on[&number].ip() != NODE.parse::<SocketAddr>().unwrap().ip()));
+        settle(&mut second, &connections);
+        assert_eq!(states(&second).moving, 0, "killed at {killed}");
     }
 }
 

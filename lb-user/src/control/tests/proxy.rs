@@ -30,6 +30,7 @@ fn proxied_with(toml: &str, change: impl FnOnce(&mut Service)) -> Arc<Config> {
     let mut config = Config::clone(&config(toml));
     for service in &mut config.services {
         service.mode = Mode::Proxy;
+        service.proxy = Some(Arc::default());
         if *service.name == *"api" {
             service.vips.clear();
         }
@@ -390,6 +391,7 @@ async fn what_is_told_is_told_once() {
         upstreams,
         in_force: tokio::sync::watch::Sender::new(Arc::clone(&reconciler.facts.config)),
         commanded: tokio::sync::watch::Sender::new(Revision::default()),
+        steered: tokio::sync::watch::Sender::new(0),
     };
     assert_eq!(told.borrow().pools.len(), 2, "before the first round");
     reconciler.publish(&outputs);

@@ -17,6 +17,7 @@ fn config() -> Config {
     let mut config = crate::config::parse("test.toml", toml).unwrap().config;
     for service in &mut config.services[..2] {
         service.mode = Mode::Proxy;
+        service.proxy = Some(std::sync::Arc::default());
         service.proxy = Some(Arc::default());
     }
     config.services[1].vips = Vec::<Vip>::new();

@@ -28,7 +28,7 @@ async fn a_token_is_answered_while_it_is_open_and_a_backend_asked_else() {
         let rig = Rig::with(settings, backends).await;
         let mut offered = rig.offered.clone();
         rig.offers.send_replace(offer(1, &["t-1", "t-2"]));
-        offered.wait_for(|number| *number == 1).await.unwrap();
+        offered.wait_for(|offered| offered.number == 1).await.unwrap();
         let ask = async |token: &str| {
             let text = format!("GET /.well-known/acme-challenge/{token} HTTP/1.1\r\nHost: a.example\r\n\r\n");
             rig.ask(text).await.remove(0)
@@ -38,7 +38,7 @@ async fn a_token_is_answered_while_it_is_open_and_a_backend_asked_else() {
         assert_eq!(answer.value("content-type"), Some("application/octet-stream"));
         assert_eq!(ask("t-3").await.status(), other);
         rig.offers.send_replace(offer(2, &[]));
-        offered.wait_for(|number| *number == 2).await.unwrap();
+        offered.wait_for(|offered| offered.number == 2).await.unwrap();
         assert_eq!(ask("t-2").await.status(), other);
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::model::acme::Offer;
+use crate::model::acme::Offered;
 use crate::model::traffic::{PoolMember, Traffic, Upstreams};
 use crate::model::{Health, MemberKey, Ports};
 use crate::proxy::{Listening, Setup, run};
@@ -39,7 +40,7 @@ pub(super) struct Rig {
     /// What was ordered, and what authorities are shown.
     pub(super) offers: watch::Sender<Arc<Offer>>,
     /// The number of the last of these that is served.
-    pub(super) offered: watch::Receiver<u64>,
+    pub(super) offered: watch::Receiver<Offered>,
     pub(super) finishing: watch::Sender<bool>,
     pub(super) listening: Listening,
 }
@@ -106,7 +107,7 @@ impl Rig {
         let (upstreams, upstreams_of) = watch::channel(Arc::new(Upstreams { config, pools }));
         let (reread, reread_of) = watch::channel(0);
         let (offers, offers_of) = watch::channel(Arc::default());
-        let (serves_offer, offered) = watch::channel(0);
+        let (serves_offer, offered) = watch::channel(Offered::default());
         let (stop, stopped) = watch::channel(());
         let (finishing, finishing_of) = watch::channel(false);
         let listening = Listening::default();

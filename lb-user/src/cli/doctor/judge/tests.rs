@@ -322,6 +322,7 @@ fn answers_that_go_elsewhere_are_found() {
 fn a_service_of_the_proxy_needs_nothing_but_backends_that_answer() {
     let mut config = config();
     config.services[0].mode = crate::model::Mode::Proxy;
+    config.services[0].proxy = Some(std::sync::Arc::default());
     let mut seen = facts();
     seen.listeners = vec![Listener {
         protocol: Protocol::Tcp,

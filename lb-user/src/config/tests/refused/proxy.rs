@@ -6,6 +6,34 @@ use crate::config::tests::{NODE, SERVICE};
 const POOL: &str = "[[pool]]\nname = \"api\"\n";
 
 #[test]
+fn what_cannot_steer_challenges() {
+    let message = "authorities look for http-01 at port 80 of TCP, which this service does not have";
+    let hint = "remove it, or set it for the service at port 80";
+    check(vec![
+        in_service(
+            "steer-challenges = \"yes\"\n",
+            (7, 20),
+            "`steer-challenges` must be true or false",
+            "true",
+        ),
+        in_service("protocol = \"udp\"\nsteer-challenges = true\n", (8, 20), message, hint),
+        file(
+            &format!("{NODE}{}steer-challenges = true\n", SERVICE.replace(":80", ":8080")),
+            (7, 20),
+            message,
+            hint,
+        ),
+        // They are of the proxy, and it has no more to do with it than that.
+        in_service(
+            "steer-challenges = true\n[service.http]\n",
+            (8, 1),
+            "[service.http] is for mode = \"proxy\"",
+            "remove [service.http]",
+        ),
+    ]);
+}
+
+#[test]
 fn other_modes_have_no_http() {
     check(vec![
         in_service(
