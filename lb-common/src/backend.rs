@@ -17,7 +17,8 @@ impl MacFlags {
     pub const RESOLVED: u16 = 2;
     /// Flag: packets keep their port, since the service has many; the member's own port is where it is probed.
     pub const KEEPS_PORT: u16 = 4;
-    /// Flag: the member is this node itself, whose kernel gets the packets as they are. It has no next hop.
+    /// Flag: the member is this node itself. Its next hop counts as known, but there is neither a link nor a MAC to send from: no
+    /// packet carries such a destination, so each is left to the kernel, as is what was not sent to this node.
     pub const NODE: u16 = 8;
 
     /// `mac` with `flags`.

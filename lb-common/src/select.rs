@@ -144,39 +144,17 @@ pub struct Chosen<'a> {
     pub next_hop: MacFlags,
 }
 
-/// Why a packet of a service is sent to no backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsent {
-    /// It is the node's own kernel's: [`MacFlags::NODE`].
-    Node,
-    /// It is dropped.
-    Dropped(DropReason),
-}
-
-impl From<DropReason> for Unsent {
-    #[inline(always)]
-    fn from(reason: DropReason) -> Self {
-        Self::Dropped(reason)
-    }
-}
-
 /// A member of a service, and how it is reached.
 #[inline(always)]
-pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, index: MemberIndex) -> Result<Chosen<'_>, Unsent> {
+pub fn member<T: Tables + ?Sized>(tables: &T, service: Decision, index: MemberIndex) -> Result<Chosen<'_>, DropReason> {
     if index == MemberIndex::NONE {
-        return Err(Unsent::Dropped(DropReason::NoBackend));
+        return Err(DropReason::NoBackend);
     }
     let id = service.member(index);
     let member = tables.member(id).ok_or(DropReason::Inconsistent)?;
     let next_hop = read_once(&member.next_hop);
     if next_hop.flags() & MacFlags::RESOLVED == 0 {
-        // Here, where no packet comes that is to be sent: so the others do not pay for it.
-        let is_node = next_hop.flags() & MacFlags::NODE != 0;
-        return Err(if is_node {
-            Unsent::Node
-        } else {
-            Unsent::Dropped(DropReason::Unresolved)
-        });
+        return Err(DropReason::Unresolved);
     }
     Ok(Chosen { id, member, next_hop })
 }

@@ -1,7 +1,6 @@
 //! Leaving the fast path is the error type.
 
 use aya_ebpf::bindings::xdp_action;
-use lb_common::select::Unsent;
 use lb_common::stats::DropReason;
 
 /// Why the program is done with a packet that it does not send.
@@ -20,16 +19,6 @@ impl From<DropReason> for Stop {
     #[inline(always)]
     fn from(reason: DropReason) -> Self {
         Self::Drop(reason)
-    }
-}
-
-impl From<Unsent> for Stop {
-    #[inline(always)]
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Node => Self::Pass,
-            Unsent::Dropped(reason) => Self::Drop(reason),
-        }
     }
 }
 

@@ -13,9 +13,7 @@ use lb_tests::peers::output;
 use lb_tests::proxied::vip;
 use lb_tests::segment::v4;
 use lb_tests::toml::service;
-use lb_user::api::types::{Status, Verdict};
-use lb_user::model::Protocol;
-use lb_user::model::status::FlowQuery;
+use lb_user::api::types::Status;
 
 /// How often each connection speaks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -23,24 +21,18 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Each backend that is asked is this one.
 const PLAIN: SocketAddr = SocketAddr::new(v4(11), 80);
 
-/// Waits until new connections to port 80 are the node's, or are not.
+/// Waits until new connections to port 80 are the node's, or the backend's.
 async fn until_steered(place: &Place, steered: bool) {
-    let flow = FlowQuery {
-        protocol: Protocol::Tcp,
-        source: SocketAddr::new(v4(10), 9),
-        destination: vip(80),
+    let is_so = |status: &Status| {
+        let backend = &status.services[1].backends[0];
+        assert!(backend.serves(), "in one way or the other");
+        (backend.slots == 0) == steered
     };
-    let asking = async {
-        loop {
-            let explained = place.segment.node.client().explain(flow).await.unwrap();
-            if matches!(explained.verdict, Verdict::Proxied { .. }) == steered {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let asked = tokio::time::timeout(PATIENCE, asking).await;
-    asked.unwrap_or_else(|_| panic!("never steered: {steered}\n{}", place.segment.node.log()));
+    place
+        .segment
+        .node
+        .until_within(PATIENCE, "steered, or not", is_so)
+        .await;
 }
 
 /// Of port 80, as it is scraped.
@@ -72,8 +64,7 @@ async fn challenged(mode: &str, balance: &str) {
     node.configure(&format!("{}{tls}{plain}", node.head("eth0")));
     let _daemon = node.start().await;
     place.until("it was tried", |one| one.failures > 0).await;
-    let serves = |status: &Status| status.services[1].backends[0].slots > 0;
-    node.until("the backend serves again", serves).await;
+    until_steered(&place, false).await;
     let asked = proxied(&place, "connections_accepted_total");
     let before = Open::start_http(&segment.client, vip(80), 20, PERIOD);
     before.go_on(2, PATIENCE, "before").await;

@@ -130,6 +130,9 @@ fn open(seen: &Seen) -> Step<()> {
         // It is about to leave the ring.
         return Err(Stop::Drop(DropReason::NoBackend));
     }
+    if chosen.next_hop.flags() & MacFlags::NODE != 0 {
+        return Err(Stop::Pass);
+    }
     if chosen.member.ports == 0 {
         return Err(Stop::Drop(DropReason::Unresolved));
     }

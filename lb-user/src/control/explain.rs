@@ -10,7 +10,7 @@ use lb_common::id::{MemberId, MemberIndex};
 use lb_common::nat::{NatKey, Translation};
 use lb_common::protect;
 use lb_common::ring;
-use lb_common::select::{self, Chosen, Tables, Unsent};
+use lb_common::select::{self, Chosen, Tables};
 use lb_common::service::{self, Decision, protocol};
 use lb_common::slot::{self, Entry, Packet};
 use lb_common::stats::DropReason;
@@ -108,13 +108,13 @@ pub(super) fn explain(
         }
         (false, Some(entry)) => (entry.member(), true),
         (false, None) => {
-            let current = select::member(tables, decision, slot.current());
-            if matches!(current, Err(Unsent::Node)) {
+            let current = select::member(tables, decision, slot.current()).ok();
+            if current.as_ref().is_some_and(|chosen| chosen.member.is_node()) {
                 return None;
             }
             // In `nat` the kernel gets what belongs to no flow; a datagram always may open one.
             let by_hash = protocol == protocol::TCP && decision.mode() != Some(service::Mode::Nat);
-            let member = current.ok().filter(|_| by_hash);
+            let member = current.filter(|_| by_hash);
             let named = member.and_then(|chosen| Some((names(chosen.id)?, chosen)));
             return Some(Explanation::Undecided {
                 service,
@@ -128,9 +128,11 @@ pub(super) fn explain(
     };
     let Chosen { id, member, .. } = match select::member(tables, decision, serves) {
         Ok(chosen) => chosen,
-        Err(Unsent::Node) => return None,
-        Err(Unsent::Dropped(reason)) => return dropped(reason),
+        Err(reason) => return dropped(reason),
     };
+    if member.is_node() {
+        return None;
+    }
     let Some((service, backend, mode)) = names(id) else {
         return dropped(DropReason::Inconsistent);
     };

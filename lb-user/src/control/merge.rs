@@ -136,6 +136,11 @@ impl Facts {
         changes
     }
 
+    /// Are new connections of this service the proxy's at the moment, though its mode is another one?
+    pub(super) fn is_steered(&self, service: &Service) -> bool {
+        self.steering && service.steers_challenges()
+    }
+
     /// What commands have said in an earlier run.
     pub fn restore(&mut self, overrides: Overrides) {
         self.overrides = overrides;
@@ -382,12 +387,11 @@ impl Facts {
     /// The members of a service: its backends, and the node itself where it steers challenges. That one is there all the time,
     /// so that connections stay which began while it was its turn.
     fn members(&self, service: &Service) -> Vec<DesiredMember> {
-        let steers = service.steers_challenges();
-        let steered = steers && self.steering;
+        let steered = self.is_steered(service);
         let share = |weight| if steered { 0 } else { weight };
         let weighed = self.weighed(service).into_iter();
         let backends = weighed.map(|(backend, health, weight)| self.member(service, backend, health, share(weight)));
-        let vip = service.vips.first().filter(|_| steers);
+        let vip = service.vips.first().filter(|_| service.steers_challenges());
         let node = vip.and_then(Vip::socket_address).map(|address| DesiredMember {
             address,
             weight: steered.into(),

@@ -174,11 +174,9 @@ impl<D: Dataplane> View<'_, D> {
         };
         let ids = index.ids.get(&*service.name).copied();
         let counters = ids.map(|ids| self.counted(ids)).transpose()?.unwrap_or_default();
-        let pool = if service.is_proxied() {
-            facts.pool(service)
-        } else {
-            Vec::new()
-        };
+        // Meanwhile its backends have requests, and no slots.
+        let requests = service.is_proxied() || facts.is_steered(service);
+        let pool = if requests { facts.pool(service) } else { Vec::new() };
         let serve: HashSet<SocketAddr> = serving(&pool).iter().map(|m| m.address).collect();
         let in_file = index.in_file.get(&*service.name).map_or(&[][..], |s| &s.backends);
         let backend = |(i, backend): (usize, &Backend)| {
@@ -191,7 +189,7 @@ impl<D: Dataplane> View<'_, D> {
             let translated = id.and_then(|id| usage.flows.get(&id)).map_or(0, NatFlows::open);
             let alive = id.and_then(|id| target.members.get(&id)).is_some_and(is_alive);
             let none = share == Share::default() && known_flows == 0 && translated == 0;
-            let proxied = service.is_proxied().then(|| {
+            let proxied = requests.then(|| {
                 let serves = serve.contains(&backend.address);
                 let counted = traffic.known(&member);
                 counted.map_or_else(
@@ -203,7 +201,9 @@ impl<D: Dataplane> View<'_, D> {
                 )
             });
             let drained = match backend.state {
-                AdminState::Drain | AdminState::Disabled if let Some(proxied) = proxied => {
+                AdminState::Drain | AdminState::Disabled
+                    if let Some(proxied) = proxied.filter(|_| service.is_proxied()) =>
+                {
                     proxied.active == 0 && (backend.state == AdminState::Disabled || drains.is_heard(&member, now))
                 }
                 AdminState::Active => false,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::addr::{Mac, PortBe};
 use lb_common::hash::Seed;
-use lb_common::select::{self, Chosen, Unsent};
+use lb_common::select::{self, Chosen};
 use lb_common::service::{self, Choice, KeyV4, protocol};
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn check(fake: &Fake, op: &MapOp, owners: &Owners) {
                         _ => {}
                     }
                 }
-                Err(reason) => assert_eq!(reason, Unsent::Dropped(DropReason::NoBackend)),
+                Err(reason) => assert_eq!(reason, DropReason::NoBackend),
             }
         }
     }

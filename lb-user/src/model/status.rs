@@ -320,7 +320,7 @@ pub struct BackendStatus {
     pub cut_flows: u64,
     /// In [`Mode::Nat`].
     pub nat: Option<NatStatus>,
-    /// In [`Mode::Proxy`].
+    /// In [`Mode::Proxy`], and while the service [steers challenges](super::Service::steers_challenges).
     pub proxied: Option<ProxiedStatus>,
 }
 

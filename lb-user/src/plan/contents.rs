@@ -17,7 +17,8 @@ pub(super) fn is_alive(member: &Member) -> bool {
 
 /// Does this member take part in the ring?
 pub(super) fn serves(member: &Member) -> bool {
-    is_alive(member) && (member.is_node() || member.next_hop.flags() & MacFlags::RESOLVED != 0)
+    const BOTH: u16 = MacFlags::ALIVE | MacFlags::RESOLVED;
+    member.next_hop.flags() & BOTH == BOTH
 }
 
 /// Where a member listens.
@@ -103,9 +104,10 @@ pub(super) fn contents(service: &DesiredService, wanted: &DesiredMember, install
 
 /// What the element of the node itself holds: all else is about what is sent away.
 fn node(wanted: &DesiredMember) -> Member {
+    const FLAGS: u16 = MacFlags::ALIVE | MacFlags::RESOLVED | MacFlags::NODE;
     Member {
         address: Ipv6Be::mapped(wanted.address.ip()),
-        next_hop: MacFlags::new(Mac::default(), MacFlags::ALIVE | MacFlags::NODE),
+        next_hop: MacFlags::new(Mac::default(), FLAGS),
         port: PortBe::new(wanted.address.port()),
         weight: wanted.weight,
         ..Member::default()

@@ -26,7 +26,7 @@ error: unknown key `tabel-size` in [[service]]
 7 | tabel-size = 64
   | ^^^^^^^^^^
   |
-  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, drain-timeout, idle-timeout, track, undeclared, nat, tunnel, protection, health, tls, http, upstream, route, backend
+  = help: did you mean `table-size`? [[service]] takes: name, address, protocol, mode, balance, table-size, drain-timeout, idle-timeout, track, undeclared, steer-challenges, nat, tunnel, protection, health, tls, http, upstream, route, backend
 "#,
     );
 }

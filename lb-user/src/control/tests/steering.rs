@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use lb_common::select::{self, Unsent};
+use lb_common::select;
 
 use super::*;
 
@@ -28,10 +28,10 @@ fn led(reconciler: &mut Reconciler<Fake, Node>) -> (usize, usize) {
     let slots = snapshot.rings[&decision.ring_block()].slots.iter();
     let (mut node, mut backends) = (0, 0);
     for slot in slots {
-        match select::member(tables, decision, slot.current()) {
-            Ok(_) => backends += 1,
-            Err(Unsent::Node) => node += 1,
-            Err(Unsent::Dropped(reason)) => panic!("{reason:?}"),
+        let chosen = select::member(tables, decision, slot.current()).unwrap_or_else(|reason| panic!("{reason:?}"));
+        match chosen.member.is_node() {
+            true => node += 1,
+            false => backends += 1,
         }
     }
     (node, backends)

@@ -187,5 +187,5 @@ fn authorities_that_come_to_another_port() {
     assert!(warned.iter().all(|warning| warning.message() != message), "{warned:?}");
     let message = "`steer-challenges` is for services whose backends get the packets, and the proxy answers authorities in any \
                    case";
-    one(&format!("steer-challenges = true\n{BACKEND}"), 8, message);
+    one(&format!("steer-challenges = true\n{BACKEND}"), 7, message);
 }

@@ -13,8 +13,8 @@ fn what_cannot_steer_challenges() {
         in_service(
             "steer-challenges = \"yes\"\n",
             (7, 20),
-            "`steer-challenges` must be true or false",
-            "true",
+            "`steer-challenges` must be true or false, not \"yes\"",
+            "",
         ),
         in_service("protocol = \"udp\"\nsteer-challenges = true\n", (8, 20), message, hint),
         file(
