@@ -11,7 +11,7 @@ use super::overrides::{Crowded, Override, Overrides};
 use super::slow_start;
 use crate::model::{
     AdminState, Backend, Config, Health, MemberKey, Mode, NatSource, NextHop, NextHopState, Ports, Probes, Protocol,
-    Role, Service, Undeclared, Verdict, Vip,
+    Service, Undeclared, Verdict, Vip,
 };
 use crate::plan::{
     Alive, Desired, DesiredAddress, DesiredMember, DesiredProxy, DesiredService, Forwarding, Hop, choice,
@@ -391,15 +391,8 @@ impl Facts {
         let share = |weight| if steered { 0 } else { weight };
         let weighed = self.weighed(service).into_iter();
         let backends = weighed.map(|(backend, health, weight)| self.member(service, backend, health, share(weight)));
-        let vip = service.vips.first().filter(|_| service.steers_challenges());
-        let node = vip.and_then(Vip::socket_address).map(|address| DesiredMember {
-            address,
-            weight: steered.into(),
-            role: Role::Primary,
-            alive: Alive::Yes,
-            hop: Hop::Node,
-        });
-        backends.chain(node).collect()
+        let node = DesiredMember::node(steered.into());
+        backends.chain(service.steers_challenges().then_some(node)).collect()
     }
 
     /// The backends of a service with what their probes say, and their shares of what is new: none while they drain, less

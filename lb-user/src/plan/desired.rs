@@ -1,7 +1,7 @@
 //! What the data plane shall do, as far as it is known of today.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::service::{self, Choice, Decision};
@@ -156,6 +156,20 @@ pub struct DesiredMember {
     pub alive: Alive,
     /// How it is reached.
     pub hop: Hop,
+}
+
+impl DesiredMember {
+    /// This node itself, which leaves its packets to the kernel. It is where no backend can be: at port 0 of the loopback address.
+    #[must_use]
+    pub const fn node(weight: u16) -> Self {
+        Self {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            weight,
+            role: Role::Primary,
+            alive: Alive::Yes,
+            hop: Hop::Node,
+        }
+    }
 }
 
 /// May a backend serve?

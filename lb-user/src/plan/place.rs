@@ -157,7 +157,9 @@ fn translate(wanted: &DesiredService, ids: &BTreeMap<SocketAddr, MemberId>, all:
     if !keys(wanted, all).any(|key| installs(&key)) {
         return;
     }
-    for (&address, &id) in ids {
+    let is_backend = |id: &MemberId| target.members.get(id).is_some_and(|member| !member.is_node());
+    let backends: Vec<_> = ids.iter().filter(|(_, id)| is_backend(id)).collect();
+    for (&address, &id) in backends {
         // Of services that share a backend, the first that it is alive for speaks for all: the way there is the same.
         let alive = |id| {
             let member: Option<&Member> = target.members.get(&id);

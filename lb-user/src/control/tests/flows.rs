@@ -19,7 +19,7 @@ use crate::dataplane::ApplyError;
 use crate::plan::entries::{Flow, locate};
 
 /// Where connections are that the node itself has.
-const NODE: &str = "192.0.2.10:80";
+const NODE: &str = "127.0.0.1:0";
 
 /// As [`ONE`], with windows of five seconds.
 pub(super) fn short() -> String {
@@ -326,7 +326,7 @@ async fn connections_of_the_node_outlive_its_turn_and_the_manager() {
     let flow = FlowQuery {
         protocol: Protocol::Tcp,
         source: "203.0.113.9:5000".parse().unwrap(),
-        destination: NODE.parse().unwrap(),
+        destination: "192.0.2.10:80".parse().unwrap(),
     };
     assert!(matches!(smooth.explain(&flow), Explanation::Proxied { pools, .. } if pools[0].ready.len() == 3));
     let before = smooth.dataplane.log.len();

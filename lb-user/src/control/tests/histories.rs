@@ -41,6 +41,8 @@ struct Spec {
     backends: Vec<Option<(u16, AdminState, Role)>>,
     /// Do backends that come back start slowly?
     slow: bool,
+    /// Does it leave new connections to the node while an authority may come?
+    steers: bool,
 }
 
 /// A file.
@@ -68,6 +70,8 @@ enum Event {
     Round,
     /// A round whose operation of this number fails.
     Fault(usize),
+    /// An authority may come, or not.
+    Steer(bool),
     /// Another manager takes over. It has the file, the maps and the overrides.
     Restart,
     /// Windows close, drains end.
@@ -86,12 +90,14 @@ fn specs() -> impl Strategy<Value = Spec> {
         select(vec!["maglev", "source-hash", "round-robin", "least-connections"]),
         vec(backend, usize::from(HOSTS)),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(mode, balance, backends, slow)| Spec {
+        .prop_map(|(mode, balance, backends, slow, steers)| Spec {
             mode,
             balance,
             backends,
             slow,
+            steers,
         })
 }
 
@@ -119,6 +125,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => (service(), host(), change).prop_map(|(service, host, change)| Event::Command(service, host, change)),
         4 => Just(Event::Round),
         1 => (0..12_usize).prop_map(Event::Fault),
+        1 => any::<bool>().prop_map(Event::Steer),
         1 => Just(Event::Restart),
         1 => Just(Event::Time),
     ]
@@ -151,6 +158,9 @@ impl Text {
                 1 << self.log2,
                 IDLE * 2
             );
+            if spec.steers && number != 2 {
+                text += "steer-challenges = true\n";
+            }
             if spec.slow {
                 text += "[service.health]\nslow-start = \"2s\"\n";
             }
@@ -175,6 +185,8 @@ impl Text {
 struct World {
     health: BTreeMap<(&'static str, u8), (Health, Option<u16>)>,
     hops: BTreeMap<u8, Option<u8>>,
+    /// An authority may come.
+    steers: bool,
 }
 
 fn address(host: u8) -> SocketAddr {
@@ -205,6 +217,7 @@ fn way(last: Option<u8>) -> NextHopState {
 impl World {
     /// Everything that can be known of it becomes known.
     fn tell(&self, facts: &mut Facts) {
+        facts.steer(self.steers);
         for host in 1..=HOSTS {
             let last = self.hops.get(&host).copied().unwrap_or(Some(0));
             facts.route(address(host).ip(), way(last));
@@ -258,6 +271,10 @@ impl History {
             Event::Command(service, host, change) => {
                 // One that is refused changes nothing.
                 let _ = reconciler.facts.command(&member(service, host), change);
+            }
+            Event::Steer(steers) => {
+                self.world.steers = steers;
+                reconciler.facts.steer(steers);
             }
             Event::Round => _ = reconciler.converge().await,
             Event::Fault(number) => {
