@@ -56,7 +56,7 @@ pub(super) enum Command {
     ///
     /// Prints `reloaded` or `nothing has changed`. A bad file is refused with its place (exit code 1), and the running
     /// configuration stays.
-    Reload(Reload),
+    Reload(Asked),
     /// Give a backend no new flows
     ///
     /// It is still probed, and finishes its old flows, for `drain-timeout` at most. Stands above the file, over reloads and restarts, until another
@@ -167,15 +167,22 @@ pub(super) struct Daemon {
     pub(super) config: Option<PathBuf>,
 }
 
+/// Which daemon is asked, and how its answer is printed.
 #[derive(ClapArgs, Debug)]
-pub(super) struct Status {
-    /// Only this service
-    pub(super) service: Option<String>,
+pub(super) struct Asked {
     /// As JSON (docs/api.md)
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Status {
+    /// Only this service
+    pub(super) service: Option<String>,
+    #[command(flatten)]
+    pub(super) asked: Asked,
 }
 
 /// Which packets are shown, and how.
@@ -232,23 +239,11 @@ pub(super) struct Top {
 }
 
 #[derive(ClapArgs, Debug)]
-pub(super) struct Reload {
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) daemon: Daemon,
-}
-
-#[derive(ClapArgs, Debug)]
 pub(super) struct LogLevel {
     /// error, warn, info, debug or trace, also for a part, as in info,lb_user::health=debug
     pub(super) levels: Option<String>,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -287,7 +282,7 @@ pub(super) enum Node {
     /// three seconds.
     Drain(NodeDrain),
     /// Take part again: virtual routers by their priority, and VIPs are announced while their services have a quorum
-    Enable(NodeEnable),
+    Enable(Asked),
 }
 
 #[derive(Debug, Subcommand)]
@@ -304,7 +299,7 @@ pub(super) enum Deny {
     /// Of that prefix, and by the same: all services, or the one that is named.
     Remove(Denial),
     /// Show what is denied so, by whom, and until when
-    List(DenyList),
+    List(Asked),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -325,42 +320,20 @@ pub(super) struct Denial {
     /// By this service alone
     #[arg(long, value_name = "NAME")]
     pub(super) service: Option<String>,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
-}
-
-#[derive(ClapArgs, Debug)]
-pub(super) struct DenyList {
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(super) struct NodeDrain {
     #[command(flatten)]
-    pub(super) node: NodeEnable,
+    pub(super) asked: Asked,
     /// Return when no address is left and nothing comes any more; with --json, one object says how it ended
     #[arg(long)]
     pub(super) wait: bool,
     /// Wait no longer than this, as in 5m or 1m30s, and fail then
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = duration)]
     pub(super) timeout: Option<Duration>,
-}
-
-/// Where the node's daemon is.
-#[derive(ClapArgs, Debug)]
-pub(super) struct NodeEnable {
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) daemon: Daemon,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -384,11 +357,8 @@ pub(super) struct Backend {
     /// The backend, by name or address, as in web/web1 or web/10.0.0.6:80
     #[arg(value_name = "SERVICE/BACKEND")]
     pub(super) target: Target,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -407,17 +377,14 @@ pub(super) struct Explain {
     pub(super) source: SocketAddr,
     /// The VIP, as in 192.0.2.10:80
     pub(super) destination: SocketAddr,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Certificate {
     /// Show them: what serves, until when, and what became of the last try
-    List(CertificateList),
+    List(Asked),
     /// Order another one now, and wait for it
     ///
     /// The last one serves until it is there, and goes on if it does not come.
@@ -431,26 +398,14 @@ pub(super) enum Certificate {
 }
 
 #[derive(ClapArgs, Debug)]
-pub(super) struct CertificateList {
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) daemon: Daemon,
-}
-
-#[derive(ClapArgs, Debug)]
 pub(super) struct CertificateRenew {
     /// Whose it is
     pub(super) service: String,
     /// Give the account with its authority another key instead, as when the old one may be known to others
     #[arg(long)]
     pub(super) account_key: bool,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -460,11 +415,8 @@ pub(super) struct CertificateRevoke {
     /// Why, for the authority (RFC 5280)
     #[arg(long, value_name = "REASON", default_value = "unspecified", value_parser = PossibleValuesParser::new(REASONS.map(|(word, _)| word)))]
     pub(super) reason: String,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -477,11 +429,8 @@ pub(super) struct CertificateImport {
     /// The key, where it is in a file of its own
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
-    /// As JSON (docs/api.md)
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
-    pub(super) daemon: Daemon,
+    pub(super) asked: Asked,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

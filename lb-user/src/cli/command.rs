@@ -52,12 +52,8 @@ pub(super) async fn weight(args: &Weight) -> Result<ExitCode> {
 
 async fn run(args: &Backend, patch: BackendPatch) -> Result<ExitCode> {
     let Target { service, backend } = &args.target;
-    let done = client(&args.daemon)?.patch(service, backend, patch).await?;
-    if args.json {
-        super::print_json(&done)?;
-    } else {
-        super::print(&text(&done))?;
-    }
+    let done = client(&args.asked.daemon)?.patch(service, backend, patch).await?;
+    super::show(args.asked.json, &done, text)?;
     warn(&done);
     if let Some(fault) = &done.fault {
         bail!(

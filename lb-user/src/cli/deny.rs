@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
-use super::args::{Denial, Deny as Args, DenyAdd, DenyList};
+use super::args::{Asked, Denial, Deny as Args, DenyAdd};
 use super::status::client;
 use super::table::columns;
 use crate::api::types::{Denied, Denies, Deny, DenyPut, Undenied};
@@ -22,21 +22,12 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn add(args: &DenyAdd) -> Result<ExitCode> {
-    let Denial {
-        prefix,
-        service,
-        json,
-        daemon,
-    } = &args.denial;
+    let Denial { prefix, service, asked } = &args.denial;
     let wanted = DenyPut {
         for_seconds: args.lasts,
     };
-    let done = client(daemon)?.deny(*prefix, service.as_deref(), wanted).await?;
-    if *json {
-        super::print_json(&done)?;
-    } else {
-        super::print(&added(&done))?;
-    }
+    let done = client(&asked.daemon)?.deny(*prefix, service.as_deref(), wanted).await?;
+    super::show(asked.json, &done, added)?;
     if !done.observed_by.is_empty() {
         eprintln!("warning: {}", observed(&done.observed_by));
     }
@@ -44,26 +35,20 @@ async fn add(args: &DenyAdd) -> Result<ExitCode> {
 }
 
 async fn remove(args: &Denial) -> Result<ExitCode> {
-    let done = client(&args.daemon)?
+    let done = client(&args.asked.daemon)?
         .undeny(args.prefix, args.service.as_deref())
         .await?;
-    if args.json {
-        super::print_json(&done)?;
-    } else {
-        super::print(&removed(&done))?;
-    }
+    super::show(args.asked.json, &done, removed)?;
     end(done.fault.as_deref(), done.overrides_fault.as_deref())
 }
 
-async fn list(args: &DenyList) -> Result<ExitCode> {
+async fn list(args: &Asked) -> Result<ExitCode> {
     let denies = client(&args.daemon)?.denies().await?;
-    if args.json {
-        super::print_json(&denies)?;
-    } else {
+    super::show(args.json, &denies, |denies| {
         #[expect(clippy::disallowed_methods, reason = "what is left is only shown")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        super::print(&listed(&denies, now.as_secs()))?;
-    }
+        listed(denies, now.as_secs())
+    })?;
     if !denies.observed_by.is_empty() && !denies.denies.is_empty() {
         eprintln!("warning: {}", observed(&denies.observed_by));
     }

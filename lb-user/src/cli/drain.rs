@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     // Before anything is changed, so that no signal goes by.
     let mut interrupt = Interrupt::new()?;
     let deadline = args.timeout.map(|limit| Instant::now() + limit);
-    let client = client(&args.backend.daemon)?;
+    let client = client(&args.backend.asked.daemon)?;
     let Target { service, backend } = &args.backend.target;
     let patch = BackendPatch {
         state: Some(AdminState::Drain),
@@ -72,7 +72,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         },
         cut_before: done.backend.cut_flows,
         address: done.backend.address.to_string(),
-        line: Line::new(args.backend.json),
+        line: Line::new(args.backend.asked.json),
     };
     if let Some(fault) = &done.fault {
         wait.line.print(&format!("the kernel is not as wanted yet: {fault}"))?;
@@ -85,7 +85,12 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let outcome = outcome.context("the drain stays in force, but whether flows are left is not known")?;
     wait.waited.outcome = outcome;
     let text = conclusion(&wait.waited, args.timeout);
-    conclude(args.backend.json, &wait.waited, outcome == Outcome::Drained, &text)?;
+    conclude(
+        args.backend.asked.json,
+        &wait.waited,
+        outcome == Outcome::Drained,
+        &text,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

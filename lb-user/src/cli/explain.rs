@@ -21,12 +21,8 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         source: args.source,
         destination: args.destination,
     };
-    let explanation = client(&args.daemon)?.explain(flow).await?;
-    if args.json {
-        super::print_json(&explanation)?;
-    } else {
-        super::print(&text(&explanation))?;
-    }
+    let explanation = client(&args.asked.daemon)?.explain(flow).await?;
+    super::show(args.asked.json, &explanation, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -52,14 +52,11 @@ impl Line {
 /// # Errors
 /// The text, when what was waited for has not come.
 pub(super) fn conclude(json: bool, waited: &impl Serialize, has_come: bool, text: &str) -> Result<()> {
-    if json {
-        super::print_json(waited)?;
+    if json || has_come {
+        super::show(json, waited, |_| format!("{text}\n"))?;
     }
     if !has_come {
         bail!("{text}");
-    }
-    if !json {
-        super::print(&format!("{text}\n"))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::status::client;
 use crate::api::types::LogLevels;
 
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
-    let client = client(&args.daemon)?;
+    let client = client(&args.asked.daemon)?;
     let now = match &args.levels {
         Some(levels) => {
             let levels = levels.clone();
@@ -17,10 +17,6 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         }
         None => client.log_levels().await?,
     };
-    if args.json {
-        super::print_json(&now)?;
-    } else {
-        super::print(&format!("{}\n", now.levels))?;
-    }
+    super::show(args.asked.json, &now, |now| format!("{}\n", now.levels))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -134,9 +134,13 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a value as indented JSON.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+/// Prints an answer: as indented JSON, or as `text` says it to people.
+fn show<T: serde::Serialize>(json: bool, answer: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    let text = match json {
+        true => serde_json::to_string_pretty(answer)? + "\n",
+        false => text(answer),
+    };
+    print(&text)
 }
 
 #[cfg(test)]

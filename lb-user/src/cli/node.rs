@@ -22,21 +22,15 @@ const QUIET: u32 = 3;
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let (args, draining) = match args {
         Args::Drain(args) if args.wait => return wait(args).await,
-        Args::Drain(args) => (&args.node, true),
+        Args::Drain(args) => (&args.asked, true),
         Args::Enable(args) => (args, false),
     };
     let node = client(&args.daemon)?.patch_node(NodePatch { draining }).await?;
     warn(&node);
-    if args.json {
-        super::print_json(&node)?;
-    } else if draining {
-        super::print(&format!(
-            "{}: clients go to other nodes, until `fulcrum node enable`\n",
-            node.node
-        ))?;
-    } else {
-        super::print(&format!("{}: it takes part again\n", node.node))?;
-    }
+    super::show(args.json, &node, |Node { node, .. }| match draining {
+        true => format!("{node}: clients go to other nodes, until `fulcrum node enable`\n"),
+        false => format!("{node}: it takes part again\n"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -78,7 +72,7 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
     // Before anything is changed, so that no signal goes by.
     let mut interrupt = Interrupt::new()?;
     let deadline = args.timeout.map(|limit| Instant::now() + limit);
-    let client = client(&args.node.daemon)?;
+    let client = client(&args.asked.daemon)?;
     let node = client.patch_node(NodePatch { draining: true }).await?;
     warn(&node);
     let mut wait = Wait {
@@ -90,7 +84,7 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
             quiet: false,
             unclaimed: Vec::new(),
         },
-        line: Line::new(args.node.json),
+        line: Line::new(args.asked.json),
     };
     let all = async {
         match deadline {
@@ -108,7 +102,7 @@ async fn wait(args: &NodeDrain) -> Result<ExitCode> {
     let outcome = outcome.context("the node drains, but how far it has come is not known")?;
     wait.waited.outcome = outcome;
     let text = conclusion(&wait.waited, args.timeout);
-    conclude(args.node.json, &wait.waited, outcome == Outcome::Drained, &text)?;
+    conclude(args.asked.json, &wait.waited, outcome == Outcome::Drained, &text)?;
     if !wait.waited.unclaimed.is_empty() {
         eprintln!(
             "warning: no other node is heard that has taken over {}",

@@ -28,11 +28,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         .unwrap_or_else(|| parsed.config.admin.socket.clone());
     let name = args.config.display().to_string();
     let plan = Client::new(socket).plan(&name, parsed.text().to_owned()).await?;
-    if args.json {
-        super::print_json(&plan)?;
-    } else {
-        super::print(&text(&plan))?;
-    }
+    super::show(args.json, &plan, text)?;
     if let Some(fault) = &plan.fault {
         bail!("the kernel would not be as the file wants it: {fault}");
     }

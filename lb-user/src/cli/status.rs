@@ -36,18 +36,14 @@ pub(super) fn client(daemon: &Daemon) -> Result<Client> {
 }
 
 pub(super) async fn run(args: &Args) -> Result<ExitCode> {
-    let mut status = client(&args.daemon)?.status().await?;
+    let mut status = client(&args.asked.daemon)?.status().await?;
     if let Some(wanted) = &args.service {
         status.services.retain(|service| service.name == *wanted);
         if status.services.is_empty() {
             bail!("no service `{wanted}` is running");
         }
     }
-    if args.json {
-        super::print_json(&status)?;
-    } else {
-        super::print(&text(&status))?;
-    }
+    super::show(args.asked.json, &status, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

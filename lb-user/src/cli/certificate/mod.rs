@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use super::args::{Certificate as Args, CertificateImport, CertificateList, CertificateRenew, CertificateRevoke};
+use super::args::{Asked, Certificate as Args, CertificateImport, CertificateRenew, CertificateRevoke};
 use super::status::client;
 use super::table::columns;
 use crate::api::types::OrderedCertificate;
@@ -30,23 +30,19 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-async fn list(args: &CertificateList) -> Result<ExitCode> {
+async fn list(args: &Asked) -> Result<ExitCode> {
     let all = client(&args.daemon)?.certificates().await?;
-    if args.json {
-        super::print_json(&all)?;
-    } else {
-        super::print(&listed(&all.certificates, now()))?;
-    }
+    super::show(args.json, &all, |all| listed(&all.certificates, now()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn renew(args: &CertificateRenew) -> Result<ExitCode> {
-    let client = client(&args.daemon)?;
+    let client = client(&args.asked.daemon)?;
     let service = &args.service;
     if args.account_key {
         let done = client.roll_account_key(service).await?;
         let said = format!("{service}: the account with {} has another key\n", done.directory);
-        return shown(args.json, &done, &said);
+        return shown(args.asked.json, &done, said);
     }
     let begun = client.renew_certificate(service).await?;
     let end = Instant::now() + PATIENCE;
@@ -75,22 +71,22 @@ async fn renew(args: &CertificateRenew) -> Result<ExitCode> {
         bail!("no new certificate, {serves}: {error}");
     }
     let said = format!("{service}: {}\n", serves(&done, now()));
-    shown(args.json, &done, &said)
+    shown(args.asked.json, &done, said)
 }
 
 async fn revoke(args: &CertificateRevoke) -> Result<ExitCode> {
-    let done = client(&args.daemon)?
+    let done = client(&args.asked.daemon)?
         .revoke_certificate(&args.service, &args.reason)
         .await?;
     let said = format!(
         "{}: its certificate is taken back; another one is being ordered\n",
         args.service
     );
-    shown(args.json, &done, &said)
+    shown(args.asked.json, &done, said)
 }
 
 async fn import(args: &CertificateImport) -> Result<ExitCode> {
-    let client = client(&args.daemon)?;
+    let client = client(&args.asked.daemon)?;
     let all = client.certificates().await?.certificates;
     let domains = all
         .iter()
@@ -99,15 +95,11 @@ async fn import(args: &CertificateImport) -> Result<ExitCode> {
     let pem = import::read(&args.from, args.key.as_deref(), domains.unwrap_or_default())?;
     let done = client.import_certificate(&args.service, &pem).await?;
     let said = format!("{}: {}\n", args.service, serves(&done, now()));
-    shown(args.json, &done, &said)
+    shown(args.asked.json, &done, said)
 }
 
-fn shown(json: bool, done: &OrderedCertificate, said: &str) -> Result<ExitCode> {
-    if json {
-        super::print_json(done)?;
-    } else {
-        super::print(said)?;
-    }
+fn shown(json: bool, done: &OrderedCertificate, said: String) -> Result<ExitCode> {
+    super::show(json, done, |_| said)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -63,11 +63,7 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     let facts = Facts::gather(&config).await?;
     let mut findings = judge::all(&config, &facts);
     findings.sort_by_key(|finding| finding.level);
-    if args.json {
-        super::print_json(&findings)?;
-    } else {
-        super::print(&text(&findings))?;
-    }
+    super::show(args.json, &findings, |findings| text(findings))?;
     let lost = findings.iter().any(|finding| finding.level == Level::Failure);
     Ok(if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
