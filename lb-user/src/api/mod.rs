@@ -21,6 +21,7 @@ mod page;
 mod percent;
 mod query;
 mod ready;
+mod respond;
 mod route;
 pub mod server;
 pub mod socket;

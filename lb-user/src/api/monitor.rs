@@ -4,7 +4,8 @@ use http_body_util::Either;
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::route::{Answer, Site, bounded, headed, respond};
+use super::respond::{Answer, headed, respond};
+use super::route::{Site, bounded};
 use super::stream::{Stream, Writer};
 use super::types::Problem;
 use super::{negotiate, ready};

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Body;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{self, Caller, Rights};
 use super::connection::Connection;
 use super::page::Asset;
+use super::respond::{Answer, headed, large, ok, refuse, respond};
 use super::server::Desk;
-use super::stream::Stream;
 use super::types::{
     Backend, Certificates, Denied, Denies, Explanation, LogLevels, Node, OrderedCertificate, Overridden, Plan, Problem,
     Reloaded, Status, TraceEnded, TraceStarted, TracedPackets, Undenied,
@@ -44,9 +42,6 @@ pub(super) struct Site {
     /// A permit for each large answer.
     pub(super) large: Arc<Semaphore>,
 }
-
-/// What is sent back: all of it, or one thing after the other.
-pub(super) type Answer = Either<Full<Bytes>, Stream>;
 
 pub(super) async fn answer<B>(
     request: Request<B>,
@@ -114,8 +109,7 @@ where
             let wanted = query::discovery(query)?;
             let permit = site.large().await?;
             let groups = discovery::groups(&bounded(site.desk.node.status()).await?, &wanted)?;
-            let body = large(serialized(&groups), permit);
-            Ok(respond(StatusCode::OK, "application/json", body))
+            Ok(large(&groups, permit))
         }
         Endpoint::Metrics => monitor::metrics(request.headers(), site).await,
         Endpoint::Healthz => Ok(monitor::alive()),
@@ -123,8 +117,7 @@ where
         Endpoint::Status => {
             let permit = site.large().await?;
             let status = Status::from(bounded(site.desk.node.status()).await?);
-            let body = large(serialized(&status), permit);
-            Ok(respond(StatusCode::OK, "application/json", body))
+            Ok(large(&status, permit))
         }
         Endpoint::Explain => {
             let flow = query::parse(query)?;
@@ -142,10 +135,7 @@ where
             let text = body::read(request, body::TOML, config::MAX_BYTES).await?;
             let text = body::text(text)?;
             match bounded(site.desk.node.preview(file, text)).await? {
-                Ok(preview) => {
-                    let body = large(serialized(&Plan::from(preview)), permit);
-                    Ok(respond(StatusCode::OK, "application/json", body))
-                }
+                Ok(preview) => Ok(large(&Plan::from(preview), permit)),
                 Err(refused) => Err(preview_refused(&refused)),
             }
         }
@@ -172,14 +162,12 @@ where
             let permit = site.large().await?;
             let packets = bounded(site.desk.node.traced(id)).await?.ok_or_else(over)?;
             let packets = packets.into_iter().map(Into::into).collect();
-            let body = large(serialized(&TracedPackets { packets }), permit);
-            Ok(respond(StatusCode::OK, "application/json", body))
+            Ok(large(&TracedPackets { packets }, permit))
         }
         Endpoint::Denies => {
             let permit = site.large().await?;
             let denies = Denies::from(bounded(site.desk.node.denied()).await?);
-            let body = large(serialized(&denies), permit);
-            Ok(respond(StatusCode::OK, "application/json", body))
+            Ok(large(&denies, permit))
         }
         Endpoint::Deny(prefix) if request.method() == Method::DELETE => {
             let service = query::service(query)?;
@@ -447,23 +435,6 @@ impl Site {
     }
 }
 
-/// Bytes of an answer, and the leave to keep them.
-struct Large(
-    Vec<u8>,
-    #[expect(dead_code, reason = "held until the bytes are gone")] OwnedSemaphorePermit,
-);
-
-impl AsRef<[u8]> for Large {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// The bytes of a large answer; the permit comes back when they have been sent or given up.
-pub(super) fn large(body: Vec<u8>, permit: OwnedSemaphorePermit) -> Bytes {
-    Bytes::from_owner(Large(body, permit))
-}
-
 pub(super) async fn bounded<T>(question: impl Future<Output = Result<T, Gone>>) -> Result<T, Problem> {
     answered(
         question,
@@ -490,43 +461,4 @@ async fn answered<T>(
         Ok(Err(gone)) => Err(unavailable(&gone.to_string())),
         Err(_) => Err(unavailable(late)),
     }
-}
-
-fn refuse(problem: &Problem) -> Response<Answer> {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, "application/problem+json", problem);
-    if status == StatusCode::UNAUTHORIZED {
-        response
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fulcrum\""));
-    }
-    response
-}
-
-fn ok(value: &impl Serialize) -> Response<Answer> {
-    json(StatusCode::OK, "application/json", value)
-}
-
-fn json(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Answer> {
-    respond(status, kind, serialized(value))
-}
-
-fn serialized(value: &impl Serialize) -> Vec<u8> {
-    // The types have string keys only and hold no floats, which is all that serialising can trip over.
-    let mut body = serde_json::to_vec_pretty(value).unwrap_or_default();
-    body.push(b'\n');
-    body
-}
-
-pub(super) fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
-    headed(status, kind, Either::Left(Full::new(body.into())))
-}
-
-pub(super) fn headed(status: StatusCode, kind: &'static str, body: Answer) -> Response<Answer> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -5,14 +5,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::certificate::Certificate;
 use super::command::Target;
 use super::log::LogFormat;
 use crate::config;
 use crate::lab::args::LabCommand;
-use crate::model::acme::REASONS;
 use crate::model::{self, Prefix};
 
 /// Where the configuration is unless told otherwise.
@@ -377,58 +376,6 @@ pub(super) struct Explain {
     pub(super) source: SocketAddr,
     /// The VIP, as in 192.0.2.10:80
     pub(super) destination: SocketAddr,
-    #[command(flatten)]
-    pub(super) asked: Asked,
-}
-
-#[derive(Subcommand, Debug)]
-pub(super) enum Certificate {
-    /// Show them: what serves, until when, and what became of the last try
-    List(Asked),
-    /// Order another one now, and wait for it
-    ///
-    /// The last one serves until it is there, and goes on if it does not come.
-    Renew(CertificateRenew),
-    /// Take a certificate back at its authority, and order another one
-    ///
-    /// Until that is there, the one that was taken back serves: clients that look will not believe it.
-    Revoke(CertificateRevoke),
-    /// Serve a certificate that certbot, HAProxy or somebody else has, and renew it from then on
-    Import(CertificateImport),
-}
-
-#[derive(ClapArgs, Debug)]
-pub(super) struct CertificateRenew {
-    /// Whose it is
-    pub(super) service: String,
-    /// Give the account with its authority another key instead, as when the old one may be known to others
-    #[arg(long)]
-    pub(super) account_key: bool,
-    #[command(flatten)]
-    pub(super) asked: Asked,
-}
-
-#[derive(ClapArgs, Debug)]
-pub(super) struct CertificateRevoke {
-    /// Whose it is
-    pub(super) service: String,
-    /// Why, for the authority (RFC 5280)
-    #[arg(long, value_name = "REASON", default_value = "unspecified", value_parser = PossibleValuesParser::new(REASONS.map(|(word, _)| word)))]
-    pub(super) reason: String,
-    #[command(flatten)]
-    pub(super) asked: Asked,
-}
-
-#[derive(ClapArgs, Debug)]
-pub(super) struct CertificateImport {
-    /// Whose it shall be
-    pub(super) service: String,
-    /// certbot's folder (/etc/letsencrypt), or one of its live folders; HAProxy's file with certificate and key, with its key
-    /// in FILE.key, or its folder of such files; any PEM file
-    pub(super) from: PathBuf,
-    /// The key, where it is in a file of its own
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: Option<PathBuf>,
     #[command(flatten)]
     pub(super) asked: Asked,
 }

@@ -5,38 +5,22 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::addresses::Addresses;
+use super::channels::Outputs;
 use super::denies::Denies;
 use super::denying::DenyRefused;
 use super::handle::{OverrideRefused, Request};
 use super::names;
 use super::overrides::{Override, Overrides};
-use super::paths::Paths;
 use super::reconciler::Reconciler;
 use super::tell::tell;
 use super::upstreams;
 use crate::dataplane::{ApplyError, Dataplane};
 use crate::model::denied::{Denied, Undenied};
 use crate::model::status::{BackendStatus, NodeState, OneBackend, Overridden, Pulse};
-use crate::model::traffic::Upstreams;
-use crate::model::{AdminState, Backend, Config, Health, MemberKey, Service, chain};
-
-/// What others follow.
-#[derive(Debug)]
-pub struct Outputs {
-    /// The ways to the backends that are probed through their service.
-    pub paths: watch::Sender<Paths>,
-    /// Who may serve of the proxy's services.
-    pub upstreams: watch::Sender<Arc<Upstreams>>,
-    /// The configuration in force: the file with the overrides above it.
-    pub in_force: watch::Sender<Arc<Config>>,
-    /// What commands have said by now, to be kept.
-    pub commanded: watch::Sender<Revision>,
-    /// The number of the last offer of the proxy's that packets are sent by.
-    pub steered: watch::Sender<u64>,
-}
+use crate::model::{AdminState, Backend, Health, MemberKey, Service, chain};
 
 /// What commands have said, numbered in the order in which it came to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

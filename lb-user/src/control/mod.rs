@@ -10,6 +10,7 @@ mod answers;
 mod begins;
 mod carried;
 pub mod certificates;
+mod channels;
 mod commands;
 pub mod denies;
 mod denying;
@@ -46,7 +47,8 @@ mod writing;
 
 pub use addresses::{Addresses, NodeAddresses};
 pub use certificates::{CertificateRefused, CertificateRequest};
-pub use commands::{Outputs, Revision, Saved};
+pub use channels::{Inputs, Outputs};
+pub use commands::{Revision, Saved};
 pub use denies::Denies;
 pub use denying::DenyRefused;
 pub use fitness::Fitness;
@@ -54,7 +56,7 @@ pub use handle::{FileRequest, Gone, Handle, OverrideRefused, PreviewRefused, Rel
 pub use levels::Levels;
 pub use overrides::{Override, Overrides};
 pub use paths::Paths;
-pub use reconciler::{Inputs, Reconciler};
+pub use reconciler::Reconciler;
 pub use tell::tell;
 pub use trace::TraceRefused;
 

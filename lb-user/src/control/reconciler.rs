@@ -11,17 +11,17 @@ use std::time::{Duration, SystemTime};
 
 use lb_common::backend::MacFlags;
 use lb_common::hash::Seed;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::addresses::Addresses;
 use super::begins::Begins;
 use super::carried::Carried;
-use super::commands::{Outputs, Saved, Waiting};
+use super::channels::{Inputs, Outputs};
+use super::commands::{Saved, Waiting};
 use super::denies::Denies;
 use super::drains::Drains;
 use super::fitness::Ha;
-use super::handle::Request;
 use super::held::{held, keys};
 use super::interfaces::Interfaces;
 use super::known::Known;
@@ -38,7 +38,7 @@ use crate::dataplane::{ApplyError, AttachError, Dataplane};
 use crate::model::acme::{AcmeStatus, Offered};
 use crate::model::status::{Pulse, Reloads};
 use crate::model::traffic::Traffic;
-use crate::model::{Config, Interface, NextHopState, Service, Verdict, chain};
+use crate::model::{Config, Interface, Service, chain};
 use crate::plan::{DesiredAddress, Full, Memory, Placement, Snapshot, Tcp};
 
 /// Bounds how long a change that somebody else makes to the maps survives.
@@ -46,27 +46,6 @@ pub const RESYNC: Duration = Duration::from_secs(30);
 
 /// First and longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
-/// Everything that wakes the reconciler. It ends when the configuration's sender is gone.
-#[derive(Debug)]
-pub struct Inputs {
-    /// The newest accepted configuration.
-    pub config: watch::Receiver<Arc<Config>>,
-    /// What came of reading the file again.
-    pub reloads: watch::Receiver<Reloads>,
-    /// What the prober says. When the queue is full, the prober waits.
-    pub verdicts: mpsc::Receiver<Verdict>,
-    /// What the resolver says. When the queue is full, the resolver waits.
-    pub next_hops: mpsc::Receiver<(IpAddr, NextHopState)>,
-    /// The interfaces of `[node]` that are there.
-    pub interfaces: watch::Receiver<Vec<Interface>>,
-    /// Questions and commands. When the queue is full, askers wait.
-    pub requests: mpsc::Receiver<Request>,
-    /// What has been kept of what commands have said.
-    pub saved: watch::Receiver<Saved>,
-    /// What the proxy shows authorities.
-    pub offered: watch::Receiver<Offered>,
-}
 
 /// A VIP that should leave and cannot: Fulcrum's, so that it is not forgotten, and otherwise left to the kernel.
 const STAYS: DesiredAddress = DesiredAddress {

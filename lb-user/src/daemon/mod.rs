@@ -27,6 +27,7 @@ mod reload;
 #[cfg(test)]
 mod secrets;
 mod seed;
+mod start;
 mod targets;
 mod wakers;
 
@@ -36,37 +37,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::hash::Seed;
 use lb_common::limits::MEMBERS;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::acme;
-use crate::api::Token;
 use crate::config::hosts::names;
-use crate::config::{self, Parsed};
-use crate::control::merge::{self, Facts};
-use crate::control::shared::PeerEnds;
-use crate::control::{self, FileRequest, Fitness, Inputs, Levels, NodeAddresses, Outputs, Reconciler, Revision, Saved};
-use crate::dataplane::kernel::{Kernel, Lock};
+use crate::config::{self};
+use crate::control::merge::{self};
+use crate::control::{self, FileRequest, Inputs, Levels, Outputs, Saved};
+use crate::dataplane::kernel::Lock;
 use crate::ha;
 use crate::health;
-use crate::model::acme::{AcmeStatus, Offered};
-use crate::model::traffic::Traffic;
-use crate::model::vrrp::HaStatus;
-use crate::model::{Interface, chain};
+use crate::model::acme::Offered;
+use crate::model::chain;
 use crate::net::{self, Net, ReservedPorts, next_hop};
 use crate::peers;
 use crate::process::Programs;
 use crate::proxy::{self, Listening};
 
 use clients::{Clients, Drains};
-use doors::Doors;
 use handover::{Origin, Predecessor};
-use kept::Store;
 use notify::{Manager, Reads};
 use parts::Parts;
 pub use privilege::{Confined, confine, missing as missing_privileges};
-use reload::{Reload, Taken};
+use reload::Taken;
+use start::{Started, start};
 use wakers::{Wake, Wakers};
 
 /// Questions to the reconciler under way. When they are so many, askers wait.
@@ -160,75 +155,6 @@ struct Place {
     listening: Listening,
     levels: Arc<dyn Levels>,
     programs: Programs,
-}
-
-/// What is there when the program is attached.
-struct Started {
-    reload: Reload,
-    interfaces: Vec<Interface>,
-    reconciler: Reconciler<Kernel, NodeAddresses>,
-    /// What the proxy hashes with, and what it counts.
-    proxy: (Seed, Arc<Traffic>),
-    /// Where the state of virtual routers is told, and what they depend on.
-    ha: (watch::Sender<HaStatus>, watch::Receiver<Fitness>),
-    peers: PeerEnds,
-    /// Where it is told how certificates stand.
-    certificates: watch::Sender<AcmeStatus>,
-    kept: Kept,
-    doors: Doors,
-}
-
-/// Loads the program, fills its maps, attaches it, and puts the VIPs on the node.
-async fn start(
-    path: &Path,
-    net: &Net,
-    parsed: &Parsed,
-    token: Option<Token>,
-    known: hosts::Known,
-    interfaces: Vec<Interface>,
-    seed: Seed,
-) -> Result<Started> {
-    let reload = Reload::new(path, net.clone(), parsed, known);
-    let config = reload.config();
-    let node = &config.node;
-    let doors = Doors::open(parsed, token).await?;
-    let mut dataplane = Kernel::open(&node.pin_dir, seed, node.flow_table_size)?;
-    dataplane.forward_messages()?;
-    let mut facts = Facts::new(Arc::clone(&config));
-    let store = Store::new(&node.state_dir);
-    let (loaded, fault) = store.load();
-    facts.restore(loaded.overrides.clone());
-    let mut reconciler = Reconciler::new(dataplane, NodeAddresses(net.clone()), facts, seed);
-    let traffic = Arc::new(Traffic::default());
-    reconciler.restore_denies(loaded.denies.clone());
-    reconciler.set_traffic(Arc::clone(&traffic));
-    reconciler.set_tcp(machine::tcp(net, &interfaces).await);
-    let ha = reconciler.connect_ha();
-    let peers = reconciler.connect_peers();
-    let certificates = reconciler.connect_acme();
-    // The maps are right before the first packet meets the program, and the VIPs come when it is attached; what does
-    // not work at once is tried again, and `status` says why.
-    reconciler.converge().await;
-    reconciler.attach(interfaces.clone())?;
-    reconciler.converge().await;
-    Ok(Started {
-        reload,
-        interfaces,
-        reconciler,
-        proxy: (seed, traffic),
-        ha,
-        peers,
-        certificates,
-        kept: Kept { store, loaded, fault },
-        doors,
-    })
-}
-
-/// What an earlier run has left of what commands have said.
-struct Kept {
-    store: Store,
-    loaded: Revision,
-    fault: Option<String>,
 }
 
 /// Starts every part, and waits for a signal or for a part that ends.

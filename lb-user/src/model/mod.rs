@@ -2,6 +2,7 @@
 
 pub mod acme;
 pub mod backend;
+mod balance;
 mod chain;
 pub mod config;
 mod count;
@@ -37,10 +38,10 @@ pub mod vip;
 pub mod vrrp;
 
 pub use backend::{AdminState, Backend, NamedBackend, Role};
+pub use balance::{Balance, RingSize};
 pub use chain::chain;
 pub use config::{
-    Admin, Balance, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol, RingSize, Service, Tunnel,
-    Undeclared, XdpMode,
+    Admin, Config, HealthCheck, Mode, Nat, NatSource, Node, PortRange, Protocol, Service, Tunnel, Undeclared, XdpMode,
 };
 pub use count::count;
 pub use health::{Health, MemberKey, ProbeCounts, Probes, Verdict};

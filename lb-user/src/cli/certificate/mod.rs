@@ -1,5 +1,6 @@
 //! `fulcrum certificate list`, `renew`, `revoke` and `import`.
 
+mod args;
 mod import;
 
 use std::process::ExitCode;
@@ -8,12 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use super::args::{Asked, Certificate as Args, CertificateImport, CertificateRenew, CertificateRevoke};
+use super::args::Asked;
 use super::status::client;
 use super::table::columns;
 use crate::api::types::OrderedCertificate;
 use crate::config::duration;
 use crate::model::date;
+pub(super) use args::Certificate;
+use args::{Certificate as Args, CertificateImport, CertificateRenew, CertificateRevoke};
 
 /// Between two looks at an order that was begun.
 const LOOK: Duration = Duration::from_millis(500);
