@@ -258,6 +258,9 @@ fn service_text(service: &ServiceStatus) -> String {
     if let Some(protection) = &service.protection {
         text.push_str(&protection::of_service(protection));
     }
+    if service.is_steered() {
+        text.push_str("  new connections are the proxy's, since an authority may come\n");
+    }
     let SlotStates { moving, settled, .. } = service.slot_states;
     if moving + settled > 0 {
         let _ = writeln!(text, "  {moving} slots are moving, {settled} are settled");

@@ -264,6 +264,12 @@ impl ServiceStatus {
         self.mode == model::Mode::Proxy.label()
     }
 
+    /// Are its new connections the proxy's for the moment, though its mode is another one?
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        !self.is_proxied() && self.backends.iter().any(|backend| backend.proxy.is_some())
+    }
+
     /// Is it a pool, which has no address?
     #[must_use]
     pub fn is_pool(&self) -> bool {

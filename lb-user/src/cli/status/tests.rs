@@ -134,6 +134,18 @@ fn services_of_the_proxy_show_requests() {
     let mut pool = service("api", "proxy", vec![drained]);
     pool.balance = "peak-ewma".to_owned();
     (pool.healthy, pool.ready) = (false, 0);
+    let mut steered = service("plain", "dsr", vec![proxied("web1", busy)]);
+    steered.slot_states.moving = 16;
+    let text = service_text(&steered);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines[1],
+        "  new connections are the proxy's, since an authority may come"
+    );
+    assert!(
+        lines[2].contains("16 slots are moving") && lines[4].contains("up: 200"),
+        "{text}"
+    );
     let expected = "\
 shop  tcp 192.0.2.10:443  proxy maglev
   BACKEND  ADDRESS      WEIGHT  ACTIVE  REQUESTS  FAILED  RECEIVED    SENT  HEALTH
