@@ -81,11 +81,7 @@ impl Held<'_> {
     #[must_use]
     pub fn alive(&self) -> HashSet<SocketAddr> {
         let members = self.maps.members_of(self.decision.member_base());
-        members
-            .values()
-            .filter(|m| is_alive(m) && !m.is_node())
-            .map(socket_address)
-            .collect()
+        members.values().filter(|m| is_alive(m)).map(socket_address).collect()
     }
 
     /// Do both choose the same backends alike?

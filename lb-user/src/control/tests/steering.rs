@@ -102,6 +102,30 @@ async fn who_orders_is_told_when_packets_come_to_the_node() {
     assert!(matches!(explained.explanation, Explanation::Undecided { .. }));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_is_nobodys_backend() {
+    let toml = steering("nat", "maglev");
+    let mut reconciler = attached(Fake::default(), Node::default(), well(&toml), SEED);
+    assert!(reconciler.converge().await);
+    let mut without = attached(Fake::default(), Node::default(), well(&ONE.replace("dsr", "nat")), SEED);
+    assert!(without.converge().await);
+    let keys = |reconciler: &mut Reconciler<Fake, Node>| -> Vec<ServiceKey> {
+        reconciler.dataplane.installed().unwrap().entries.into_keys().collect()
+    };
+    assert_eq!(
+        keys(&mut reconciler),
+        keys(&mut without),
+        "nat translates nothing to it"
+    );
+    // The next manager finds it in the maps, as it finds backends that have left the file.
+    let Reconciler {
+        dataplane, addresses, ..
+    } = reconciler;
+    let mut next = attached(dataplane, addresses, well(&toml), SEED);
+    assert!(next.converge().await);
+    assert_eq!(next.status().services[0].backends.len(), 3);
+}
+
 #[test]
 fn the_proxy_has_the_backends_of_who_steers() {
     let facts = well(&steering("nat", "least-connections"));
