@@ -13,6 +13,7 @@
 //! twice for one packet takes nothing along from the first time.
 
 pub mod cookie;
+pub mod kept;
 pub mod limit;
 pub mod prefixes;
 pub mod top;

@@ -15,20 +15,26 @@ use aya_ebpf::helpers::generated::{
 };
 use lb_common::addr::Ipv6Be;
 use lb_common::csum;
+use lb_common::nat::NatKey;
+use lb_common::parse::Frame as _;
 use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, of_linux, read, timestamp};
+use lb_common::protect::kept::{self, Giver};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::{Policy, Sheet as _, place, policy};
-use lb_common::service::protocol;
+use lb_common::select::read_once;
+use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use super::{Sender, current, limit, refuse};
+use crate::config::hash_key;
 use crate::flows::nanoseconds;
-use crate::maps::{REFUSALS, SCRATCH};
+use crate::forward::Inner;
+use crate::maps::{REFUSALS, SCRATCH, giver, stamp, stamps_from};
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::transmit;
-use crate::verdict::{Outcome, Sent, Step};
+use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// How long a cookie is good: 2 minutes (`MAX_SYNCOOKIE_AGE`).
 const VALID: u64 = 120_000_000_000;
@@ -44,11 +50,8 @@ const KNOCK: Limit = Limit {
     mask_v6: u64::MAX,
 };
 
-/// Whether the service at a place has given out cookies that are good: `scope` and the place.
-const GIVES: Limit = Limit {
-    scope: 1 << 30,
-    ..KNOCK
-};
+/// By how much what is known of cookies that are good may be behind: a second.
+const SOON: u64 = 1_000_000_000;
 
 /// Headers outside of the packet: as many bytes as the longest has, and how many there are.
 #[repr(C)]
@@ -76,6 +79,29 @@ pub(crate) fn seen(packet: &Packet) -> Outcome {
     Outcome::from_raw(fulcrum_cookie(packet.ctx()))
 }
 
+/// What becomes of a packet without tags, options and the like to a service of the proxy, whose header of TCP or UDP is at `l4`.
+#[inline(always)]
+pub(crate) fn plain(packet: &Packet, service: Decision, key: &NatKey, inner: &Inner, l4: usize) -> Step<Sent> {
+    let protects = current().is_some_and(|sheet| {
+        let policy = sheet.policy(place(service));
+        policy.is_some_and(|policy| policy.flags & policy::COOKIES != 0)
+    });
+    if !protects {
+        return Err(Stop::Pass);
+    }
+    let seen = Seen::of_this_cpu()?;
+    seen.key = *key;
+    seen.service = service;
+    seen.total = inner.total as u32;
+    seen.bytes = packet.len() as u32;
+    seen.l4 = l4 as u16;
+    seen.tags = 0;
+    seen.v4 = inner.v4.into();
+    seen.part = 0;
+    seen.mentions = 0;
+    self::seen(packet).step()
+}
+
 /// A global function: the verifier looks at it once, and its stack is its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -91,39 +117,56 @@ extern "C" fn fulcrum_cookie(ctx: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
-    let on = Ok(Outcome::UNKNOWN);
-    // A fragment is the kernel's.
-    if seen.protocol() != protocol::TCP || seen.part != 0 {
-        return on;
+    if seen.protocol() != protocol::TCP {
+        return Ok(Outcome::UNKNOWN);
     }
     let Some(sheet) = current() else {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     };
     let place = place(seen.service);
     let Some(policy) = sheet.policy(place) else {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     };
     if policy.flags & policy::COOKIES == 0 {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     }
+    // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
+    transmit::for_this_node(&packet)?;
+    let now = nanoseconds();
+    let ports = seen.key.ports.word() as u32;
+    let stamp = stamp(kept::index(seen.v4 != 0, &seen.key.source, ports, &hash_key()));
+    // SAFETY: a byte of a map, of which each side takes whatever it finds.
+    let left = unsafe { stamp.read_volatile() };
+    // A fragment is the kernel's.
+    let outcome = if seen.part == 0 {
+        whole(packet, seen, policy, place, now, left)?
+    } else {
+        Outcome::UNKNOWN
+    };
+    let mine = kept::stamp(now);
+    if outcome.raw() == Outcome::UNKNOWN.raw() && left != mine {
+        // SAFETY: as above.
+        unsafe { stamp.write_volatile(mine) };
+    }
+    Ok(outcome)
+}
+
+/// One that is no fragment. `left` is the stamp of its flow.
+#[inline(always)]
+fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, left: u8) -> Step<Outcome> {
+    let on = Ok(Outcome::UNKNOWN);
     let Some(refusals) = REFUSALS.get_ptr_mut(place) else {
         return on;
     };
     // SAFETY: this CPU's element, which nobody else writes.
     let refusals = unsafe { &mut *refusals };
-    // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
-    transmit::for_this_node(&packet)?;
     let segment = seen.segment(&packet)?;
-    let gives = Limit {
-        scope: GIVES.scope | place,
-        ..GIVES
-    };
+    let good = giver(place);
     if segment.opens() {
         // Who is only observed is answered by the kernel.
         if policy.flags & policy::OBSERVES != 0 {
             return on;
         }
-        let now = nanoseconds();
         let nobody = Sender {
             v4: false,
             source: Ipv6Be([0, 0]),
@@ -146,7 +189,7 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         }
         // Of a connection that there is, or that has just ended (TIME_WAIT): the kernel knows whether a new one may begin, and
         // would take no cookie of it.
-        if is_connected(packet.ctx(), seen) {
+        if may_be_connected(now, left) && is_connected(packet.ctx(), seen) {
             return on;
         }
         let Some(scratch) = scratch(&packet, seen) else {
@@ -169,10 +212,11 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        limit::mark(&gives, now, VALID, place);
+        give(good, now);
         return Ok(Outcome::of(Ok(sent)));
     }
-    if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
+    // SAFETY: a word of a map.
+    if read_once(unsafe { &(*good).good }) <= now || is_connected(packet.ctx(), seen) {
         return on;
     }
     let Some(scratch) = scratch(&packet, seen) else {
@@ -184,6 +228,27 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
     }
     refuse(&packet, place, policy.flags, DropReason::SynCookie as u32)?;
     on
+}
+
+/// Has a packet of the flow with this stamp gone on to the kernel lately, as far as is known?
+#[inline(always)]
+fn may_be_connected(now: u64, left: u8) -> bool {
+    let from = stamps_from();
+    from == 0 || now < from || kept::is_fresh(left, now)
+}
+
+/// A service has given out a cookie. Not stored each time: other CPUs read it.
+#[inline(always)]
+fn give(giver: *mut Giver, now: u64) {
+    // SAFETY: a word of a map.
+    let good = unsafe { &raw mut (*giver).good };
+    let until = now + VALID;
+    // SAFETY: as above.
+    unsafe {
+        if good.read_volatile() + SOON < until {
+            good.write_volatile(until);
+        }
+    }
 }
 
 /// A header's length, 20 to 60, as the verifier believes it: that it is something, and not too much, is in its arithmetic. LLVM

@@ -5,13 +5,11 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
-use lb_common::addr::Ipv6Be;
 use lb_common::limits::LIMIT_SETS;
 use lb_common::protect::limit::{Limit, WAYS, place as place_of, set_of};
 
 use super::Sender;
 use crate::config::hash_key;
-use crate::flows::nanoseconds;
 use crate::maps::{REFUSALS, limits};
 
 /// How often a CPU tries that was too late, before it lets a packet pass.
@@ -57,39 +55,6 @@ pub(crate) fn admits(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bo
     }
     true
 }
-
-/// Keeps from `now` on, for this long, that something has happened, whose limit has a scope of its own and an interval as long.
-#[inline(always)]
-pub(crate) fn mark(limit: &Limit, now: u64, lasts: u64, place: u32) {
-    let key = limit.key(false, &NOBODY, &hash_key());
-    let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
-        return;
-    };
-    // SAFETY: as above.
-    let set = unsafe { &mut *set };
-    let at = place_of(set, key);
-    if at.known == 0 && at.done > now {
-        evicted(place);
-    }
-    let bucket = &mut set.0[at.index as usize & (WAYS - 1)];
-    bucket.done = now + lasts;
-    bucket.key = key;
-}
-
-/// Does that last still?
-#[inline(always)]
-pub(crate) fn is_marked(limit: &Limit) -> bool {
-    let key = limit.key(false, &NOBODY, &hash_key());
-    let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
-        return false;
-    };
-    // SAFETY: as above.
-    let at = place_of(unsafe { &*set }, key);
-    at.known != 0 && at.done > nanoseconds()
-}
-
-/// Of what has no source.
-const NOBODY: Ipv6Be = Ipv6Be([0, 0]);
 
 #[inline(always)]
 fn evicted(place: u32) {
