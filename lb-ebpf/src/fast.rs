@@ -108,7 +108,7 @@ fn plain<F: Tuple, const PROTECTS: bool>(
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
     if PROTECTS {
         let key = flow.into();
-        protect::service(&packet, service, &Sender::of(inner.v4, &key), segment)?;
+        protect::service::<false>(&packet, service, &Sender::of(inner.v4, &key), segment)?;
         if is_judged {
             return protect::cookie::plain(&packet, service, &key, inner, at);
         }

@@ -34,6 +34,8 @@ pub const STAMPS: u32 = 1 << 19;
 pub struct Giver {
     /// Until when cookies are good that it has given out, in nanoseconds of the program's clock.
     pub good: u64,
+    /// When the kernel will have nothing left to make up for of the SYNs that are left to it: of [`Limit::take`].
+    pub done: u64,
 }
 
 /// The array.

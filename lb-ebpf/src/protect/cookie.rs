@@ -5,6 +5,7 @@
 //! What is neither that nor of a connection that there is, is dropped before the kernel spends anything.
 
 use core::arch::asm;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{bpf_sock_tuple, iphdr, ipv6hdr, tcphdr, xdp_md};
 use aya_ebpf::cty::c_void;
@@ -161,18 +162,13 @@ fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, lef
     // SAFETY: this CPU's element, which nobody else writes.
     let refusals = unsafe { &mut *refusals };
     let segment = seen.segment(&packet)?;
-    let good = giver(place);
+    let giver = giver(place);
     if segment.opens() {
         // Who is only observed is answered by the kernel.
         if policy.flags & policy::OBSERVES != 0 {
             return on;
         }
-        let nobody = Sender {
-            v4: false,
-            source: Ipv6Be([0, 0]),
-            destination: Ipv6Be([0, 0]),
-        };
-        if policy.syns.exists() && limit::admits(&policy.syns, &nobody, now, place) {
+        if policy.syns.exists() && spares(giver, &policy.syns, now) {
             return on;
         }
         let listener = Sender {
@@ -184,12 +180,12 @@ fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, lef
             scope: KNOCK.scope | u32::from(seen.key.ports.destination.0),
             ..KNOCK
         };
-        if limit::admits(&knock, &listener, now, place) {
+        if limit::admits::<false>(&knock, &listener, now, place) {
             return on;
         }
         // Of a connection that there is, or that has just ended (TIME_WAIT): the kernel knows whether a new one may begin, and
         // would take no cookie of it.
-        if may_be_connected(now, left) && is_connected(packet.ctx(), seen) {
+        if may_be_connected(now, left) && is_connected(packet.ctx()) {
             return on;
         }
         let Some(scratch) = scratch(&packet, seen) else {
@@ -212,11 +208,11 @@ fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, lef
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        give(good, now);
+        give(giver, now);
         return Ok(Outcome::of(Ok(sent)));
     }
     // SAFETY: a word of a map.
-    if read_once(unsafe { &(*good).good }) <= now || is_connected(packet.ctx(), seen) {
+    if read_once(unsafe { &(*giver).good }) <= now || is_connected(packet.ctx()) {
         return on;
     }
     let Some(scratch) = scratch(&packet, seen) else {
@@ -228,6 +224,20 @@ fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, lef
     }
     refuse(&packet, place, policy.flags, DropReason::SynCookie as u32)?;
     on
+}
+
+/// Is the kernel to get one more SYN of a service? Not where another CPU has just taken what there was.
+#[inline(always)]
+fn spares(giver: *mut Giver, syns: &Limit, now: u64) -> bool {
+    // SAFETY: a word of a map.
+    let word = unsafe { &raw mut (*giver).done };
+    // SAFETY: as above.
+    let done = unsafe { word.read_volatile() };
+    let Some(next) = syns.take(done, now) else {
+        return false;
+    };
+    // SAFETY: an aligned word of a map.
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, done, next).1 }
 }
 
 /// Has a packet of the flow with this stamp gone on to the kernel lately, as far as is known?
@@ -354,7 +364,17 @@ fn is_valid(seen: &Seen, scratch: &mut Scratch) -> bool {
 
 /// Has the kernel a socket for this flow, one that does not just listen?
 #[inline(always)]
-fn is_connected(ctx: *mut xdp_md, seen: &Seen) -> bool {
+fn is_connected(ctx: *mut xdp_md) -> bool {
+    fulcrum_connected(ctx) != 0
+}
+
+/// A global function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_connected(ctx: *mut xdp_md) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
     let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
     let ports = seen.key.ports.word() as u32;
     let (mut tuple, size): (Tuple, u32) = if seen.v4 != 0 {
@@ -377,13 +397,13 @@ fn is_connected(ctx: *mut xdp_md, seen: &Seen) -> bool {
         }
     };
     if socket.is_null() {
-        return false;
+        return 0;
     }
     // SAFETY: a socket that is ours until it is released.
     unsafe {
         let state = (*socket).state;
         bpf_sk_release(socket.cast());
-        state != LISTENS
+        u32::from(state != LISTENS)
     }
 }
 

@@ -18,11 +18,32 @@ const TRIES: u32 = 3;
 /// Takes from the bucket of a sender at `now`, of [`crate::flows::nanoseconds`]; false when there is too little in it. `place`
 /// is where it is counted that another source has given way.
 #[inline(always)]
-pub(crate) fn admits(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {
+pub(crate) fn admits<const CALLS: bool>(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {
     if !limit.exists() {
         return true;
     }
     let key = limit.key(sender.v4, &sender.source, &hash_key());
+    if CALLS {
+        fulcrum_limit(key, limit.tolerance, limit.interval, now, place) != 0
+    } else {
+        takes(key, limit, now, place)
+    }
+}
+
+/// A global function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_limit(key: u64, tolerance: u64, interval: u32, now: u64, place: u32) -> u32 {
+    let limit = Limit {
+        tolerance,
+        interval,
+        ..Limit::default()
+    };
+    takes(key, &limit, now, place).into()
+}
+
+#[inline(always)]
+fn takes(key: u64, limit: &Limit, now: u64, place: u32) -> bool {
     let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
         return true;
     };
