@@ -65,7 +65,7 @@ pub(crate) struct Scratch {
     /// The next option.
     next: u32,
     offer: Offer,
-    pad: u32,
+    tuple: Tuple,
 }
 
 /// `struct bpf_sock_tuple` of IPv6, which is also the longer one.
@@ -375,15 +375,24 @@ extern "C" fn fulcrum_connected(ctx: *mut xdp_md) -> u32 {
     let Ok(seen) = Seen::of_this_cpu() else {
         return 0;
     };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // Not on the stack, which is full for Linux 6.1: see docs/verifier-notes.md.
+    // SAFETY: this CPU's element, which nobody else writes.
+    let tuple = unsafe { &mut (*scratch).tuple };
     let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
     let ports = seen.key.ports.word() as u32;
-    let (mut tuple, size): (Tuple, u32) = if seen.v4 != 0 {
-        let (from, to) = (seen.key.source.last_v4().0, seen.key.destination.last_v4().0);
-        ([from, to, ports, 0, 0, 0, 0, 0, 0], 12)
+    let size = if seen.v4 != 0 {
+        tuple[0] = seen.key.source.last_v4().0;
+        tuple[1] = seen.key.destination.last_v4().0;
+        tuple[2] = ports;
+        12
     } else {
         let half = |word: u64| [word as u32, (word >> 32) as u32];
         let ([a, b], [c, d]) = ([half(a), half(b)], [half(c), half(d)]);
-        ([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], ports], 36)
+        *tuple = [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], ports];
+        36
     };
     let tuple = tuple.as_mut_ptr().cast::<bpf_sock_tuple>();
     /// `BPF_F_CURRENT_NETNS`: that of the interface.
