@@ -7,6 +7,7 @@ use crate::limits::{
     FLOW_TABLE, FRAGMENTS, LIMIT_SETS, MEMBERS, NICS, RING_BLOCKS, SERVICE_BUCKETS, SERVICE_OVERFLOW, STAGES,
 };
 use crate::nat::{NatKey, Translation};
+use crate::protect::kept::Kept;
 use crate::protect::limit::Set;
 use crate::protect::prefixes::Line;
 use crate::protect::{PLACES, Refusals};
@@ -118,11 +119,13 @@ pub enum Direct {
     Nics,
     /// [`Set`], by [`set_of`](crate::protect::limit::set_of): how much sources have sent.
     Limits,
+    /// One [`Kept`].
+    Cookies,
 }
 
 impl Direct {
     /// Every array.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ServicesV4,
         Self::ServicesV6,
         Self::Ring,
@@ -131,6 +134,7 @@ impl Direct {
         Self::Features,
         Self::Nics,
         Self::Limits,
+        Self::Cookies,
     ];
 
     /// What the program has in place of the array's address, which the loader puts there: `FULCRUM` and the number.
@@ -154,12 +158,13 @@ impl Direct {
             Self::Features => array("FEATURES", size_of::<u64>(), 1),
             Self::Nics => array("NICS", size_of::<Nic>(), NICS),
             Self::Limits => array("LIMITS", size_of::<Set>(), LIMIT_SETS),
+            Self::Cookies => array("COOKIES", size_of::<Kept>(), 1),
         }
     }
 }
 
 /// Every map that is pinned and adopted, with tables of flows of the size that they have by default.
-const MAPS: [MapLayout; 20] = {
+const MAPS: [MapLayout; 21] = {
     use MapKind::{Flows, Plain, Programs};
     const DECISION: usize = size_of::<Decision>();
     const COUNTERS: usize = size_of::<Counters>();
@@ -188,6 +193,7 @@ const MAPS: [MapLayout; 20] = {
         ),
         map("STAGES", 4, 4, STAGES, Programs),
         Direct::Limits.layout(),
+        Direct::Cookies.layout(),
         map("PROTECTION", 4, 4, 1, Plain),
         map("LISTS", 4, 4, 2, Plain),
         map("REFUSALS", 4, size_of::<Refusals>(), PLACES, Plain),

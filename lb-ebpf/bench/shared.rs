@@ -16,8 +16,11 @@ pub(crate) const TARGETS: usize = 5;
 /// What the wrapper counts where a program was not there to be called; no action has this number.
 pub(crate) const MISSED: u32 = 7;
 
-/// Words of a frame that the wrapper can restore: as far as the end of an IPv6 and a TCP header, and 6 bytes more.
-pub(crate) const HEAD: usize = 10;
+/// Bytes of a frame that the wrapper can restore: as far as the end of an IPv6 and a TCP header, or of an IPv4 header and one of TCP
+/// with 20 bytes of options.
+pub(crate) const HEAD: usize = 74;
+/// As words, the last of which is not whole.
+pub(crate) const HEAD_WORDS: usize = HEAD.div_ceil(8);
 
 /// Different addresses that flows come from, before the port changes: a power of two.
 pub(crate) const SOURCES: u32 = 1 << 17;
@@ -51,7 +54,7 @@ pub(crate) struct Plan {
     /// Not 0: flows come from everywhere, and not from [`SOURCES`] addresses.
     pub(crate) spread: u32,
     /// The frame's first bytes.
-    pub(crate) head: [u64; HEAD],
+    pub(crate) head: [u64; HEAD_WORDS],
     /// Packets, by the action that the program returned.
     pub(crate) actions: [u64; 8],
 }
@@ -72,9 +75,6 @@ pub(crate) const fn spread(flow: u32) -> u32 {
     // Odd: the golden ratio.
     flow.wrapping_mul(0x9e37_79b1 << 1)
 }
-
-/// Bytes that a SYN of the bench has more than the answer with a cookie.
-pub(crate) const SHORTER: usize = 6;
 
 /// Key of the minimal balancer's services; IPv6 has [`ServiceV6`].
 #[repr(C, align(8))]

@@ -2,11 +2,11 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, ProgramArray};
-use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 
-use crate::shared::{self, ADJUST, BARE, EMPTY, HEAD, MISSED, Plan, REFERENCE, SHORTER, SUBJECT, TARGETS as PLACES};
+use crate::shared::{self, ADJUST, BARE, EMPTY, HEAD, MISSED, Plan, REFERENCE, SUBJECT, TARGETS as PLACES};
 
 /// What to do, and what was seen.
 #[btf_map]
@@ -44,28 +44,17 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         0 => true,
         20 => shrink(ctx, 20),
         40 => shrink(ctx, 40),
-        BEHIND => lengthen(ctx),
         _ => false,
     };
     if !is_back {
         return xdp_action::XDP_ABORTED;
     }
     let start = ctx.data();
-    if start + HEAD * size_of::<u64>() > ctx.data_end() {
+    if start + HEAD > ctx.data_end() {
         return xdp_action::XDP_ABORTED;
     }
     restore(plan, start as *mut u8);
     xdp_action::XDP_PASS
-}
-
-/// An answer that is so much shorter.
-const BEHIND: usize = 0_usize.wrapping_sub(SHORTER);
-
-/// Makes room at the end again.
-#[inline(always)]
-fn lengthen(ctx: &XdpContext) -> bool {
-    // SAFETY: the helper checks its arguments.
-    unsafe { bpf_xdp_adjust_tail(ctx.ctx, SHORTER as i32) == 0 }
 }
 
 /// Takes so many bytes off the front.
@@ -75,19 +64,28 @@ fn shrink(ctx: &XdpContext, bytes: i32) -> bool {
     unsafe { bpf_xdp_adjust_head(ctx.ctx, bytes) == 0 }
 }
 
-/// Writes what the program may have changed, and what tells the next packet from this one. `packet` has [`HEAD`] words.
+/// Writes what the program may have changed, and what tells the next packet from this one. `packet` has [`HEAD`] bytes.
 #[inline(always)]
 fn restore(plan: &mut Plan, packet: *mut u8) {
     let put = |at: usize, value: u32| {
-        // SAFETY: all places are within `HEAD` words.
+        // SAFETY: all places are within `HEAD` bytes.
         unsafe { packet.add(at).cast::<u32>().write_unaligned(value.to_be()) }
     };
-    let words = if plan.restore == 0 { 2 } else { HEAD };
+    let words = if plan.restore == 0 { 2 } else { HEAD / 8 };
     for (i, word) in plan.head.iter().enumerate() {
         if i < words {
             // SAFETY: as above.
             unsafe { packet.cast::<u64>().add(i).write_unaligned(*word) };
         }
+    }
+    if plan.restore != 0 {
+        // SAFETY: as above.
+        unsafe {
+            packet
+                .cast::<u16>()
+                .add(HEAD / 2 - 1)
+                .write_unaligned(plan.head[HEAD / 8] as u16)
+        };
     }
     // Of the addresses of IPv6, the last four octets.
     let (source, destination, port) = if plan.v6 == 0 {

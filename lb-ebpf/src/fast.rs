@@ -93,9 +93,10 @@ fn plain<F: Tuple, const PROTECTS: bool>(
     };
     let flow = flow(ports);
     let service = flow.service(&Maps);
-    if !service.is_direct() {
+    let is_judged = PROTECTS && service.is_proxy();
+    if !service.is_direct() && !is_judged {
         if service.is_service() {
-            let passes = !PROTECTS && service.is_proxy() && sound(&packet);
+            let passes = service.is_proxy() && sound(&packet);
             return Err(if passes { Stop::Pass } else { Stop::More });
         }
         return other(&flow);
@@ -106,7 +107,11 @@ fn plain<F: Tuple, const PROTECTS: bool>(
     let bytes = packet.len();
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
     if PROTECTS {
-        protect::service(&packet, service, &Sender::of(inner.v4, &flow.into()), segment)?;
+        let key = flow.into();
+        protect::service::<false>(&packet, service, &Sender::of(inner.v4, &key), segment)?;
+        if is_judged {
+            return protect::cookie::plain(&packet, service, &key, inner, at);
+        }
     }
     let hash = flow.hash_for(service.choice(), hash_key());
     forward::direct(packet, inner, service, hash, flow, segment, bytes, |_| {})

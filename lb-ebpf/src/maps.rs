@@ -15,6 +15,7 @@ use lb_common::limits::{
     SERVICE_OVERFLOW, STAGES as STAGE_PLACES,
 };
 use lb_common::nat::{NatKey, Translation};
+use lb_common::protect::kept::{Giver, Kept, STAMPS};
 use lb_common::protect::limit::Set;
 use lb_common::protect::prefixes::Line;
 use lb_common::protect::{HEAD, Header, PLACES, Refusals};
@@ -132,20 +133,27 @@ impl Head {
     /// A line; any one for a number of those behind.
     #[inline(always)]
     pub(crate) fn line(&self, index: u32) -> &Line {
-        let mut at = u64::from(index);
-        // As in `element`.
-        // SAFETY: the instruction has no effect but its result.
-        unsafe {
-            asm!(
-                "{at} &= {mask}",
-                at = inout(reg) at,
-                mask = const HEAD - 1,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
         // SAFETY: inside the array.
-        unsafe { &*(&raw const self.0).cast::<Line>().add(at as usize) }
+        unsafe { &*(&raw const self.0).cast::<Line>().add(masked::<HEAD>(index)) }
     }
+}
+
+/// An index below `COUNT`, a power of two, as the verifier believes it. LLVM compares an index in one register and scales it in
+/// another, of which the verifier then knows no bound.
+#[inline(always)]
+fn masked<const COUNT: u32>(index: u32) -> usize {
+    const { assert!(COUNT.is_power_of_two()) };
+    let mut at = u64::from(index);
+    // SAFETY: the instruction has no effect but its result.
+    unsafe {
+        asm!(
+            "{at} &= {mask}",
+            at = inout(reg) at,
+            mask = const COUNT - 1,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    at as usize
 }
 
 /// The sheet that protects services, if one does: see [`lb_common::protect`]. All heads are as long, so looking there is no call.
@@ -211,22 +219,11 @@ macro_rules! first {
 /// The element of a [`Direct`] array at an index, of which there are a power of two; `None` behind its end.
 macro_rules! element {
     ($direct:ident, $element:ty, $count:expr, $index:expr) => {{
-        const { assert!($count.is_power_of_two()) };
         let index: u32 = $index;
-        let mut at = u64::from(index);
-        // LLVM compares the index in one register and scales it in another, of which the verifier then knows no bound.
-        // SAFETY: the instruction has no effect but its result.
-        unsafe {
-            asm!(
-                "{at} &= {mask}",
-                at = inout(reg) at,
-                mask = const $count - 1,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
+        let at = masked::<{ $count }>(index);
         let first = first!($direct, $element, $count);
         // SAFETY: inside the array.
-        (index < $count).then(|| unsafe { first.add(at as usize) })
+        (index < $count).then(|| unsafe { first.add(at) })
     }};
 }
 
@@ -240,6 +237,30 @@ pub(crate) fn load(id: MemberId) -> Option<*mut u64> {
 #[inline(always)]
 pub(crate) fn limits(set: u32) -> Option<*mut Set> {
     element!(Limits, Set, LIMIT_SETS, set)
+}
+
+/// From when the stamps in `COOKIES` can be believed.
+#[inline(always)]
+pub(crate) fn stamps_from() -> u64 {
+    let kept = first!(Cookies, Kept, 1);
+    // SAFETY: a word in the map.
+    read_once(unsafe { &(*kept).from })
+}
+
+/// What `COOKIES` keeps of the service at a place.
+#[inline(always)]
+pub(crate) fn giver(place: u32) -> *mut Giver {
+    let kept = first!(Cookies, Kept, 1);
+    // SAFETY: inside the array.
+    unsafe { (&raw mut (*kept).givers).cast::<Giver>().add(masked::<PLACES>(place)) }
+}
+
+/// A place for a stamp, in `COOKIES`.
+#[inline(always)]
+pub(crate) fn stamp(index: u32) -> *mut u8 {
+    let kept = first!(Cookies, Kept, 1);
+    // SAFETY: inside the array.
+    unsafe { (&raw mut (*kept).stamps).cast::<u8>().add(masked::<STAMPS>(index)) }
 }
 
 /// The element of an interface in `NICS`.

@@ -94,6 +94,17 @@ impl Outcome {
         self.0
     }
 
+    /// For who has not been in such a function: a packet of which nothing is known passes, and none has been redirected.
+    #[inline(always)]
+    pub(crate) const fn step(self) -> Step<Sent> {
+        match self.action() {
+            Ok(xdp_action::XDP_TX) => Ok(Sent::back()),
+            Ok(_) => Err(Stop::Pass),
+            // SAFETY: the code of a reason, of which there are no others here.
+            Err(code) => Err(Stop::Drop(unsafe { core::mem::transmute::<u32, DropReason>(code) })),
+        }
+    }
+
     /// The program's return value, or the code of a drop reason.
     #[inline(always)]
     pub(crate) const fn action(self) -> Result<u32, u32> {

@@ -13,11 +13,13 @@ use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node, Successor};
 use lb_tests::open::Open;
 use lb_tests::peers::{ended, output};
+use lb_tests::pinned::Pinned;
 use lb_tests::proxied::Proxied;
 use lb_tests::segment::v4;
 use lb_tests::toml::{Service, service};
 use lb_user::dataplane::kernel::{measure_run_time, run_time};
 use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
@@ -216,7 +218,7 @@ async fn ask_once(lab: &Proxied, vip: SocketAddr) -> std::io::Result<String> {
 }
 
 /// The balancer has closed the connection, so its kernel keeps it for a minute yet (TIME_WAIT), and it alone can tell whether the
-/// next SYN from there begins another one.
+/// next SYN from there begins another one. It is asked whether the program believes its stamps or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_comes_back_from_the_same_port() {
     if gate::root() == Gate::Skip {
@@ -226,12 +228,19 @@ async fn a_client_comes_back_from_the_same_port() {
     let _server = lab.segment.serve(0, &[SocketAddr::new(v4(11), 8080).to_string()]);
     let always = shop().table("protection", "syn-cookies = { above = 0 }");
     let _daemon = lab.segment.start(always).await;
-    for ip in VIPS {
-        let vip = SocketAddr::new(ip, 80);
-        for time in 1..=5 {
-            let answer = ask_once(&lab, vip).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{vip}, {time}: {error}"));
-            assert!(answer.contains("web1 saw client"), "{answer}");
+    // The first word of it says from when on.
+    let cookies = Pinned::<u64>::open(&lab.segment.node.path("bpf"), "COOKIES", 1).unwrap();
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+    assert!(u128::from(cookies.get(0)) > Duration::from(now).as_nanos());
+    for from in [0, 1] {
+        cookies.set(0, from);
+        for ip in VIPS {
+            let vip = SocketAddr::new(ip, 80);
+            for time in 1..=5 {
+                let answer = ask_once(&lab, vip).await;
+                let answer = answer.unwrap_or_else(|error| panic!("{vip}, {time}, from {from}: {error}"));
+                assert!(answer.contains("web1 saw client"), "{answer}");
+            }
         }
     }
 }

@@ -13,6 +13,7 @@
 //! twice for one packet takes nothing along from the first time.
 
 pub mod cookie;
+pub mod kept;
 pub mod limit;
 pub mod prefixes;
 pub mod top;
@@ -83,7 +84,8 @@ pub struct Policy {
     pub mtu: u16,
     /// Of the lists of this service alone.
     pub roots: Roots,
-    /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. Its key has no source.
+    /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. It has no
+    /// sources.
     pub syns: Limit,
     #[doc(hidden)]
     pub pad: [u64; 2],
@@ -224,24 +226,17 @@ pub trait Sheet: Lines {
         self.line(Policy::line(place) + 1).map(|line| unsafe { view(line) })
     }
 
-    /// What the lists know of a source, bits of [`verdict`], as far as their tops tell, and enough to refuse it; `None` where
-    /// they have to be looked at. `all` and `own` are the roots of the lists for all services, and of one.
+    /// What the lists for all services know of a source, bits of [`verdict`], as far as their top tells; `None` where they have to be
+    /// walked through. `all` are their roots.
     #[inline(always)]
-    fn glance(&self, all: &Roots, own: &Roots, v4: bool, source: &Ipv6Be) -> Option<u32> {
-        let (all, own) = (self.begin(all, v4, source), own.of(v4));
-        let known = if all.is_end() {
-            all.rest()
+    fn glance(&self, all: &Roots, v4: bool, source: &Ipv6Be) -> Option<u32> {
+        let way = self.begin(all, v4, source);
+        if way.is_end() {
+            Some(way.rest())
         } else if top::is_mentioned(self, top_of(v4), top::block(v4, source)) {
-            return None;
-        } else {
-            0
-        };
-        if own.is_end() {
-            Some(known | own.rest())
-        } else if refused_source(known) != 0 {
-            Some(known)
-        } else {
             None
+        } else {
+            Some(0)
         }
     }
 

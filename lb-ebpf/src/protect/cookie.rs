@@ -5,6 +5,7 @@
 //! What is neither that nor of a connection that there is, is dropped before the kernel spends anything.
 
 use core::arch::asm;
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{bpf_sock_tuple, iphdr, ipv6hdr, tcphdr, xdp_md};
 use aya_ebpf::cty::c_void;
@@ -15,20 +16,26 @@ use aya_ebpf::helpers::generated::{
 };
 use lb_common::addr::Ipv6Be;
 use lb_common::csum;
+use lb_common::nat::NatKey;
+use lb_common::parse::Frame as _;
 use lb_common::protect::cookie::{OPTIONS, Offer, Own, ROOM, SHORTEST, WORDS, answer, of_linux, read, timestamp};
+use lb_common::protect::kept::{self, Giver};
 use lb_common::protect::limit::Limit;
 use lb_common::protect::{Policy, Sheet as _, place, policy};
-use lb_common::service::protocol;
+use lb_common::select::read_once;
+use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use super::{Sender, current, limit, refuse};
+use crate::config::hash_key;
 use crate::flows::nanoseconds;
-use crate::maps::{REFUSALS, SCRATCH};
+use crate::forward::Inner;
+use crate::maps::{REFUSALS, SCRATCH, giver, stamp, stamps_from};
 use crate::packet::Packet;
 use crate::seen::Seen;
 use crate::transmit;
-use crate::verdict::{Outcome, Sent, Step};
+use crate::verdict::{Outcome, Sent, Step, Stop};
 
 /// How long a cookie is good: 2 minutes (`MAX_SYNCOOKIE_AGE`).
 const VALID: u64 = 120_000_000_000;
@@ -44,11 +51,8 @@ const KNOCK: Limit = Limit {
     mask_v6: u64::MAX,
 };
 
-/// Whether the service at a place has given out cookies that are good: `scope` and the place.
-const GIVES: Limit = Limit {
-    scope: 1 << 30,
-    ..KNOCK
-};
+/// By how much what is known of cookies that are good may be behind: a second.
+const SOON: u64 = 1_000_000_000;
 
 /// Headers outside of the packet: as many bytes as the longest has, and how many there are.
 #[repr(C)]
@@ -61,7 +65,7 @@ pub(crate) struct Scratch {
     /// The next option.
     next: u32,
     offer: Offer,
-    pad: u32,
+    tuple: Tuple,
 }
 
 /// `struct bpf_sock_tuple` of IPv6, which is also the longer one.
@@ -74,6 +78,29 @@ const LISTENS: u32 = 10;
 #[inline(always)]
 pub(crate) fn seen(packet: &Packet) -> Outcome {
     Outcome::from_raw(fulcrum_cookie(packet.ctx()))
+}
+
+/// What becomes of a packet without tags, options and the like to a service of the proxy, whose header of TCP or UDP is at `l4`.
+#[inline(always)]
+pub(crate) fn plain(packet: &Packet, service: Decision, key: &NatKey, inner: &Inner, l4: usize) -> Step<Sent> {
+    let protects = current().is_some_and(|sheet| {
+        let policy = sheet.policy(place(service));
+        policy.is_some_and(|policy| policy.flags & policy::COOKIES != 0)
+    });
+    if !protects {
+        return Err(Stop::Pass);
+    }
+    let seen = Seen::of_this_cpu()?;
+    seen.key = *key;
+    seen.service = service;
+    seen.total = inner.total as u32;
+    seen.bytes = packet.len() as u32;
+    seen.l4 = l4 as u16;
+    seen.tags = 0;
+    seen.v4 = inner.v4.into();
+    seen.part = 0;
+    seen.mentions = 0;
+    self::seen(packet).step()
 }
 
 /// A global function: the verifier looks at it once, and its stack is its own.
@@ -91,45 +118,57 @@ extern "C" fn fulcrum_cookie(ctx: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
-    let on = Ok(Outcome::UNKNOWN);
-    // A fragment is the kernel's.
-    if seen.protocol() != protocol::TCP || seen.part != 0 {
-        return on;
+    if seen.protocol() != protocol::TCP {
+        return Ok(Outcome::UNKNOWN);
     }
     let Some(sheet) = current() else {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     };
     let place = place(seen.service);
     let Some(policy) = sheet.policy(place) else {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     };
     if policy.flags & policy::COOKIES == 0 {
-        return on;
+        return Ok(Outcome::UNKNOWN);
     }
+    // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
+    transmit::for_this_node(&packet)?;
+    let now = nanoseconds();
+    let ports = seen.key.ports.word() as u32;
+    let stamp = stamp(kept::index(seen.v4 != 0, &seen.key.source, ports, &hash_key()));
+    // SAFETY: a byte of a map, of which each side takes whatever it finds.
+    let left = unsafe { stamp.read_volatile() };
+    // A fragment is the kernel's.
+    let outcome = if seen.part == 0 {
+        whole(packet, seen, policy, place, now, left)?
+    } else {
+        Outcome::UNKNOWN
+    };
+    let mine = kept::stamp(now);
+    if outcome.raw() == Outcome::UNKNOWN.raw() && left != mine {
+        // SAFETY: as above.
+        unsafe { stamp.write_volatile(mine) };
+    }
+    Ok(outcome)
+}
+
+/// One that is no fragment. `left` is the stamp of its flow.
+#[inline(always)]
+fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, left: u8) -> Step<Outcome> {
+    let on = Ok(Outcome::UNKNOWN);
     let Some(refusals) = REFUSALS.get_ptr_mut(place) else {
         return on;
     };
     // SAFETY: this CPU's element, which nobody else writes.
     let refusals = unsafe { &mut *refusals };
-    // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
-    transmit::for_this_node(&packet)?;
     let segment = seen.segment(&packet)?;
-    let gives = Limit {
-        scope: GIVES.scope | place,
-        ..GIVES
-    };
+    let giver = giver(place);
     if segment.opens() {
         // Who is only observed is answered by the kernel.
         if policy.flags & policy::OBSERVES != 0 {
             return on;
         }
-        let now = nanoseconds();
-        let nobody = Sender {
-            v4: false,
-            source: Ipv6Be([0, 0]),
-            destination: Ipv6Be([0, 0]),
-        };
-        if policy.syns.exists() && limit::admits(&policy.syns, &nobody, now, place) {
+        if policy.syns.exists() && spares(giver, &policy.syns, now) {
             return on;
         }
         let listener = Sender {
@@ -141,12 +180,12 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
             scope: KNOCK.scope | u32::from(seen.key.ports.destination.0),
             ..KNOCK
         };
-        if limit::admits(&knock, &listener, now, place) {
+        if limit::admits::<false>(&knock, &listener, now, place) {
             return on;
         }
         // Of a connection that there is, or that has just ended (TIME_WAIT): the kernel knows whether a new one may begin, and
         // would take no cookie of it.
-        if is_connected(packet.ctx(), seen) {
+        if may_be_connected(now, left) && is_connected(packet.ctx()) {
             return on;
         }
         let Some(scratch) = scratch(&packet, seen) else {
@@ -169,10 +208,11 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
         };
         let sent = reply(packet, seen, scratch, own)?;
         refusals.answered += 1;
-        limit::mark(&gives, now, VALID, place);
+        give(giver, now);
         return Ok(Outcome::of(Ok(sent)));
     }
-    if !limit::is_marked(&gives) || is_connected(packet.ctx(), seen) {
+    // SAFETY: a word of a map.
+    if read_once(unsafe { &(*giver).good }) <= now || is_connected(packet.ctx()) {
         return on;
     }
     let Some(scratch) = scratch(&packet, seen) else {
@@ -184,6 +224,41 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
     }
     refuse(&packet, place, policy.flags, DropReason::SynCookie as u32)?;
     on
+}
+
+/// Is the kernel to get one more SYN of a service? Not where another CPU has just taken what there was.
+#[inline(always)]
+fn spares(giver: *mut Giver, syns: &Limit, now: u64) -> bool {
+    // SAFETY: a word of a map.
+    let word = unsafe { &raw mut (*giver).done };
+    // SAFETY: as above.
+    let done = unsafe { word.read_volatile() };
+    let Some(next) = syns.take(done, now) else {
+        return false;
+    };
+    // SAFETY: an aligned word of a map.
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, done, next).1 }
+}
+
+/// Has a packet of the flow with this stamp gone on to the kernel lately, as far as is known?
+#[inline(always)]
+fn may_be_connected(now: u64, left: u8) -> bool {
+    let from = stamps_from();
+    from == 0 || now < from || kept::is_fresh(left, now)
+}
+
+/// A service has given out a cookie. Not stored each time: other CPUs read it.
+#[inline(always)]
+fn give(giver: *mut Giver, now: u64) {
+    // SAFETY: a word of a map.
+    let good = unsafe { &raw mut (*giver).good };
+    let until = now + VALID;
+    // SAFETY: as above.
+    unsafe {
+        if good.read_volatile() + SOON < until {
+            good.write_volatile(until);
+        }
+    }
 }
 
 /// A header's length, 20 to 60, as the verifier believes it: that it is something, and not too much, is in its arithmetic. LLVM
@@ -289,16 +364,35 @@ fn is_valid(seen: &Seen, scratch: &mut Scratch) -> bool {
 
 /// Has the kernel a socket for this flow, one that does not just listen?
 #[inline(always)]
-fn is_connected(ctx: *mut xdp_md, seen: &Seen) -> bool {
+fn is_connected(ctx: *mut xdp_md) -> bool {
+    fulcrum_connected(ctx) != 0
+}
+
+/// A global function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_connected(ctx: *mut xdp_md) -> u32 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return 0;
+    };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // Not on the stack, which is full for Linux 6.1: see docs/verifier-notes.md.
+    // SAFETY: this CPU's element, which nobody else writes.
+    let tuple = unsafe { &mut (*scratch).tuple };
     let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);
     let ports = seen.key.ports.word() as u32;
-    let (mut tuple, size): (Tuple, u32) = if seen.v4 != 0 {
-        let (from, to) = (seen.key.source.last_v4().0, seen.key.destination.last_v4().0);
-        ([from, to, ports, 0, 0, 0, 0, 0, 0], 12)
+    let size = if seen.v4 != 0 {
+        tuple[0] = seen.key.source.last_v4().0;
+        tuple[1] = seen.key.destination.last_v4().0;
+        tuple[2] = ports;
+        12
     } else {
         let half = |word: u64| [word as u32, (word >> 32) as u32];
         let ([a, b], [c, d]) = ([half(a), half(b)], [half(c), half(d)]);
-        ([a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], ports], 36)
+        *tuple = [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], ports];
+        36
     };
     let tuple = tuple.as_mut_ptr().cast::<bpf_sock_tuple>();
     /// `BPF_F_CURRENT_NETNS`: that of the interface.
@@ -312,13 +406,13 @@ fn is_connected(ctx: *mut xdp_md, seen: &Seen) -> bool {
         }
     };
     if socket.is_null() {
-        return false;
+        return 0;
     }
     // SAFETY: a socket that is ours until it is released.
     unsafe {
         let state = (*socket).state;
         bpf_sk_release(socket.cast());
-        state != LISTENS
+        u32::from(state != LISTENS)
     }
 }
 

@@ -5,13 +5,11 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
-use lb_common::addr::Ipv6Be;
 use lb_common::limits::LIMIT_SETS;
 use lb_common::protect::limit::{Limit, WAYS, place as place_of, set_of};
 
 use super::Sender;
 use crate::config::hash_key;
-use crate::flows::nanoseconds;
 use crate::maps::{REFUSALS, limits};
 
 /// How often a CPU tries that was too late, before it lets a packet pass.
@@ -20,11 +18,32 @@ const TRIES: u32 = 3;
 /// Takes from the bucket of a sender at `now`, of [`crate::flows::nanoseconds`]; false when there is too little in it. `place`
 /// is where it is counted that another source has given way.
 #[inline(always)]
-pub(crate) fn admits(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {
+pub(crate) fn admits<const CALLS: bool>(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {
     if !limit.exists() {
         return true;
     }
     let key = limit.key(sender.v4, &sender.source, &hash_key());
+    if CALLS {
+        fulcrum_limit(key, limit.tolerance, limit.interval, now, place) != 0
+    } else {
+        takes(key, limit, now, place)
+    }
+}
+
+/// A global function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_limit(key: u64, tolerance: u64, interval: u32, now: u64, place: u32) -> u32 {
+    let limit = Limit {
+        tolerance,
+        interval,
+        ..Limit::default()
+    };
+    takes(key, &limit, now, place).into()
+}
+
+#[inline(always)]
+fn takes(key: u64, limit: &Limit, now: u64, place: u32) -> bool {
     let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
         return true;
     };
@@ -57,39 +76,6 @@ pub(crate) fn admits(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bo
     }
     true
 }
-
-/// Keeps from `now` on, for this long, that something has happened, whose limit has a scope of its own and an interval as long.
-#[inline(always)]
-pub(crate) fn mark(limit: &Limit, now: u64, lasts: u64, place: u32) {
-    let key = limit.key(false, &NOBODY, &hash_key());
-    let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
-        return;
-    };
-    // SAFETY: as above.
-    let set = unsafe { &mut *set };
-    let at = place_of(set, key);
-    if at.known == 0 && at.done > now {
-        evicted(place);
-    }
-    let bucket = &mut set.0[at.index as usize & (WAYS - 1)];
-    bucket.done = now + lasts;
-    bucket.key = key;
-}
-
-/// Does that last still?
-#[inline(always)]
-pub(crate) fn is_marked(limit: &Limit) -> bool {
-    let key = limit.key(false, &NOBODY, &hash_key());
-    let Some(set) = limits(set_of(key, LIMIT_SETS)) else {
-        return false;
-    };
-    // SAFETY: as above.
-    let at = place_of(unsafe { &*set }, key);
-    at.known != 0 && at.done > nanoseconds()
-}
-
-/// Of what has no source.
-const NOBODY: Ipv6Be = Ipv6Be([0, 0]);
 
 #[inline(always)]
 fn evicted(place: u32) {

@@ -73,9 +73,14 @@ impl Sender {
     }
 }
 
-/// Refuses a packet of a service, or lets it go on.
+/// Refuses a packet of a service, or lets it go on. Buckets are taken from without a call, or else by one.
 #[inline(always)]
-pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segment: Segment) -> Step<()> {
+pub(crate) fn service<const CALLS: bool>(
+    packet: &Packet,
+    service: Decision,
+    sender: &Sender,
+    segment: Segment,
+) -> Step<()> {
     let Some(sheet) = current() else {
         return Ok(());
     };
@@ -89,7 +94,7 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
     }
     let mut known = 0;
     if reason == 0 {
-        known = known_of(sheet, sender, place, &header.roots, &policy.roots);
+        known = known_of(sheet, sender, place, &header.roots, policy.roots.of(sender.v4));
         reason = refused_source(known);
     }
     if reason == 0
@@ -100,9 +105,9 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
         // What is somebody else's takes nothing from anybody.
         transmit::for_this_node(packet)?;
         let now = nanoseconds();
-        if !limit::admits(&amounts.packets, sender, now, place) {
+        if !limit::admits::<CALLS>(&amounts.packets, sender, now, place) {
             reason = DropReason::PacketRate as u32;
-        } else if segment.opens() && !limit::admits(&amounts.connections, sender, now, place) {
+        } else if segment.opens() && !limit::admits::<CALLS>(&amounts.connections, sender, now, place) {
             reason = DropReason::ConnectionRate as u32;
         }
     }
@@ -112,18 +117,28 @@ pub(crate) fn service(packet: &Packet, service: Decision, sender: &Sender, segme
     refuse(packet, place, policy.flags, reason)
 }
 
-/// What the lists know of a sender. They are read only where a glance is not enough: a call is as long as all before it.
+/// What the lists know of a sender. They are walked through only where a glance is not enough: a call is as long as all before it.
 #[inline(always)]
-fn known_of(sheet: Current, sender: &Sender, place: u32, all: &Roots, own: &Roots) -> u32 {
-    if let Some(known) = sheet.glance(all, own, sender.v4, &sender.source) {
-        return known;
-    }
+fn known_of(sheet: Current, sender: &Sender, place: u32, all: &Roots, own: Ref) -> u32 {
     let Ipv6Be([high, low]) = sender.source;
-    fulcrum_source(high, low, sender.v4.into(), place)
+    let v4 = u32::from(sender.v4);
+    let known = sheet
+        .glance(all, sender.v4, &sender.source)
+        .unwrap_or_else(|| fulcrum_source(high, low, v4, OF_ALL));
+    if own.is_end() {
+        known | own.rest()
+    } else if refused_source(known) != 0 {
+        known
+    } else {
+        known | fulcrum_source(high, low, v4, place)
+    }
 }
 
-/// A global function: the verifier looks at it once. It reads the roots for itself, since it may find a newer sheet than its
-/// caller has.
+/// In place of the place of a service: the lists for all.
+const OF_ALL: u32 = u32::MAX;
+
+/// What the lists of the service at a place know of an address, or those for all. A global function: the verifier looks at it once.
+/// It reads the roots for itself, since it may find a newer sheet than its caller has.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fulcrum_source(high: u64, low: u64, v4: u32, place: u32) -> u32 {
@@ -134,15 +149,15 @@ extern "C" fn fulcrum_source(high: u64, low: u64, v4: u32, place: u32) -> u32 {
         return 0;
     };
     let v4 = v4 != 0;
-    let first = if v4 { V4_BYTE } else { 0 };
+    let mut first = if v4 { V4_BYTE } else { 0 };
     let address = Ipv6Be([high, low]);
-    let all = sheet.begin(&header.roots, v4, &address);
-    let known = walk(sheet, all, first + TOP_BYTES, &address);
-    let own = sheet.own(place, v4);
-    if own.is_end() {
-        return known | own.rest();
-    }
-    known | walk(sheet, own, first, &address)
+    let root = if place == OF_ALL {
+        first += TOP_BYTES;
+        sheet.begin(&header.roots, v4, &address)
+    } else {
+        sheet.own(place, v4)
+    };
+    walk(sheet, root, first, &address)
 }
 
 /// What one list knows of an address. The first step, which is the last one in a short list, without a call.
@@ -188,7 +203,7 @@ extern "C" fn fulcrum_admit(ctx: *mut xdp_md) -> u32 {
     let sender = Sender::of(seen.v4 != 0, &seen.key);
     let step = if seen.service.is_service() {
         seen.segment(&packet)
-            .and_then(|segment| service(&packet, seen.service, &sender, segment))
+            .and_then(|segment| service::<true>(&packet, seen.service, &sender, segment))
     } else if is_discovery(&packet, seen) {
         Ok(())
     } else {
@@ -230,12 +245,12 @@ fn address(packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
     let Some(header) = sheet.header() else {
         return Ok(());
     };
-    let known = known_of(sheet, sender, ADDRESSES, &header.roots, &Roots::NOTHING);
+    let known = known_of(sheet, sender, ADDRESSES, &header.roots, Ref::NOTHING);
     let mut reason = refused_source(known);
     let limit: &Limit = &header.icmp;
     if reason == 0 && counts && known & verdict::EXEMPT == 0 {
         transmit::for_this_node(packet)?;
-        if !limit::admits(limit, sender, nanoseconds(), ADDRESSES) {
+        if !limit::admits::<true>(limit, sender, nanoseconds(), ADDRESSES) {
             reason = DropReason::IcmpRate as u32;
         }
     }

@@ -12,7 +12,7 @@ use super::facts;
 use super::object::{Bench, Traffic};
 use super::report::{Figure, Report};
 use super::setting::{Setting, Shield};
-use super::shared::{ADJUST, EMPTY, SHORTER, SUBJECT};
+use super::shared::{ADJUST, EMPTY, SUBJECT};
 use crate::packet::{self, ACK, SYN};
 use crate::rig::{CLIENT, NODE};
 
@@ -175,7 +175,7 @@ fn frame(setting: &Setting, kind: Kind) -> Vec<u8> {
         Kind::Datagram => packet::udp(client, setting.vip(0), &data),
         Kind::Nobody => packet::tcp(client, setting.nobody(), ACK, &data),
         Kind::Denied => packet::tcp(client, setting.vip(0), ACK, &data),
-        Kind::Answered => packet::syn(client, setting.vip(0), &OFFER, &data[..SHORTER]),
+        Kind::Answered => packet::syn(client, setting.vip(0), &OFFER, &[]),
     };
     packet::frame(NODE, CLIENT, &packet)
 }

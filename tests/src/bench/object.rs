@@ -9,7 +9,8 @@ use aya::{Ebpf, Pod};
 
 use super::setting::{PORT, Setting, Shield};
 use super::shared::{
-    ADJUST, BARE, Backend, EMPTY, HEAD, MISSED, Plan, REFERENCE, SUBJECT, Service, ServiceV4, ServiceV6, source, spread,
+    ADJUST, BARE, Backend, EMPTY, HEAD, HEAD_WORDS, MISSED, Plan, REFERENCE, SUBJECT, Service, ServiceV4, ServiceV6,
+    source, spread,
 };
 use crate::rig::{NODE, mac_of};
 
@@ -175,10 +176,12 @@ pub fn reference(setting: &Setting, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
 impl Traffic {
     /// Packets like `frame`, from so many flows, to the VIPs of so many services.
     pub(super) fn new(frame: Vec<u8>, setting: &Setting, flows: u32, vips: u32) -> Self {
-        assert!(frame.len() >= HEAD * 8, "the wrapper restores {HEAD} words");
-        let mut head = [0; HEAD];
-        for (word, bytes) in head.iter_mut().zip(frame.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
+        assert!(frame.len() >= HEAD, "the wrapper restores {HEAD} bytes");
+        let mut head = [0; HEAD_WORDS];
+        for (word, bytes) in head.iter_mut().zip(frame[..HEAD].chunks(8)) {
+            let mut eight = [0; 8];
+            eight[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(eight);
         }
         let first_vip = match setting.vip(0).ip() {
             IpAddr::V4(vip) => u32::from(vip),

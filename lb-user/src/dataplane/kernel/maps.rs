@@ -33,6 +33,14 @@ pub(super) fn layout(program: &mut Ebpf, arrays: &Arrays) -> Result<Layout, Load
     })
 }
 
+/// `COOKIES`, as words.
+pub(super) fn cookies(program: &mut Ebpf, arrays: &Arrays) -> Result<Region<u64>, LoadError> {
+    mapped(
+        &mut |name| arrays.get(name).or_else(|| program.take_map(name)),
+        Direct::Cookies,
+    )
+}
+
 /// The maps of services that are pinned in `folder`.
 pub(super) fn pinned_services(folder: &Path) -> Result<Services, LoadError> {
     services(&mut |name| Map::from_map_data(MapData::from_pin(folder.join(name)).ok()?).ok())

@@ -124,7 +124,7 @@ impl Kernel {
         let flows = flows::Flows::new(&mut program)?;
         let known = entries::Known::new(&mut program)?;
         let stages = stages::Stages::new(&mut program)?;
-        let protection = protect::Protection::new(&mut program)?;
+        let protection = protect::Protection::new(&mut program, &arrays)?;
         // What an earlier run protected stays so.
         let first = match protection.installed() {
             Some(_) => object::PROTECTOR,

@@ -12,15 +12,18 @@ use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
+use lb_common::protect::kept::SETTLES;
 use lb_common::protect::prefixes::Line;
 use lb_common::protect::{HEAD, Header, Refusals, Sheet as _};
 use nix::errno::Errno;
 use nix::libc;
+use nix::time::{ClockId, clock_gettime};
 
-use super::super::region::Region;
+use super::super::region::{Region, store_u64};
+use super::arrays::Arrays;
 use super::batch::Sums;
 use super::object::{BALANCER, LoadError, PROTECTOR};
-use super::{ApplyError, Kernel, SheetView, entries};
+use super::{ApplyError, Kernel, SheetView, entries, maps};
 
 const PROTECTION: &str = "PROTECTION";
 const LISTS: &str = "LISTS";
@@ -42,6 +45,8 @@ pub(super) struct Protection {
     /// The one that this process has made.
     sheet: Option<Made>,
     refusals: Sums<Refusals>,
+    /// `COOKIES`, as words. The first is [`Kept::from`](lb_common::protect::kept::Kept::from), the others are the program's.
+    cookies: Region<u64>,
 }
 
 struct Made {
@@ -52,20 +57,25 @@ struct Made {
 }
 
 impl Protection {
-    pub(super) fn new(program: &mut Ebpf) -> Result<Self, LoadError> {
+    pub(super) fn new(program: &mut Ebpf, arrays: &Arrays) -> Result<Self, LoadError> {
         // Not taken out: a program that is loaded later needs it too.
         let Some(Map::PerCpuArray(refusals)) = program.map(REFUSALS) else {
             return Err(LoadError::map(REFUSALS, "it is not a per-CPU array"));
         };
         let refusals = Sums::new(refusals).map_err(|error| LoadError::map(REFUSALS, error))?;
+        let cookies = maps::cookies(program, arrays)?;
         let (heads, lists) = (Places::new(program, PROTECTION)?, Places::new(program, LISTS)?);
-        Ok(Self {
+        let mut protection = Self {
             place: place(&heads).unwrap_or_else(|| u32::from(lists.id(0).is_none())),
             heads,
             lists,
             sheet: None,
             refusals,
-        })
+            cookies,
+        };
+        // Their places may have been others, with another seed.
+        protection.believe_stamps_from(0);
+        Ok(protection)
     }
 
     /// The sheet of this process, if it is the one that packets are judged by.
@@ -99,6 +109,10 @@ impl Protection {
         let header = Header { rest: place, ..*header };
         *head.get_mut(0).ok_or("it is too small")? = header.to_line();
         let id = map.info()?.id();
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        let now = now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned();
+        // Before it was there, what is for its services may have gone on without stamps.
+        self.believe_stamps_from(now + SETTLES);
         // Returns when no program that runs has the old one.
         self.heads.0.set(0, &map, 0)?;
         self.sheet = Some(Made { id, head, rest });
@@ -111,6 +125,13 @@ impl Protection {
         self.heads.empty(0)?;
         self.lists.empty(0)?;
         self.lists.empty(1)
+    }
+
+    /// From when on stamps of flows are believed, of the program's clock; 0: never.
+    fn believe_stamps_from(&mut self, time: u64) {
+        if let Some(from) = self.cookies.get_mut(0) {
+            store_u64(from, time);
+        }
     }
 
     pub(super) fn refusals(&self, first: u32, count: u32) -> Result<Vec<Refusals>, ApplyError> {
@@ -211,6 +232,11 @@ impl Places {
 }
 
 impl Kernel {
+    /// Believes stamps of flows at once, and not only when they must be there: for measurements without connections.
+    pub fn believe_stamps(&mut self) {
+        self.protection.believe_stamps_from(1);
+    }
+
     /// See [`Dataplane::protect`](crate::dataplane::Dataplane::protect).
     pub(super) fn protect_by(&mut self, sheet: Option<&[Line]>) -> Result<(), ApplyError> {
         let refused = |source: Failure| ApplyError::Kernel {
