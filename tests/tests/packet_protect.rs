@@ -1,5 +1,7 @@
 //! The XDP program, packet by packet, where services are protected: what each rung refuses, what it lets pass, in which order,
 //! and what is counted for whom.
+//!
+//! Past 500 lines: one table for each rung, each read as one.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 

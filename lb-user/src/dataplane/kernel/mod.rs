@@ -249,6 +249,9 @@ impl Dataplane for Kernel {
         let each = attached.as_deref().unwrap_or_default();
         let any = each.iter().any(Result::is_ok);
         let all = attached.is_ok() && each.iter().all(Result::is_ok);
+        if each.iter().flatten().any(|attachment| attachment.is_new) {
+            self.protection.is_attached();
+        }
         self.after_swap(any, all);
         attached
     }

@@ -109,10 +109,7 @@ impl Protection {
         let header = Header { rest: place, ..*header };
         *head.get_mut(0).ok_or("it is too small")? = header.to_line();
         let id = map.info()?.id();
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        let now = now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned();
-        // Before it was there, what is for its services may have gone on without stamps.
-        self.believe_stamps_from(now + SETTLES);
+        self.settle_stamps()?;
         // Returns when no program that runs has the old one.
         self.heads.0.set(0, &map, 0)?;
         self.sheet = Some(Made { id, head, rest });
@@ -125,6 +122,21 @@ impl Protection {
         self.heads.empty(0)?;
         self.lists.empty(0)?;
         self.lists.empty(1)
+    }
+
+    /// The program is where it was not before: what came there has gone on without stamps.
+    pub(super) fn is_attached(&mut self) {
+        if self.sheet.is_some() && self.settle_stamps().is_err() {
+            self.believe_stamps_from(0);
+        }
+    }
+
+    /// What is for services that a sheet protects may have gone on without stamps until now.
+    fn settle_stamps(&mut self) -> nix::Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        let now = now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned();
+        self.believe_stamps_from(now + SETTLES);
+        Ok(())
     }
 
     /// From when on stamps of flows are believed, of the program's clock; 0: never.
