@@ -62,5 +62,8 @@ pub const STAGE_FULL: u32 = 0;
 /// Place in `STAGES` of the first one, for packets that are not traced while some are.
 pub const STAGE_FIRST: u32 = 1;
 
+/// Place in `STAGES` of the program that answers SYNs with cookies.
+pub const STAGE_COOKIE: u32 = 2;
+
 /// IPv6 extension headers that are followed.
 pub const EXTENSION_HEADERS: u32 = 6;

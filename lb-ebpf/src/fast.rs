@@ -6,6 +6,7 @@
 
 use lb_common::flow::{FlowV4, FlowV6, Ports};
 use lb_common::parse::{Frame as _, Ipv4, Ipv6, Segment, ether_type, l4};
+use lb_common::protect::policy;
 use lb_common::select::Tuple;
 use lb_common::service::feature;
 use lb_common::stats::DropReason;
@@ -106,12 +107,15 @@ fn plain<F: Tuple, const PROTECTS: bool>(
     }
     let bytes = packet.len();
     let segment = Segment::read(&packet, protocol, at, inner.total - (at - L3))?;
-    if PROTECTS {
+    if PROTECTS && let Some(sheet) = protect::current() {
         let key = flow.into();
-        protect::service::<false>(&packet, service, &Sender::of(inner.v4, &key), segment)?;
-        if is_judged {
-            return protect::cookie::plain(&packet, service, &key, inner, at);
+        let flags = protect::service::<false>(sheet, &packet, service, &Sender::of(inner.v4, &key), segment)?;
+        if flags & policy::COOKIES != 0 {
+            return Err(protect::cookie::plain(&packet, service, &key, inner, at));
         }
+    }
+    if is_judged {
+        return Err(Stop::Pass);
     }
     let hash = flow.hash_for(service.choice(), hash_key());
     forward::direct(packet, inner, service, hash, flow, segment, bytes, |_| {})

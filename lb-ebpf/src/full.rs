@@ -24,12 +24,18 @@ use crate::protect;
 use crate::report::report;
 use crate::seen::Seen;
 use crate::transmit;
-use crate::verdict::{Outcome, Sent, Step, Stop};
+use crate::verdict::{Outcome, Step, Stop};
+
+/// What becomes of a packet; [`Outcome::COOKIE`] is for [`protect::cookie`] to decide.
+#[inline(always)]
+pub(crate) fn outcome(packet: &Packet) -> Outcome {
+    Outcome::come_to(ingress(packet))
+}
 
 /// The program's return value, and the code of the reason why the packet is dropped, or 0.
 #[inline(always)]
-pub(crate) fn decided(packet: &Packet) -> (u32, u32) {
-    match outcome(ingress(packet)).action() {
+pub(crate) fn settled(packet: &Packet, outcome: Outcome) -> (u32, u32) {
+    match outcome.action() {
         Ok(action) => (action, 0),
         Err(reason) => {
             if reason == DropReason::Inconsistent as u32 {
@@ -159,14 +165,7 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
     match seen.service.mode() {
         Some(Mode::Nat) => Ok(nat::send(packet)),
         Some(Mode::Dsr | Mode::Tunnel) => Ok(forward(packet)),
-        Some(Mode::Proxy) => {
-            let judged = protect::cookie::seen(packet);
-            Ok(if judged.raw() == Outcome::UNKNOWN.raw() {
-                Outcome::PASS
-            } else {
-                judged
-            })
-        }
+        Some(Mode::Proxy) => Ok(Outcome::PASS),
         _ => {
             if nat::may_answer(seen.address) {
                 let answered = nat::answer(packet);
@@ -239,14 +238,5 @@ fn judged(address: Decision, code: u32) -> Outcome {
         Outcome::dropped(code)
     } else {
         Outcome::of(Err(Stop::Pass))
-    }
-}
-
-/// The action of the program.
-#[inline(always)]
-fn outcome(step: Step<Outcome>) -> Outcome {
-    match step {
-        Ok(outcome) => outcome,
-        Err(stop) => Outcome::of(Err::<Sent, _>(stop)),
     }
 }

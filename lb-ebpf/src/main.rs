@@ -47,11 +47,11 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
-use lb_common::limits::{STAGE_FIRST, STAGE_FULL};
+use lb_common::limits::{STAGE_COOKIE, STAGE_FIRST, STAGE_FULL};
 use lb_common::stats::DropReason;
 
 use crate::packet::Packet;
-use crate::verdict::Stop;
+use crate::verdict::{Outcome, Stop};
 
 /// The balancer.
 #[xdp(frags)]
@@ -75,17 +75,36 @@ fn first<const PROTECTS: bool>(ctx: &XdpContext) -> u32 {
             if PROTECTS && matches!(stop, Stop::TooBig(_)) {
                 protect::has_admitted();
             }
-            // SAFETY: it does not return, but where the place is empty.
-            unsafe { maps::STAGES.tail_call(ctx, STAGE_FULL) };
-            stats::dropped(DropReason::Inconsistent as u32)
+            hand_on(ctx, STAGE_FULL)
         }
+        Err(Stop::Cookie) => hand_on(ctx, STAGE_COOKIE),
     }
+}
+
+/// Hands a packet on to another program.
+#[inline(always)]
+fn hand_on(ctx: &XdpContext, stage: u32) -> u32 {
+    // SAFETY: it does not return, but where the place is empty.
+    unsafe { maps::STAGES.tail_call(ctx, stage) };
+    stats::dropped(DropReason::Inconsistent as u32)
 }
 
 /// The rest of the balancer, at [`STAGE_FULL`].
 #[xdp(frags)]
 fn fulcrum_full(ctx: XdpContext) -> u32 {
-    full::decided(&Packet::new(&ctx)).0
+    let packet = Packet::new(&ctx);
+    let outcome = full::outcome(&packet);
+    if outcome.raw() == Outcome::COOKIE.raw() {
+        return hand_on(&ctx, STAGE_COOKIE);
+    }
+    full::settled(&packet, outcome).0
+}
+
+/// What answers SYNs with cookies, at [`STAGE_COOKIE`].
+#[xdp(frags)]
+fn fulcrum_cookie(ctx: XdpContext) -> u32 {
+    let packet = Packet::new(&ctx);
+    full::settled(&packet, protect::cookie::decided(Packet::new(&ctx))).0
 }
 
 /// In place of [`fulcrum`] while somebody traces: does the same, and shows what it was.
@@ -94,9 +113,7 @@ fn fulcrum_trace(ctx: XdpContext) -> u32 {
     if let Some(action) = trace::traced(&Packet::new(&ctx)) {
         return action;
     }
-    // SAFETY: it does not return, but where the place is empty.
-    unsafe { maps::STAGES.tail_call(&ctx, STAGE_FIRST) };
-    stats::dropped(DropReason::Inconsistent as u32)
+    hand_on(&ctx, STAGE_FIRST)
 }
 
 /// Not attached anywhere: the manager runs it on a list of keys of `NAT_REPLY`, to end the flows among them that are over.

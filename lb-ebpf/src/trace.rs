@@ -14,7 +14,9 @@ use lb_common::trace::{CAPTURED, Sample};
 use crate::full;
 use crate::maps::{EVENTS, Maps, SAMPLE, TRACE_BUDGET, TRACING};
 use crate::packet::Packet;
+use crate::protect;
 use crate::seen::Seen;
+use crate::verdict::Outcome;
 
 /// Decides about a packet and shows that, if it is wanted. `None`, and nothing has been done, when it cannot be.
 #[inline(always)]
@@ -39,7 +41,11 @@ pub(crate) fn traced(packet: &Packet) -> Option<u32> {
     seen.observed = 0;
     sample.time = time;
     sample.interface = packet.interface();
-    let (action, reason) = full::decided(packet);
+    let mut outcome = full::outcome(packet);
+    if outcome.raw() == Outcome::COOKIE.raw() {
+        outcome = protect::cookie::seen(packet);
+    }
+    let (action, reason) = full::settled(packet, outcome);
     let seen = Seen::of_this_cpu().ok()?;
     sample.action = action;
     sample.reason = reason;

@@ -11,6 +11,8 @@ pub(crate) enum Stop {
     Drop(DropReason),
     /// Not for the short way: [`crate::full`] decides.
     More,
+    /// It may be answered with a cookie: [`crate::protect::cookie`] decides.
+    Cookie,
     /// It does not fit into a tunnel: so many bytes would.
     TooBig(u32),
 }
@@ -62,6 +64,9 @@ impl Outcome {
     /// Not decided yet: the packet is to be forwarded.
     pub(crate) const FORWARD: Self = Self(0xfe);
 
+    /// Not decided yet: the packet may be answered with a cookie.
+    pub(crate) const COOKIE: Self = Self(0xfd);
+
     /// Not decided yet: nothing is known of the packet.
     pub(crate) const UNKNOWN: Self = Self(0xff);
 
@@ -71,9 +76,18 @@ impl Outcome {
             Ok(sent) => sent.action(),
             Err(Stop::Pass) => xdp_action::XDP_PASS,
             Err(Stop::Drop(reason)) => Self::DROPS + reason as u32,
-            Err(Stop::More) => Self::DROPS + DropReason::Inconsistent as u32,
+            Err(Stop::More | Stop::Cookie) => Self::DROPS + DropReason::Inconsistent as u32,
             Err(Stop::TooBig(_)) => Self::DROPS + DropReason::TooBig as u32,
         })
+    }
+
+    /// What steps have come to.
+    #[inline(always)]
+    pub(crate) fn come_to(step: Step<Self>) -> Self {
+        match step {
+            Ok(outcome) => outcome,
+            Err(stop) => Self::of(Err(stop)),
+        }
     }
 
     /// Dropped for the reason with this code.
@@ -92,17 +106,6 @@ impl Outcome {
     #[inline(always)]
     pub(crate) const fn raw(self) -> u32 {
         self.0
-    }
-
-    /// For who has not been in such a function: a packet of which nothing is known passes, and none has been redirected.
-    #[inline(always)]
-    pub(crate) const fn step(self) -> Step<Sent> {
-        match self.action() {
-            Ok(xdp_action::XDP_TX) => Ok(Sent::back()),
-            Ok(_) => Err(Stop::Pass),
-            // SAFETY: the code of a reason, of which there are no others here.
-            Err(code) => Err(Stop::Drop(unsafe { core::mem::transmute::<u32, DropReason>(code) })),
-        }
     }
 
     /// The program's return value, or the code of a drop reason.

@@ -217,6 +217,20 @@ async fn ask_once(lab: &Proxied, vip: SocketAddr) -> std::io::Result<String> {
     tokio::time::timeout(DEADLINE, asked).await?
 }
 
+/// Waits until the client's kernel has forgotten its connection from that port: it has to hear that its end was heard.
+async fn until_forgotten(lab: &Proxied) {
+    let is_known = || {
+        let all = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")));
+        all.into_iter().any(|table| table.unwrap().contains(":0FA0 "))
+    };
+    let gone = async {
+        while lab.segment.client.run_inside(is_known).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, gone).await.unwrap();
+}
+
 /// The balancer has closed the connection, so its kernel keeps it for a minute yet (TIME_WAIT), and it alone can tell whether the
 /// next SYN from there begins another one. It is asked whether the program believes its stamps or not.
 #[tokio::test(flavor = "multi_thread")]
@@ -240,6 +254,7 @@ async fn a_client_comes_back_from_the_same_port() {
                 let answer = ask_once(&lab, vip).await;
                 let answer = answer.unwrap_or_else(|error| panic!("{vip}, {time}, from {from}: {error}"));
                 assert!(answer.contains("web1 saw client"), "{answer}");
+                until_forgotten(&lab).await;
             }
         }
     }

@@ -74,23 +74,25 @@ type Tuple = [u32; 9];
 /// TCP's state of who listens.
 const LISTENS: u32 = 10;
 
-/// What becomes of a packet of TCP to a service of the proxy: [`Outcome::UNKNOWN`] if it goes on.
+/// What becomes of a packet to a service of the proxy whose policy has [`policy::COOKIES`], in a program of its own.
 #[inline(always)]
-pub(crate) fn seen(packet: &Packet) -> Outcome {
-    Outcome::from_raw(fulcrum_cookie(packet.ctx()))
+pub(crate) fn decided(packet: Packet) -> Outcome {
+    Outcome::come_to(Seen::of_this_cpu().and_then(|seen| judge(packet, seen)))
 }
 
-/// What becomes of a packet without tags, options and the like to a service of the proxy, whose header of TCP or UDP is at `l4`.
+/// The same, where something is still to be done afterwards.
 #[inline(always)]
-pub(crate) fn plain(packet: &Packet, service: Decision, key: &NatKey, inner: &Inner, l4: usize) -> Step<Sent> {
-    let protects = current().is_some_and(|sheet| {
-        let policy = sheet.policy(place(service));
-        policy.is_some_and(|policy| policy.flags & policy::COOKIES != 0)
-    });
-    if !protects {
-        return Err(Stop::Pass);
-    }
-    let seen = Seen::of_this_cpu()?;
+pub(crate) fn seen(packet: &Packet) -> Outcome {
+    Outcome::from_raw(fulcrum_syn(packet.ctx()))
+}
+
+/// A packet without tags, options and the like to such a service, whose header of TCP is at `l4`: it is for [`decided`].
+#[inline(always)]
+pub(crate) fn plain(packet: &Packet, service: Decision, key: &NatKey, inner: &Inner, l4: usize) -> Stop {
+    let seen = match Seen::of_this_cpu() {
+        Ok(seen) => seen,
+        Err(stop) => return stop,
+    };
     seen.key = *key;
     seen.service = service;
     seen.total = inner.total as u32;
@@ -100,36 +102,30 @@ pub(crate) fn plain(packet: &Packet, service: Decision, key: &NatKey, inner: &In
     seen.v4 = inner.v4.into();
     seen.part = 0;
     seen.mentions = 0;
-    self::seen(packet).step()
+    Stop::Cookie
 }
 
 /// A global function: the verifier looks at it once, and its stack is its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fulcrum_cookie(ctx: *mut xdp_md) -> u32 {
-    let Ok(seen) = Seen::of_this_cpu() else {
-        return 0;
-    };
-    match judge(Packet::of(ctx), seen) {
-        Ok(outcome) => outcome.raw(),
-        Err(stop) => Outcome::of(Err::<Sent, _>(stop)).raw(),
-    }
+extern "C" fn fulcrum_syn(ctx: *mut xdp_md) -> u32 {
+    decided(Packet::of(ctx)).raw()
 }
 
 #[inline(always)]
 fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
     if seen.protocol() != protocol::TCP {
-        return Ok(Outcome::UNKNOWN);
+        return Ok(Outcome::PASS);
     }
     let Some(sheet) = current() else {
-        return Ok(Outcome::UNKNOWN);
+        return Ok(Outcome::PASS);
     };
     let place = place(seen.service);
     let Some(policy) = sheet.policy(place) else {
-        return Ok(Outcome::UNKNOWN);
+        return Ok(Outcome::PASS);
     };
     if policy.flags & policy::COOKIES == 0 {
-        return Ok(Outcome::UNKNOWN);
+        return Ok(Outcome::PASS);
     }
     // Before anything that lies behind: LLVM finds the check of the Ethernet header superfluous then, and the verifier does not.
     transmit::for_this_node(&packet)?;
@@ -138,24 +134,19 @@ fn judge(packet: Packet, seen: &Seen) -> Step<Outcome> {
     let stamp = stamp(kept::index(seen.v4 != 0, &seen.key.source, ports, &hash_key()));
     // SAFETY: a byte of a map, of which each side takes whatever it finds.
     let left = unsafe { stamp.read_volatile() };
-    // A fragment is the kernel's.
-    let outcome = if seen.part == 0 {
-        whole(packet, seen, policy, place, now, left)?
-    } else {
-        Outcome::UNKNOWN
-    };
+    let outcome = stamped(packet, seen, policy, place, now, left)?;
     let mine = kept::stamp(now);
-    if outcome.raw() == Outcome::UNKNOWN.raw() && left != mine {
+    if outcome.raw() == Outcome::PASS.raw() && left != mine {
         // SAFETY: as above.
         unsafe { stamp.write_volatile(mine) };
     }
     Ok(outcome)
 }
 
-/// One that is no fragment. `left` is the stamp of its flow.
+/// The same. `left` is the stamp of its flow.
 #[inline(always)]
-fn whole(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, left: u8) -> Step<Outcome> {
-    let on = Ok(Outcome::UNKNOWN);
+fn stamped(packet: Packet, seen: &Seen, policy: &Policy, place: u32, now: u64, left: u8) -> Step<Outcome> {
+    let on = Ok(Outcome::PASS);
     let Some(refusals) = REFUSALS.get_ptr_mut(place) else {
         return on;
     };

@@ -73,20 +73,19 @@ impl Sender {
     }
 }
 
-/// Refuses a packet of a service, or lets it go on. Buckets are taken from without a call, or else by one.
+/// Refuses a packet of a service, or lets it go on: then the flags of its [`policy`], 0 where it has none. Buckets are taken from
+/// without a call, or else by one.
 #[inline(always)]
 pub(crate) fn service<const CALLS: bool>(
+    sheet: Current,
     packet: &Packet,
     service: Decision,
     sender: &Sender,
     segment: Segment,
-) -> Step<()> {
-    let Some(sheet) = current() else {
-        return Ok(());
-    };
+) -> Step<u32> {
     let place = place(service);
     let (Some(header), Some(policy)) = (sheet.header(), sheet.policy(place)) else {
-        return Ok(());
+        return Ok(0);
     };
     let mut reason = 0;
     if policy.flags & policy::MALFORMED != 0 {
@@ -111,10 +110,10 @@ pub(crate) fn service<const CALLS: bool>(
             reason = DropReason::ConnectionRate as u32;
         }
     }
-    if reason == 0 {
-        return Ok(());
+    if reason != 0 {
+        refuse(packet, place, policy.flags, reason)?;
     }
-    refuse(packet, place, policy.flags, reason)
+    Ok(policy.flags)
 }
 
 /// What the lists know of a sender. They are walked through only where a glance is not enough: a call is as long as all before it.
@@ -196,21 +195,23 @@ extern "C" fn fulcrum_admit(ctx: *mut xdp_md) -> u32 {
         return Outcome::UNKNOWN.raw();
     }
     // A header that is wrong is judged further on, or by the kernel.
-    if current().is_none() {
+    let Some(sheet) = current() else {
         return Outcome::UNKNOWN.raw();
-    }
+    };
     let packet = Packet::of(ctx);
     let sender = Sender::of(seen.v4 != 0, &seen.key);
     let step = if seen.service.is_service() {
         seen.segment(&packet)
-            .and_then(|segment| service::<true>(&packet, seen.service, &sender, segment))
+            .and_then(|segment| service::<true>(sheet, &packet, seen.service, &sender, segment))
     } else if is_discovery(&packet, seen) {
-        Ok(())
+        Ok(0)
     } else {
-        address(&packet, &sender, !l4::has_ports(seen.protocol()))
+        address(sheet, &packet, &sender, !l4::has_ports(seen.protocol())).map(|()| 0)
     };
     match step {
-        Ok(()) => Outcome::UNKNOWN.raw(),
+        // A fragment is the kernel's.
+        Ok(flags) if flags & policy::COOKIES != 0 && seen.part == 0 => Outcome::COOKIE.raw(),
+        Ok(_) => Outcome::UNKNOWN.raw(),
         Err(stop) => Outcome::of(Err::<Sent, _>(stop)).raw(),
     }
 }
@@ -238,10 +239,7 @@ fn is_discovery(packet: &Packet, seen: &Seen) -> bool {
 /// Refuses a packet to a VIP at a port that no service declares, for who sends it; or a message of ICMP to a VIP that is
 /// Fulcrum's, for that or because there are too many.
 #[inline(always)]
-fn address(packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
-    let Some(sheet) = current() else {
-        return Ok(());
-    };
+fn address(sheet: Current, packet: &Packet, sender: &Sender, counts: bool) -> Step<()> {
     let Some(header) = sheet.header() else {
         return Ok(());
     };

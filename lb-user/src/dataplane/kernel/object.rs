@@ -41,6 +41,9 @@ pub(super) const DECAP: &str = "fulcrum_decap";
 /// Name of the entry point for what the balancer's does not decide.
 pub(super) const FULL: &str = "fulcrum_full";
 
+/// Name of the entry point that answers SYNs with cookies.
+pub(super) const COOKIE: &str = "fulcrum_cookie";
+
 /// The program or its maps could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -114,7 +117,7 @@ pub(super) fn load(seed: Seed, maps: &[MapLayout], folder: Option<&Path>) -> Res
     if let Some(folder) = folder {
         check_types(&program, maps, folder)?;
     }
-    for entry in [BALANCER, PROTECTOR, FULL, SWEEP, REMOVE] {
+    for entry in [BALANCER, PROTECTOR, FULL, COOKIE, SWEEP, REMOVE] {
         xdp(&mut program, entry)?.load().map_err(LoadError::program("load"))?;
     }
     Ok((program, arrays))

@@ -7,9 +7,9 @@
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::Xdp;
-use lb_common::limits::{STAGE_FIRST, STAGE_FULL};
+use lb_common::limits::{STAGE_COOKIE, STAGE_FIRST, STAGE_FULL};
 
-use super::object::{FULL, LoadError};
+use super::object::{COOKIE, FULL, LoadError};
 
 pub(super) struct Stages(ProgramArray<MapData>);
 
@@ -23,7 +23,7 @@ impl Stages {
 
     /// Puts the stages of `program` in their places: `first` is the one for packets that are not traced while some are.
     pub(super) fn fill(&mut self, program: &Ebpf, first: &'static str) -> Result<(), LoadError> {
-        for (place, name) in [(STAGE_FULL, FULL), (STAGE_FIRST, first)] {
+        for (place, name) in [(STAGE_FULL, FULL), (STAGE_COOKIE, COOKIE), (STAGE_FIRST, first)] {
             let stage: &Xdp = program
                 .program(name)
                 .ok_or_else(|| LoadError::map("STAGES", format!("the object has no program `{name}`")))?
