@@ -84,7 +84,7 @@ fn restore(plan: &mut Plan, packet: *mut u8) {
             packet
                 .cast::<u16>()
                 .add(HEAD / 2 - 1)
-                .write_unaligned(plan.head[HEAD / 8] as u16)
+                .write_unaligned(plan.head[HEAD / 8] as u16);
         };
     }
     // Of the addresses of IPv6, the last four octets.
