@@ -141,7 +141,7 @@ impl Head {
 /// An index below `COUNT`, a power of two, as the verifier believes it. LLVM compares an index in one register and scales it in
 /// another, of which the verifier then knows no bound.
 #[inline(always)]
-fn masked<const COUNT: u32>(index: u32) -> usize {
+pub(crate) fn masked<const COUNT: u32>(index: u32) -> usize {
     const { assert!(COUNT.is_power_of_two()) };
     let mut at = u64::from(index);
     // SAFETY: the instruction has no effect but its result.

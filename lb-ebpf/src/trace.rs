@@ -1,7 +1,5 @@
 //! What [`crate::fulcrum_trace`] does with a packet that may be wanted: all that [`crate::full`] does, between two looks.
 
-use core::arch::asm;
-
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
 use lb_common::addr::Ipv6Be;
@@ -12,7 +10,7 @@ use lb_common::service::Decision;
 use lb_common::trace::{CAPTURED, Sample};
 
 use crate::full;
-use crate::maps::{EVENTS, Maps, SAMPLE, TRACE_BUDGET, TRACING};
+use crate::maps::{EVENTS, Maps, SAMPLE, TRACE_BUDGET, TRACING, masked};
 use crate::packet::Packet;
 use crate::protect;
 use crate::seen::Seen;
@@ -93,17 +91,8 @@ fn capture(packet: &Packet, sample: &mut Sample) -> Option<()> {
     } else {
         whole
     };
-    let mut last = shown.wrapping_sub(1);
     // That the length is neither 0 nor too large is in its arithmetic: Linux 6.1 learns nothing from a comparison with 0.
-    // SAFETY: the instruction has no effect but its result.
-    unsafe {
-        asm!(
-            "{last} &= {mask}",
-            last = inout(reg) last,
-            mask = const CAPTURED - 1,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
+    let last = masked::<{ CAPTURED as u32 }>((shown as u32).wrapping_sub(1));
     let length = last as u32 + 1;
     sample.bytes = whole as u32;
     sample.captured = length;

@@ -84,8 +84,7 @@ pub struct Policy {
     pub mtu: u16,
     /// Of the lists of this service alone.
     pub roots: Roots,
-    /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. It has no
-    /// sources.
+    /// SYNs of the service that are left to the kernel; behind that, cookies are the answer. It has no sources.
     pub syns: Limit,
     #[doc(hidden)]
     pub pad: [u64; 2],

@@ -369,7 +369,7 @@ extern "C" fn fulcrum_connected(ctx: *mut xdp_md) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return 0;
     };
-    // Not on the stack, which is full for Linux 6.1: see docs/verifier-notes.md.
+    // Not on the stack, of which the functions that call each other here have 512 bytes together (docs/verifier-notes.md).
     // SAFETY: this CPU's element, which nobody else writes.
     let tuple = unsafe { &mut (*scratch).tuple };
     let (Ipv6Be([a, b]), Ipv6Be([c, d])) = (seen.key.source, seen.key.destination);

@@ -135,9 +135,12 @@ impl Reader {
         {
             let (name, mode) = (&other.service.name, other.service.mode.label());
             let message = format!("authorities look for http-01 at port {port}, which the service \"{name}\" has");
+            // Whoever has many ports cannot.
+            let own = other.service.vips.iter().any(|vip| vip.ports == Ports::One(port));
+            let steer = if own { "set steer-challenges = true there, " } else { "" };
             let hint = format!(
-                "with mode = \"{mode}\" its backends get what authorities ask for, and do not know the answer: set \
-                 steer-challenges = true there, make it mode = \"proxy\", or set challenge = \"tls-alpn-01\" here"
+                "with mode = \"{mode}\" its backends get what authorities ask for, and do not know the answer: {steer}make it \
+                 mode = \"proxy\", or set challenge = \"tls-alpn-01\" here"
             );
             self.warnings.push(
                 fault(span.clone(), message)
