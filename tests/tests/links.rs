@@ -4,16 +4,18 @@
 
 use std::fs;
 use std::process::Output;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lb_common::addr::Mac;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Daemon};
+use lb_tests::pinned::Pinned;
 use lb_tests::two_nics::{TwoNics, VIP};
 use lb_user::api::types::{Status, XdpMode};
 use lb_user::dataplane::kernel::attach_pass;
 use lb_user::net::{LOOPBACK, wire};
 use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
 
 /// Two NICs, the daemon on both, and requests that are answered.
 async fn served(more: &str) -> (TwoNics, Daemon) {
@@ -104,6 +106,33 @@ async fn the_nic_of_the_vip_goes_and_comes_back() {
     assert!(second != LOOPBACK && metric(&nics, "eth0"));
     nics.requests_in_the_end().await;
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// What came there meanwhile has left no stamps (`lb_common::protect::kept`), so none are believed for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn stamps_are_believed_anew_where_a_nic_comes_back() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let (nics, _daemon) = served("").await;
+    let file = fs::read_to_string(nics.node.path("fulcrum.toml")).unwrap();
+    let protected = format!("{file}[service.protection]\ndeny = [\"203.0.113.0/24\"]\n");
+    nics.node.configure(&protected);
+    assert!(nics.node.run("reload").status.success());
+    let from = Pinned::<u64>::open(&nics.node.path("bpf"), "COOKIES", 1).unwrap();
+    from.set(0, 1);
+    nics.at_node
+        .remove_link(nics.at_node.index("eth0").await.unwrap())
+        .await
+        .unwrap();
+    nics.node
+        .until("eth0 is said to be gone", |s| unattached(s) == ["eth0"])
+        .await;
+    assert_eq!(from.get(0), 1);
+    nics.at_node.add_veth("eth0", "eth0", &nics.node.outside).await.unwrap();
+    until_whole(&nics).await;
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    assert!(u128::from(from.get(0)) > now.as_nanos());
 }
 
 #[tokio::test(flavor = "multi_thread")]
