@@ -180,7 +180,8 @@ impl Protected {
         // With no limit, none is left to the kernel.
         let syns = cookies.filter(|cookies| cookies.above > 0).map(|cookies| {
             let burst = (cookies.above / 4).max(1);
-            ProgramLimit::new(cookies.above, burst, 0, 0, scope + 2)
+            // Of no source, and in no set.
+            ProgramLimit::new(cookies.above, burst, 0, 0, 0)
         });
         let policy = Policy {
             flags,
