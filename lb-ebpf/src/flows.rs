@@ -7,64 +7,25 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use lb_common::addr::{Ipv6Be, PortBe};
 use lb_common::backend::{MacFlags, Member};
 use lb_common::flow::Ports;
 use lb_common::id::MemberId;
 use lb_common::limits::{PORT_TRIES, SWEEP_KEYS};
-use lb_common::nat::{self, Event, NatKey, Phase, Side, Stamp, Ticks, Translation};
+use lb_common::nat::{Event, NatKey, Phase, Side, Stamp, Ticks, Translation};
 use lb_common::parse::{Frame as _, Segment};
 use lb_common::select::read_once;
 use lb_common::stats::DropReason;
 
+use crate::clock::now;
 use crate::load;
-use crate::maps::{CLOCK, NAT, NAT_REPLY};
+use crate::maps::{NAT, NAT_REPLY};
 use crate::packet::Packet;
 use crate::seen::Seen;
 
 /// The kernel's "it is there already".
 pub(crate) const EEXIST: i32 = -17;
-
-/// What this CPU's clock said, and the kernel's tick of that time.
-#[repr(C)]
-pub(crate) struct Clock {
-    jiffies: u64,
-    now: u64,
-    nanoseconds: u64,
-}
-
-/// What this CPU's clock says. The coarse clock moves with the kernel's tick (`jiffies`), and costs 9 ns where the tick costs
-/// 1: it is read once a tick and CPU.
-#[inline(always)]
-fn clock() -> Option<&'static Clock> {
-    // SAFETY: this CPU's element, which nobody else is at.
-    let clock = unsafe { &mut *CLOCK.get_ptr_mut(0)? };
-    // SAFETY: the helper has no preconditions.
-    let jiffies = unsafe { bpf_jiffies64() };
-    if clock.jiffies != jiffies {
-        // SAFETY: as above.
-        let nanoseconds = unsafe { bpf_ktime_get_coarse_ns() };
-        *clock = Clock {
-            jiffies,
-            now: nat::ticks(nanoseconds).into(),
-            nanoseconds,
-        };
-    }
-    Some(clock)
-}
-
-/// Now.
-#[inline(always)]
-pub(crate) fn now() -> Ticks {
-    clock().map_or(0, |clock| clock.now as Ticks)
-}
-
-/// The same in nanoseconds, as exact.
-#[inline(always)]
-pub(crate) fn nanoseconds() -> u64 {
-    clock().map_or(0, |clock| clock.nanoseconds)
-}
 
 /// What a client's packet says to its flow, besides its 5-tuple.
 #[repr(C)]

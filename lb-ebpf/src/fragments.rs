@@ -3,7 +3,7 @@
 use lb_common::flow::Ports;
 use lb_common::fragment::{Fragment, FragmentKey};
 
-use crate::flows::now;
+use crate::clock::now;
 use crate::maps::FRAGMENTS;
 use crate::seen::Seen;
 

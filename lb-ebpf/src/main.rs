@@ -19,6 +19,7 @@
     reason = "the attribute macro passes the context by value"
 )]
 
+mod clock;
 mod config;
 mod decap;
 mod fast;

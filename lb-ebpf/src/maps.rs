@@ -26,7 +26,7 @@ use lb_common::slot::Entry;
 use lb_common::stats::{Counters, DROP_CODES, FLOW_EVENT_CODES};
 use lb_common::trace::{Budget, EVENTS as EVENTS_BYTES, Sample, Wanted};
 
-use crate::flows::Clock;
+use crate::clock::Clock;
 use crate::protect::cookie::Scratch;
 use crate::seen::Seen;
 

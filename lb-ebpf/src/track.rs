@@ -16,7 +16,8 @@ use lb_common::service::Decision;
 use lb_common::slot::{Entry, Packet, Said, Verdict, Write, decide};
 use lb_common::stats::FlowEvent;
 
-use crate::flows::{EEXIST, now};
+use crate::clock::now;
+use crate::flows::EEXIST;
 use crate::load;
 use crate::maps::{FLOWS, Maps, TRACKED};
 use crate::news;

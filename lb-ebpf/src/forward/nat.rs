@@ -15,6 +15,7 @@ use lb_common::service::{Decision, feature, protocol};
 use lb_common::stats::DropReason;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
+use crate::clock;
 use crate::flows::{self, Heard, Opening};
 use crate::load;
 use crate::maps::{self, Maps, NAT, NAT_REPLY};
@@ -79,7 +80,7 @@ fn heard(packet: &Packet, segment: Segment) -> Step<Heard> {
         client: MacFlags::new(client, 0),
         local: MacFlags::new(local, 0),
         interface: packet.interface(),
-        now: flows::now(),
+        now: clock::now(),
         segment,
     })
 }
@@ -162,7 +163,7 @@ fn unknown() -> Stop {
 #[inline(always)]
 fn holding() -> bool {
     let word = maps::features();
-    word >> feature::HOLD_UNTIL != 0 && feature::holds(word, flows::now())
+    word >> feature::HOLD_UNTIL != 0 && feature::holds(word, clock::now())
 }
 
 /// May packets to an address with this decision be answers to translated flows?
@@ -199,7 +200,7 @@ extern "C" fn fulcrum_answer(ctx: *mut xdp_md) -> u32 {
 fn answer_known(packet: &Packet, seen: &mut Seen, lease: *mut Translation) -> Step<Sent> {
     transmit::for_this_node(packet)?;
     let segment = seen.segment(packet)?;
-    flows::answered(lease, segment.event(), flows::now());
+    flows::answered(lease, segment.event(), clock::now());
     // SAFETY: the entry lies in a map.
     seen.member = unsafe { (*lease).member };
     rewrite(packet, seen, lease)?;

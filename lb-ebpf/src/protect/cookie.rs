@@ -28,8 +28,8 @@ use lb_common::stats::DropReason;
 use network_types::eth::EthHdr;
 
 use super::{Sender, current, limit, refuse};
+use crate::clock::nanoseconds;
 use crate::config::hash_key;
-use crate::flows::nanoseconds;
 use crate::forward::Inner;
 use crate::maps::{REFUSALS, SCRATCH, giver, stamp, stamps_from};
 use crate::packet::Packet;

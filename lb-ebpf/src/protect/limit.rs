@@ -15,7 +15,7 @@ use crate::maps::{REFUSALS, limits};
 /// How often a CPU tries that was too late, before it lets a packet pass.
 const TRIES: u32 = 3;
 
-/// Takes from the bucket of a sender at `now`, of [`crate::flows::nanoseconds`]; false when there is too little in it. `place`
+/// Takes from the bucket of a sender at `now`, of [`crate::clock::nanoseconds`]; false when there is too little in it. `place`
 /// is where it is counted that another source has given way.
 #[inline(always)]
 pub(crate) fn admits<const CALLS: bool>(limit: &Limit, sender: &Sender, now: u64, place: u32) -> bool {

@@ -20,7 +20,7 @@ use lb_common::protect::{
 use lb_common::service::{Decision, protocol};
 use lb_common::stats::DropReason;
 
-use crate::flows::nanoseconds;
+use crate::clock::nanoseconds;
 use crate::maps::{Head, REFUSALS, head, line_behind};
 use crate::packet::Packet;
 use crate::seen::Seen;

@@ -41,13 +41,8 @@ impl Script {
     }
 
     fn starts(&self, n: u32) -> Vec<Instant> {
-        self.seen
-            .starts
-            .lock()
-            .unwrap()
-            .get(&address(n))
-            .cloned()
-            .unwrap_or_default()
+        let starts = self.seen.starts.lock().unwrap();
+        starts.get(&address(n)).cloned().unwrap_or_default()
     }
 }
 
