@@ -35,17 +35,30 @@ extern "C" fn fulcrum_find() -> u32 {
         if found.blocks >> free & 1 == 0 {
             continue;
         }
-        let service = if seen.v4 != 0 {
-            seen.flow_v4().block(&Maps, free)
-        } else {
-            seen.flow_v6().block(&Maps, free)
-        };
+        let service = Decision(fulcrum_block(free));
         if service.is_service() {
             seen.service = service;
             break;
         }
     }
     0
+}
+
+/// The service of a packet on blocks of ports with `free` free bits, as the number that a [`Decision`] is. A global function: in
+/// the loop it would be verified once for each round.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulcrum_block(free: u32) -> u64 {
+    let Ok(seen) = Seen::of_this_cpu() else {
+        return Decision::NONE.0;
+    };
+    let free = free as u8;
+    let found = if seen.v4 != 0 {
+        seen.flow_v4().block(&Maps, free)
+    } else {
+        seen.flow_v6().block(&Maps, free)
+    };
+    found.0
 }
 
 /// What is known of where a packet is sent to.
