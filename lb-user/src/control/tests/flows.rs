@@ -487,8 +487,17 @@ async fn a_backend_that_has_left_the_file_finishes_its_flows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_silent_for_too_long_is_forgotten_and_loses_no_place() {
+async fn what_is_silent_for_too_long_is_forgotten_where_its_slot_changes() {
     let (mut reconciler, connections) = started().await;
+    let slots = |fake: &Fake| -> Vec<Slot> {
+        let located = |&number: &u32| locate(fake.tables(), fake.seed, Flow::from(&key(number)));
+        connections
+            .on
+            .keys()
+            .map(|number| located(number).unwrap().slot)
+            .collect()
+    };
+    let before = slots(&reconciler.dataplane);
     apply(&mut reconciler, &changes()[1]);
     assert!(reconciler.converge().await);
     // Nobody speaks: the window closes without anybody being known.
@@ -496,11 +505,12 @@ async fn what_is_silent_for_too_long_is_forgotten_and_loses_no_place() {
     reconciler.sweep();
     let states = states(&reconciler);
     assert_eq!((states.moving, states.settled), (0, 0));
-    let moved = connections.on.iter().filter(|&(&number, on)| {
-        deliver(&mut reconciler.dataplane, &key(number), Packet::Segment(9)).as_ref() != Some(on)
-    });
-    let moved: Vec<_> = moved.map(|(_, on)| on.ip()).collect();
-    assert!(moved.iter().all(|ip| *ip == IpAddr::from([10, 0, 0, 1])), "{moved:?}");
+    let after = slots(&reconciler.dataplane);
+    assert_ne!(before, after);
+    for ((&number, on), (before, after)) in connections.on.iter().zip(before.iter().zip(after)) {
+        let has = deliver(&mut reconciler.dataplane, &key(number), Packet::Segment(9));
+        assert_eq!(has.as_ref() == Some(on), *before == after, "{number}: {has:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
