@@ -63,13 +63,21 @@ pub struct Header {
     pub flags: u32,
     /// The place in `LISTS` of the lines behind [`HEAD`]: 0 or 1.
     pub rest: u32,
+    /// Of the first 64 bits of an address of IPv6, how many at the end the outline in the [`top`] does not ask for.
+    pub unasked: u32,
     #[doc(hidden)]
-    pub pad: [u32; 4],
+    pub pad: [u32; 3],
 }
 
 impl Header {
     /// As one of the `roots`: the way begins in the [`top`].
     pub const TOP: Ref = Ref::full(0);
+
+    /// As [`Self::unasked`], of a family: of IPv4 it is of the first 32 bits.
+    #[inline(always)]
+    const fn unasked(&self, v4: bool) -> u32 {
+        if v4 { 32 - top::OUTLINE_BITS } else { self.unasked }
+    }
 }
 
 /// What protects one service: lines [`Policy::line`] and the one behind it, which is [`Amounts`].
@@ -226,13 +234,13 @@ pub trait Sheet: Lines {
     }
 
     /// What the lists for all services know of a source, bits of [`verdict`], as far as their top tells; `None` where they have to be
-    /// walked through. `all` are their roots.
+    /// walked through.
     #[inline(always)]
-    fn glance(&self, all: &Roots, v4: bool, source: &Ipv6Be) -> Option<u32> {
-        let way = self.begin(all, v4, source);
+    fn glance(&self, header: &Header, v4: bool, source: &Ipv6Be) -> Option<u32> {
+        let way = self.begin(&header.roots, v4, source);
         if way.is_end() {
             Some(way.rest())
-        } else if top::is_mentioned(self, top_of(v4), top::block(v4, source)) {
+        } else if top::is_mentioned(self, top_of(v4), v4, top::beginning(v4, source), header.unasked(v4)) {
             None
         } else {
             Some(0)
@@ -247,7 +255,7 @@ pub trait Sheet: Lines {
         if root.is_end() {
             return root;
         }
-        top::way(self, top_of(v4), top::block(v4, source)).unwrap_or(Ref::NOTHING)
+        top::way(self, top_of(v4), v4, top::beginning(v4, source)).unwrap_or(Ref::NOTHING)
     }
 
     /// The root of the lists of the service at a place alone.

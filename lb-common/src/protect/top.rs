@@ -2,7 +2,8 @@
 //!
 //! - For each value of the first 16 bits of an address a [`Ref`], 256 KiB: what is known of all these addresses, or where
 //!   the trie of [`super::prefixes`] goes on, two bytes further than its family begins.
-//! - An outline, 2 MiB: a bit for each value of the first 24 bits, set where something is known of an address that begins so.
+//! - An outline, 2 MiB: bits that are set where something is known of an address, one for all addresses that begin alike: of IPv4 by the
+//!   first 24 bits; of IPv6 by the first 16 to 48, as many as the list leaves room for, hashed, since so many have no bits of their own.
 //!   Of a list of a million addresses it keeps nineteen of twenty sources away from the trie.
 
 use super::prefixes::{Line, Lines, Ref};
@@ -11,38 +12,63 @@ use crate::addr::Ipv6Be;
 /// Bits of an address that choose a ref.
 pub const BITS: u32 = 16;
 
-/// Bits of an address that choose a bit of the outline.
+/// Bits of an address of IPv4 that choose a bit of the outline.
 pub const OUTLINE_BITS: u32 = 24;
+
+/// As many do of IPv6 at the most.
+pub const DEEPEST: u32 = 48;
 
 /// Lines of the refs; behind them is the outline.
 pub const REFS: u32 = (1 << BITS) / REFS_PER_LINE;
 
+const OUTLINE: u32 = (1 << OUTLINE_BITS) / BITS_PER_LINE;
+
 /// Lines of a family.
-pub const LINES: u32 = REFS + (1 << OUTLINE_BITS) / BITS_PER_LINE;
+pub const LINES: u32 = REFS + OUTLINE;
 
 const REFS_PER_LINE: u32 = 16;
 const BITS_PER_LINE: u32 = 512;
 
-/// The first 24 bits of an address of a family.
+/// The first 32 bits of an address of IPv4, the first 64 of one of IPv6.
 #[inline(always)]
 #[must_use]
-pub const fn block(v4: bool, address: &Ipv6Be) -> u32 {
-    let first = if v4 { address.0[1] >> 32 } else { address.0[0] };
-    u32::from_be(first as u32) >> (32 - OUTLINE_BITS)
+pub const fn beginning(v4: bool, address: &Ipv6Be) -> u64 {
+    let [high, low] = address.0;
+    if v4 {
+        u32::from_be((low >> 32) as u32) as u64
+    } else {
+        u64::from_be(high)
+    }
 }
 
-/// The ref for a block, in the top that begins at line `first`.
+/// The ref for addresses that begin so, in the top that begins at line `first`.
 #[inline(always)]
-pub fn way<L: Lines + ?Sized>(lines: &L, first: u32, block: u32) -> Option<Ref> {
-    let value = block >> (OUTLINE_BITS - BITS);
+pub fn way<L: Lines + ?Sized>(lines: &L, first: u32, v4: bool, beginning: u64) -> Option<Ref> {
+    let value = (beginning >> if v4 { 32 - BITS } else { 64 - BITS }) as u32;
     let line = lines.line(first + value / REFS_PER_LINE)?;
     Some(Ref(line.half(value)))
 }
 
-/// Is something known of an address in this block? It is so where it is known of all of them, too.
+/// The line of the outline, from its first one on, with the bit of a block: of addresses that begin alike, and whose first bits
+/// are this number. Blocks that are one another's neighbours are in one line, as clients are.
 #[inline(always)]
-pub fn is_mentioned<L: Lines + ?Sized>(lines: &L, first: u32, block: u32) -> bool {
-    let Some(line) = lines.line(first + REFS + block / BITS_PER_LINE) else {
+const fn line_of(v4: bool, block: u64) -> u32 {
+    let lines = block / BITS_PER_LINE as u64;
+    if v4 {
+        lines as u32
+    } else {
+        (lines.wrapping_mul(GOLDEN) >> (64 - OUTLINE.ilog2())) as u32
+    }
+}
+
+/// 2^64 by the golden ratio (Knuth, "The Art of Computer Programming", volume 3, section 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Is something known of an address that begins so? `unasked` bits at the end of the beginning do not count.
+#[inline(always)]
+pub fn is_mentioned<L: Lines + ?Sized>(lines: &L, first: u32, v4: bool, beginning: u64, unasked: u32) -> bool {
+    let block = beginning >> (unasked & 63);
+    let Some(line) = lines.line(first + REFS + line_of(v4, block)) else {
         return false;
     };
     line.0[(block >> 6 & 7) as usize] >> (block & 63) & 1 != 0
@@ -53,15 +79,18 @@ pub fn lead(lines: &mut [Line], value: u32, way: Ref) {
     lines[(value / REFS_PER_LINE) as usize].set_half(value & 15, way.0);
 }
 
-/// Writes into the lines of a top that something is known in these blocks.
-pub fn mention(lines: &mut [Line], blocks: core::ops::Range<u32>) {
+/// Writes into the lines of a top that something is known in these blocks, from the first to the last one.
+pub fn mention(lines: &mut [Line], v4: bool, first: u64, last: u64) {
     let outline = &mut lines[REFS as usize..];
-    let mut block = blocks.start;
-    while block < blocks.end {
-        let end = blocks.end.min((block | 63) + 1);
-        let word = &mut outline[(block / BITS_PER_LINE) as usize].0[(block >> 6 & 7) as usize];
-        *word |= u64::MAX >> (64 - (end - block)) << (block & 63);
-        block = end;
+    let mut block = first;
+    loop {
+        let end = last.min(block | 63);
+        let word = &mut outline[line_of(v4, block) as usize].0[(block >> 6 & 7) as usize];
+        *word |= u64::MAX >> (63 - (end - block)) << (block & 63);
+        if end == last {
+            return;
+        }
+        block = end + 1;
     }
 }
 
@@ -75,30 +104,46 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut lines = vec![Line::default(); LINES as usize];
-        let ranges = [0..1, 31..33, 63..64, 100..300, 1023..1024, 0xff_ff00..0x100_0000];
-        for range in ranges.clone() {
-            mention(&mut lines, range);
-        }
-        lead(&mut lines, 0xffff, Ref::end(7));
-        lead(&mut lines, 1, Ref::node(9));
-        let lines = &lines[..];
-        for block in (0..2048).chain(0xff_f000..0x100_0000) {
-            let mentioned = ranges.iter().any(|range| range.contains(&block));
-            assert_eq!(is_mentioned(&lines, 0, block), mentioned, "{block}");
-        }
-        for (block, way_there) in [(0xff_ff03, Ref::end(7)), (0x1ff, Ref::node(9)), (0x2ff, Ref(0))] {
-            assert_eq!(way(&lines, 0, block), Some(way_there));
+        for (v4, unasked) in [(true, 8), (false, 16), (false, 40)] {
+            let mut lines = vec![Line::default(); LINES as usize];
+            let ranges = [
+                (0, 0),
+                (31, 32),
+                (63, 63),
+                (100, 299),
+                (1023, 1023),
+                (0xff_ff00, 0xff_ffff),
+            ];
+            for (first, last) in ranges {
+                mention(&mut lines, v4, first, last);
+            }
+            let lines = &lines[..];
+            for block in (0..2048).chain(0xff_f000..0x100_0000) {
+                let mentioned = ranges.iter().any(|&(first, last)| (first..=last).contains(&block));
+                let beginning = block << unasked | 5;
+                assert_eq!(is_mentioned(lines, 0, v4, beginning, unasked), mentioned, "{block}");
+            }
         }
     }
 
     #[test]
-    fn blocks_are_the_first_bits() {
+    fn ways_are_by_the_first_two_bytes() {
+        let mut lines = vec![Line::default(); LINES as usize];
+        lead(&mut lines, 0xffff, Ref::end(7));
+        lead(&mut lines, 1, Ref::node(9));
+        for (value, there) in [(0xffff, Ref::end(7)), (1, Ref::node(9)), (2, Ref(0))] {
+            assert_eq!(way(&lines[..], 0, true, value << 16 | 3), Some(there));
+            assert_eq!(way(&lines[..], 0, false, value << 48 | 3), Some(there));
+        }
+    }
+
+    #[test]
+    fn beginnings_are_the_first_bits() {
         let of = |ip: &str| {
             let ip: std::net::IpAddr = ip.parse().unwrap();
-            block(ip.is_ipv4(), &Ipv6Be::mapped(ip))
+            beginning(ip.is_ipv4(), &Ipv6Be::mapped(ip))
         };
-        assert_eq!(of("192.0.2.77"), 0xc0_0002);
-        assert_eq!(of("2001:db8:7::1"), 0x20_010d);
+        assert_eq!(of("192.0.2.77"), 0xc000_024d);
+        assert_eq!(of("2001:db8:7::1"), 0x2001_0db8_0007_0000);
     }
 }

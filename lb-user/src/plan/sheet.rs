@@ -102,6 +102,7 @@ impl Protected {
         for (top, v4) in tops.iter().zip([true, false]) {
             top.write(&mut lines[top_of(v4) as usize..][..top::LINES as usize]);
         }
+        let unasked = tops[1].unasked;
         let [v4, v6] = tops.map(|top| top.root());
         let header = Header {
             icmp: all
@@ -110,7 +111,8 @@ impl Protected {
             roots: Roots { v4, v6 },
             flags: observes(all.enforcement),
             rest: 0,
-            pad: [0; 4],
+            unasked,
+            pad: [0; 3],
         };
         lines[0] = header.to_line();
         for (service, own) in self.services.iter().zip(own) {

@@ -31,6 +31,14 @@ impl Family {
         }
     }
 
+    /// As many bits as [`lb_common::protect::top::beginning`] takes of an address.
+    pub(super) const fn beginning(self) -> u32 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 64,
+        }
+    }
+
     /// Its addresses.
     pub(super) const fn block(self) -> Block {
         let first = match self {

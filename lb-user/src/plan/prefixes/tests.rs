@@ -259,8 +259,7 @@ proptest! {
             let (v4, source) = (ip.is_ipv4(), Ipv6Be::mapped(ip));
             let expected = trie.search(ip);
             prop_assert_eq!(sheet.source(ADDRESSES, v4, &source), expected, "{}", ip);
-            let all = sheet.header().unwrap().roots;
-            if let Some(known) = sheet.glance(&all, v4, &source) {
+            if let Some(known) = sheet.glance(sheet.header().unwrap(), v4, &source) {
                 prop_assert_eq!(known, expected, "{}", ip);
             }
         }
@@ -270,7 +269,9 @@ proptest! {
 #[test]
 fn a_glance_is_enough_for_most() {
     let all = Lists {
-        deny: ["198.18.0.0/15", "203.0.113.7/32", "2001:db8::/32"].map(prefix).into(),
+        deny: ["198.18.0.0/15", "203.0.113.7/32", "2001:db8:666::/48", "2a0f:4000::/32"]
+            .map(prefix)
+            .into(),
         ..Lists::default()
     };
     let sheet = Protected {
@@ -283,12 +284,47 @@ fn a_glance_is_enough_for_most() {
     let sheet = sheet.lines();
     let glance = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        let roots = sheet[..].header().unwrap().roots;
-        sheet[..].glance(&roots, ip.is_ipv4(), &Ipv6Be::mapped(ip))
+        let sheet = &sheet[..];
+        sheet.glance(sheet.header().unwrap(), ip.is_ipv4(), &Ipv6Be::mapped(ip))
     };
     assert_eq!(glance("198.19.255.255"), Some(verdict::DENIED));
-    assert_eq!(["203.0.112.1", "192.0.2.1", "2a01::1"].map(glance), [Some(0); 3]);
-    assert_eq!(["203.0.113.1", "203.0.113.7", "2001:db8::1"].map(glance), [None; 3]);
+    assert_eq!(["203.0.112.1", "192.0.2.1"].map(glance), [Some(0); 2]);
+    assert_eq!(["203.0.113.1", "203.0.113.7"].map(glance), [None; 2]);
+    assert_eq!(
+        ["2001:db8::1", "2001:db8:667::1", "2a0f:3fff::1", "2a01::1"].map(glance),
+        [Some(0); 4]
+    );
+    assert_eq!(
+        ["2001:db8:666::1", "2a0f:4000::1", "2a0f:4000:ffff::1"].map(glance),
+        [None; 3]
+    );
+}
+
+#[test]
+fn fewer_bits_are_asked_for_where_more_is_known() {
+    let depth = |deny: Vec<Prefix>| {
+        let lists = Lists {
+            deny: deny.into(),
+            ..Lists::default()
+        };
+        let sheet = Protected {
+            all: Some(Protection {
+                lists,
+                ..Protection::default()
+            }),
+            ..Protected::default()
+        };
+        64 - sheet.lines()[..].header().unwrap().unasked
+    };
+    assert_eq!(depth(Vec::new()), 48);
+    // What two bytes say takes no room.
+    assert_eq!(depth(vec![prefix("8000::/1"), prefix("2a0f::/16")]), 48);
+    assert_eq!(depth(vec![prefix("2a0f::/28")]), 48);
+    assert_eq!(depth(vec![prefix("2a0f::/27")]), 44);
+    let every =
+        |length: u8| (0..1 << 15).map(move |i| prefix(&format!("2a{:02x}:{:x}::/{length}", i >> 7, (i & 127) << 9)));
+    assert_eq!(depth(every(24).collect()), 28);
+    assert_eq!(depth(every(32).collect()), 36);
 }
 
 proptest! {

@@ -1,34 +1,45 @@
 //! The top of the lists for all services: see [`lb_common::protect::top`].
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use lb_common::protect::Header;
 use lb_common::protect::prefixes::{Line, Ref};
-use lb_common::protect::top::{OUTLINE_BITS, lead, mention};
+use lb_common::protect::top::{BITS, DEEPEST, OUTLINE_BITS, lead, mention};
 
 use super::nodes;
 use super::stretches::{Family, Stretches};
+
+/// Bits that are set in an outline of IPv6: one in sixteen at the most, where fewer bits of the addresses can be asked for.
+const MOST_BLOCKS: u64 = 1 << (OUTLINE_BITS - 4);
 
 /// Of a family.
 #[derive(Clone, Debug)]
 pub struct Top {
     /// Where each value of the first two bytes leads.
     pub ways: Vec<Ref>,
-    /// The values of the first three bytes of addresses of which something is known.
-    mentioned: Vec<Range<u32>>,
+    /// As [`Header::unasked`].
+    pub unasked: u32,
+    family: Family,
+    /// How addresses begin of which something is known, in order, and those between the two.
+    known: Vec<RangeInclusive<u64>>,
 }
 
 impl Top {
     pub(super) fn append(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Self {
-        let shift = 128 - 8 * family.byte() - OUTLINE_BITS;
-        let block = |address: u128| (address >> shift) as u32 & ((1 << OUTLINE_BITS) - 1);
-        let ends = stretches.starts[1..].iter().map(|&next| next - 1);
-        let ends = ends.chain([family.block().last()]);
-        let each = stretches.starts.iter().zip(ends).zip(&stretches.verdicts);
-        let known = each.filter(|&(_, &verdict)| verdict != 0);
+        let ways = nodes::append_each(stretches, family, lines);
+        let known = known(stretches, family, &ways);
+        let unasked = match family {
+            Family::V4 => family.beginning() - OUTLINE_BITS,
+            Family::V6 => (family.beginning() - DEEPEST..family.beginning() - BITS)
+                .step_by(4)
+                .find(|&unasked| blocks(&known, unasked) <= MOST_BLOCKS)
+                .unwrap_or(family.beginning() - BITS),
+        };
         Self {
-            mentioned: known.map(|((&start, end), _)| block(start)..block(end) + 1).collect(),
-            ways: nodes::append_each(stretches, family, lines),
+            ways,
+            unasked,
+            family,
+            known,
         }
     }
 
@@ -48,8 +59,45 @@ impl Top {
         for (value, &way) in (0..).zip(&self.ways) {
             lead(lines, value, way);
         }
-        for blocks in &self.mentioned {
-            mention(lines, blocks.clone());
+        for range in &self.known {
+            let [first, last] = [range.start(), range.end()].map(|beginning| beginning >> self.unasked);
+            mention(lines, self.family == Family::V4, first, last);
         }
     }
+}
+
+/// How addresses begin of which something is known that `ways` do not end in.
+fn known(stretches: &Stretches, family: Family, ways: &[Ref]) -> Vec<RangeInclusive<u64>> {
+    let bits = family.beginning();
+    let beginning = |address: u128| (address >> (128 - 8 * family.byte() - bits)) as u64 & (u64::MAX >> (64 - bits));
+    let low = bits - BITS;
+    let ends = stretches.starts[1..].iter().map(|&next| next - 1);
+    let ends = ends.chain([family.block().last()]);
+    let each = stretches.starts.iter().zip(ends).zip(&stretches.verdicts);
+    let mut known = Vec::new();
+    for ((&start, end), _) in each.filter(|&(_, &verdict)| verdict != 0) {
+        let (start, end) = (beginning(start), beginning(end));
+        // What lies between is known of all addresses that begin with two such bytes.
+        let parts = if start >> low == end >> low {
+            [Some(start..=end), None]
+        } else {
+            let (head, tail) = (start | ((1 << low) - 1), end >> low << low);
+            [Some(start..=head), Some(tail..=end)]
+        };
+        let leads_on = |part: &RangeInclusive<u64>| !ways[(part.start() >> low) as usize].is_end();
+        known.extend(parts.into_iter().flatten().filter(leads_on));
+    }
+    known
+}
+
+/// How many blocks of addresses that are mentioned there are where so many bits of their beginnings are not asked for.
+fn blocks(known: &[RangeInclusive<u64>], unasked: u32) -> u64 {
+    let mut count = 0;
+    let mut next = 0;
+    for range in known {
+        let (first, last) = (range.start() >> unasked, range.end() >> unasked);
+        count += (last + 1).saturating_sub(first.max(next));
+        next = last + 1;
+    }
+    count
 }
