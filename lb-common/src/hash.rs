@@ -4,6 +4,16 @@
 //! It is keyed, so that nobody who does not know the seed can aim flows at one backend, and it keeps the seed from
 //! someone who sees which backend answers.
 
+/// 2^64 by the golden ratio.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Fibonacci hashing (Knuth, "The Art of Computer Programming", volume 3, section 6.4): the upper `bits` of a product with
+/// 2^64 by the golden ratio, 1 to 32. It resists nobody who chooses words.
+#[inline(always)]
+pub(crate) const fn fibonacci(word: u64, bits: u32) -> u32 {
+    (word.wrapping_mul(GOLDEN) >> (64 - bits)) as u32
+}
+
 /// The 128-bit seed; the same on every node of a fleet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! requests and of ports that no service declares.
 
 use crate::addr::{Ipv4Be, Ipv6Be, PortBe};
+use crate::hash::fibonacci;
 use crate::id::{MemberId, MemberIndex};
 use crate::limits::{MEMBERS, SERVICE_BUCKETS};
 
@@ -155,12 +156,10 @@ impl KeyV6 {
     }
 }
 
-/// Fibonacci hashing: the upper bits of a product with 2^64 over the golden ratio. It need not resist anyone, since
-/// only the administrator chooses VIPs.
+/// The bucket of a word. It need not resist anyone, since only the administrator chooses VIPs.
 #[inline(always)]
 const fn mix(word: u64) -> u32 {
-    let folded = word ^ (word >> 32);
-    (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SERVICE_BUCKETS.ilog2())) as u32
+    fibonacci(word ^ (word >> 32), SERVICE_BUCKETS.ilog2())
 }
 
 /// How packets of a service reach its backends.

@@ -146,7 +146,7 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
     let has_ports = l4::has_ports(protocol);
     // What is for a service, and ICMP to a VIP that is Fulcrum's.
     if seen.service.is_service() || !has_ports && seen.address.is_vip() && seen.address.has(Decision::ECHO) {
-        let admitted = protect::seen(packet);
+        let admitted = protect::judged(packet, seen);
         if admitted.raw() != Outcome::UNKNOWN.raw() {
             return Ok(admitted);
         }
@@ -178,7 +178,7 @@ fn decide(packet: &Packet, seen: &'static mut Seen, layers: Layers) -> Step<Outc
             }
             transmit::for_this_node(packet)?;
             if seen.address.has(Decision::DROP_UNDECLARED) {
-                let admitted = protect::seen(packet);
+                let admitted = protect::judged(packet, seen);
                 if admitted.raw() != Outcome::UNKNOWN.raw() {
                     return Ok(admitted);
                 }

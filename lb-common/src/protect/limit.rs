@@ -9,7 +9,7 @@
 //! is counted.
 
 use crate::addr::Ipv6Be;
-use crate::hash::Key;
+use crate::hash::{GOLDEN, Key};
 
 /// Places of a set.
 pub const WAYS: usize = 4;
@@ -94,7 +94,7 @@ impl Limit {
 }
 
 /// Odd numbers without a pattern: the golden ratio, and a multiplier of MurmurHash3's last step.
-const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xff51_afd7_ed55_8ccd];
+const ODD: [u64; 2] = [GOLDEN, 0xff51_afd7_ed55_8ccd];
 
 /// So many ones at the high end, 0 to 64.
 const fn first_bits(count: u8) -> u64 {

@@ -76,7 +76,11 @@ impl Header {
     /// As [`Self::unasked`], of a family: of IPv4 it is of the first 32 bits.
     #[inline(always)]
     const fn unasked(&self, v4: bool) -> u32 {
-        if v4 { 32 - top::OUTLINE_BITS } else { self.unasked }
+        if v4 {
+            top::length(v4) - top::OUTLINE_BITS
+        } else {
+            self.unasked
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::prefixes::{Line, Lines, Ref};
 use crate::addr::Ipv6Be;
+use crate::hash::fibonacci;
 
 /// Bits of an address that choose a ref.
 pub const BITS: u32 = 16;
@@ -29,6 +30,13 @@ pub const LINES: u32 = REFS + OUTLINE;
 const REFS_PER_LINE: u32 = 16;
 const BITS_PER_LINE: u32 = 512;
 
+/// Bits of an address that are its [`beginning`].
+#[inline(always)]
+#[must_use]
+pub const fn length(v4: bool) -> u32 {
+    if v4 { 32 } else { 64 }
+}
+
 /// The first 32 bits of an address of IPv4, the first 64 of one of IPv6.
 #[inline(always)]
 #[must_use]
@@ -44,7 +52,7 @@ pub const fn beginning(v4: bool, address: &Ipv6Be) -> u64 {
 /// The ref for addresses that begin so, in the top that begins at line `first`.
 #[inline(always)]
 pub fn way<L: Lines + ?Sized>(lines: &L, first: u32, v4: bool, beginning: u64) -> Option<Ref> {
-    let value = (beginning >> if v4 { 32 - BITS } else { 64 - BITS }) as u32;
+    let value = (beginning >> (length(v4) - BITS)) as u32;
     let line = lines.line(first + value / REFS_PER_LINE)?;
     Some(Ref(line.half(value)))
 }
@@ -57,12 +65,9 @@ const fn line_of(v4: bool, block: u64) -> u32 {
     if v4 {
         lines as u32
     } else {
-        (lines.wrapping_mul(GOLDEN) >> (64 - OUTLINE.ilog2())) as u32
+        fibonacci(lines, OUTLINE.ilog2())
     }
 }
-
-/// 2^64 by the golden ratio (Knuth, "The Art of Computer Programming", volume 3, section 6.4).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Is something known of an address that begins so? `unasked` bits at the end of the beginning do not count.
 #[inline(always)]

@@ -180,9 +180,10 @@ unsafe extern "C" fn step(_: u32, way: *mut Way<Current>) -> u64 {
 
 /// What becomes of a packet of a service on the long way: [`Outcome::UNKNOWN`] if it goes on.
 #[inline(always)]
-pub(crate) fn seen(packet: &Packet) -> Outcome {
+pub(crate) fn judged(packet: &Packet, seen: &mut Seen) -> Outcome {
     // Where nothing is configured, a call would be a twelfth of what `nat` takes.
     if head().is_none() {
+        seen.admitted = 0;
         return Outcome::UNKNOWN;
     }
     Outcome::from_raw(fulcrum_admit(packet.ctx()))

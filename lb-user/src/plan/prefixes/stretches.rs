@@ -31,14 +31,6 @@ impl Family {
         }
     }
 
-    /// As many bits as [`lb_common::protect::top::beginning`] takes of an address.
-    pub(super) const fn beginning(self) -> u32 {
-        match self {
-            Self::V4 => 32,
-            Self::V6 => 64,
-        }
-    }
-
     /// Its addresses.
     pub(super) const fn block(self) -> Block {
         let first = match self {

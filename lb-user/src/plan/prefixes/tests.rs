@@ -266,22 +266,27 @@ proptest! {
     }
 }
 
-#[test]
-fn a_glance_is_enough_for_most() {
-    let all = Lists {
-        deny: ["198.18.0.0/15", "203.0.113.7/32", "2001:db8:666::/48", "2a0f:4000::/32"]
-            .map(prefix)
-            .into(),
+/// The sheet of a node that denies these.
+fn sheet_denying(deny: Vec<Prefix>) -> Vec<Line> {
+    let lists = Lists {
+        deny: deny.into(),
         ..Lists::default()
     };
-    let sheet = Protected {
-        all: Some(Protection {
-            lists: all,
-            ..Protection::default()
-        }),
+    let all = Some(Protection {
+        lists,
+        ..Protection::default()
+    });
+    let protected = Protected {
+        all,
         ..Protected::default()
     };
-    let sheet = sheet.lines();
+    protected.lines()
+}
+
+#[test]
+fn a_glance_is_enough_for_most() {
+    let deny = ["198.18.0.0/15", "203.0.113.7/32", "2001:db8:666::/48", "2a0f:4000::/32"];
+    let sheet = sheet_denying(deny.map(prefix).into());
     let glance = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
         let sheet = &sheet[..];
@@ -302,20 +307,7 @@ fn a_glance_is_enough_for_most() {
 
 #[test]
 fn fewer_bits_are_asked_for_where_more_is_known() {
-    let depth = |deny: Vec<Prefix>| {
-        let lists = Lists {
-            deny: deny.into(),
-            ..Lists::default()
-        };
-        let sheet = Protected {
-            all: Some(Protection {
-                lists,
-                ..Protection::default()
-            }),
-            ..Protected::default()
-        };
-        64 - sheet.lines()[..].header().unwrap().unasked
-    };
+    let depth = |deny| 64 - sheet_denying(deny)[..].header().unwrap().unasked;
     assert_eq!(depth(Vec::new()), 48);
     // What two bytes say takes no room.
     assert_eq!(depth(vec![prefix("8000::/1"), prefix("2a0f::/16")]), 48);

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use lb_common::protect::Header;
 use lb_common::protect::prefixes::{Line, Ref};
-use lb_common::protect::top::{BITS, DEEPEST, OUTLINE_BITS, lead, mention};
+use lb_common::protect::top::{BITS, DEEPEST, OUTLINE_BITS, lead, length, mention};
 
 use super::nodes;
 use super::stretches::{Family, Stretches};
@@ -28,12 +28,13 @@ impl Top {
     pub(super) fn append(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Self {
         let ways = nodes::append_each(stretches, family, lines);
         let known = known(stretches, family, &ways);
+        let bits = length(family == Family::V4);
         let unasked = match family {
-            Family::V4 => family.beginning() - OUTLINE_BITS,
-            Family::V6 => (family.beginning() - DEEPEST..family.beginning() - BITS)
+            Family::V4 => bits - OUTLINE_BITS,
+            Family::V6 => (bits - DEEPEST..bits - BITS)
                 .step_by(4)
                 .find(|&unasked| blocks(&known, unasked) <= MOST_BLOCKS)
-                .unwrap_or(family.beginning() - BITS),
+                .unwrap_or(bits - BITS),
         };
         Self {
             ways,
@@ -68,7 +69,7 @@ impl Top {
 
 /// How addresses begin of which something is known that `ways` do not end in.
 fn known(stretches: &Stretches, family: Family, ways: &[Ref]) -> Vec<RangeInclusive<u64>> {
-    let bits = family.beginning();
+    let bits = length(family == Family::V4);
     let beginning = |address: u128| (address >> (128 - 8 * family.byte() - bits)) as u64 & (u64::MAX >> (64 - bits));
     let low = bits - BITS;
     let ends = stretches.starts[1..].iter().map(|&next| next - 1);
