@@ -25,6 +25,7 @@ use crate::service::Decision;
 use crate::stats::DropReason;
 use limit::Limit;
 use prefixes::{Line, Lines, Ref, V4_BYTE, find, verdict};
+use top::Outline;
 
 /// The roots of the lists of one owner.
 #[repr(C)]
@@ -63,23 +64,42 @@ pub struct Header {
     pub flags: u32,
     /// The place in `LISTS` of the lines behind [`HEAD`]: 0 or 1.
     pub rest: u32,
-    /// Of the first 64 bits of an address of IPv6, how many at the end the outline in the [`top`] does not ask for.
+    /// Of the beginning of an address of IPv6, how many bits at the end its coarse outline does not ask for.
     pub unasked: u32,
+    /// The same of IPv4 and IPv6, of the fine outline.
+    pub unasked_finely: [u32; 2],
     #[doc(hidden)]
-    pub pad: [u32; 3],
+    pub pad: u32,
 }
 
 impl Header {
     /// As one of the `roots`: the way begins in the [`top`].
     pub const TOP: Ref = Ref::full(0);
 
-    /// As [`Self::unasked`], of a family: of IPv4 it is of the first 32 bits.
+    /// The outline of a family that is asked first.
     #[inline(always)]
-    const fn unasked(&self, v4: bool) -> u32 {
-        if v4 {
-            top::length(v4) - top::OUTLINE_BITS
-        } else {
-            self.unasked
+    #[must_use]
+    pub const fn coarse(&self, v4: bool) -> Outline {
+        Outline {
+            first: top_of(v4) + top::REFS,
+            unasked: if v4 {
+                top::length(v4) - Outline::BITS
+            } else {
+                self.unasked
+            },
+            is_hashed: !v4,
+        }
+    }
+
+    /// The outline that is asked then.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fine(&self, v4: bool) -> Outline {
+        let [of_v4, of_v6] = self.unasked_finely;
+        Outline {
+            first: FINE,
+            unasked: if v4 { of_v4 } else { of_v6 },
+            is_hashed: true,
         }
     }
 }
@@ -153,13 +173,17 @@ pub const ADDRESSES: u32 = BALANCED + PROXIED;
 pub const PLACES: u32 = ADDRESSES + 2;
 const _: () = assert!(PLACES.is_power_of_two());
 
-/// The first lines of the tops of IPv4 and of IPv6, behind the policies, which are there for all places: 1 MiB.
-const TOPS: [u32; 2] = [Policy::line(PLACES), Policy::line(PLACES) + top::LINES];
+/// The first lines of the tops of IPv4 and of IPv6, refs and a coarse outline, behind the policies, which are there for all places:
+/// 1 MiB.
+const TOPS: [u32; 2] = [Policy::line(PLACES), Policy::line(PLACES) + top::REFS + Outline::LINES];
+
+/// The first line of the fine outline.
+const FINE: u32 = TOPS[1] + top::REFS + Outline::LINES;
 
 /// The first line of a sheet behind the tops.
-pub const LISTS: u32 = TOPS[1] + top::LINES;
+pub const LISTS: u32 = FINE + Outline::LINES;
 
-/// Lines that the program addresses directly, a power of two: 8 MiB, so that lists of some 20,000 prefixes are wholly in there.
+/// Lines that the program addresses directly, a power of two: 8 MiB, so that lists of some 4,000 prefixes are wholly in there.
 /// Those behind are in a map of their own.
 pub const HEAD: u32 = 1 << 17;
 const _: () = assert!(HEAD.is_power_of_two() && LISTS < HEAD);
@@ -176,7 +200,7 @@ pub const fn place(service: Decision) -> u32 {
     BALANCED + if number < PROXIED { number } else { PROXIED - 1 }
 }
 
-/// The first line of the top of a family.
+/// The first line of the top of a family, which are its refs.
 #[inline(always)]
 #[must_use]
 pub const fn top_of(v4: bool) -> u32 {
@@ -243,12 +267,11 @@ pub trait Sheet: Lines {
     fn glance(&self, header: &Header, v4: bool, source: &Ipv6Be) -> Option<u32> {
         let way = self.begin(&header.roots, v4, source);
         if way.is_end() {
-            Some(way.rest())
-        } else if top::is_mentioned(self, top_of(v4), v4, top::beginning(v4, source), header.unasked(v4)) {
-            None
-        } else {
-            Some(0)
+            return Some(way.rest());
         }
+        let beginning = top::beginning(v4, source);
+        let is_mentioned = header.coarse(v4).mentions(self, beginning) && header.fine(v4).mentions(self, beginning);
+        (!is_mentioned).then_some(0)
     }
 
     /// Where the way of a source through the lists for all services begins: at its end, or two bytes behind where its family

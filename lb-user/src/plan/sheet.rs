@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lb_common::protect::limit::Limit as ProgramLimit;
 use lb_common::protect::prefixes::Line;
-use lb_common::protect::{Amounts, Header, LISTS, Policy, Roots, policy, top, top_of};
+use lb_common::protect::{Amounts, Header, LISTS, Policy, Roots, policy};
 
-use super::prefixes::{self, Wanted};
+use super::prefixes::{self, Top, Wanted};
 use crate::model::{Enforcement, Limit, Limits, Lists, Prefix, Protection, ServiceProtection};
 
 /// All that a sheet is made of. Two that are equal make the same one.
@@ -99,11 +99,7 @@ impl Protected {
         let ways = tops.iter_mut().flat_map(|top| &mut top.ways);
         let roots_of_services = roots.iter_mut().flat_map(|roots| [&mut roots.v4, &mut roots.v6]);
         prefixes::in_order(&nodes, ways.chain(roots_of_services), &mut lines);
-        for (top, v4) in tops.iter().zip([true, false]) {
-            top.write(&mut lines[top_of(v4) as usize..][..top::LINES as usize]);
-        }
-        let unasked = tops[1].unasked;
-        let [v4, v6] = tops.map(|top| top.root());
+        let [v4, v6] = [&tops[0], &tops[1]].map(Top::root);
         let header = Header {
             icmp: all
                 .icmp
@@ -111,9 +107,13 @@ impl Protected {
             roots: Roots { v4, v6 },
             flags: observes(all.enforcement),
             rest: 0,
-            unasked,
-            pad: [0; 3],
+            unasked: tops[1].unasked(),
+            unasked_finely: [&tops[0], &tops[1]].map(Top::unasked_finely),
+            pad: 0,
         };
+        for top in &tops {
+            top.write(&header, &mut lines);
+        }
         lines[0] = header.to_line();
         for (service, own) in self.services.iter().zip(own) {
             let own = own.map_or(Roots::NOTHING, |own| roots[own]);

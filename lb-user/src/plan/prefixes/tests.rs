@@ -285,38 +285,58 @@ fn sheet_denying(deny: Vec<Prefix>) -> Vec<Line> {
 
 #[test]
 fn a_glance_is_enough_for_most() {
-    let deny = ["198.18.0.0/15", "203.0.113.7/32", "2001:db8:666::/48", "2a0f:4000::/32"];
-    let sheet = sheet_denying(deny.map(prefix).into());
-    let glance = |ip: &str| {
+    let glance = |sheet: &[Line], ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        let sheet = &sheet[..];
         sheet.glance(sheet.header().unwrap(), ip.is_ipv4(), &Ipv6Be::mapped(ip))
     };
-    assert_eq!(glance("198.19.255.255"), Some(verdict::DENIED));
-    assert_eq!(["203.0.112.1", "192.0.2.1"].map(glance), [Some(0); 2]);
-    assert_eq!(["203.0.113.1", "203.0.113.7"].map(glance), [None; 2]);
+    let deny = ["198.18.0.0/15", "203.0.113.7/32", "2001:db8:666::/48", "2a0f:4000::/32"];
+    let sheet = sheet_denying(deny.map(prefix).into());
+    let networks = |ip| glance(&sheet, ip);
+    assert_eq!(networks("198.19.255.255"), Some(verdict::DENIED));
+    assert_eq!(["203.0.112.1", "203.0.113.6", "192.0.2.1"].map(networks), [Some(0); 3]);
+    assert_eq!(networks("203.0.113.7"), None);
     assert_eq!(
-        ["2001:db8::1", "2001:db8:667::1", "2a0f:3fff::1", "2a01::1"].map(glance),
+        ["2001:db8::1", "2001:db8:667::1", "2a0f:3fff::1", "2a01::1"].map(networks),
         [Some(0); 4]
     );
     assert_eq!(
-        ["2001:db8:666::1", "2a0f:4000::1", "2a0f:4000:ffff::1"].map(glance),
+        ["2001:db8:666::1", "2a0f:4000::1", "2a0f:4000:ffff::1"].map(networks),
         [None; 3]
     );
+    let sheet = sheet_denying(vec![prefix("2001:db8:666::/48"), prefix("2001:db8:777:7::/64")]);
+    let sites = |ip| glance(&sheet, ip);
+    assert_eq!(["2001:db8:777:6::1", "2001:db8:777:8::1"].map(sites), [Some(0); 2]);
+    assert_eq!(["2001:db8:666:6::1", "2001:db8:777:7::1"].map(sites), [None; 2]);
 }
 
 #[test]
 fn fewer_bits_are_asked_for_where_more_is_known() {
-    let depth = |deny| 64 - sheet_denying(deny)[..].header().unwrap().unasked;
-    assert_eq!(depth(Vec::new()), 48);
+    let depths = |deny: Vec<Prefix>| {
+        let sheet = sheet_denying(deny);
+        let header = sheet[..].header().unwrap();
+        [
+            64 - header.coarse(false).unasked,
+            32 - header.fine(true).unasked,
+            64 - header.fine(false).unasked,
+        ]
+    };
+    let of = |prefixes: &[&str]| depths(prefixes.iter().map(|text| prefix(text)).collect());
+    assert_eq!(of(&[]), [48, 32, 64]);
     // What two bytes say takes no room.
-    assert_eq!(depth(vec![prefix("8000::/1"), prefix("2a0f::/16")]), 48);
-    assert_eq!(depth(vec![prefix("2a0f::/28")]), 48);
-    assert_eq!(depth(vec![prefix("2a0f::/27")]), 44);
+    assert_eq!(
+        of(&["8000::/1", "2a0f::/16", "128.0.0.0/1", "10.1.0.0/16"]),
+        [48, 32, 64]
+    );
+    assert_eq!(of(&["2a0f::/42"]), [48, 32, 64]);
+    assert_eq!(of(&["2a0f::/28"]), [48, 32, 48]);
+    assert_eq!(of(&["2a0f::/27"]), [44, 32, 48]);
+    let halves = |count| (0..count).map(|i| prefix(&format!("10.{i}.0.0/17"))).collect();
+    assert_eq!(depths(halves(128)), [48, 32, 64]);
+    assert_eq!(depths(halves(129)), [48, 28, 64]);
     let every =
         |length: u8| (0..1 << 15).map(move |i| prefix(&format!("2a{:02x}:{:x}::/{length}", i >> 7, (i & 127) << 9)));
-    assert_eq!(depth(every(24).collect()), 28);
-    assert_eq!(depth(every(32).collect()), 36);
+    assert_eq!(depths(every(24).collect()), [28, 32, 28]);
+    assert_eq!(depths(every(32).collect()), [36, 32, 36]);
 }
 
 proptest! {

@@ -2,23 +2,28 @@
 
 use std::ops::RangeInclusive;
 
-use lb_common::protect::Header;
 use lb_common::protect::prefixes::{Line, Ref};
-use lb_common::protect::top::{BITS, DEEPEST, OUTLINE_BITS, lead, length, mention};
+use lb_common::protect::top::{BITS, Outline, lead, length};
+use lb_common::protect::{Header, top_of};
 
 use super::nodes;
 use super::stretches::{Family, Stretches};
 
-/// Bits that are set in an outline of IPv6: one in sixteen at the most, where fewer bits of the addresses can be asked for.
-const MOST_BLOCKS: u64 = 1 << (OUTLINE_BITS - 4);
+/// Bits of an address of IPv6 that its coarse outline asks for at the most: clients are in the same lines with what a provider gives to
+/// one site.
+const DEEPEST: u32 = 48;
+
+/// Bits that are set in a coarse outline: one in sixteen at the most, where fewer bits of the addresses can be asked for.
+const MOST_COARSELY: u128 = 1 << (Outline::BITS - 4);
+
+/// Those that each family sets in the fine one: one in four.
+const MOST_FINELY: u128 = 1 << (Outline::BITS - 2);
 
 /// Of a family.
 #[derive(Clone, Debug)]
 pub struct Top {
     /// Where each value of the first two bytes leads.
     pub ways: Vec<Ref>,
-    /// As [`Header::unasked`].
-    pub unasked: u32,
     family: Family,
     /// How addresses begin of which something is known, in order, and those between the two.
     known: Vec<RangeInclusive<u64>>,
@@ -28,20 +33,28 @@ impl Top {
     pub(super) fn append(stretches: &Stretches, family: Family, lines: &mut Vec<Line>) -> Self {
         let ways = nodes::append_each(stretches, family, lines);
         let known = known(stretches, family, &ways);
-        let bits = length(family == Family::V4);
-        let unasked = match family {
-            Family::V4 => bits - OUTLINE_BITS,
-            Family::V6 => (bits - DEEPEST..bits - BITS)
-                .step_by(4)
-                .find(|&unasked| blocks(&known, unasked) <= MOST_BLOCKS)
-                .unwrap_or(bits - BITS),
-        };
-        Self {
-            ways,
-            unasked,
-            family,
-            known,
-        }
+        Self { ways, family, known }
+    }
+
+    /// As [`Header::unasked`], where it is IPv6's.
+    #[must_use]
+    pub fn unasked(&self) -> u32 {
+        self.fewest(DEEPEST, MOST_COARSELY)
+    }
+
+    /// As [`Header::unasked_finely`].
+    #[must_use]
+    pub fn unasked_finely(&self) -> u32 {
+        self.fewest(u32::MAX, MOST_FINELY)
+    }
+
+    /// How many bits are left out, where no more than `deepest` are asked for, and no more than `most` blocks are mentioned.
+    fn fewest(&self, deepest: u32, most: u128) -> u32 {
+        let bits = length(self.family == Family::V4);
+        (bits.saturating_sub(deepest)..bits - BITS)
+            .step_by(4)
+            .find(|&unasked| blocks(&self.known, unasked) <= most)
+            .unwrap_or(bits - BITS)
     }
 
     /// What is known of every address, or that it is to be looked for here.
@@ -55,14 +68,16 @@ impl Top {
         }
     }
 
-    /// Writes it, when the ways lead where they shall, into lines of zeros.
-    pub fn write(&self, lines: &mut [Line]) {
+    /// Writes it, when the ways lead where they shall, into a sheet that has nothing of it yet.
+    pub fn write(&self, header: &Header, lines: &mut [Line]) {
+        let v4 = self.family == Family::V4;
         for (value, &way) in (0..).zip(&self.ways) {
-            lead(lines, value, way);
+            lead(&mut lines[top_of(v4) as usize..], value, way);
         }
-        for range in &self.known {
-            let [first, last] = [range.start(), range.end()].map(|beginning| beginning >> self.unasked);
-            mention(lines, self.family == Family::V4, first, last);
+        for outline in [header.coarse(v4), header.fine(v4)] {
+            for range in &self.known {
+                outline.mention(lines, *range.start(), *range.end());
+            }
         }
     }
 }
@@ -92,11 +107,11 @@ fn known(stretches: &Stretches, family: Family, ways: &[Ref]) -> Vec<RangeInclus
 }
 
 /// How many blocks of addresses that are mentioned there are where so many bits of their beginnings are not asked for.
-fn blocks(known: &[RangeInclusive<u64>], unasked: u32) -> u64 {
+fn blocks(known: &[RangeInclusive<u64>], unasked: u32) -> u128 {
     let mut count = 0;
     let mut next = 0;
     for range in known {
-        let (first, last) = (range.start() >> unasked, range.end() >> unasked);
+        let [first, last] = [range.start(), range.end()].map(|&beginning| u128::from(beginning >> unasked));
         count += (last + 1).saturating_sub(first.max(next));
         next = last + 1;
     }
