@@ -1,5 +1,5 @@
 //! The bench's own programs: a wrapper that runs another program on the same packet again and again, and a minimal
-//! balancer to compare with. Never attached to anything; `cargo xtask bench dataplane` runs them.
+//! balancer to compare with; `cargo xtask bench dataplane` runs them.
 //!
 //! `BPF_PROG_TEST_RUN` repeats a program without restoring the packet, so a program that changes it sees its own output
 //! from the second time on. Hence the wrapper.
@@ -28,6 +28,18 @@ use aya_ebpf::programs::XdpContext;
 #[xdp(frags)]
 fn bench_wrapper(ctx: XdpContext) -> u32 {
     wrapper::run(&ctx)
+}
+
+/// Makes the packet what it shall be, runs the program that `PLAN` says, and does with the packet what that returns.
+#[xdp(frags)]
+fn bench_send(ctx: XdpContext) -> u32 {
+    wrapper::send(&ctx)
+}
+
+/// At the other end of the link: counts what arrives, and drops it.
+#[xdp(frags)]
+fn bench_arrive(_ctx: XdpContext) -> u32 {
+    wrapper::arrive()
 }
 
 /// The minimal balancer.

@@ -1,7 +1,9 @@
 //! Calls the program under test, counts what it returns, and makes the packet that of the next round.
+//!
+//! Packets that are sent do not come back: there the packet is made what it shall be before the program is called.
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
@@ -19,24 +21,17 @@ static TARGETS: ProgramArray<PLACES> = ProgramArray::new();
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
+/// Packets that have arrived at the other end of the link.
+#[btf_map]
+static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// One round. Comes to its end with `XDP_PASS`, or with `XDP_ABORTED` when it could not do what it should.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
-    let Some(plan) = PLAN.get_ptr_mut(0) else {
+    let Some(plan) = plan() else {
         return xdp_action::XDP_ABORTED;
     };
-    // SAFETY: the harness writes the plan only between runs.
-    let plan = unsafe { &mut *plan };
-    // Each with its own call, whose place in the map is a constant: the kernel makes that a direct jump.
-    let action = match plan.target {
-        SUBJECT => call_subject(ctx),
-        REFERENCE => call_reference(ctx),
-        EMPTY => call_empty(ctx),
-        BARE => call_bare(ctx),
-        _ => call_adjust(ctx),
-    };
-    plan.actions[(action & 7) as usize] += 1;
-
+    call(ctx, plan);
     let length = ctx.data_end() - ctx.data();
     // Outer headers of IPv4 and IPv6. Constants: LLVM would compute a difference in 32 bits, which the verifier refuses for
     // pointers.
@@ -46,15 +41,66 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         40 => shrink(ctx, 40),
         _ => false,
     };
-    if !is_back {
-        return xdp_action::XDP_ABORTED;
+    if is_back && make(ctx, plan) {
+        xdp_action::XDP_PASS
+    } else {
+        xdp_action::XDP_ABORTED
     }
+}
+
+/// One packet that goes where the program sends it.
+#[inline(always)]
+pub(crate) fn send(ctx: &XdpContext) -> u32 {
+    let Some(plan) = plan() else {
+        return xdp_action::XDP_ABORTED;
+    };
+    if make(ctx, plan) {
+        call(ctx, plan)
+    } else {
+        xdp_action::XDP_ABORTED
+    }
+}
+
+/// The other end of the link.
+#[inline(always)]
+pub(crate) fn arrive() -> u32 {
+    if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
+        // SAFETY: this CPU's element.
+        unsafe { *arrived += 1 };
+    }
+    xdp_action::XDP_DROP
+}
+
+#[inline(always)]
+fn plan() -> Option<&'static mut Plan> {
+    // SAFETY: the harness writes the plan only between runs.
+    PLAN.get_ptr_mut(0).map(|plan| unsafe { &mut *plan })
+}
+
+/// Calls the program, and counts what it returns.
+#[inline(always)]
+fn call(ctx: &XdpContext, plan: &mut Plan) -> u32 {
+    // Each with its own call, whose place in the map is a constant: the kernel makes that a direct jump.
+    let action = match plan.target {
+        SUBJECT => call_subject(ctx),
+        REFERENCE => call_reference(ctx),
+        EMPTY => call_empty(ctx),
+        BARE => call_bare(ctx),
+        _ => call_adjust(ctx),
+    };
+    plan.actions[(action & 7) as usize] += 1;
+    action
+}
+
+/// Makes the packet the next one; false where it is too short.
+#[inline(always)]
+fn make(ctx: &XdpContext, plan: &mut Plan) -> bool {
     let start = ctx.data();
-    if start + HEAD > ctx.data_end() {
-        return xdp_action::XDP_ABORTED;
+    let is_long = start + HEAD <= ctx.data_end();
+    if is_long {
+        restore(plan, start as *mut u8);
     }
-    restore(plan, start as *mut u8);
-    xdp_action::XDP_PASS
+    is_long
 }
 
 /// Takes so many bytes off the front.

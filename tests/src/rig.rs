@@ -81,25 +81,34 @@ pub async fn rig(toml: &str, had: &[&str]) -> Rig {
 }
 
 /// As [`rig`], over a program that is loaded already.
-pub async fn rig_of(mut kernel: Kernel, config: Config, had: &[&str]) -> Rig {
-    kernel.set_nic(1, NODE).expect("a NIC");
+pub async fn rig_of(kernel: Kernel, config: Config, had: &[&str]) -> Rig {
+    rig_on(LOOPBACK, kernel, config, had).await
+}
+
+/// As [`rig_of`], with every backend behind this interface, where frames come from.
+pub async fn rig_on(interface: u32, mut kernel: Kernel, config: Config, had: &[&str]) -> Rig {
+    kernel.set_nic(interface, NODE).expect("a NIC");
     let had = had.iter().map(|ip| ip.parse().expect("an address")).collect();
     let mut facts = Facts::new(Arc::new(config.clone()));
-    facts.interfaces.insert(1, "lo".into());
+    facts.interfaces.insert(interface, "eth0".into());
     let mut rig = Reconciler::new(kernel, Had(had), facts, SEED);
-    reconfigure(&mut rig, config).await;
+    reconfigure_on(interface, &mut rig, config).await;
     rig
 }
 
 /// Puts another configuration in force, whose backends are all up and reached as [`rig`] says.
 pub async fn reconfigure(rig: &mut Rig, config: Config) {
+    reconfigure_on(LOOPBACK, rig, config).await;
+}
+
+async fn reconfigure_on(interface: u32, rig: &mut Rig, config: Config) {
     rig.facts_mut().reconfigure(Arc::new(config.clone()));
     for service in &config.services {
         for backend in &service.backends {
             let hop = NextHop {
                 mac: mac_of(backend.address.ip()),
                 local: NODE,
-                interface: 1,
+                interface,
                 router: None,
                 source: Some(own_address(backend.address.ip())),
                 mtu: 1500,

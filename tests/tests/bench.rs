@@ -12,7 +12,11 @@ async fn the_bench_runs_and_checks_actions() {
     if gate::root() == Gate::Skip {
         return;
     }
-    const CASES: [&str; 2] = ["dsr maglev: for nobody", "nat maglev: established, 64 k flows"];
+    const CASES: [&str; 3] = [
+        "dsr maglev: for nobody",
+        "nat maglev: established, 64 k flows",
+        "tunnel maglev: established, 1 flow, sent",
+    ];
     let filters = CASES.map(str::to_owned).to_vec();
     // An error where a packet is not what it should be: see `lb_tests::bench`.
     let report = run(&Options::quick(filters)).await.unwrap_or_else(|e| panic!("{e:?}"));

@@ -55,15 +55,17 @@ impl Case {
             v6,
             services,
             backends,
+            sends,
             ..
         } = setting;
         let family = if v6 { ", IPv6" } else { "" };
+        let sent = if sends { ", sent" } else { "" };
         let size = match (services, backends) {
             (1, 16) => String::new(),
             _ => format!(", {services} x {backends}"),
         };
         Self {
-            name: format!("{mode} {balance}: {what}{family}{size}"),
+            name: format!("{mode} {balance}: {what}{family}{size}{sent}"),
             setting,
             kind,
             flows,
@@ -131,8 +133,41 @@ pub fn all() -> Vec<Case> {
         ));
     }
     protection(&mut cases);
+    sent(&mut cases);
     cases
 }
+
+/// What packets cost that really leave, and what is saved by a drop.
+fn sent(cases: &mut Vec<Case>) {
+    for mode in ["dsr", "tunnel"] {
+        let setting = Setting {
+            sends: true,
+            ..Setting::new(mode, "maglev")
+        };
+        cases.push(Case::new("established, 1 flow", setting, Kind::Data, 1));
+        cases.push(Case::protected(
+            "all rungs, established, 1 flow",
+            Shield::All,
+            setting,
+            Kind::Data,
+            1,
+        ));
+        for (what, shield, kind, flows) in LISTED {
+            cases.push(Case::protected(what, shield, setting, kind, flows));
+        }
+    }
+}
+
+/// What lists cost: how many flows, of what.
+const LISTED: [(&str, Shield, Kind, u32); 2] = [
+    ("dropped by a short list", Shield::Short, Kind::Denied, 1),
+    (
+        "a million prefixes, sources everywhere",
+        Shield::Million,
+        Kind::Data,
+        NEW,
+    ),
+];
 
 /// What protection costs, beside the same packet without it.
 fn protection(cases: &mut Vec<Case>) {
@@ -158,20 +193,9 @@ fn protection(cases: &mut Vec<Case>) {
             Kind::Syn,
             NEW,
         ));
-        cases.push(Case::protected(
-            "dropped by a short list",
-            Shield::Short,
-            setting,
-            Kind::Denied,
-            1,
-        ));
-        cases.push(Case::protected(
-            "a million prefixes, sources everywhere",
-            Shield::Million,
-            setting,
-            Kind::Data,
-            NEW,
-        ));
+        for (what, shield, kind, flows) in LISTED {
+            cases.push(Case::protected(what, shield, setting, kind, flows));
+        }
     }
     // Such a packet has no other way: it is compared with one that is forwarded.
     let setting = Setting::new("proxy", "maglev");

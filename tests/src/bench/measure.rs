@@ -9,17 +9,13 @@ use nix::unistd::Pid;
 
 use super::case::{Case, Kind, NEW, all};
 use super::facts;
-use super::object::{Bench, Traffic};
+use super::link::Link;
+use super::object::{Bench, DROP, PASS, TX, Traffic};
 use super::report::{Figure, Report};
 use super::setting::{Setting, Shield};
 use super::shared::{ADJUST, EMPTY, SUBJECT};
 use crate::packet::{self, ACK, SYN};
 use crate::rig::{CLIENT, NODE};
-
-/// Actions of the program.
-const DROP: usize = 1;
-const PASS: usize = 2;
-const TX: usize = 3;
 
 /// How long to measure, and what.
 #[derive(Clone, Debug)]
@@ -83,8 +79,9 @@ pub async fn run(options: &Options) -> Result<Report> {
 /// Measures cases on one load of the programs.
 async fn one_load(group: &[Case], options: &Options, load: u32, report: &mut Report) -> Result<()> {
     let setting = &group[0].setting;
-    let (mut rig, loading) = setting.load().await?;
-    let mut bench = Bench::load()?;
+    let link = if setting.sends { Some(Link::make().await?) } else { None };
+    let (mut rig, loading) = setting.load(link.as_ref()).await?;
+    let mut bench = Bench::load(link)?;
     bench.serve(setting)?;
     let programs = rig.dataplane_mut().loaded()?;
     let program = |name: &str| {
@@ -182,7 +179,7 @@ fn frame(setting: &Setting, kind: Kind) -> Vec<u8> {
 
 /// A copy of the bench's programs, which takes room where the next load would have come to lie.
 fn pad() -> Result<Ebpf> {
-    Ok(Bench::load()?.object)
+    Ok(Bench::load(None)?.object)
 }
 
 fn stay_on_one_cpu() -> Result<()> {

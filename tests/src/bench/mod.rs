@@ -14,6 +14,7 @@ pub mod case;
 pub mod control;
 mod facts;
 pub mod failover;
+mod link;
 pub mod load;
 mod measure;
 mod object;

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap, MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray};
+use aya::programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, Pod};
 
+use super::link::Link;
 use super::setting::{PORT, Setting, Shield};
 use super::shared::{
     ADJUST, BARE, Backend, EMPTY, HEAD, HEAD_WORDS, MISSED, Plan, REFERENCE, SUBJECT, Service, ServiceV4, ServiceV6,
@@ -16,6 +17,16 @@ use crate::rig::{NODE, mac_of};
 
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-ebpf/object/bench.bpf.o"));
+
+/// Actions of programs.
+pub(super) const DROP: usize = 1;
+/// See [`DROP`].
+pub(super) const PASS: usize = 2;
+/// See [`DROP`].
+pub(super) const TX: usize = 3;
+
+/// Packets that are sent at once: as many as a driver takes from a NIC's queue in one go.
+const BATCH: u32 = 64;
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -36,6 +47,8 @@ pub(super) struct Bench {
     pub(super) object: Ebpf,
     plan: Array<MapData, Plan>,
     targets: ProgramArray<MapData>,
+    arrived: PerCpuArray<MapData, u64>,
+    link: Option<Link>,
 }
 
 /// What is sent, again and again.
@@ -53,14 +66,19 @@ pub(super) struct Sample {
 }
 
 impl Bench {
-    /// Loads all of them; the balancer's place is empty.
-    pub(super) fn load() -> Result<Self> {
+    /// Loads all of them; the balancer's place is empty. With a `link`, packets are sent over it.
+    pub(super) fn load(link: Option<Link>) -> Result<Self> {
         let mut object = Ebpf::load(OBJECT).context("the bench's object")?;
         let mut take = |name| object.take_map(name).with_context(|| format!("the bench's map {name}"));
         let plan = take("PLAN")?.try_into()?;
         let mut targets = ProgramArray::try_from(take("TARGETS")?)?;
+        let arrived = take("ARRIVED")?.try_into()?;
         // First, since the map takes only programs of the kind that uses it.
         load(&mut object, "bench_wrapper")?;
+        load(&mut object, "bench_send")?;
+        if let Some(link) = &link {
+            link.attach(load(&mut object, "bench_arrive")?)?;
+        }
         for (place, name) in [
             (REFERENCE, "bench_reference"),
             (EMPTY, "bench_empty"),
@@ -68,7 +86,13 @@ impl Bench {
         ] {
             targets.set(place, load(&mut object, name)?.fd()?, 0)?;
         }
-        Ok(Self { object, plan, targets })
+        Ok(Self {
+            object,
+            plan,
+            targets,
+            arrived,
+            link,
+        })
     }
 
     /// Says which program is the balancer, and which one it is where nothing protects services.
@@ -126,6 +150,22 @@ impl Bench {
         traffic.plan.target = target;
         traffic.plan.actions = [0; 8];
         self.plan.set(0, traffic.plan, 0)?;
+        let ns = match &self.link {
+            Some(_) => self.send(traffic, packets)?,
+            None => self.call(traffic, packets)?,
+        };
+        ensure!(
+            traffic.plan.actions[MISSED as usize] == 0,
+            "there was no program to call"
+        );
+        Ok(Sample {
+            ns,
+            actions: traffic.plan.actions,
+        })
+    }
+
+    /// Calls the wrapper; nanoseconds per packet.
+    fn call(&mut self, traffic: &mut Traffic, packets: u32) -> Result<f64> {
         let input = traffic.current();
         let mut output = vec![0; input.len() + 64];
         let options = TestRunOptions {
@@ -137,21 +177,36 @@ impl Bench {
         let run = program(&mut self.object, "bench_wrapper")?.test_run(options)?;
         traffic.plan = self.plan.get(&0, 0)?;
         output.truncate(run.data_size_out as usize);
-        const PASS: u32 = 2;
-        ensure!(run.return_value == PASS, "the wrapper could not restore the packet");
         ensure!(
-            traffic.plan.actions[MISSED as usize] == 0,
-            "there was no program to call"
+            run.return_value as usize == PASS,
+            "the wrapper could not restore the packet"
         );
         let expected = traffic.current();
         ensure!(
             output == expected,
             "the packet came out as {output:02x?} and not as {expected:02x?}"
         );
-        Ok(Sample {
-            ns: run.duration.as_nanos() as f64,
-            actions: traffic.plan.actions,
-        })
+        Ok(run.duration.as_nanos() as f64)
+    }
+
+    /// Sends them; nanoseconds per packet.
+    fn send(&mut self, traffic: &mut Traffic, packets: u32) -> Result<f64> {
+        let link = self.link.as_ref().context("there is no link")?;
+        let arrived = |counts: &PerCpuArray<MapData, u64>| Ok::<u64, anyhow::Error>(counts.get(&0, 0)?.iter().sum());
+        let before = arrived(&self.arrived)?;
+        let options = TestRunOptions {
+            data_in: Some(&traffic.frame),
+            ctx_in: Some(&link.context(&traffic.frame)),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        let sender = program(&mut self.object, "bench_send")?;
+        let run = link.run_inside(|| sender.test_run(options))??;
+        traffic.plan = self.plan.get(&0, 0)?;
+        let (sent, arrived) = (traffic.plan.actions[TX], arrived(&self.arrived)? - before);
+        ensure!(arrived == sent, "{sent} packets were sent, and {arrived} have arrived");
+        Ok(run.duration.as_nanos() as f64)
     }
 }
 
@@ -160,7 +215,7 @@ impl Bench {
 /// # Errors
 /// When the kernel refuses.
 pub fn reference(setting: &Setting, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-    let mut bench = Bench::load()?;
+    let mut bench = Bench::load(None)?;
     bench.serve(setting)?;
     let mut output = vec![0; frame.len() + 64];
     let options = TestRunOptions {

@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result};
 use lb_common::limits::FLOW_TABLE;
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::{Config, Prefix};
+use lb_user::net::LOOPBACK;
 
-use crate::rig::{Rig, SEED, rig_of};
+use super::link::Link;
+use crate::rig::{Rig, SEED, rig_on};
 
 /// Services that are all alike, one VIP each, with the same backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Setting {
     pub table: u32,
     /// What protects the services.
     pub shield: Shield,
+    /// Whether packets really leave, over a [`Link`].
+    pub sends: bool,
 }
 
 /// What protects services.
@@ -93,6 +97,7 @@ impl Setting {
             backends: 16,
             table: FLOW_TABLE,
             shield: Shield::None,
+            sends: false,
         }
     }
 
@@ -174,7 +179,7 @@ impl Setting {
     /// # Errors
     /// When the kernel refuses the program.
     #[expect(clippy::disallowed_methods, reason = "the kernel tells the load's time by it")]
-    pub(super) async fn load(&self) -> Result<(Rig, Loading)> {
+    pub(super) async fn load(&self, link: Option<&Link>) -> Result<(Rig, Loading)> {
         let config = self.config()?;
         let start = Instant::now();
         let kernel = Kernel::private_with(SEED, self.table).context("the balancer")?;
@@ -182,7 +187,8 @@ impl Setting {
             took: start.elapsed(),
             end: SystemTime::now(),
         };
-        let mut rig = rig_of(kernel, config, &[]).await;
+        let interface = link.map_or(LOOPBACK, Link::index);
+        let mut rig = rig_on(interface, kernel, config, &[]).await;
         // No client of a bench has a connection.
         rig.dataplane_mut().believe_stamps();
         Ok((rig, loading))
