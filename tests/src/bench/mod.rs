@@ -5,7 +5,8 @@
 //! how it is measured and how to read it.
 //!
 //! [`case`] lists what is measured, [`setting`] loads the balancer with services, [`object`] the bench's own programs,
-//! [`measure`] runs the one within the other, [`facts`] asks the kernel what it thinks of them, [`report`] prints.
+//! [`link`] is what packets are sent over, [`measure`] runs the one within the other, [`facts`] asks the kernel what it thinks
+//! of them, [`report`] prints.
 //!
 //! A figure counts only when every packet came to the end that it should: the wrapper counts actions, and after each
 //! sample the packet has to be the one that went in.

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lb_common::addr::Ipv6Be;
+use lb_common::addr::{Ipv4Be, Ipv6Be};
 use lb_common::hash::{Key, Seed, siphash13};
 use lb_common::protect::prefixes::{INLINE, META, OTHERS, OWN, Ref, V4_BYTE, find, meta, verdict};
-use lb_common::protect::{ADDRESSES, Sheet as _};
+use lb_common::protect::{ADDRESSES, Sheet as _, top};
 use proptest::prelude::*;
 
 use super::*;
@@ -307,6 +307,30 @@ fn a_glance_is_enough_for_most() {
     let sites = |ip| glance(&sheet, ip);
     assert_eq!(["2001:db8:777:6::1", "2001:db8:777:8::1"].map(sites), [Some(0); 2]);
     assert_eq!(["2001:db8:666:6::1", "2001:db8:777:7::1"].map(sites), [None; 2]);
+}
+
+#[test]
+fn nearly_nobody_is_walked_for_who_is_in_no_list() {
+    const COUNT: u32 = 250_000;
+    // Each is another, from everywhere.
+    let odd = (0..COUNT).map(|i| Prefix {
+        ip: Ipv4Addr::from(i.wrapping_mul(0x9e37_79b1 << 1) | 1).into(),
+        length: 32,
+    });
+    let sheet = sheet_denying(odd.collect());
+    let sheet = &sheet[..];
+    let header = sheet.header().unwrap();
+    let mut walked = [0, 0];
+    for i in 0..COUNT {
+        let even = Ipv6Be::mapped_v4(Ipv4Be::new(i.wrapping_mul(0x85eb_ca6b << 1).to_be_bytes()));
+        let known = sheet.glance(header, true, &even);
+        assert!(known.is_none_or(|known| known == 0));
+        walked[0] += u32::from(known.is_none());
+        walked[1] += u32::from(header.coarse(true).mentions(sheet, top::beginning(true, &even)));
+    }
+    // The coarse outline alone is set for one in 67, and the fine one for as many.
+    assert!(walked[1] > COUNT / 100, "{walked:?}");
+    assert!(walked[0] < COUNT / 2000, "{walked:?}");
 }
 
 #[test]
