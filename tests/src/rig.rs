@@ -13,6 +13,8 @@ use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::{Backend, Config, Health, MemberKey, NextHop, NextHopState, Probes, Service, Verdict};
 use lb_user::net::address::host_prefix;
 use lb_user::net::{Address, LOOPBACK};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 
 /// The node's MAC: where clients send frames to.
 pub const NODE: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
@@ -60,6 +62,17 @@ pub const fn own_address(backend: IpAddr) -> IpAddr {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254)),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe)),
     }
+}
+
+/// Keeps this thread on the CPU that it is on: there are things that each CPU knows for itself.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn stay_on_one_cpu() {
+    let mut one = CpuSet::new();
+    let here = sched_getcpu().expect("a CPU");
+    one.set(here).expect("one of so many");
+    sched_setaffinity(Pid::from_raw(0), &one).expect("staying there");
 }
 
 /// The seed of rigs.

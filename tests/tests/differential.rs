@@ -21,15 +21,13 @@ use lb_tests::model::craft::{Known, Random, Targets};
 use lb_tests::model::{After, Fate, Model};
 use lb_tests::modes::{by_proxy, services, ways};
 use lb_tests::nat::{DROP, PASS, TX};
-use lb_tests::rig::{Rig, SEED, config, converge, rig_of};
+use lb_tests::rig::{Rig, SEED, config, converge, rig_of, stay_on_one_cpu};
 use lb_tests::toml::{self, Service, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::dataplane::kernel::Kernel;
 use lb_user::model::{Config, Protocol, ServiceProtection};
 use lb_user::plan::{ServiceKey, Table};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
 
 /// Where an authority may come in half of the rounds.
 const STEERS: &str = "steer-challenges = true";
@@ -220,15 +218,6 @@ fn counts(refusals: &Refusals) -> ([u64; REASONS], [u64; REASONS], u64, u64) {
     )
 }
 
-/// Keeps this thread on one CPU: whether cookies are given out, each CPU knows for itself.
-fn stay() {
-    let mut one = CpuSet::new();
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap());
-    one.set(first.unwrap()).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
-}
-
 /// The table of a service.
 fn own(text: &str) -> ServiceProtection {
     let any = service("any", "proxy", &["192.0.2.1:80"]).table("protection", text);
@@ -359,7 +348,8 @@ struct Tally {
 async fn round(seed: u64, packets: usize) -> Tally {
     let mut random = Random::new(seed);
     let (mut rig, mut model) = world(&mut random, seed as usize % PROTECTIONS.len()).await;
-    stay();
+    // Whether cookies are given out, each CPU knows for itself.
+    stay_on_one_cpu();
     let kernel = rig.dataplane_mut();
     let targets = targets();
     let mut fates = [0; 4];

@@ -12,7 +12,7 @@ use lb_common::service::Decision;
 use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
 use lb_tests::packet::{self, ACK, FIN, RST, SYN};
-use lb_tests::rig::{CLIENT, NODE, Rig, config, reconfigure, rig};
+use lb_tests::rig::{CLIENT, NODE, Rig, config, reconfigure, rig, stay_on_one_cpu};
 use lb_tests::toml::{self, Service, service};
 use lb_user::dataplane::Dataplane as _;
 use lb_user::model::Protocol;
@@ -55,6 +55,11 @@ fn address(ip: &str, port: u16) -> SocketAddr {
 fn from(client: &str, vip: &str, port: u16, flags: u8) -> Vec<u8> {
     let packet = packet::tcp(address(client, 40_000), address(vip, port), flags, b"");
     packet::frame(NODE, CLIENT, &packet)
+}
+
+/// The frame in a VLAN, which is for the long way.
+fn tagged(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat()
 }
 
 /// The pairs of client and VIP of both families.
@@ -268,16 +273,15 @@ async fn every_mode_and_kind_of_packet_is_judged() {
         refused(&mut rig, &echo(client), DropReason::Denied, None, "echo");
         admitted(&mut rig, &echo(other), TX, None, "echo");
         // With a VLAN tag.
-        let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
         let service = Some(address(vip, 80));
         refused(
             &mut rig,
-            &tagged(from(client, vip, 80, ACK)),
+            &tagged(&from(client, vip, 80, ACK)),
             DropReason::Denied,
             service,
             "a tag",
         );
-        admitted(&mut rig, &tagged(from(other, vip, 80, ACK)), TX, service, "a tag");
+        admitted(&mut rig, &tagged(&from(other, vip, 80, ACK)), TX, service, "a tag");
         // What was not sent to this node is judged by nobody.
         let mut elsewhere = from(client, vip, 80, ACK);
         elsewhere[5] ^= 1;
@@ -484,6 +488,35 @@ async fn fragments_are_judged_too() {
     let [first, later] = pieces("198.51.100.8");
     admitted(&mut rig, &first, TX, Some(vip), "the first");
     admitted(&mut rig, &later, TX, Some(vip), "another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_judged_is_one_packet_and_no_other() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    stay_on_one_cpu();
+    let tunnel = || service("tunnel", "tunnel", &both(80)).backend("10.0.0.2:80");
+    let mut rig = rig(&file("", [tunnel()]), &[]).await;
+    let (client, vip) = (address(CLIENTS[0], 40_000), address(VIPS[0], 80));
+    // The program that judges hands it on, and by then nothing protects any more.
+    let large = packet::frame(NODE, CLIENT, &packet::tcp(client, vip, ACK, &[0; 1460]));
+    let before = drops(&mut rig, DropReason::TooBig);
+    rig.dataplane_mut().test_entry("fulcrum_protect", &large).unwrap();
+    assert_eq!(drops(&mut rig, DropReason::TooBig), before + 1);
+    reconfigure(
+        &mut rig,
+        config(&file("[protection]\ndeny = [\"198.51.100.7\"]", [tunnel()])),
+    )
+    .await;
+    let next = tagged(&from(CLIENTS[0], VIPS[0], 80, ACK));
+    refused(
+        &mut rig,
+        &next,
+        DropReason::Denied,
+        Some(vip),
+        "the next one on the long way",
+    );
 }
 
 /// The options of a SYN, as Linux sends them: segment size, selective acknowledgements, timestamps, window scaling.

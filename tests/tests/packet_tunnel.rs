@@ -171,7 +171,7 @@ async fn the_other_end_takes_out_what_went_in() {
                 let packet = with_class(&way.flow.packet(ACK, b"data"), class);
                 let (action, outer) = node.send(&tagged(NODE, CLIENT, tags, &packet));
                 assert_eq!(action, TX);
-                let (action, inner) = node.kernel().test_decap(&outer).unwrap();
+                let (action, inner) = node.kernel().test_entry("fulcrum_decap", &outer).unwrap();
                 assert_eq!(action, PASS);
                 assert_eq!(
                     inner,
@@ -181,7 +181,7 @@ async fn the_other_end_takes_out_what_went_in() {
                 // Marked on the way (RFC 6040).
                 let head = 14 + tags.len() * 4;
                 let marked = [&outer[..head], &with_class(&outer[head..], class | 3)].concat();
-                let (_, inner) = node.kernel().test_decap(&marked).unwrap();
+                let (_, inner) = node.kernel().test_entry("fulcrum_decap", &marked).unwrap();
                 let told = if class & 3 == 0 { class } else { class | 3 };
                 assert_eq!(
                     inner,
@@ -192,15 +192,21 @@ async fn the_other_end_takes_out_what_went_in() {
         }
         // What travels in nothing is left alone, and so are fragments of an outer packet.
         let plain = tagged(mac(way), NODE, &[], &way.flow.packet(ACK, b"data"));
-        assert_eq!(node.kernel().test_decap(&plain).unwrap(), (PASS, plain));
+        assert_eq!(
+            node.kernel().test_entry("fulcrum_decap", &plain).unwrap(),
+            (PASS, plain)
+        );
         let (_, outer) = node.send(&tagged(NODE, CLIENT, &[], &way.flow.packet(ACK, &[0; 100])));
         for fragment in fragments(&outer[14..], 64, 1) {
             let frame = tagged(mac(way), NODE, &[], &fragment);
-            assert_eq!(node.kernel().test_decap(&frame).unwrap(), (PASS, frame));
+            assert_eq!(
+                node.kernel().test_entry("fulcrum_decap", &frame).unwrap(),
+                (PASS, frame)
+            );
         }
         for length in 14..outer.len().min(80) {
             let cut = &outer[..length];
-            let (action, _) = node.kernel().test_decap(cut).unwrap();
+            let (action, _) = node.kernel().test_entry("fulcrum_decap", cut).unwrap();
             assert_ne!(action, DROP);
         }
     }

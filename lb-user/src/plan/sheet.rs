@@ -6,7 +6,7 @@ use lb_common::protect::limit::Limit as ProgramLimit;
 use lb_common::protect::prefixes::Line;
 use lb_common::protect::{Amounts, Header, LISTS, Policy, Roots, policy};
 
-use super::prefixes::{self, Top, Wanted};
+use super::prefixes::{self, Wanted};
 use crate::model::{Enforcement, Limit, Limits, Lists, Prefix, Protection, ServiceProtection};
 
 /// All that a sheet is made of. Two that are equal make the same one.
@@ -99,16 +99,19 @@ impl Protected {
         let ways = tops.iter_mut().flat_map(|top| &mut top.ways);
         let roots_of_services = roots.iter_mut().flat_map(|roots| [&mut roots.v4, &mut roots.v6]);
         prefixes::in_order(&nodes, ways.chain(roots_of_services), &mut lines);
-        let [v4, v6] = [&tops[0], &tops[1]].map(Top::root);
+        let [v4, v6] = &tops;
         let header = Header {
             icmp: all
                 .icmp
                 .map_or(ProgramLimit::default(), |limit| program_limit(limit, 2)),
-            roots: Roots { v4, v6 },
+            roots: Roots {
+                v4: v4.root(),
+                v6: v6.root(),
+            },
             flags: observes(all.enforcement),
             rest: 0,
-            unasked: tops[1].unasked(),
-            unasked_finely: [&tops[0], &tops[1]].map(Top::unasked_finely),
+            unasked: v6.unasked(),
+            unasked_finely: [v4.unasked_finely(), v6.unasked_finely()],
             pad: 0,
         };
         for top in &tops {

@@ -4,8 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::case::{Case, Kind, NEW, all};
 use super::facts;
@@ -15,7 +13,7 @@ use super::report::{Figure, Report};
 use super::setting::{Setting, Shield};
 use super::shared::{ADJUST, EMPTY, SUBJECT};
 use crate::packet::{self, ACK, SYN};
-use crate::rig::{CLIENT, NODE};
+use crate::rig::{CLIENT, NODE, stay_on_one_cpu};
 
 /// How long to measure, and what.
 #[derive(Clone, Debug)]
@@ -52,7 +50,7 @@ impl Options {
 /// # Errors
 /// When the kernel refuses a program, or when a packet came to another end than it should: then no figure counts.
 pub async fn run(options: &Options) -> Result<Report> {
-    stay_on_one_cpu()?;
+    stay_on_one_cpu();
     let mut report = Report::default();
     let mut groups: Vec<Vec<Case>> = Vec::new();
     for case in all().into_iter().filter(|case| options.wants(case)) {
@@ -180,10 +178,4 @@ fn frame(setting: &Setting, kind: Kind) -> Vec<u8> {
 /// A copy of the bench's programs, which takes room where the next load would have come to lie.
 fn pad() -> Result<Ebpf> {
     Ok(Bench::load(None)?.object)
-}
-
-fn stay_on_one_cpu() -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(sched_getcpu()?)?;
-    sched_setaffinity(Pid::from_raw(0), &cpus).context("staying on one CPU")
 }

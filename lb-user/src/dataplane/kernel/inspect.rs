@@ -2,7 +2,7 @@
 //! there what would take hours to come about.
 
 use aya::maps::MapError;
-use aya::programs::{ProgramFd, ProgramInfo, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramFd, ProgramInfo};
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
 use lb_common::layout;
@@ -12,7 +12,7 @@ use lb_common::ring::Slot;
 use lb_common::slot::Entry;
 
 use super::flows::{self, Table};
-use super::object::{self, LoadError};
+use super::object::LoadError;
 use super::{ApplyError, Kernel, Table as Written};
 
 impl Table {
@@ -121,23 +121,6 @@ impl Kernel {
     pub fn put_slot(&mut self, block: u32, slot: u32, value: Slot) {
         let block = self.layout.ring.get_mut(block + slot / SLOTS_PER_BLOCK);
         block.expect("a block").slots[(slot % SLOTS_PER_BLOCK) as usize] = value;
-    }
-
-    /// Runs the program of backends of `tunnel` on a frame, as [`Self::test_run`] does.
-    pub fn test_decap(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
-        let decap = object::xdp(&mut self.program, "fulcrum_decap")?;
-        if decap.fd().is_err() {
-            decap.load().map_err(LoadError::program("load"))?;
-        }
-        let mut output = vec![0; frame.len() + 512];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut output),
-            ..TestRunOptions::default()
-        };
-        let run = decap.test_run(options).map_err(LoadError::program("run"))?;
-        output.truncate(run.data_size_out as usize);
-        Ok((run.return_value, output))
     }
 }
 

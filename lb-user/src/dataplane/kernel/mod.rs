@@ -33,7 +33,7 @@ mod trace;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::addr::Mac;
 use lb_common::hash::Seed;
 use lb_common::id::MemberId;
@@ -175,10 +175,6 @@ impl Kernel {
         self.stages.fill(&self.program, self.first)
     }
 
-    fn xdp(&mut self) -> Result<&mut Xdp, LoadError> {
-        object::xdp(&mut self.program, self.entry)
-    }
-
     /// Runs the program on a frame, which begins with its Ethernet header, without sending it anywhere: the action,
     /// and the frame as the program left it.
     ///
@@ -188,6 +184,12 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses to run it, for example for a frame of less than 14 bytes.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
+        self.test_entry(self.entry, frame)
+    }
+
+    /// The same with another entry point, which is loaded if it is not.
+    #[doc(hidden)]
+    pub fn test_entry(&mut self, entry: &'static str, frame: &[u8]) -> Result<(u32, Vec<u8>), LoadError> {
         const POISON: usize = 32;
         // struct xdp_md: data (bytes of metadata in front), data_end, data_meta, ingress_ifindex, rx_queue, egress.
         let words = [POISON as u32, (POISON + frame.len()) as u32, 0, 0, 0, 0];
@@ -200,7 +202,11 @@ impl Kernel {
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
-        let run = self.xdp()?.test_run(options).map_err(LoadError::program("run"))?;
+        let program = object::xdp(&mut self.program, entry)?;
+        if program.fd().is_err() {
+            program.load().map_err(LoadError::program("load"))?;
+        }
+        let run = program.test_run(options).map_err(LoadError::program("run"))?;
         output.truncate(run.data_size_out as usize);
         Ok((run.return_value, output.split_off(POISON.min(output.len()))))
     }
