@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod capture;
 pub mod changing;
 pub mod download;
+pub mod executable;
 pub mod flood;
 pub mod gate;
 pub mod knock;

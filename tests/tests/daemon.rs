@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests may panic as they do")]
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 
+use lb_tests::executable::fulcrum_as_nobody;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{Node, refused};
 use lb_user::api::types::XdpMode;
@@ -266,19 +266,8 @@ async fn it_says_what_keeps_it_from_starting() {
     assert!(!node.path("bpf").exists());
     // No privileges: which are missing.
     node.configure(&format!("{}{SERVICE}", node.head("eth0")));
-    let folder = node.path("fulcrum.toml").parent().unwrap().to_owned();
-    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let binary = lb_tests::lab::fulcrum().get_program().to_owned();
-    let copy = node.path("fulcrum");
-    fs::copy(binary, &copy).unwrap();
-    let mut nobody = std::process::Command::new(&copy);
-    let text = refused(
-        nobody
-            .args(["run", "-c"])
-            .arg(node.path("fulcrum.toml"))
-            .uid(65534)
-            .gid(65534),
-    );
+    let file = node.path("fulcrum.toml");
+    let text = refused(fulcrum_as_nobody(file.parent().unwrap()).args(["run", "-c"]).arg(&file));
     assert!(text.contains("CAP_BPF") && text.contains("CAP_NET_ADMIN"), "{text}");
     // No daemon: how to start one.
     let text = refused(&mut node.command(&["status", "--socket", &node.path("socket").to_string_lossy()]));

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::fs::{self, Permissions};
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::thread;
 
 use lb_tests::backing::{VIPS, decap, hold};
+use lb_tests::executable::fulcrum_as_nobody;
 use lb_tests::gate::{self, Gate};
 use lb_tests::lab::fulcrum;
 use lb_tests::netns::TestNamespace;
@@ -164,11 +161,8 @@ async fn what_it_cannot_do_is_refused_in_one_message() {
             "{mode}: {text}"
         );
     }
-    let copy = segment.node.path("copy");
-    fs::copy(fulcrum().get_program(), &copy).unwrap();
-    fs::set_permissions(copy.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
-    let mut nobody = Command::new(&copy);
-    let text = refused(nobody.args(["decap", "-i", "lo"]).uid(65534).gid(65534));
+    let folder = tempfile::tempdir().unwrap();
+    let text = refused(fulcrum_as_nobody(folder.path()).args(["decap", "-i", "lo"]));
     assert!(
         text.starts_with("error: missing CAP_NET_ADMIN") && text.contains("run as root"),
         "{text}"

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lb_tests::executable;
 use lb_tests::gate::{self, Gate};
 use lb_tests::lab::fulcrum;
 use lb_tests::node::{DEADLINE, Daemon, Node};
@@ -122,8 +123,7 @@ fn script(folder: &Path, name: &str) -> String {
          mv {0}.new {0}\nexec sleep 1000\n",
         told.display()
     );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&path, text.as_bytes());
     path.display().to_string()
 }
 

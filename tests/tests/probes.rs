@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
+use lb_tests::executable;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::Node;
 use lb_user::api::types::Health;
@@ -29,8 +29,7 @@ async fn a_script_is_told_whom_to_judge_and_says_why() {
     let script = "#!/bin/sh\n\
         echo \"$FULCRUM_SERVICE $FULCRUM_BACKEND $FULCRUM_ADDRESS $FULCRUM_PORT $#\" >&2\n\
         test $FULCRUM_BACKEND != bad\n";
-    fs::write(node.path("check"), script).unwrap();
-    fs::set_permissions(node.path("check"), fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&node.path("check"), script.as_bytes());
     node.configure(&configuration(&node, "good"));
     let _daemon = node.start().await;
     node.until("the script is content", |status| {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use lb_common::addr::Mac;
 use lb_common::csum::fold;
 use lb_tests::capture::Capture;
+use lb_tests::executable;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Node};
 use lb_tests::pair::keepalived;
@@ -349,8 +350,8 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     let node = &segment.node;
     let (switch, told) = (node.path("maintenance"), node.path("told"));
     let program = node.path("program");
-    fs::write(&program, format!("#!/bin/sh\necho \"$*\" >> {}\n", told.display())).unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}\n", told.display());
+    executable::write(&program, script.as_bytes());
     let program = program.display();
     let more = format!(
         "notify = {{ master = \"{program}\", fault = \"{program}\", stop = \"{program}\" }}\n\

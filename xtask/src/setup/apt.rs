@@ -63,10 +63,21 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::*;
+
+    /// Another process writes it: what a neighbouring test forks just then would have it open for writing too, and
+    /// running it fails meanwhile (ETXTBSY, execve(2)).
+    fn write_script(path: &Path, text: &str) {
+        let mut sh = Command::new("sh");
+        exec::run(
+            sh.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+                .arg(path)
+                .arg(text),
+        )
+        .unwrap();
+    }
 
     /// Runs the script with an apt-get that notes its arguments and whether the policy forbids; true when it succeeds.
     fn install_with(folder: &Path, apt_ends_with: i32) -> bool {
@@ -76,15 +87,11 @@ mod tests {
         fs::create_dir_all(&wants).unwrap();
         std::os::unix::fs::symlink("x", wants.join("old.service")).unwrap();
         let ask = format!("{} ; echo \"policy $? $*\" >> {}", policy.display(), log.display());
-        fs::write(
-            &apt,
-            format!(
-                "#!/bin/sh\n{ask}\n[ $1 = update ] && exit\nln -s x {wants}/new.service\nexit {apt_ends_with}\n",
-                wants = wants.display()
-            ),
-        )
-        .unwrap();
-        fs::set_permissions(&apt, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!(
+            "#!/bin/sh\n{ask}\n[ $1 = update ] && exit\nln -s x {wants}/new.service\nexit {apt_ends_with}\n",
+            wants = wants.display()
+        );
+        write_script(&apt, &text);
         let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         let mut sh = Command::new("sh");
         sh.args(["-c", INSTALL, "sh"])
@@ -118,8 +125,7 @@ mod tests {
     fn a_policy_of_the_administrator_stays() {
         let folder = tempfile::tempdir().unwrap();
         let policy = folder.path().join("policy-rc.d");
-        fs::write(&policy, "#!/bin/sh\nexit 7\n").unwrap();
-        fs::set_permissions(&policy, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&policy, "#!/bin/sh\nexit 7\n");
         assert!(install_with(folder.path(), 0));
         assert_eq!(fs::read_to_string(policy).unwrap(), "#!/bin/sh\nexit 7\n");
     }
