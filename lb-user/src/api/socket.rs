@@ -1,12 +1,13 @@
 //! The Unix socket as a file: who owns it, who may open it, and how it goes away.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::UnixListener;
@@ -79,23 +80,20 @@ pub fn bind(path: &Path) -> Result<Socket, BindError> {
         .mode(0o755)
         .create(folder)
         .map_err(failed("create", folder))?;
-    // Held until this returns: between looking at a socket and replacing it, nobody else may.
-    let lock = File::open(folder).map_err(failed("open", folder))?;
-    let metadata = lock.metadata().map_err(failed("look at", folder))?;
+    let opened = File::open(folder).map_err(failed("open", folder))?;
+    let metadata = opened.metadata().map_err(failed("look at", folder))?;
     if rights::others_write(metadata.mode(), metadata.gid()) && !rights::is_sticky(metadata.mode()) {
         return Err(BindError::Open {
             folder: folder.to_owned(),
         });
     }
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(BindError::Starting {
-                folder: folder.to_owned(),
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(failed("lock", folder)(source)),
-    }
+    // Held until this returns: between looking at a socket and replacing it, nobody else may.
+    let _lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => BindError::Starting {
+            folder: folder.to_owned(),
+        },
+        errno => failed("lock", folder)(errno.into()),
+    })?;
     remove_stale(path)?;
 
     let fd = stream_socket().map_err(failed("make a socket for", path))?;
