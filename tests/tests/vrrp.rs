@@ -455,6 +455,59 @@ fn enclosed(source: IpAddr, destination: Ipv4Addr, ttl: u8, message: &[u8]) -> V
     packet
 }
 
+/// Of [`GROUP_V4`] (RFC 1112 §6.4).
+const GROUP_MAC: Mac = Mac([1, 0, 0x5e, 0, 0, 0x12]);
+
+/// What the client sends advertisements by, and its interface.
+async fn speaker(segment: &Segment) -> (PacketSocket, u32) {
+    let runtime = tokio::runtime::Handle::current();
+    let open = || {
+        let _runtime = runtime.enter();
+        PacketSocket::open(false)
+    };
+    let socket = segment.client.run_inside(open).unwrap().unwrap();
+    let eth0 = Net::inside(&segment.client).unwrap().index("eth0").await.unwrap();
+    (socket, eth0)
+}
+
+/// The machine holds a backup up for longer than a master may be silent, while the master goes on to speak.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_was_held_up_hears_before_it_takes_over() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let segment = Segment::new(1).await;
+    let node = &segment.node;
+    node.configure(&alone(node, "10ms", ""));
+    let daemon = node.start().await;
+    node.until("it is master", |status| status.virtual_routers[0].role == "master")
+        .await;
+    let (socket, eth0) = speaker(&segment).await;
+    let advertisement = packet(v4(10), 255, |a| a.interval = INTERVAL);
+    let speak = || socket.send(&advertisement, eth0, GROUP_MAC).unwrap();
+    speak();
+    let status = node
+        .until("it is backup", |status| status.virtual_routers[0].role == "backup")
+        .await;
+
+    let mut heard = status.virtual_routers[0].received;
+    daemon.signal(Signal::SIGSTOP);
+    let stopped = Instant::now();
+    while stopped.elapsed() < 5 * INTERVAL {
+        speak();
+        heard += 1;
+        tokio::time::sleep(INTERVAL / 4).await;
+    }
+    daemon.signal(Signal::SIGCONT);
+    let status = node
+        .until("it has heard all", |status| status.virtual_routers[0].received == heard)
+        .await;
+    let router = &status.virtual_routers[0];
+    assert_eq!((&*router.role, router.transitions), ("backup", 1), "{}", node.log());
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
 /// Whatever comes that should not is counted by its cause, and the master stays master.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_counted_and_nothing_else() {
@@ -473,13 +526,7 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
     let is_master = |status: &Status| status.virtual_routers.iter().all(|router| router.role == "master");
     node.until("it is master", is_master).await;
 
-    let runtime = tokio::runtime::Handle::current();
-    let open = || {
-        let _runtime = runtime.enter();
-        PacketSocket::open(false)
-    };
-    let socket = segment.client.run_inside(open).unwrap().unwrap();
-    let eth0 = Net::inside(&segment.client).unwrap().index("eth0").await.unwrap();
+    let (socket, eth0) = speaker(&segment).await;
     let peer = v4(10);
     let good = || packet(peer, 255, |_| {});
     let flipped = |place: usize, bits: u8| {
@@ -491,6 +538,14 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
         let IpAddr::V4(node) = v4(1) else { panic!("IPv4") };
         enclosed(peer, node, 255, message)
     };
+    // Of a lower priority, and with an interval for which it counts as a rival for seconds. Each of the cases is sent once, so
+    // the way has to be one that takes packets.
+    let lower = packet(peer, 255, |a| (a.priority, a.interval) = (1, Duration::from_secs(1)));
+    node.until("it hears the peer", |status| {
+        socket.send(&lower, eth0, GROUP_MAC).unwrap();
+        status.virtual_routers[0].received > 0
+    })
+    .await;
     // What seems to come from the node itself, its kernel drops.
     let cases: [(&str, Vec<u8>); 10] = [
         ("ttl", packet(peer, 254, |_| {})),
@@ -519,10 +574,9 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
             ),
         ),
     ];
-    let mac = Mac([1, 0, 0x5e, 0, 0, 0x12]);
     let mut counts = BTreeMap::<&str, u64>::new();
     for (cause, packet) in &cases {
-        socket.send(packet, eth0, mac).unwrap();
+        socket.send(packet, eth0, GROUP_MAC).unwrap();
         *counts.entry(cause).or_default() += 1;
         let line = format!(
             "fulcrum_vrrp_advertisements_refused_total{{interface=\"eth0\",cause=\"{cause}\"}} {}",
@@ -530,12 +584,12 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
         );
         let deadline = Instant::now() + DEADLINE;
         while !refused(node).lines().any(|seen| seen == line) {
-            assert!(Instant::now() < deadline, "{cause}:\n{}", refused(node));
+            assert!(Instant::now() < deadline, "{cause}:\n{}\n{}", refused(node), node.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     // A good one is taken.
-    socket.send(&good(), eth0, mac).unwrap();
+    socket.send(&good(), eth0, GROUP_MAC).unwrap();
     node.until(
         "it is backup with the other of its group, and both are master again",
         |status| {
@@ -547,10 +601,9 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
     )
     .await;
     // More than anybody could mean, of what would be taken one by one.
-    let lower = packet(peer, 255, |a| a.priority = 1);
     let deadline = Instant::now() + DEADLINE;
     while !refused(node).contains("cause=\"flood\"") {
-        (0..500).for_each(|_| socket.send(&lower, eth0, mac).unwrap());
+        (0..500).for_each(|_| socket.send(&lower, eth0, GROUP_MAC).unwrap());
         assert!(Instant::now() < deadline, "{}", refused(node));
     }
     let status = node.client().status().await.unwrap();

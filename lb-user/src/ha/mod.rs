@@ -18,6 +18,7 @@ mod socket;
 mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ pub async fn run(setup: Setup) {
                 engine.announced.judge(&fit).await;
             }
         }
-        engine.on_time().await;
+        engine.on_time(&mut datagrams).await;
         let now = Instant::now();
         status.send_replace(engine.status(now));
         if ends && engine.routers.iter().all(|router| router.machine.is_over()) {
@@ -253,10 +254,28 @@ impl Engine {
         })
     }
 
-    /// What time asks for.
-    async fn on_time(&mut self) {
+    /// Hears what has arrived by now.
+    async fn catch_up(&mut self, datagrams: &mut mpsc::Receiver<(Key, Datagram)>) {
+        let mut arrived: Vec<_> = iter::from_fn(|| datagrams.try_recv().ok()).take(QUEUE).collect();
+        for (key, listener) in &self.listeners {
+            if let Ok(listener) = listener {
+                let read = iter::from_fn(|| listener.socket.read().ok()).take(QUEUE);
+                arrived.extend(read.flatten().map(|datagram| (key.clone(), datagram)));
+            }
+        }
+        for datagram in arrived {
+            self.hear(datagram).await;
+        }
+    }
+
+    /// What time asks for. Whoever was held up, and so is late for it, is late for what was sent to him as well: that is heard
+    /// before, or he would take over from a master that speaks, or go on beside one.
+    async fn on_time(&mut self, datagrams: &mut mpsc::Receiver<(Key, Datagram)>) {
         for place in 0..self.routers.len() {
             let now = Instant::now();
+            if self.routers[place].machine.due().is_some_and(|due| due <= now) {
+                self.catch_up(datagrams).await;
+            }
             let effects = self.routers[place].machine.handle(Event::Time, now);
             self.perform(place, effects).await;
             let router = &self.routers[place];

@@ -132,7 +132,7 @@ impl VrrpSocket {
     pub(super) async fn receive(&self) -> io::Result<Datagram> {
         loop {
             let mut ready = self.socket.readable().await?;
-            match ready.try_io(|socket| Ok(self.read(socket)?)) {
+            match ready.try_io(|_| Ok(self.read()?)) {
                 Ok(Ok(Some(datagram))) => return Ok(datagram),
                 // Nothing that an IP stack would hand on.
                 Ok(Ok(None)) | Err(_) => {}
@@ -141,11 +141,20 @@ impl VrrpSocket {
         }
     }
 
-    fn read(&self, socket: &AsyncFd<OwnedFd>) -> nix::Result<Option<Datagram>> {
+    /// The same, of what is there already; `None`: nothing that an IP stack would hand on.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there; else as [`Self::receive`].
+    pub(super) fn read(&self) -> nix::Result<Option<Datagram>> {
         let mut buffer = [0; LONGEST];
         let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::c_int);
         let mut parts = [IoSliceMut::new(&mut buffer)];
-        let received = recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+        let received = recvmsg::<SockaddrIn6>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::empty(),
+        )?;
         let length = received.bytes;
         if !self.v6 {
             return Ok(parse_v4(&buffer[..length]));
