@@ -28,7 +28,7 @@ fn certificate(status: &Status) -> Option<&OrderedCertificate> {
 }
 
 fn is(role: &'static str) -> impl Fn(&Status) -> bool {
-    move |status| status.virtual_routers.iter().all(|router| router.role == role)
+    move |status| status.virtual_routers.first().is_some_and(|router| router.role == role)
 }
 
 fn kept(folder: &Path) -> String {
