@@ -1,14 +1,15 @@
 //! What is listened to: a socket for each interface and family that virtual routers are talked of on; and the way out.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Engine;
 use super::router::Router;
 use super::socket::VrrpSocket;
-use super::{Engine, LOOK};
 use crate::model::{Interface, chain};
 
 /// An interface by its name, and whether it is IPv6.
@@ -19,11 +20,10 @@ pub(super) type Listeners = BTreeMap<Key, Result<Listener, String>>;
 
 /// One of them.
 pub(super) struct Listener {
-    pub(super) socket: Arc<VrrpSocket>,
+    pub(super) socket: VrrpSocket,
     /// How many more are read before this time.
     pub(super) left: u32,
     pub(super) until: Instant,
-    _reader: JoinSet<()>,
 }
 
 impl Engine {
@@ -57,32 +57,28 @@ impl Engine {
             tracing::warn!(interface = %name, %error, "cannot listen for advertisements");
             reason
         })?;
-        let socket = Arc::new(socket);
-        let mut reader = JoinSet::new();
-        let (heard, key, from) = (self.heard.clone(), key.clone(), Arc::clone(&socket));
-        reader.spawn(async move {
-            loop {
-                match from.receive().await {
-                    Ok(datagram) => {
-                        if heard.send((key.clone(), datagram)).await.is_err() {
-                            return;
-                        }
-                    }
-                    // Such as an interface that went down: what the watcher says of it counts.
-                    Err(error) => {
-                        tracing::debug!(interface = %key.0, %error, "cannot read advertisements");
-                        tokio::time::sleep(LOOK).await;
-                    }
-                }
-            }
-        });
         Ok(Listener {
             socket,
             left: 0,
             until: Instant::now(),
-            _reader: reader,
         })
     }
+}
+
+/// Until something has come on one of them.
+pub(super) async fn arrival(listeners: &Listeners) {
+    poll_fn(|context| {
+        let open = listeners.values().flatten();
+        // Each is asked, so that each wakes this.
+        match open
+            .filter(|listener| listener.socket.poll_arrival(context).is_ready())
+            .count()
+        {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
 }
 
 /// Sends an advertisement to everybody whom it is for.

@@ -32,14 +32,11 @@ use crate::model::{Config, Interface};
 use crate::net::{Announcer, Net};
 use crate::process::Programs;
 use announced::Announced;
-use listeners::{Key, Listeners, advertise};
+use listeners::{Key, Listeners, advertise, arrival};
 use machine::{Effect, Event, Reason};
 use packet::{Advertisement, Refused};
 use router::{Router, Script};
 use socket::Datagram;
-
-/// Advertisements that wait to be read, of all interfaces. When there are as many, sockets wait, and the kernel drops.
-const QUEUE: usize = 1_024;
 
 /// News of scripts that wait. When there are as many, scripts wait.
 const NEWS: usize = 64;
@@ -85,7 +82,6 @@ pub async fn run(setup: Setup) {
         inherits,
     } = setup;
     let (said, mut scripts) = mpsc::channel(NEWS);
-    let (heard, mut datagrams) = mpsc::channel(QUEUE);
     let (found, mut interfaces) = watch::channel(Vec::new());
     let mut engine = Engine {
         announced: Announced::new(net.clone()),
@@ -97,7 +93,6 @@ pub async fn run(setup: Setup) {
         watched: BTreeSet::new(),
         watcher: JoinSet::new(),
         found,
-        heard,
         said,
         programs,
     };
@@ -115,8 +110,8 @@ pub async fn run(setup: Setup) {
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or(now)), if due.is_some() => announces = false,
-            Some(datagram) = datagrams.recv() => {
-                engine.hear(datagram).await;
+            () = arrival(&engine.listeners) => {
+                engine.hear().await;
                 looks = false;
             }
             _ = stopped.changed(), if !ends => {
@@ -145,7 +140,7 @@ pub async fn run(setup: Setup) {
                 engine.announced.judge(&fit).await;
             }
         }
-        engine.on_time(&mut datagrams).await;
+        engine.on_time().await;
         let now = Instant::now();
         status.send_replace(engine.status(now));
         if ends && engine.routers.iter().all(|router| router.machine.is_over()) {
@@ -169,22 +164,29 @@ struct Engine {
     watched: BTreeSet<String>,
     watcher: JoinSet<()>,
     found: watch::Sender<Vec<Interface>>,
-    heard: mpsc::Sender<(Key, Datagram)>,
     said: mpsc::Sender<(Script, bool)>,
     programs: Programs,
 }
 
 impl Engine {
-    /// Takes an advertisement, or counts why not.
-    async fn hear(&mut self, (key, datagram): (Key, Datagram)) {
-        match self.accept(&key, &datagram) {
-            Ok((place, heard)) => {
-                let effects = self.routers[place].machine.handle(Event::Heard(heard), Instant::now());
-                self.perform(place, effects).await;
-            }
-            Err(cause) => {
-                *self.refused.entry((Arc::clone(&key.0), cause)).or_default() += 1;
-                tracing::debug!(interface = %key.0, from = %datagram.source, cause = cause.label(), "an advertisement is not taken");
+    /// Takes the advertisements that have arrived by now, or counts why not.
+    async fn hear(&mut self) {
+        let open = self
+            .listeners
+            .iter()
+            .filter_map(|(key, listener)| Some((key, listener.as_ref().ok()?)));
+        let of_each = open.flat_map(|(key, listener)| iter::repeat(key.clone()).zip(listener.socket.arrived()));
+        let arrived: Vec<(Key, Datagram)> = of_each.collect();
+        for (key, datagram) in arrived {
+            match self.accept(&key, &datagram) {
+                Ok((place, heard)) => {
+                    let effects = self.routers[place].machine.handle(Event::Heard(heard), Instant::now());
+                    self.perform(place, effects).await;
+                }
+                Err(cause) => {
+                    *self.refused.entry((Arc::clone(&key.0), cause)).or_default() += 1;
+                    tracing::debug!(interface = %key.0, from = %datagram.source, cause = cause.label(), "an advertisement is not taken");
+                }
             }
         }
     }
@@ -254,27 +256,13 @@ impl Engine {
         })
     }
 
-    /// Hears what has arrived by now.
-    async fn catch_up(&mut self, datagrams: &mut mpsc::Receiver<(Key, Datagram)>) {
-        let mut arrived: Vec<_> = iter::from_fn(|| datagrams.try_recv().ok()).take(QUEUE).collect();
-        for (key, listener) in &self.listeners {
-            if let Ok(listener) = listener {
-                let read = iter::from_fn(|| listener.socket.read().ok()).take(QUEUE);
-                arrived.extend(read.flatten().map(|datagram| (key.clone(), datagram)));
-            }
-        }
-        for datagram in arrived {
-            self.hear(datagram).await;
-        }
-    }
-
     /// What time asks for. Whoever was held up, and so is late for it, is late for what was sent to him as well: that is heard
     /// before, or he would take over from a master that speaks, or go on beside one.
-    async fn on_time(&mut self, datagrams: &mut mpsc::Receiver<(Key, Datagram)>) {
+    async fn on_time(&mut self) {
         for place in 0..self.routers.len() {
             let now = Instant::now();
             if self.routers[place].machine.due().is_some_and(|due| due <= now) {
-                self.catch_up(datagrams).await;
+                self.hear().await;
             }
             let effects = self.routers[place].machine.handle(Event::Time, now);
             self.perform(place, effects).await;

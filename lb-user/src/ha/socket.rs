@@ -1,8 +1,10 @@
 //! Raw sockets of protocol 112: one for an interface and a family, whatever virtual routers are talked of there.
 
 use std::io::{self, IoSliceMut};
+use std::iter;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::task::{Context, Poll};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
@@ -14,6 +16,9 @@ use crate::net::Namespace;
 
 /// Longest that is read: an advertisement of 255 addresses of IPv6, with a header of IPv4 in front at most.
 const LONGEST: usize = 8 + 255 * 16 + 60;
+
+/// Advertisements that are read at once. Others wait in the kernel until there are more, or until time counts.
+const BATCH: usize = 1_024;
 
 /// What has come, with what its headers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,27 +130,34 @@ impl VrrpSocket {
         Ok(())
     }
 
-    /// The next message.
-    ///
-    /// # Errors
-    /// What the kernel says of the socket, such as that the interface went down: the next call may succeed.
-    pub(super) async fn receive(&self) -> io::Result<Datagram> {
-        loop {
-            let mut ready = self.socket.readable().await?;
-            match ready.try_io(|_| Ok(self.read()?)) {
-                Ok(Ok(Some(datagram))) => return Ok(datagram),
-                // Nothing that an IP stack would hand on.
-                Ok(Ok(None)) | Err(_) => {}
-                Ok(Err(error)) => return Err(error),
+    /// Ready once when something has come; it is for [`Self::arrived`] then.
+    pub(super) fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<()> {
+        // An error says that the runtime ends.
+        self.socket.poll_read_ready(context).map(|ready| {
+            if let Ok(mut ready) = ready {
+                ready.clear_ready();
             }
-        }
+        })
     }
 
-    /// The same, of what is there already; `None`: nothing that an IP stack would hand on.
-    ///
-    /// # Errors
-    /// EAGAIN when nothing is there; else as [`Self::receive`].
-    pub(super) fn read(&self) -> nix::Result<Option<Datagram>> {
+    /// What has arrived by now, at most [`BATCH`].
+    pub(super) fn arrived(&self) -> Vec<Datagram> {
+        iter::from_fn(|| match self.read() {
+            Err(Errno::EAGAIN) => None,
+            // Such as that the interface went down: what the watcher says of it counts.
+            Err(error) => {
+                tracing::debug!(interface = self.interface, %error, "cannot read advertisements");
+                None
+            }
+            Ok(datagram) => Some(datagram),
+        })
+        .take(BATCH)
+        .flatten()
+        .collect()
+    }
+
+    /// The next message; `None`: nothing that an IP stack would hand on.
+    fn read(&self) -> nix::Result<Option<Datagram>> {
         let mut buffer = [0; LONGEST];
         let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo, nix::libc::c_int);
         let mut parts = [IoSliceMut::new(&mut buffer)];
