@@ -57,7 +57,7 @@ use store::{Lease, Store, account_name};
 /// 1 s; certificates are looked at so often, and folders that others share.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// 5 s; bounds how long it is waited for the proxy and for peers to show something.
+/// 5 s; bounds how long it is waited for the proxy, and for peers, to show something or to serve it.
 const SHOW: Duration = Duration::from_secs(5);
 
 /// 2 s; nodes that share a folder show by then what one of them does.
@@ -135,6 +135,7 @@ pub async fn run(setup: Setup) {
         challenged: 0,
         foreign: BTreeMap::new(),
         showing: Vec::new(),
+        unserved: None,
         tasks: JoinSet::new(),
         looking: BTreeSet::new(),
         routers: ha.borrow_and_update().clone(),
@@ -144,6 +145,8 @@ pub async fn run(setup: Setup) {
         told,
     };
     engine.reconfigure();
+    // Before the first status there is none that could stand until the proxy serves.
+    engine.unserved = None;
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -170,7 +173,9 @@ pub async fn run(setup: Setup) {
         let served = *offered.borrow_and_update();
         engine.shown(served);
         engine.begin();
-        tell(&status, engine.status());
+        if engine.is_served(served) {
+            tell(&status, engine.status());
+        }
     }
 }
 
@@ -219,6 +224,8 @@ struct Engine {
     /// Of other nodes, by whom they were heard from.
     foreign: BTreeMap<Arc<str>, Shown>,
     showing: Vec<Showing>,
+    /// The last offer with other certificates, while the proxy serves it not yet, and how long it is waited for.
+    unserved: Option<(u64, Instant)>,
     tasks: JoinSet<Done>,
     /// Folders that are being looked at.
     looking: BTreeSet<PathBuf>,

@@ -18,7 +18,7 @@ use crate::model::acme::{Issued, News as Told, Offer};
 
 impl Engine {
     /// Gives the proxy and the peers what there is, where that is news.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&mut self) {
         let now = now();
         let certificates = self
             .entries
@@ -32,17 +32,23 @@ impl Engine {
                 .chain(self.foreign.values().flat_map(|shown| shown.challenges(now)))
                 .collect(),
         };
+        let mut unserved = None;
         self.offers.send_if_modified(|known| {
-            let before = known.number;
-            let same = known.certificates == offer.certificates && known.challenges == offer.challenges;
+            let number = known.number + 1;
+            if known.certificates != offer.certificates {
+                unserved = Some(number);
+            }
+            let same = unserved.is_none() && known.challenges == offer.challenges;
             if !same {
-                *known = Arc::new(Offer {
-                    number: before + 1,
-                    ..offer
-                });
+                *known = Arc::new(Offer { number, ..offer });
             }
             !same
         });
+        if let Some(number) = unserved {
+            // One that comes while another is waited for prolongs nothing.
+            let until = self.unserved.map_or_else(|| Instant::now() + SHOW, |(_, until)| until);
+            self.unserved = Some((number, until));
+        }
         let records = self.records();
         self.told.send_if_modified(|known| {
             let same = known.records == records;
@@ -126,6 +132,13 @@ impl Engine {
             // Whoever has given up does not need it.
             let _ = showing.reply.send(());
         }
+    }
+
+    /// Do clients get the certificates that there are, now that the proxy serves the offer of this number? Until then nothing is
+    /// said of them, so that whoever hears of one gets it; a proxy that does not take it is not waited for.
+    pub(super) fn is_served(&mut self, served: u64) -> bool {
+        self.unserved = self.unserved.filter(|(number, _)| *number > served);
+        self.unserved.is_none_or(|(_, until)| Instant::now() >= until)
     }
 
     /// Takes what a peer tells.

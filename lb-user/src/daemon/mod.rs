@@ -320,6 +320,8 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     parts.spawn("next hops", next_hop::run(net.clone(), host_changes, next_hops));
     let names = config.node.interfaces.clone();
     parts.spawn("interfaces", net::watch::run(net, names, interfaces));
+    // Who hears that this daemon serves finds its proxy listening. Without one nobody waits for it.
+    let _ = serves.await;
     let manager = Manager::from_environment().map(Arc::new);
     let (reads, reads_done) = watch::channel(Reads::default());
     if let Some(manager) = &manager {
@@ -331,8 +333,6 @@ async fn supervise(wakers: &mut Wakers, net: Net, started: Started, place: Place
     wakers.watch(reload.files());
     tracing::info!(services = config.services.len(), "running");
     if let Some(mut before) = before {
-        // Without a proxy nobody waits for it.
-        let _ = serves.await;
         before.relieve().await;
     }
     memory::give_back();

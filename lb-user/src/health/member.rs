@@ -39,6 +39,7 @@ impl<P: Prober> Member<P> {
         let mut machine = Machine::new(target.check.rise, target.check.fall);
         let mut said = None;
         let mut started = None;
+        let mut waited = false;
         let mut due = self.first(&target.check);
         loop {
             tokio::select! {
@@ -67,6 +68,11 @@ impl<P: Prober> Member<P> {
             }
 
             let check = &target.check;
+            if !waited && started.is_none() && target.is_looked_for() {
+                // What becomes of the look is news, and then it is probed soon; if nothing does, the next probe says why.
+                (waited, due) = (true, self.next(check, Instant::now()));
+                continue;
+            }
             let permit = if check.kind.probes() {
                 match self.permits.acquire().await {
                     Ok(permit) => Some(permit),

@@ -49,6 +49,12 @@ impl Target {
         let next_hop = self.path.as_ref().map(|path| &path.next_hop);
         next_hop.is_none_or(|next_hop| matches!(next_hop, NextHopState::Resolved(_)))
     }
+
+    /// Is its next hop still being looked for?
+    fn is_looked_for(&self) -> bool {
+        let next_hop = self.path.as_ref().map(|path| &path.next_hop);
+        matches!(next_hop, Some(NextHopState::Pending(_)))
+    }
 }
 
 /// Probes what `targets` lists, in the network namespace of `net` and of this task's threads, each key once, until its

@@ -36,6 +36,9 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// So many times the time that it took to make a state is waited at least before the next: a twentieth of a processor.
 const REST: u32 = 20;
 
+/// But not for longer: what is measured is not the processor's time, and one state that was held up says nothing of the next.
+const MOST_REST: Duration = Duration::from_secs(5);
+
 /// A stream whose reader has taken nothing for so long is ended.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -119,7 +122,9 @@ impl Source {
                     let began = Instant::now();
                     let Ok(status) = node.status().await else { return };
                     self.states.send_replace(Some(event("status", &Status::from(status))));
-                    rested = began + INTERVAL.max(began.elapsed() * REST);
+                    let ended = Instant::now();
+                    let rest = ((ended - began) * REST).min(MOST_REST);
+                    rested = (began + INTERVAL).max(ended + rest);
                 }
                 () = self.shared.asked.notified() => {}
             }
