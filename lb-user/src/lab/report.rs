@@ -145,8 +145,8 @@ fn bar(share: f64) -> String {
     format!("{}{}", "#".repeat(full), ".".repeat(BAR - full))
 }
 
-/// Which servers' shares are further from what was expected than `off_by`, or else than chance explains: five standard
-/// deviations of a binomial distribution, which a right spread exceeds once in a million times.
+/// Which servers' shares are further from what was expected than `off_by`, or else than chance explains: six standard
+/// deviations of a binomial distribution, which a right spread exceeds once in 500 million times.
 pub(super) fn implausible(
     served: &BTreeMap<String, u64>,
     weights: &BTreeMap<String, f64>,
@@ -157,7 +157,7 @@ pub(super) fn implausible(
     let mut found = Vec::new();
     for (&server, &share) in &expected {
         let count = served.get(server).copied().unwrap_or(0) as f64;
-        let chance = 5.0 * (total * share * (1.0 - share)).sqrt();
+        let chance = 6.0 * (total * share * (1.0 - share)).sqrt();
         let most = off_by.map_or(chance, |most| most as f64);
         // Half a request is nobody's fault.
         if (count - total * share).abs() > most.max(0.5) {

@@ -12,8 +12,8 @@ use super::subject::Subject;
 use crate::lab::load::response::{self, Body};
 use crate::lab::load::{self, Connector, Plan, Stream};
 
-/// 5 s for a connection, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// 10 s for a connection, and for an answer: a machine that stands still for seconds cuts none.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// 64 KiB: the answers here are far shorter.
 const LONGEST: usize = 1 << 16;

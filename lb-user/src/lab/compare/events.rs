@@ -1,7 +1,7 @@
 //! What clients see when something happens: a steady stream of requests, each over a connection of its own, and clients
 //! that keep theirs.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use tokio::time::sleep;
@@ -18,11 +18,8 @@ use crate::lab::load::{End, Pace, Plan, Running};
 /// Requests/s.
 const RATE: f64 = 200.0;
 
-/// Connections at a time, at most: as many requests wait within [`PATIENCE`].
+/// Connections at a time, at most: as many requests wait when none is answered for more than a second.
 const CONNECTIONS: usize = 256;
-
-/// 1 s for a request: one whose first packet is lost fails, as TCP sends it again after 1 s.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does `of` while requests are made, and says what became of them.
 pub(super) async fn happen(
@@ -37,7 +34,6 @@ pub(super) async fn happen(
         reuse: false,
         pace: Pace::Open { rate: RATE },
         end: End::After(EVER),
-        timeout: PATIENCE,
         record: true,
         ..plan(subject)
     };

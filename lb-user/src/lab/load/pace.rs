@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -26,7 +26,8 @@ pub(super) struct Due {
 pub(super) struct Schedule {
     pace: Pace,
     end: End,
-    began: Instant,
+    /// When the first request was asked for: what it takes to start threads is not its time.
+    began: OnceLock<Instant>,
     /// Requests that were handed out, and at most one more for each connection.
     taken: AtomicU64,
     /// When it was told to end early.
@@ -34,19 +35,27 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// It begins now.
+    /// It begins when the first request is asked for.
     pub(super) fn new(pace: Pace, end: End) -> Self {
         Self {
             pace,
             end,
-            began: Instant::now(),
+            began: OnceLock::new(),
             taken: AtomicU64::new(0),
             stopped: watch::Sender::new(None),
         }
     }
 
-    pub(super) fn began(&self) -> Instant {
-        self.began
+    /// When it began: `now`, unless it has before.
+    fn begin(&self, now: Instant) -> Instant {
+        *self.began.get_or_init(|| now)
+    }
+
+    /// Requests that are due by then, from the beginning; none as long as it has not begun, or without a rate.
+    pub(super) fn due(&self, by: Instant) -> Option<u64> {
+        let Pace::Open { rate } = self.pace else { return None };
+        let span = by.saturating_duration_since(*self.began.get()?);
+        Some(due_within(rate, span))
     }
 
     /// From here on no request is handed out.
@@ -61,21 +70,21 @@ impl Schedule {
     /// Requests that were due before the end and have not been handed out. Meaningful when nobody takes any more.
     pub(super) fn left(&self) -> u64 {
         let Pace::Open { rate } = self.pace else { return 0 };
-        let until = |span: Duration| due_within(rate, span);
         let planned = match self.end {
-            End::After(span) => until(span),
+            End::After(span) => due_within(rate, span),
             End::Requests(number) => number,
         };
         let due = match *self.stopped.borrow() {
-            Some(stopped) => planned.min(until(stopped.saturating_duration_since(self.began))),
+            Some(stopped) => planned.min(self.due(stopped).unwrap_or(0)),
             None => planned,
         };
         due.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
     fn is_over(&self, now: Instant) -> bool {
+        let began = self.begin(now);
         let late = match self.end {
-            End::After(span) => now.saturating_duration_since(self.began) >= span,
+            End::After(span) => now.saturating_duration_since(began) >= span,
             End::Requests(_) => false,
         };
         late || self.stopped.borrow().is_some()
@@ -114,6 +123,11 @@ impl Queue {
         Ok(Self { schedule, timer })
     }
 
+    /// How long requests have been asked for at `now`.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.schedule.begin(now))
+    }
+
     /// Waits until a request is due; none when there are no more. One that is late comes at once, with the time that it
     /// was due at.
     pub(super) async fn next(&self) -> Option<Due> {
@@ -126,11 +140,12 @@ impl Queue {
             return schedule.take().map(|number| Due { number, at });
         };
         let mut timer = self.timer.lock().await;
-        if schedule.is_over(Instant::now()) {
+        let now = Instant::now();
+        if schedule.is_over(now) {
             return None;
         }
         let number = schedule.take()?;
-        let at = schedule.began + Duration::from_secs_f64(number as f64 / rate);
+        let at = schedule.begin(now) + Duration::from_secs_f64(number as f64 / rate);
         let mut stopped = schedule.stopped.subscribe();
         tokio::select! {
             biased;
@@ -198,9 +213,10 @@ mod tests {
     async fn requests_are_due_at_their_rate_and_not_before() {
         let queue = queue(Pace::Open { rate: 2000.0 }, End::Requests(20));
         let all = all(&queue).await;
-        assert!(queue.schedule.began.elapsed() >= Duration::from_micros(19 * 500));
+        let began = *queue.schedule.began.get().unwrap();
+        assert!(began.elapsed() >= Duration::from_micros(19 * 500));
         for (number, due) in (0..20).zip(&all) {
-            let at = queue.schedule.began + Duration::from_micros(500 * number);
+            let at = began + Duration::from_micros(500 * number);
             assert_eq!((due.number, due.at), (number, at));
         }
         assert_eq!((all.len(), queue.schedule.left()), (20, 0));

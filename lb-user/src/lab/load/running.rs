@@ -115,6 +115,11 @@ impl Running {
         events
     }
 
+    /// How many requests are due by then, from the beginning; none as long as none has been asked for, or without a rate.
+    pub(in crate::lab) fn due(&self, by: Instant) -> Option<u64> {
+        self.schedule.due(by)
+    }
+
     /// Waits for the plan's end, or that of the last request after [`Self::end`].
     pub(in crate::lab) async fn done(&mut self) {
         // Nobody sends anything.

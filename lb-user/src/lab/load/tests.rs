@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -66,8 +67,24 @@ async fn ask(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
 fn requests(address: SocketAddr, number: u64) -> Plan {
     Plan {
         end: End::Requests(number),
+        ..patient(address)
+    }
+}
+
+/// It waits for answers on a machine that holds their server up.
+fn patient(address: SocketAddr) -> Plan {
+    Plan {
+        timeout: Duration::from_secs(60),
         ..Plan::new(Target::at(address))
     }
+}
+
+/// An address where nobody listens. As long as the socket is held, nobody else takes the port.
+fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 fn failed(reason: &str, times: u64) -> BTreeMap<String, u64> {
@@ -140,16 +157,17 @@ async fn a_connection_that_has_ended_while_idle_is_no_failure() {
         pace: Pace::Open { rate: 5.0 },
         ..requests(address, 2)
     };
-    let serve = async {
-        // It has closed its end of the first before the second request is due, and does so unasked.
+    tokio::spawn(async move {
         for _ in 0..2 {
             let (mut stream, _) = listener.accept().await.unwrap();
             ask(&mut stream).await.unwrap();
+            // It closes its end unasked, in the same segment as it answers in: that is there when the next request is due,
+            // however late the answer was.
+            SockRef::from(&stream).set_tcp_cork(true).unwrap();
             stream.write_all(OK.as_bytes()).await.unwrap();
         }
-    };
-    let (outcome, ()) = tokio::join!(run(&plan), serve);
-    let outcome = outcome.unwrap();
+    });
+    let outcome = run(&plan).await.unwrap();
     assert_eq!((outcome.answered, outcome.connections), (2, 2), "{:?}", outcome.failed);
 }
 
@@ -169,15 +187,15 @@ async fn failures_have_short_reasons() {
         ("220 mail\r\n\r\n", Then::Keep, "not an answer of HTTP/1.1"),
         ("", Then::Keep, "timed out"),
     ] {
-        let plan = Plan {
-            timeout: Duration::from_millis(if reason == "timed out" { 50 } else { 5000 }),
-            ..requests(server(answer, then).await, 2)
-        };
+        let mut plan = requests(server(answer, then).await, 2);
+        if reason == "timed out" {
+            plan.timeout = Duration::from_millis(50);
+        }
         let outcome = run(&plan).await.unwrap();
         assert_eq!(outcome.failed, failed(reason, 2));
         assert_eq!((outcome.answered, outcome.latency.len()), (0, 0), "{reason}");
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, nobody) = closed();
     let outcome = run(&requests(nobody, 2)).await.unwrap();
     assert_eq!((outcome.failed, outcome.connections), (failed("refused", 2), 0));
 }
@@ -230,6 +248,7 @@ async fn requests_that_no_connection_was_free_for_are_counted() {
     let plan = Plan {
         pace: Pace::Open { rate: 100.0 },
         end: End::After(Duration::from_millis(100)),
+        // Not before the end: nobody is free until then.
         timeout: Duration::from_millis(300),
         ..Plan::new(Target::at(server("", Then::Keep).await))
     };
@@ -244,7 +263,7 @@ async fn a_plan_is_stopped_and_looked_at_meanwhile() {
     let plan = Plan {
         record: true,
         end: End::After(Duration::from_secs(3600)),
-        ..Plan::new(Target::at(listener.local_addr().unwrap()))
+        ..patient(listener.local_addr().unwrap())
     };
     let mut running = Running::start(&Namespace::current().unwrap(), &plan).unwrap();
     let began = Instant::now();
@@ -436,6 +455,7 @@ async fn http2_failures_have_reasons() {
     };
     // It has closed the connection after an empty line, which the preface has.
     assert_eq!(run(&plan).await.unwrap().failures(), 1);
-    plan.target.address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, nobody) = closed();
+    plan.target.address = nobody;
     assert_eq!(run(&plan).await.unwrap().failed, failed("refused", 1));
 }

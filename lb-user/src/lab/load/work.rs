@@ -23,7 +23,6 @@ pub(super) struct Work {
     pub(super) plan: Arc<Plan>,
     connector: Arc<Connector>,
     queue: Queue,
-    began: Instant,
     tally: Arc<Mutex<Outcome>>,
     /// As HTTP/1.1 writes it.
     pub(super) request: Box<[u8]>,
@@ -45,7 +44,6 @@ impl Work {
             head: head(&plan)?,
             plan,
             connector,
-            began: schedule.began(),
             queue: Queue::new(schedule)?,
             tally,
         })
@@ -108,7 +106,7 @@ impl Work {
             Ok(()) => tally.answer(due.number, took, answer),
             Err(failure) => tally.fail(failure, 1),
         }
-        tally.took = now.saturating_duration_since(self.began);
+        tally.took = self.queue.age(now);
         if self.plan.record {
             tally.events.push(Made {
                 due: due.at,

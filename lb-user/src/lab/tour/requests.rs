@@ -11,9 +11,9 @@ use crate::lab::host::resolve;
 use crate::lab::load::{self, End, Outcome, Plan, Protocol, Target};
 use crate::lab::{echo, report};
 
-/// 5 s for a request that should be answered: on a busy machine a packet gets lost, and TCP sends its first again after
-/// 1 s, then after 2 s more.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// 20 s for a request that should be answered: a busy machine holds everybody up for seconds, and where a packet gets lost,
+/// TCP sends its first again after 1 s, then after 2 s and 4 s more.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Tour<'_> {
     pub(super) async fn requests(&mut self, requests: &Requests) -> anyhow::Result<()> {
