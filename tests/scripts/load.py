@@ -1,11 +1,13 @@
 """Clients that go on until standard input ends: load.py URL WEBSOCKET-URL CA-FILE
 
 Some ask over HTTP/1.1, some over one connection of HTTP/2, and some talk over websockets that stay open. Prints "ready"
-when each has been answered, and at the end what became of all, as one line of JSON.
+when each has been answered, "generation N" when an answer is the first of one, and at the end what became of all, as one
+line of JSON. What fails is also printed at once.
 """
 
 import asyncio
 import json
+import signal
 import ssl
 import sys
 
@@ -15,6 +17,8 @@ import websockets
 URL, WEBSOCKET_URL, CA = sys.argv[1:]
 CLIENTS = 4
 WEBSOCKETS = 10
+# Ends this program when so many seconds bring no new generation: somebody waits for it.
+PATIENCE = 60
 
 requests = {"HTTP/1.1": 0, "HTTP/2": 0}
 generations = set()
@@ -23,16 +27,25 @@ rounds = [0] * WEBSOCKETS
 stop = asyncio.Event()
 
 
+def fail(what):
+    failures.append(what)
+    print("failed:", what)
+
+
 async def ask(client, expected):
     while not stop.is_set():
         try:
             response = await client.get(URL)
             if response.status_code != 200 or response.http_version != expected:
-                failures.append(f"{response.status_code} {response.http_version}")
+                fail(f"{response.status_code} {response.http_version}")
             requests[expected] += 1
-            generations.add(response.headers["x-generation"])
+            generation = response.headers["x-generation"]
+            if generation not in generations:
+                generations.add(generation)
+                signal.alarm(PATIENCE)
+                print("generation", generation)
         except Exception as error:
-            failures.append(f"{expected}: {error!r}")
+            fail(f"{expected}: {error!r}")
             await asyncio.sleep(0.1)
 
 
@@ -44,11 +57,11 @@ async def talk(number):
                 said = f"{number} {rounds[number]} " + "x" * (rounds[number] % 5000)
                 await socket.send(said)
                 if await asyncio.wait_for(socket.recv(), 20) != said:
-                    failures.append(f"websocket {number} heard something else")
+                    fail(f"websocket {number} heard something else")
                 rounds[number] += 1
                 await asyncio.sleep(0.1)
     except Exception as error:
-        failures.append(f"websocket {number}: {error!r}")
+        fail(f"websocket {number}: {error!r}")
 
 
 async def main():
@@ -66,7 +79,6 @@ async def main():
     await asyncio.gather(*tasks)
     print(json.dumps({
         "requests": requests,
-        "generations": len(generations),
         "rounds": rounds,
         "failures": failures,
     }))

@@ -36,7 +36,8 @@ impl Capture {
     #[must_use]
     pub fn start(namespace: &Namespace, file: &Path) -> Self {
         let mut command = Command::new("dumpcap");
-        command.args(["-q", "-i", "eth0", "-w"]).arg(file);
+        // 64 MiB, so that the kernel has room for what comes while dumpcap gets no processor.
+        command.args(["-q", "-i", "eth0", "-B", "64", "-w"]).arg(file);
         // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor locks.
         unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
         let command = namespace.confine(&mut command);

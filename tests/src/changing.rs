@@ -149,7 +149,8 @@ impl Setting {
         let mut web = service("web", mode, &[self.case.vip()])
             .with("table-size = 1024")
             .with(format_args!("idle-timeout = \"{}s\"", IDLE.as_secs()))
-            .table("health", "interval = \"200ms\"\nfall = 5\nrise = 2");
+            // The first probe of a daemon decides alone, and there is much else to do; who has died refuses, and needs no time.
+            .table("health", "interval = \"3s\"\ntimeout = \"3s\"\nfall = 2\nrise = 1");
         for (number, weight) in backends {
             let address = SocketAddr::new(self.case.host(10 + number), PORT);
             web = web.backend_with(address, format_args!("name = \"web{number}\"\nweight = {weight}"));

@@ -13,8 +13,8 @@ use lb_user::net::Namespace;
 use crate::node::DEADLINE;
 use crate::segment::Process;
 
-/// 64 KiB at most, then this pause, until there is no reason to be slow: 6 MB/s.
-const PAUSE: Duration = Duration::from_millis(10);
+/// 64 KiB at most, then this pause, until there is no reason to be slow: 3 MB/s, so that 200 MB last for a minute at least.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// More than what is under way at any moment: curl's buffers, a pipe of 64 KiB, and the client's receive buffer, which
 /// [`Download::BOUNDS`] keeps at 256 KiB.
@@ -47,7 +47,7 @@ impl Download {
     pub fn start(name: &'static str, client: &Namespace, port: u16, server: SocketAddr, length: u64) -> Self {
         let mut command = Command::new("curl");
         command
-            .args(["-sS", "--no-buffer", "-m", "120", "--local-port", &port.to_string()])
+            .args(["-sS", "--no-buffer", "-m", "600", "--local-port", &port.to_string()])
             .arg(format!("http://{server}/bytes/{length}"));
         let mut curl = Process::start(client, &mut command);
         let mut output = curl.take_output();

@@ -163,18 +163,18 @@ impl Pebble {
         output(&self.host, &mut curl)
     }
 
-    /// From now on so many of a hundred connections with which it checks names are refused, by chance. (pebble itself only refuses
-    /// nonces by chance.)
+    /// From now on so many of a hundred connections with which it checks names are refused: the first, and then every 20th where
+    /// it is 5, so that of two tries one after the other only one fails. (pebble itself only refuses nonces by chance.)
     ///
     /// # Panics
     /// When they cannot be.
     pub fn refuse(&self, of_hundred: u8) {
-        let chance = match of_hundred {
+        let which = match of_hundred {
             0 => return self.rule(""),
             100 => String::new(),
-            of_hundred => format!("numgen random mod 100 < {of_hundred}"),
+            of_hundred => format!("numgen inc mod {} 0", 100 / of_hundred),
         };
-        self.rule(&format!("tcp flags syn {chance} reject with tcp reset"));
+        self.rule(&format!("tcp flags syn {which} reject with tcp reset"));
     }
 
     /// From now on connections with which it checks names hang, until it [refuses](Self::refuse) fewer. It waits for some seconds.

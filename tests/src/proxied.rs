@@ -1,5 +1,7 @@
 //! A segment whose balancer has services of the proxy, with an authority for their certificates.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -20,6 +22,21 @@ pub struct Proxied {
 #[must_use]
 pub const fn vip(port: u16) -> SocketAddr {
     SocketAddr::new(VIPS[0], port)
+}
+
+/// Inodes of the sockets that listen at a port of IPv4 in the namespace of a process (proc_net(5)).
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn listening(pid: u32, port: u16) -> BTreeSet<String> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("a process");
+    let fields = table
+        .lines()
+        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let port = format!(":{port:04X}");
+    let listening = fields.filter(|fields| fields[1].ends_with(&port) && fields[3] == "0A");
+    listening.map(|fields| fields[9].to_owned()).collect()
 }
 
 impl Proxied {

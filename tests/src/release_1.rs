@@ -94,7 +94,7 @@ pub fn attached(pin_dir: &Path, name: &str) -> Map {
     let link = fs::read_dir(pin_dir.join("links")).unwrap().next().unwrap().unwrap();
     let link = FdLink::from(PinnedLink::from_pin(link.path()).unwrap());
     let id = link.info().unwrap().program_id();
-    let program = loaded_programs().map(Result::unwrap).find(|p| p.id() == id).unwrap();
+    let program = loaded_programs().filter_map(Result::ok).find(|p| p.id() == id).unwrap();
     let mut maps = program.map_ids().unwrap().unwrap().into_iter();
     let map = maps.find_map(|id| {
         let map = MapData::from_id(id).unwrap();

@@ -137,7 +137,7 @@ impl TwoNics {
     /// When one is not.
     pub fn requests(&self) {
         for _ in 0..20 {
-            if let Err(said) = self.request() {
+            if let Err(said) = self.request(30) {
                 panic!("{said}\n{}", self.node.log());
             }
         }
@@ -149,17 +149,19 @@ impl TwoNics {
     /// When they do not, or a later one is not answered.
     pub async fn requests_in_the_end(&self) {
         let deadline = Instant::now() + DEADLINE;
-        while let Err(said) = self.request() {
+        while let Err(said) = self.request(5) {
             assert!(Instant::now() < deadline, "{said}\n{}", self.node.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.requests();
     }
 
-    fn request(&self) -> Result<(), String> {
+    /// A request that may take so many seconds.
+    fn request(&self, seconds: u8) -> Result<(), String> {
         let mut curl = Command::new("curl");
         self.node.outside.confine(&mut curl);
-        let output = curl.args(["-sS", "-m", "5", "http://10.1.0.100/"]).output().unwrap();
+        let most = seconds.to_string();
+        let output = curl.args(["-sS", "-m", &most, "http://10.1.0.100/"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let facts = said.lines().next().unwrap_or_default();
         let wanted = facts.starts_with("web saw client 10.1.0.2:") && facts.ends_with(" for 10.1.0.100:80");

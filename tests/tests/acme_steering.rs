@@ -52,8 +52,9 @@ fn proxied(place: &Place, what: &str) -> u64 {
 
 /// A node that has tried to order, and failed, and what is around it.
 struct Tried {
-    place: Place,
+    /// First, so that it is gone when what it has pinned is taken away with the place.
     daemon: Daemon,
+    place: Place,
     /// What the backend runs.
     _processes: Vec<Process>,
 }
@@ -79,8 +80,8 @@ impl Tried {
         place.until("it was tried", |one| one.failures > 0).await;
         until_steered(&place, false).await;
         Self {
-            place,
             daemon,
+            place,
             _processes: processes,
         }
     }
@@ -115,15 +116,17 @@ async fn challenged(mode: &str, balance: &str) {
 
     let renewed = tried.authority_comes().await;
     let meanwhile = tried.open();
-    meanwhile.go_on(2, PATIENCE, "while an authority is on its way").await;
+    meanwhile.go_on(1, PATIENCE, "while an authority is on its way").await;
     assert_eq!(
         proxied(place, "connections_open"),
         20,
         "all that are new are the node's"
     );
+    // At once, since it gives up after some seconds.
+    place.pebble.refuse(0);
+    meanwhile.go_on(2, PATIENCE, "which the node has").await;
     before.go_on(2, PATIENCE, "which the backend has").await;
 
-    place.pebble.refuse(0);
     place.issued().await;
     let renewed = renewed.join().unwrap();
     assert!(renewed.status.success(), "{renewed:?}");
@@ -162,8 +165,8 @@ async fn a_daemon_that_is_killed_meanwhile_leaves_connections_where_they_are() {
     before.go_on(2, PATIENCE, "before").await;
     drop(tried.authority_comes().await);
     let Tried {
-        place,
         daemon,
+        place,
         _processes,
     } = tried;
     daemon.end(Signal::SIGKILL);

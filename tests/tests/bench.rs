@@ -108,14 +108,14 @@ async fn a_failover_is_measured_beside_keepalived() {
         return;
     }
     // An error where the one that was killed was not master, or nobody took over: see `lb_tests::bench::failover`.
-    let report = failover::run(&Sampling::quick(vec!["100 ms".to_owned(), "behind".to_owned()])).await;
+    let report = failover::run(&Sampling::quick(vec!["1 s".to_owned(), "behind".to_owned()])).await;
     let report = report.unwrap_or_else(|e| panic!("{e:?}"));
     let rows = report.rows();
     let seen: Vec<_> = rows
         .iter()
         .map(|row| (&*row.case, &*row.subject, row.reference, row.unit))
         .collect();
-    let expected = ["machine dies, 100 ms", "daemon dies, 100 ms"].map(|case| {
+    let expected = ["machine dies, 1 s", "daemon dies, 1 s"].map(|case| {
         [
             (case, "fulcrum", Some("keepalived"), "ms"),
             (case, "keepalived", None, "ms"),

@@ -207,15 +207,18 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
         addresses.iter().any(|a| a.ip == IpAddr::from([192, 0, 2, 100]))
     })
     .await;
-    monitor.child.kill().unwrap();
-    monitor.child.wait().unwrap();
-    let text = fs::read_to_string(&changes).unwrap();
+    let text = || fs::read_to_string(&changes).unwrap();
     let gone = |vip: IpAddr| {
-        text.lines()
+        text()
+            .lines()
             .any(|line| line.starts_with("Deleted") && line.contains(&vip.to_string()))
     };
     let [routed, near, v6] = vips();
-    assert!(!gone(routed) && !gone(v6) && gone(near), "{text}");
+    // It is told in order: what went before this one is there too.
+    until("the monitor has seen it", node, async || gone(near)).await;
+    monitor.child.kill().unwrap();
+    monitor.child.wait().unwrap();
+    assert!(!gone(routed) && !gone(v6), "{}", text());
     assert_eq!(on_lo(&net).await, [routed, v6]);
 
     // Somebody has to look after them: whoever kills the daemon ends that.

@@ -50,8 +50,22 @@ async fn start() -> (Node, Daemon) {
 }
 
 fn write(node: &Node, services: &str) {
-    let text = format!("{}{services}", node.head("eth0"));
-    fs::write(node.path("elsewhere/real.toml"), text).unwrap();
+    put(node, Some(&format!("{}{services}", node.head("eth0"))));
+}
+
+/// What the link leads to is this text from now on, or is not there. Another folder takes the place of the one that it was in:
+/// what happens in there is watched, and what becomes of the folder itself is not. That one stays as it is, since the end of a
+/// file in it would be seen, too.
+fn put(node: &Node, text: Option<&str>) {
+    let (elsewhere, next) = (node.path("elsewhere"), node.path("next"));
+    fs::create_dir(&next).unwrap();
+    if let Some(text) = text {
+        fs::write(next.join("real.toml"), text).unwrap();
+    }
+    let mut before = (1..).map(|number| node.path(&format!("before-{number}")));
+    let before = before.find(|folder| !folder.exists()).unwrap();
+    fs::rename(&elsewhere, before).unwrap();
+    fs::rename(next, elsewhere).unwrap();
 }
 
 /// `fulcrum ARGUMENTS` with the daemon's socket.
@@ -291,14 +305,13 @@ async fn a_reload_says_what_became_of_the_file() {
 
     write(&node, &SERVICE.replace("[[service]]", "[protection]"));
     refused(&mut command(&node, &["reload", "--json"]));
-    let other = format!("{}{SERVICE}", node.head("lo"));
-    fs::write(node.path("elsewhere/real.toml"), other).unwrap();
+    put(&node, Some(&format!("{}{SERVICE}", node.head("lo"))));
     let reason = refused(&mut command(&node, &["reload"]));
     assert!(
         reason.contains("[node] interfaces cannot change while the daemon runs"),
         "{reason}"
     );
-    fs::remove_file(node.path("elsewhere/real.toml")).unwrap();
+    put(&node, None);
     let reason = refused(&mut command(&node, &["reload"]));
     assert!(reason.contains("there is no such file"), "{reason}");
 
@@ -395,7 +408,7 @@ async fn a_plan_is_refused_as_the_reload_is() {
         good.replace("mode = ", "mdoe = "),
     ] {
         let planned = plan(&bad);
-        fs::write(node.path("elsewhere/real.toml"), &bad).unwrap();
+        put(&node, Some(&bad));
         let reloaded = refused(&mut command(&node, &["reload"]));
         // A command warns, too; what the daemon warns of is in its log.
         let planned = planned.replace("next.toml", "fulcrum.toml");
@@ -410,12 +423,7 @@ async fn a_file_that_nobody_has_read_is_named() {
         return;
     }
     let (node, _daemon) = start().await;
-    // Another folder takes the place of the one that is watched.
-    let text = format!("{}{}", node.head("eth0"), SERVICE.replace("web2", "web9"));
-    fs::create_dir(node.path("next")).unwrap();
-    fs::write(node.path("next/real.toml"), text).unwrap();
-    fs::rename(node.path("elsewhere"), node.path("before")).unwrap();
-    fs::rename(node.path("next"), node.path("elsewhere")).unwrap();
+    write(&node, &SERVICE.replace("web2", "web9"));
     let status = node.until("the change is seen", |s| s.unread_file.is_some()).await;
     assert!(status.unread_file.unwrap().contains("`fulcrum reload` reads it"));
     assert!(said(&node, &["status"]).contains("\nFILE: "));

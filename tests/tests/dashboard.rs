@@ -18,7 +18,7 @@ const PORT: u16 = 8080;
 const TOKEN: &str = "a-token-of-this-test";
 
 /// Longest time from a probe's verdict to the page that shows it.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(10);
 
 /// What the page says of its connection to the node.
 const LIVE: &str = "document.getElementById('connection').dataset.state === 'live'";

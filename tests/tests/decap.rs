@@ -13,7 +13,7 @@ use lb_tests::lab::fulcrum;
 use lb_tests::netns::TestNamespace;
 use lb_tests::node::{DEADLINE, refused};
 use lb_tests::segment::{Process, Segment, v4, v6};
-use lb_user::api::types::Status;
+use lb_user::api::types::{BackendStatus, Status};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -98,7 +98,8 @@ async fn tunnels_are_opened_until_it_ends_and_only_those_that_are_wanted() {
     }
     node.configure(&format!("{}{}", node.head("eth0"), services()));
     let _daemon = node.start().await;
-    let reached = |s: &Status| s.services.iter().all(|s| s.backends[0].next_hop.is_some());
+    let reached = |backend: &BackendStatus| backend.next_hop.is_some() && backend.slots > 0;
+    let reached = |s: &Status| s.services.iter().all(|s| reached(&s.backends[0]));
     node.until("the backend is reached", reached).await;
 
     for (arguments, mode) in [(&[][..], "native"), (&["--mode", "generic"], "generic")] {

@@ -41,7 +41,8 @@ async fn causes_are_found() {
         servers.push(segment.serve(index, &listen));
     }
     let web = service("web", "dsr", &[SocketAddr::new(VIPS[0], 80)]).with("table-size = 64");
-    let web = web.unprobed();
+    // As long as `fulcrum doctor` waits for an answer at most.
+    let web = web.table("health", "kind = \"none\"\ntimeout = \"2s\"");
     let web = web.backend_with(SocketAddr::new(v4(11), 80), "name = \"web1\"");
     let web = web.backend_with(SocketAddr::new(v4(12), 80), "name = \"web2\"");
     node.configure(&format!("{}{web}", node.head("eth0")));

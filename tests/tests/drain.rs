@@ -166,7 +166,7 @@ async fn a_drain_is_waited_for_until_no_flow_can_be_left() {
         service.unprobed()
     };
     let vip = |port| [SocketAddr::new(VIPS[0], port)];
-    let timeout = "table-size = 1024\ndrain-timeout = \"10s\"";
+    let timeout = "table-size = 1024\ndrain-timeout = \"20s\"";
     let translated = both(service("nat", "nat", &vip(PORT)).with("table-size = 1024"), BACKEND);
     let direct = both(service("dsr", "dsr", &vip(81)).with(timeout), 81);
     node.configure(&format!("{}{translated}{direct}", node.head("eth0")));
@@ -182,10 +182,15 @@ async fn a_drain_is_waited_for_until_no_flow_can_be_left() {
         command
     };
 
-    // The time passes: it may be before the flows have been counted.
-    let said = refused(&mut drain("nat/web1", &["--timeout", "7s"]));
+    // The time passes. Flows are counted every few seconds only, and what is said is the last count.
+    let counted = |s: &Status| {
+        let mut all = s.services.iter().filter(|s| s.mode == "nat").flat_map(|s| &s.backends);
+        all.any(|b| b.name == "web1" && b.flows() == open.of(1) as u64)
+    };
+    node.until("its flows are counted", counted).await;
+    let said = refused(&mut drain("nat/web1", &["--timeout", "2s"]));
     let expected = format!(
-        "error: nat/web1: after 7s {} flows are known; the drain stays in force, `fulcrum enable nat/web1` ends it\n",
+        "error: nat/web1: after 2s {} flows are known; the drain stays in force, `fulcrum enable nat/web1` ends it\n",
         open.of(1)
     );
     assert_eq!(said, expected);
@@ -219,8 +224,8 @@ async fn a_drain_is_waited_for_until_no_flow_can_be_left() {
     });
     assert_eq!(end, expected);
 
-    // Nobody speaks, but somebody may be silent; until all are cut.
-    let said = refused(&mut drain("dsr/web1", &["--timeout", "6s"]));
+    // Nobody speaks, but somebody may be silent; until all are cut, which is long after this time.
+    let said = refused(&mut drain("dsr/web1", &["--timeout", "2s"]));
     let expected = "0 flows are known, and 512 slots may have silent ones; the drain stays in force";
     assert!(said.contains(expected), "{said}");
     let output = drain("dsr/web1", &[]).output().unwrap();

@@ -22,7 +22,7 @@ const PORT: u16 = 80;
 const LONG: u16 = 8080;
 
 /// Longer than the test.
-const LENGTH: u64 = 200_000_000;
+const LENGTH: u64 = 400_000_000;
 
 /// One file for both nodes.
 fn configure(node: &Node, name: &str) {

@@ -121,7 +121,7 @@ async fn fragments_reach_the_backend_of_their_datagram() {
     for port in [DSR, TUNNEL, TUNNEL_V6, NAT] {
         for vip in VIPS {
             let server = SocketAddr::new(vip, port);
-            let mut answers: Vec<u8> = (0..40).map(|mark| ask(&segment.client, server, mark)).collect();
+            let mut answers: Vec<u8> = (0..60).map(|mark| ask(&segment.client, server, mark)).collect();
             answers.sort_unstable();
             answers.dedup();
             assert_eq!(

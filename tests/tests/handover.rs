@@ -40,7 +40,7 @@ fn configure(node: &Node, name: &str, certificate: &str) {
         // Not less: a machine that holds the daemon up for three intervals makes another master, and cuts what is asked for.
         text += &format!(
             "[[vrrp]]\nname = \"VI_{id}\"\ninterface = \"eth0\"\nrouter-id = {id}\npriority = {{ lb1 = 110, lb2 = 100 }}\n\
-             advertisement-interval = \"400ms\"\npreempt = false\naddresses = [\"{address}\"]\nsync-group = \"edge\"\n"
+             advertisement-interval = \"2s\"\npreempt = false\naddresses = [\"{address}\"]\nsync-group = \"edge\"\n"
         );
     }
     node.configure(&text);

@@ -135,6 +135,23 @@ async fn stamps_are_believed_anew_where_a_nic_comes_back() {
     assert!(u128::from(from.get(0)) > now.as_nanos());
 }
 
+/// Waits until nothing comes for the backend any more, which has heard the end of every connection to the VIP then.
+async fn until_silent(nics: &TwoNics) {
+    // The address as /proc has it; a connection of which all has come is in TIME_WAIT, or is not there.
+    let (vip, time_wait) = ("6400010A:", "06");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let read = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+        let table = nics.web.run_inside(read).unwrap();
+        let mut connections = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        if connections.all(|fields| !fields[1].starts_with(vip) || fields[3] == time_wait) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{table}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nic_of_the_backends_goes_and_comes_back() {
     if gate::root_with(&["curl"]) == Gate::Skip {
@@ -142,6 +159,7 @@ async fn the_nic_of_the_backends_goes_and_comes_back() {
     }
     let (nics, daemon) = served("").await;
     let first = nics.at_node.link("eth1").await.unwrap().unwrap();
+    until_silent(&nics).await;
     nics.at_node.remove_link(first.index).await.unwrap();
     let status = nics
         .node

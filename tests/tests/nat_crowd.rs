@@ -21,8 +21,9 @@ const CLIENTS: u8 = 4;
 
 const EACH: usize = 15_000;
 
-/// More than opening all of them takes: they are silent until the last one is open.
-const IDLE: Duration = Duration::from_secs(20);
+/// More than opening all of them takes, on a slow machine too: they are silent until the last one is open. Closed ones rest for a
+/// minute at most, however long it is.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// A backend has room for a third more than its share.
 const PORTS: (u16, u16) = (10_000, 29_999);

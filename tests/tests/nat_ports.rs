@@ -11,7 +11,7 @@ use lb_common::stats::DropReason;
 use lb_tests::gate::{self, Gate};
 use lb_tests::nat::{DNS, FIRST, Flow, Node, REASONS, TCP_IDLE, TX, UDP_IDLE, WEB, WEB6, now, with_ports};
 use lb_tests::packet::{ACK, FIN, RST, SYN};
-use lb_tests::rig::{CLIENT, mac_of};
+use lb_tests::rig::{CLIENT, mac_of, stay_on_one_cpu};
 use lb_user::model::NatSource;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +182,8 @@ async fn ports_in_time_wait_come_last() {
         return;
     }
     let mut node = Node::with(with_ports(PORTS)).await;
+    // Whose turn it is, each CPU knows for itself.
+    stay_on_one_cpu();
     for client in 1..=PORTS {
         let flow = WEB(client);
         let there = node.forwards(flow, SYN, b"");
@@ -308,6 +310,8 @@ async fn no_port_is_given_twice() {
         return;
     }
     let mut node = Node::with(with_ports(PORTS)).await;
+    // Whose turn it is, each CPU knows for itself.
+    stay_on_one_cpu();
     // xorshift64*, so that a failure can be repeated.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut below = |end: u64| {

@@ -13,8 +13,8 @@ use lb_tests::netns::TestNamespace;
 use lb_tests::packet;
 use lb_tests::segment::{Segment, v4, v6};
 use lb_user::model::Protocol;
-use lb_user::net::Net;
 use lb_user::net::packet::{PacketSocket, Reservation};
+use lb_user::net::{Net, wire};
 use tokio::runtime::Handle;
 
 const SYN: u8 = 2;
@@ -58,6 +58,8 @@ async fn the_kernel_is_silent_at_a_reserved_port() {
     let (node, web) = (&segment.node.namespace, &segment.backends[0]);
     // The node does not hold them, so what it sends to them leaves.
     hold(web, &VIPS).await;
+    // A SYN is answered once: an answer that came again when its port is no longer reserved, the node's kernel would reset.
+    wire::sysctl(web, "ipv4/tcp_synack_retries", "0").unwrap();
     let addresses = VIPS.map(|vip| SocketAddr::new(vip, 80));
     let _server = segment.serve(0, &addresses.map(|address| address.to_string()));
     let net = Net::inside(web).unwrap();

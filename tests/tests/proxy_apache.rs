@@ -18,8 +18,9 @@ use lb_user::net::Namespace;
 
 const REQUESTS: u32 = 1000;
 
-/// 2 % of the requests.
-const TOLERANCE: usize = 20;
+/// One part in so many, 2 %, of what a method spreads. Where that is bytes, what is under way is all that keeps a backend from
+/// its share: of eight clients at most eight answers of 32 kB, 1.3 % of all.
+const TOLERANCE: usize = 50;
 
 const WEIGHTS: [u8; 3] = [5, 3, 2];
 
@@ -97,8 +98,9 @@ fn list(server: SocketAddr) -> String {
     text
 }
 
-/// How many of them each backend has answered.
-fn spread(lab: &Proxied, server: SocketAddr, more: &[&str]) -> [usize; 3] {
+/// How much of what the method spreads each backend has answered: bytes by traffic, and requests otherwise. With the bytes alike,
+/// the requests differ by which of them each one has got.
+fn spread(lab: &Proxied, method: &str, server: SocketAddr, more: &[&str]) -> [usize; 3] {
     let file = lab.segment.node.path("list");
     fs::write(&file, list(server)).unwrap();
     let mut curl = lab.curl(&[
@@ -107,13 +109,17 @@ fn spread(lab: &Proxied, server: SocketAddr, more: &[&str]) -> [usize; 3] {
         "--fail",
         "--fail-early",
         "-w",
-        "%header{x-served-by}\n",
+        "%header{x-served-by} %{size_download}\n",
         "-K",
     ]);
     let said = output(&lab.segment.client, curl.arg(&file).args(more));
     let mut spread: BTreeMap<&str, usize> = BTreeMap::new();
-    said.lines().for_each(|name| *spread.entry(name).or_default() += 1);
-    assert_eq!(spread.values().sum::<usize>(), REQUESTS as usize, "{spread:?}");
+    for line in said.lines() {
+        let (name, bytes) = line.split_once(' ').unwrap();
+        let bytes = bytes.parse::<usize>().unwrap();
+        *spread.entry(name).or_default() += if method == "by-traffic" { bytes } else { 1 };
+    }
+    assert_eq!(said.lines().count(), REQUESTS as usize, "{spread:?}");
     ["web1", "web2", "web3"].map(|name| spread.remove(name).unwrap_or(0))
 }
 
@@ -145,14 +151,15 @@ async fn the_same_weights_and_requests_give_the_same_spread() {
     });
     let _daemon = lab.segment.start(services.concat()).await;
     for (method, _, port) in METHODS {
-        let theirs = spread(&lab, at_apache(port), &[]);
-        let ours = spread(&lab, vip(port), &[]);
+        let theirs = spread(&lab, method, at_apache(port), &[]);
+        let ours = spread(&lab, method, vip(port), &[]);
         // The same once more from eight clients at once, whom all threads of the proxy serve.
-        let parallel = spread(&lab, vip(port), &["--parallel", "--parallel-max", "8"]);
+        let parallel = spread(&lab, method, vip(port), &["--parallel", "--parallel-max", "8"]);
         println!("{method}: Apache {theirs:?}, Fulcrum {ours:?}, and from many clients {parallel:?}");
+        let tolerance = theirs.iter().sum::<usize>() / TOLERANCE;
         for spread in [ours, parallel] {
             for (ours, theirs) in spread.into_iter().zip(theirs) {
-                assert!(ours.abs_diff(theirs) <= TOLERANCE, "{method}: {theirs:?} {spread:?}");
+                assert!(ours.abs_diff(theirs) <= tolerance, "{method}: {theirs:?} {spread:?}");
             }
         }
         assert!(theirs[0] > theirs[1] && theirs[1] > theirs[2], "{theirs:?}");

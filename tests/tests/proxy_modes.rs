@@ -7,20 +7,20 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use lb_tests::authority::Authority;
 use lb_tests::backing::VIPS;
 use lb_tests::gate::{self, Gate};
+use lb_tests::node::DEADLINE;
 use lb_tests::peers::{nginx, output};
+use lb_tests::proxied::listening;
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::{BackendStatus, Health, Status};
 
-/// Bytes of the file that takes long.
-const LARGE: u64 = 24 << 20;
-
-/// What is under way takes so many bytes a second, which is some six seconds for the file.
-const PACE: &str = "4M";
+/// Bytes of the file that takes long: more than there is room for on the way to somebody who does not read on.
+const LARGE: u64 = 64 << 20;
 
 /// The same servers, authority and clients in every mode.
 struct Shop {
@@ -97,10 +97,11 @@ impl Shop {
         spread
     }
 
-    /// Begins to fetch the large file, and returns when some of it has come.
+    /// Begins to fetch the large file, and returns when some of it has come. Nobody reads the rest until its end is waited
+    /// for, so it is under way for as long as the test wants.
     fn begin(&self) -> Download {
         let mut curl = self.curl();
-        curl.args(["--limit-rate", PACE, "https://shop.example/large"]);
+        curl.arg("https://shop.example/large");
         let mut process = Process::start(&self.segment.client, curl.stderr(Stdio::piped()));
         let mut first = [0; 1];
         process.take_output_into(&mut first);
@@ -181,14 +182,21 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
     let first = shop.serve(1);
     let _second = shop.serve(2);
     shop.configure("nat");
-    let _daemon = node.start().await;
+    let daemon = node.start().await;
     node.until("both serve by nat", serve("nat")).await;
-    assert!(shop.spread(40).iter().all(|&count| count > 5));
+    // By chance: one time in five millions it is less.
+    assert!(shop.spread(40).iter().all(|&count| count > 4));
 
     // To the proxy. What nat has under way is in nobody's kernel but the backend's: it is cut, and told so at once.
     let under_way = shop.begin();
     shop.configure("proxy");
     node.until("both serve by proxy", serve("proxy")).await;
+    // The proxy reads files first. To try whether it listens would be a connection that is counted.
+    let deadline = Instant::now() + DEADLINE;
+    while listening(daemon.pid(), 443).is_empty() {
+        assert!(Instant::now() < deadline, "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     // By turn, within each thread of the proxy.
     assert!(shop.spread(40).iter().all(|count| (18..=22).contains(count)));
     under_way.breaks();
@@ -214,8 +222,7 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
         let mut curl = Command::new("curl");
         output(&node.namespace, curl.args(["-sS", "http://127.0.0.1:9465/metrics"]))
     };
-    let seen = metrics();
-    for (series, value) in [
+    let expected = [
         ("fulcrum_http_requests_total{service=\"web\",version=\"1\"}", 40),
         ("fulcrum_http_requests_total{service=\"web\",version=\"2\"}", 40),
         ("fulcrum_http_responses_total{service=\"web\",class=\"2xx\"}", 80),
@@ -231,8 +238,15 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
         ("fulcrum_http_backend_latency_seconds_count{service=\"web\"", 80),
         ("fulcrum_http_backend_failures_total{service=\"web\"", 0),
         ("fulcrum_http_backend_active_requests{service=\"web\"", 0),
-    ] {
-        assert_eq!(sum(&seen, series), value, "{series}\n{seen}");
+    ];
+    // A client has its answer before that is counted as given, and goes before its connection is closed here.
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let seen = metrics();
+        let other = expected.iter().find(|(series, value)| sum(&seen, series) != *value);
+        let Some((series, value)) = other else { break };
+        assert!(Instant::now() < deadline, "{series} is not {value}:\n{seen}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
     // A drain waits for the request under way, which ends well, and nothing new comes.
@@ -324,7 +338,7 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
     let mut under_way = shop.begin();
     shop.configure("nat");
     node.until("both serve by nat again", serve("nat")).await;
-    assert!(shop.spread(40).iter().all(|&count| count > 5));
+    assert!(shop.spread(40).iter().all(|&count| count > 4));
     assert!(under_way.is_under_way(), "it would prove nothing");
     under_way.finish("what began by proxy");
     assert!(!node.log().contains("ERROR"), "{}", node.log());

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -15,11 +14,13 @@ use lb_tests::backing::VIPS;
 use lb_tests::gate::{self, Gate};
 use lb_tests::node::{DEADLINE, Successor};
 use lb_tests::peers::{nginx, output, python, python_server};
+use lb_tests::proxied::listening;
 use lb_tests::segment::{Process, Segment, v4};
 use lb_tests::toml::service;
 use lb_user::api::types::Status;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use tokio::time::MissedTickBehavior;
 
 /// Reloads, one each second.
 const RELOADS: u32 = 60;
@@ -66,7 +67,7 @@ impl Site {
         let http = format!(
             "headers = [{{ on = \"response\", set = \"x-generation\", value = \"{generation}\" }}]\n\
              access-log = {{ path = \"{}\", format = \"{format}\" }}\n\
-             timeouts = {{ shutdown = \"8s\" }}",
+             timeouts = {{ shutdown = \"12s\" }}",
             log.display()
         );
         let mut web = service("web", "proxy", &[SocketAddr::new(VIPS[0], 443)])
@@ -122,29 +123,30 @@ async fn a_reload_each_second_is_not_noticed() {
     let ca = site.authority.file.display().to_string();
     let mut clients = python("load.py", &[&url, &websocket, &ca]);
     let mut clients = Process::start(&site.segment.client, clients.stdin(Stdio::piped()));
-    assert_eq!(clients.line(), "ready\n");
+    assert_eq!([clients.line(), clients.line()], ["generation 0\n", "ready\n"]);
 
     let begun = Instant::now();
     let mut each = tokio::time::interval(Duration::from_secs(1));
+    // A machine that has stood still makes up for nothing.
+    each.set_missed_tick_behavior(MissedTickBehavior::Delay);
     each.tick().await;
     for generation in 1..=RELOADS {
         each.tick().await;
         site.configure(generation);
         let config = node.client().reload().await;
         assert!(config.is_ok(), "{config:?}\n{}", node.log());
+        // Clients see each of them, in order, before the next one comes.
+        assert_eq!(clients.line(), format!("generation {generation}\n"), "{}", node.log());
     }
     assert!(begun.elapsed() >= Duration::from_secs(u64::from(RELOADS)));
     drop(clients.child.stdin.take());
-    let result: Value = serde_json::from_str(&clients.line()).unwrap();
+    let said = clients.line();
+    let result: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}{}", node.log()));
     assert_eq!(result["failures"], serde_json::json!([]), "{result}\n{}", node.log());
     let requests = ["HTTP/1.1", "HTTP/2"].map(|version| result["requests"][version].as_u64().unwrap());
     println!("{requests:?} requests, websockets {}", result["rounds"]);
     // On a machine with much else to do, one a second is not much to ask for.
     assert!(requests.iter().all(|&count| count > u64::from(RELOADS)), "{result}");
-    assert!(
-        result["generations"].as_u64().unwrap() >= u64::from(RELOADS),
-        "{result}"
-    );
     let rounds = result["rounds"].as_array().unwrap();
     assert!(
         rounds.iter().all(|count| count.as_u64().unwrap() > u64::from(RELOADS)),
@@ -189,16 +191,18 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     let url = |path: &str| format!("https://{}{path}", VIPS[0]);
     let start = |command: &mut Command| Process::start(client, command.stderr(Stdio::piped()));
     let headers = ["-D", "-", "--http1.1"];
-    let mut finished = start(site.curl(&headers).arg(url("/slow/3000")));
     let ip = VIPS[0].to_string();
     let listen = |path: &str| Process::start(client, &mut python("http2_goaway.py", &[&ip, "443", &ca, path]));
-    let mut finished2 = listen("/slow/3001");
-    let mut cut = start(site.curl(&headers).arg(url("/slow/60000")));
+    // Whoever takes longest to start comes first, so that the slow answers are still to come when the daemon is told to end.
     let mut idle = listen("/");
-    let mut heard: Vec<_> = (0..3).map(|_| slow.line()).collect();
-    heard.sort();
-    assert_eq!(heard, ["/slow/3000\n", "/slow/3001\n", "/slow/60000\n"]);
     assert_eq!([idle.line(), idle.line()], ["response 200\n", "ended\n"]);
+    let mut finished2 = listen("/slow/6001");
+    assert_eq!(slow.line(), "/slow/6001\n");
+    let mut finished = start(site.curl(&headers).arg(url("/slow/6000")));
+    let mut cut = start(site.curl(&headers).arg(url("/slow/60000")));
+    let mut heard = [slow.line(), slow.line()];
+    heard.sort();
+    assert_eq!(heard, ["/slow/6000\n", "/slow/60000\n"]);
 
     let begun = Instant::now();
     daemon.signal(Signal::SIGTERM);
@@ -210,11 +214,11 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
         said[0].starts_with("goaway 0 ") && said.last().unwrap() == "closed\n",
         "{said:?}"
     );
-    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let mut answer = String::new();
     finished.take_output().read_to_string(&mut answer).unwrap();
     assert!(finished.child.wait().unwrap().success(), "{answer}");
-    assert!(answer.ends_with("\r\n\r\n/slow/3000\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n/slow/6000\n"), "{answer}");
     assert!(
         answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"),
         "{answer}"
@@ -233,7 +237,7 @@ async fn the_end_of_the_daemon_cuts_nothing_within_its_time() {
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     let took = begun.elapsed();
     assert!(
-        (Duration::from_secs(8)..Duration::from_secs(14)).contains(&took),
+        (Duration::from_secs(12)..Duration::from_secs(18)).contains(&took),
         "{took:?}"
     );
     assert!(!cut.child.wait().unwrap().success());
@@ -278,16 +282,6 @@ async fn a_log_that_is_renamed_is_begun_anew_at_sighup() {
     assert_eq!(lines("access1.log.1"), 40);
 }
 
-/// Inodes of the sockets that listen at port 443 in the namespace of a process (proc_net(5)).
-fn listening(pid: u32) -> BTreeSet<String> {
-    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
-    let fields = table
-        .lines()
-        .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    let listening = fields.filter(|fields| fields[1].ends_with(":01BB") && fields[3] == "0A");
-    listening.map(|fields| fields[9].to_owned()).collect()
-}
-
 /// Another daemon takes the sockets over while clients ask: no connection is refused, what is under way is finished by the
 /// old one, and a file that the new one would not run with changes nothing.
 #[tokio::test(flavor = "multi_thread")]
@@ -329,7 +323,7 @@ async fn an_upgrade_is_not_noticed() {
     let url = format!("https://{}/slow/4000", VIPS[0]);
     let mut finished = Process::start(client, site.curl(&["--http1.1", &url]).stderr(Stdio::piped()));
     assert_eq!(slow.line(), "/slow/4000\n");
-    let sockets = listening(daemon.pid());
+    let sockets = listening(daemon.pid(), 443);
     assert!(!sockets.is_empty());
     daemon.signal(Signal::SIGUSR2);
     until("a successor", &|| node.log().contains("another daemon takes over")).await;
@@ -344,7 +338,7 @@ async fn an_upgrade_is_not_noticed() {
     assert_eq!(daemon.wait(), Some(0), "{}", node.log());
     node.until("all serve", serves).await;
     // Those that wait on them have not noticed.
-    assert_eq!(listening(successor.pid().as_raw().unsigned_abs()), sockets);
+    assert_eq!(listening(successor.pid().as_raw().unsigned_abs(), 443), sockets);
     let requests = || async {
         node.client().status().await.unwrap().services[0]
             .backends

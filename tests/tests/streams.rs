@@ -34,8 +34,11 @@ fn ask(node: &Node, path: &str) -> TcpStream {
     stream
 }
 
+/// As [`ask`], with more patience: many ask at once, and the first answers have a state each to be made.
 fn events(node: &Node) -> TcpStream {
-    ask(node, "/api/v1/events")
+    let stream = ask(node, "/api/v1/events");
+    stream.set_read_timeout(Some(5 * DEADLINE)).unwrap();
+    stream
 }
 
 /// The status code of an answer, with which every answer begins.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what tests share may panic as they do")]
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,8 @@ use lb_user::api::types::{Protocol, Status, TraceRequest, TraceStarted, TracedPa
 use lb_user::api::{Client, ClientError};
 use lb_user::model;
 use lb_user::model::status::FlowQuery;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 const DSR: u16 = 80;
 const NAT: u16 = 8080;
@@ -57,6 +60,24 @@ fn serves(status: &Status) -> bool {
     backends.all(|b| b.slots > 0 && b.next_hop.is_some())
 }
 
+/// As [`shown`], while requests are made. It is asked all the time, since a trace that nobody asks about for some seconds is
+/// over.
+fn shown_while<R: Send>(
+    client: &Client,
+    trace: &TraceStarted,
+    requests: impl FnOnce() -> R + Send,
+    enough: impl Fn(&[TracedPacket]) -> bool,
+) -> (R, Vec<TracedPacket>) {
+    let runtime = Handle::current();
+    block_in_place(|| {
+        thread::scope(|scope| {
+            let requests = scope.spawn(requests);
+            let packets = runtime.block_on(shown(client, trace, enough));
+            (requests.join().unwrap(), packets)
+        })
+    })
+}
+
 /// Everything that a trace shows until what it has shown is enough.
 async fn shown(client: &Client, trace: &TraceStarted, enough: impl Fn(&[TracedPacket]) -> bool) -> Vec<TracedPacket> {
     let deadline = Instant::now() + DEADLINE;
@@ -79,6 +100,12 @@ fn is(packet: &TracedPacket, service: &str, flags: &str) -> bool {
     packet.service.as_deref() == Some(service) && packet.tcp_flags.as_deref() == Some(flags)
 }
 
+/// The clients' ends of a service's connections that a backend has answered, whoever has had to say it twice.
+fn answered<'p>(packets: &'p [TracedPacket], service: &str) -> BTreeSet<&'p str> {
+    let answers = packets.iter().filter(|p| is(p, service, "S."));
+    answers.filter_map(|p| p.destination.as_deref()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_shown_is_what_happens() {
     if gate::root_with(&["curl"]) == Gate::Skip {
@@ -91,27 +118,29 @@ async fn what_is_shown_is_what_happens() {
     let client = node.client();
 
     let trace = client.trace(&wanted()).await.unwrap();
-    let mut answers = Vec::new();
-    for vip in VIPS {
-        for port in [DSR, NAT] {
-            let url = format!("http://{}/", SocketAddr::new(vip, port));
-            answers.push(segment.curl(&[&url]));
+    let requests = || {
+        let mut answers = Vec::new();
+        for vip in VIPS {
+            for port in [DSR, NAT] {
+                let url = format!("http://{}/", SocketAddr::new(vip, port));
+                answers.push(segment.curl(&[&url]));
+            }
         }
-    }
-    for vip in VIPS {
-        let any: IpAddr = if vip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-        let socket = segment
-            .client
-            .run_inside(|| UdpSocket::bind((any, 0)))
-            .unwrap()
-            .unwrap();
-        socket.send_to(b"nobody", (vip, UNDECLARED)).unwrap();
-    }
+        for vip in VIPS {
+            let any: IpAddr = if vip.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+            let socket = segment
+                .client
+                .run_inside(|| UdpSocket::bind((any, 0)))
+                .unwrap()
+                .unwrap();
+            socket.send_to(b"nobody", (vip, UNDECLARED)).unwrap();
+        }
+        answers
+    };
     let is_end = |p: &TracedPacket| p.reason.as_deref() == Some("undeclared");
-    let packets = shown(&client, &trace, |packets| {
+    let (answers, packets) = shown_while(&client, &trace, requests, |packets| {
         packets.iter().filter(|p| is_end(p)).count() == 2
-    })
-    .await;
+    });
     assert!(
         packets
             .iter()
@@ -139,9 +168,13 @@ async fn what_is_shown_is_what_happens() {
         let shown = syn.slot.as_ref().unwrap();
         assert_eq!((shown.index, &shown.state), (slot, &slot_state));
         // Answers pass the node in `nat` only.
-        let answers = packets.iter().filter(|p| is(p, name, "S.")).collect::<Vec<_>>();
-        assert_eq!(answers.len(), usize::from(name.starts_with("nat")), "{name}");
-        assert!(answers.iter().all(|p| p.backend.as_deref() == Some(backend)));
+        assert_eq!(
+            answered(&packets, name).len(),
+            usize::from(name.starts_with("nat")),
+            "{name}"
+        );
+        let mut answers = packets.iter().filter(|p| is(p, name, "S."));
+        assert!(answers.all(|p| p.backend.as_deref() == Some(backend)));
         let frame = syn.bytes().unwrap();
         assert_eq!(frame.len(), (syn.length as usize).min(128));
     }
@@ -157,14 +190,16 @@ async fn what_is_shown_is_what_happens() {
         ..wanted()
     };
     let trace = client.trace(&narrow).await.unwrap();
-    for _ in 0..2 {
-        for vip in VIPS {
-            segment.curl(&[&format!("http://{}/", SocketAddr::new(vip, NAT))]);
-            segment.curl(&[&format!("http://{}/", SocketAddr::new(vip, DSR))]);
+    let requests = || {
+        for _ in 0..2 {
+            for vip in VIPS {
+                segment.curl(&[&format!("http://{}/", SocketAddr::new(vip, DSR))]);
+                segment.curl(&[&format!("http://{}/", SocketAddr::new(vip, NAT))]);
+            }
         }
-    }
-    let both = |packets: &[TracedPacket]| packets.iter().filter(|p| is(p, "nat6", "S.")).count() == 2;
-    let packets = shown(&client, &trace, both).await;
+    };
+    let both = |packets: &[TracedPacket]| answered(packets, "nat6").len() == 2;
+    let ((), packets) = shown_while(&client, &trace, requests, both);
     assert!(
         packets.iter().all(|p| p.service.as_deref() == Some("nat6")),
         "{packets:#?}"

@@ -305,8 +305,9 @@ async fn keepalived_and_this_are_of_one_mind() {
     assert_eq!(sent.len(), shared.len());
     for one in &shared {
         let sent = &sent[&one.id];
-        // Whoever has the higher priority loses it and gets it back: once or twice.
-        assert!(turns(sent) <= 6, "{one:?}: {sent:?}");
+        // Whoever has the higher priority loses it and gets it back: once or twice. Each time that the machine stands still
+        // for longer than a master may be silent adds two turns; two who are master together make almost all of them.
+        assert!(turns(sent) <= 6 + sent.len() / 10, "{one:?}: {sent:?}");
     }
 }
 
@@ -341,6 +342,19 @@ fn valid(node: &Node) -> Option<u64> {
     found.next().map(|a| a["valid_life_time"].as_u64().unwrap())
 }
 
+/// Waits until the kernel keeps the virtual address for as long as is wanted.
+async fn until_valid(what: &str, node: &Node, wanted: impl Fn(Option<u64>) -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let seconds = valid(node);
+        if wanted(seconds) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {seconds:?}\n{}", node.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tracked_and_what_the_file_says_is_followed() {
     if gate::root_with(&["ip"]) == Gate::Skip {
@@ -369,8 +383,9 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     };
     node.until("it is master, and the script is up", is("master", 105))
         .await;
-    // The kernel holds the address for some seconds only.
-    assert!(valid(node).is_some_and(|seconds| seconds < 10));
+    // The kernel holds the address for some seconds only, and lets it go where they are not renewed in time.
+    let for_seconds = |left: Option<u64>| left.is_some_and(|seconds| seconds < 10);
+    until_valid("it is held for some seconds", node, for_seconds).await;
 
     // Somebody takes the node out.
     fs::write(&switch, "").unwrap();
@@ -379,6 +394,12 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     assert!(router.reason.contains("maintenance is down"), "{router:?}");
     assert_eq!(router.down, [format!("file {}", switch.display())]);
     assert_eq!(valid(node), None);
+    // Programs are told of the newest change alone.
+    let deadline = Instant::now() + DEADLINE;
+    while !fs::read_to_string(&told).unwrap_or_default().contains("VI_1 FAULT") {
+        assert!(Instant::now() < deadline, "nobody is told\n{}", node.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     fs::remove_file(&switch).unwrap();
     node.until("it takes part again", is("master", 105)).await;
 
@@ -396,7 +417,7 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     node.configure(&alone(node, "20ms", &more));
     node.client().reload().await.unwrap();
     node.until("it is master still", is("master", 95)).await;
-    assert!(valid(node).is_some());
+    until_valid("it is held still", node, |seconds| seconds.is_some()).await;
 
     // The virtual router goes, and its address is an ordinary VIP.
     node.configure(&format!("{}{}", node.head_with_seed("eth0"), web()));
@@ -404,17 +425,13 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     node.until("it is gone", |status| status.virtual_routers.is_empty())
         .await;
     let forever = u64::from(u32::MAX);
-    let deadline = Instant::now() + DEADLINE;
-    while valid(node) != Some(forever) {
-        assert!(Instant::now() < deadline, "{:?}\n{}", valid(node), node.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_valid("it is held for ever", node, |seconds| seconds == Some(forever)).await;
 
     // And back.
     node.configure(&alone(node, "10ms", &more));
     node.client().reload().await.unwrap();
     node.until("it is master anew", is("master", 95)).await;
-    assert!(valid(node).is_some_and(|seconds| seconds < 10));
+    until_valid("it is held for some seconds again", node, for_seconds).await;
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     assert_eq!(valid(node), None);
     let told = fs::read_to_string(told).unwrap();
@@ -595,16 +612,16 @@ async fn what_is_wrong_is_counted_and_nothing_else() {
         },
     )
     .await;
-    // More than anybody could mean, of what would be taken one by one, and makes a rival for seconds.
-    let lower = packet(peer, 255, |a| (a.priority, a.interval) = (1, Duration::from_secs(1)));
+    // More than anybody could mean, of what would be taken one by one, and makes a rival for three of its intervals.
+    let lower = packet(peer, 255, |a| (a.priority, a.interval) = (1, Duration::from_secs(30)));
     let deadline = Instant::now() + DEADLINE;
     while !refused(node).contains("cause=\"flood\"") {
         (0..500).for_each(|_| socket.send(&lower, eth0, GROUP_MAC).unwrap());
         assert!(Instant::now() < deadline, "{}", refused(node));
     }
-    let status = node.client().status().await.unwrap();
+    let has_rival = |status: &Status| status.virtual_routers[0].rival;
+    let status = node.until("another one is master, too", has_rival).await;
     let router = &status.virtual_routers[0];
     assert_eq!((&*router.role, router.transitions), ("master", 2), "{}", node.log());
-    assert!(router.rival);
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }

@@ -300,6 +300,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn somebody_is_told_that_something_is_held_back() {
+        // What is logged here is the same place in the code as in the test above, which must not become one that nobody hears.
+        let _heard = tracing::subscriber::set_default(tracing_subscriber::registry());
         let repeats = Arc::new(Repeats::default());
         let telling = tokio::spawn({
             let repeats = Arc::clone(&repeats);

@@ -61,7 +61,7 @@ async fn a_ring_is_asked_with_what_the_file_says() {
             asked(&rig, path, &(lines + &other_lines)).await
         };
         let mut seen = BTreeSet::new();
-        for n in 0..30 {
+        for n in 0..60 {
             let who = ask(n, 0).await;
             for other in 1..4 {
                 assert_eq!(ask(n, other).await, who, "{on} {n}");

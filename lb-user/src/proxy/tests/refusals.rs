@@ -93,18 +93,16 @@ async fn one_empty_line_may_stand_before_a_request_whatever_the_pieces() {
 #[tokio::test]
 async fn heads_have_their_time() {
     let backend = Backend::answering(OK).await;
-    let rig = Rig::with(
-        "[service.http.timeouts]\nclient-header = \"300ms\"\nidle = \"400ms\"\n",
-        &[&backend],
-    )
-    .await;
+    let rig = Rig::with("[service.http.timeouts]\nclient-header = \"300ms\"\n", &[&backend]).await;
+    // Who says nothing hears nothing, before a request and behind one.
+    assert!(rig.client().await.is_ended().await);
+    let rig = Rig::with("[service.http.timeouts]\nclient-header = \"5s\"\n", &[&backend]).await;
     let mut slow = rig.client().await;
     slow.send("GET / HTTP/1.1\r\nHost: ").await;
     let answer = slow.response(false).await.unwrap();
     assert_eq!((answer.status(), answer.value("connection")), (408, Some("close")));
     assert!(slow.is_ended().await);
-    // Who says nothing hears nothing, before a request and behind one.
-    assert!(rig.client().await.is_ended().await);
+    let rig = Rig::with("[service.http.timeouts]\nidle = \"400ms\"\n", &[&backend]).await;
     let mut idle = rig.client().await;
     idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(idle.response(false).await.map(|answer| answer.status()), Some(200));

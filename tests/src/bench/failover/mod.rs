@@ -69,9 +69,11 @@ async fn sample(world: &mut World, place: usize, case: &Case, seconds: u32) -> R
         segment, switch, pairs, ..
     } = world;
     let pair = &mut pairs[place];
-    let master = pair.until_ready().await?;
+    pair.until_ready().await?;
     let probe = Probe::start(&segment.client, pair.address())?;
     answers(&probe, Instant::now(), pair).await?;
+    // Not before: who was held up for some intervals is master no more.
+    let master = pair.until_ready().await?;
     let killed = Instant::now();
     pair.kill(master)?;
     if case.death == Death::Machine {

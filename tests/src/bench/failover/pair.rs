@@ -193,8 +193,11 @@ impl Pair {
             Some(Running::Keepalived(parent)) => {
                 // The one that speaks first: were it told of its parent's end, it would give the address away.
                 let child: i32 = fs::read_to_string(node.path("vrrp.pid"))?.trim().parse()?;
-                for pid in [child, parent.child.id().cast_signed()] {
-                    kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+                let [child, parent] = [child, parent.child.id().cast_signed()].map(Pid::from_raw);
+                // A parent that is stopped does not tidy up after its child in the meantime.
+                kill(parent, Signal::SIGSTOP)?;
+                for pid in [child, parent] {
+                    kill(pid, Signal::SIGKILL)?;
                 }
             }
             None => bail!("it does not run"),

@@ -89,7 +89,10 @@ pub async fn tell(flows: u32) -> Result<Told> {
         node.configure(&format!("{head}{service}{router}"));
     }
     let _daemons = (first.start().await, second.start().await);
-    let master = |status: &Status| status.virtual_routers[0].role == "master" && agree(status);
+    let master = |status: &Status| {
+        let router = status.virtual_routers.first();
+        router.is_some_and(|router| router.role == "master") && agree(status)
+    };
     first.until("it is master, and heard", master).await;
     second.until("it is heard", agree).await;
 
@@ -114,7 +117,7 @@ pub async fn tell(flows: u32) -> Result<Told> {
 }
 
 fn agree(status: &Status) -> bool {
-    status.peers.iter().all(|peer| peer.connected && peer.heard)
+    !status.peers.is_empty() && status.peers.iter().all(|peer| peer.connected && peer.heard)
 }
 
 async fn lag(node: &Node) -> Result<Duration> {

@@ -37,17 +37,20 @@ pub(super) const fn h2load(arguments: &'static [&'static str]) -> Client {
     Client { program, arguments }
 }
 
+/// How long an answer may take: what is late is answered all the same, and it is the figures that show it.
+const TIMEOUT: &str = "60s";
+
 /// Runs it to its end; requests that were answered, a second.
 pub(super) fn run(world: &World, client: &Client, scheme: &str, seconds: u32) -> Result<f64> {
     let (mut command, duration) = match client.program {
         Program::Fulcrum => {
             let mut command = crate::lab::fulcrum();
-            command.args(["lab", "load", "--json", "--duration"]);
+            command.args(["lab", "load", "--json", "--timeout", TIMEOUT, "--duration"]);
             (command, format!("{seconds}s"))
         }
         Program::Wrk => {
             let mut command = Command::new(find("wrk").context("no wrk")?);
-            command.arg("-d");
+            command.args(["--timeout", TIMEOUT, "-d"]);
             (command, format!("{seconds}s"))
         }
         Program::H2load => {

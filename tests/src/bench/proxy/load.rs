@@ -30,10 +30,11 @@ impl Load {
     }
 }
 
-/// 50 connections, one request after the other on each; 100 bytes.
+/// 50 connections, one request after the other on each; 100 bytes. What is late is answered all the same: it is the figures
+/// that show it.
 pub(super) const TLS_HTTP1: Load = Load {
     program: "wrk",
-    arguments: &["-t1", "-c50", "-d"],
+    arguments: &["-t1", "-c50", "--timeout", "60s", "-d"],
     target: Target::Url {
         scheme: "https",
         path: "/small",
@@ -52,7 +53,7 @@ pub(super) const PLAIN_HTTP1: Load = Load {
 
 /// 10 connections.
 pub(super) const BODIES: Load = Load {
-    arguments: &["-t1", "-c10", "-d"],
+    arguments: &["-t1", "-c10", "--timeout", "60s", "-d"],
     target: Target::Url {
         scheme: "https",
         path: "/large",

@@ -179,7 +179,7 @@ async fn http_says_when_a_body_does_not_end() {
     let kind = asked(|probe| probe.expect_body = Some(ExpectBody::Text("x".to_owned())));
     let (address, _server) = served(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await;
     let failure = probe(&kind, address, MEDIUM).await.unwrap_err();
-    assert_eq!(failure.to_string(), "timed out after 3s while reading the response");
+    assert_eq!(failure.to_string(), "timed out after 10s while reading the response");
     let (address, _server) = served(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n").await;
     let failure = probe(&kind, address, LONG).await.unwrap_err();
     assert_eq!(failure.to_string(), "connection closed without a response");

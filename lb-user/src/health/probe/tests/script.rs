@@ -116,7 +116,7 @@ async fn late_ones_are_killed_with_their_children() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("child");
     let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
-    let late = Err("timed out after 3s while running the command".to_owned());
+    let late = Err("timed out after 10s while running the command".to_owned());
     assert_eq!(said(&shell(&script), MEDIUM).await, late);
     ended(&line(&file).await).await;
 }

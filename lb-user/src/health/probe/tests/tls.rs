@@ -210,7 +210,7 @@ async fn what_is_not_tls_is_told_apart() {
     let (address, _server) = served(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     // That server reads a whole head first.
     let failure = probe(&kind, address, MEDIUM).await.unwrap_err().to_string();
-    assert_eq!(failure, "timed out after 3s while waiting for the TLS handshake");
+    assert_eq!(failure, "timed out after 10s while waiting for the TLS handshake");
     for (said, reset, expected) in [
         (b"220 mail.example ESMTP\r\n".as_slice(), false, "not TLS"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", false, "not TLS"),
