@@ -5,12 +5,13 @@
 //!   answers of late from each that is compared. Looked at once a second.
 //!
 //! It is set aside for `base`, and as often as it happens again, for so many times as long, up to `max`; who has kept
-//! quiet for `max` after it was let in begins anew. Of those that serve, no more than half are set aside at a time, so one
+//! quiet for `max` after it was let in begins anew, as does who was down meanwhile. Of those that serve, no more than half are set aside at a time, so one
 //! alone never is. A backend that fails while it may not be set aside is, once it may, with its next failure.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::member::Known;
+use super::shared::Common;
 use super::{Member, Shared, micros};
 use crate::model::proxy::Eject;
 
@@ -91,6 +92,13 @@ impl Jury<'_> {
         known.traffic.ejected.store(1, Relaxed);
         true
     }
+}
+
+/// What it did to requests is explained by what its probes found: when it is up again, it begins anew.
+pub(super) fn forget(common: &Common) {
+    common.failing.store(0, Relaxed);
+    common.ejected_times.store(0, Relaxed);
+    common.ejected_until.store(0, Relaxed);
 }
 
 /// Says in the counters who is let in again.

@@ -43,7 +43,7 @@ use self::random::Random;
 pub use self::shared::{Registry, Shared};
 use crate::model::proxy::{Eject, Retry};
 use crate::model::traffic::{BackendTraffic, PoolMember};
-use crate::model::{Balance, MemberKey, RingSize, Service};
+use crate::model::{Balance, Health, MemberKey, RingSize, Service};
 
 /// What a request that failed is taken to have cost in peak-ewma, so that failing quickly attracts nobody.
 const FAILURE: Duration = Duration::from_secs(1);
@@ -162,6 +162,9 @@ impl Pool {
                 let common = self.shared.backend(member.address);
                 Rc::new(Known::new(token, traffic(&member.key), common))
             });
+            if member.health == Health::Down {
+                ejection::forget(&known.common);
+            }
             let is = Rc::new(member.clone());
             self.members.push(Member { is, known });
         }

@@ -88,6 +88,36 @@ fn each_time_for_longer_and_then_forgiven() {
 }
 
 #[test]
+fn who_was_down_begins_anew() {
+    let mut world = World::new();
+    let mut all = members(&[1, 1]);
+    let settings = settings(Balance::RoundRobin);
+    let mut pool = world.pool(settings, &all);
+    for times in 1..=3 {
+        all_end(&world, &mut pool, (1, 2), Ending::Failed, 5);
+        assert!(!serves(&world, &mut pool, 1));
+        all[0].health = Health::Down;
+        world.rebuild(&mut pool, settings, &all);
+        assert_eq!(gauge(&world, 1), (times, 0));
+        all[0].health = Health::Up;
+        world.rebuild(&mut pool, settings, &all);
+        assert!(serves(&world, &mut pool, 1));
+        // As does who has failed, but not often enough.
+        all_end(&world, &mut pool, (1, 2), Ending::Failed, 4);
+        all[0].health = Health::Down;
+        world.rebuild(&mut pool, settings, &all);
+        all[0].health = Health::Up;
+        world.rebuild(&mut pool, settings, &all);
+        all_end(&world, &mut pool, (1, 2), Ending::Failed, 4);
+        assert!(serves(&world, &mut pool, 1));
+        all_end(&world, &mut pool, (1, 2), Ending::Answered(200), 1);
+    }
+    all_end(&world, &mut pool, (1, 2), Ending::Failed, 5);
+    world.wait(10_000);
+    assert!(serves(&world, &mut pool, 1), "for as long as the first time");
+}
+
+#[test]
 fn what_was_begun_before_says_nothing_new() {
     let mut world = World::new();
     let mut pool = world.pool(settings(Balance::RoundRobin), &members(&[1, 1]));
