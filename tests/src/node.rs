@@ -236,6 +236,22 @@ impl Node {
         self.until_within(DEADLINE, what, wanted).await
     }
 
+    /// As [`Self::until`], for what the status does not say.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub async fn until_so(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !holds().await {
+            assert!(
+                Instant::now() < deadline,
+                "not within {DEADLINE:?}: {what}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// As [`Self::until`], where it takes longer by design.
     ///
     /// # Panics

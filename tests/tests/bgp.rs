@@ -48,18 +48,6 @@ async fn on_lo(net: &Net) -> Vec<IpAddr> {
     vips().into_iter().filter(there).collect()
 }
 
-async fn until(what: &str, node: &Node, mut done: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !done().await {
-        assert!(
-            Instant::now() < deadline,
-            "not within {DEADLINE:?}: {what}\n{}",
-            node.log()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn announced(status: &Status) -> bool {
     status.announcements.len() == vips().len() && status.announcements.iter().all(|vip| vip.announced)
 }
@@ -106,7 +94,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     // Ordinary VIPs are there for good, one of them on the interface whose subnet holds it.
     node.configure(&file(node, ""));
     let daemon = node.start().await;
-    until("the VIPs are there", node, async || {
+    node.until_so("the VIPs are there", async || {
         on_lo(&net).await.len() == 2 && on_eth0().await
     })
     .await;
@@ -114,7 +102,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     node.configure(&file(node, ALL));
     node.client().reload().await.unwrap();
     node.until("all are announced", announced).await;
-    until("all are on lo", node, async || {
+    node.until_so("all are on lo", async || {
         on_lo(&net).await == vips() && !on_eth0().await
     })
     .await;
@@ -151,7 +139,8 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
         .await
         .unwrap();
     node.until("nothing is announced", withdrawn("api has no quorum")).await;
-    until("nothing is on lo", node, async || on_lo(&net).await.is_empty()).await;
+    node.until_so("nothing is on lo", async || on_lo(&net).await.is_empty())
+        .await;
     node.client()
         .patch("api", backend, state(AdminState::Active))
         .await
@@ -190,7 +179,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     let line = format!("exec ip monitor address > {}", changes.display());
     let mut monitor = Process::start(&node.namespace, Command::new("sh").args(["-c", &line]));
     // Every second there is one.
-    until("changes are seen", node, async || {
+    node.until_so("changes are seen", async || {
         fs::metadata(&changes).is_ok_and(|file| file.len() > 0)
     })
     .await;
@@ -202,7 +191,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     node.client().reload().await.unwrap();
     node.until("nothing is announced by it", |status| status.announcements.is_empty())
         .await;
-    until("others are", node, async || {
+    node.until_so("others are", async || {
         let addresses = net.addresses().await.unwrap();
         addresses.iter().any(|a| a.ip == IpAddr::from([192, 0, 2, 100]))
     })
@@ -215,7 +204,7 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     };
     let [routed, near, v6] = vips();
     // It is told in order: what went before this one is there too.
-    until("the monitor has seen it", node, async || gone(near)).await;
+    node.until_so("the monitor has seen it", async || gone(near)).await;
     monitor.child.kill().unwrap();
     monitor.child.wait().unwrap();
     assert!(!gone(routed) && !gone(v6), "{}", text());
@@ -226,7 +215,8 @@ async fn addresses_are_on_lo_while_this_node_can_serve_them() {
     node.client().reload().await.unwrap();
     node.until("all are announced at last", announced).await;
     kill(successor.pid(), Signal::SIGKILL).unwrap();
-    until("the kernel lets them go", node, async || on_lo(&net).await.is_empty()).await;
+    node.until_so("the kernel lets them go", async || on_lo(&net).await.is_empty())
+        .await;
 }
 
 /// What an interface has by itself stays as it is, and is not announced.

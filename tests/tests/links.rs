@@ -139,17 +139,13 @@ async fn stamps_are_believed_anew_where_a_nic_comes_back() {
 async fn until_silent(nics: &TwoNics) {
     // The address as /proc has it; a connection of which all has come is in TIME_WAIT, or is not there.
     let (vip, time_wait) = ("6400010A:", "06");
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let read = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
-        let table = nics.web.run_inside(read).unwrap();
-        let mut connections = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        if connections.all(|fields| !fields[1].starts_with(vip) || fields[3] == time_wait) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{table}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let is_over = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        !fields[1].starts_with(vip) || fields[3] == time_wait
+    };
+    let table = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let is_silent = async || nics.web.run_inside(table).unwrap().lines().all(is_over);
+    nics.node.until_so("every connection is over", is_silent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

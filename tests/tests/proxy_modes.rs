@@ -192,11 +192,8 @@ async fn a_service_is_moved_from_nat_to_proxy_and_back() {
     shop.configure("proxy");
     node.until("both serve by proxy", serve("proxy")).await;
     // The proxy reads files first. To try whether it listens would be a connection that is counted.
-    let deadline = Instant::now() + DEADLINE;
-    while listening(daemon.pid(), 443).is_empty() {
-        assert!(Instant::now() < deadline, "{}", node.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let listens = async || !listening(daemon.pid(), 443).is_empty();
+    node.until_so("the proxy listens", listens).await;
     // By turn, within each thread of the proxy.
     assert!(shop.spread(40).iter().all(|count| (18..=22).contains(count)));
     under_way.breaks();

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use lb_tests::authority::Authority;
 use lb_tests::gate::{self, Gate};
 use lb_tests::peers::nginx;
-use lb_tests::proxied::{Proxied, vip};
+use lb_tests::proxied::{Proxied, listening, vip};
 use lb_tests::segment::{Process, v4};
 use lb_tests::toml::{Service, service};
 
@@ -59,6 +59,27 @@ fn subject(lab: &Proxied, port: u16, arguments: &[&str]) -> String {
     let said = text(&s_client(lab, port, arguments));
     let subject = said.lines().find_map(|line| line.strip_prefix("subject=CN = "));
     subject.unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+/// Whoever finds the API answering finds the proxy listening, however much it has to read first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_listens_before_the_api_answers() {
+    if gate::root() == Gate::Skip {
+        return;
+    }
+    let lab = Proxied::new(1).await;
+    let issue = |number: u32| {
+        lab.authority
+            .issue(&format!("{number}.pem"), &[&format!("{number}.example")])
+    };
+    let files: Vec<String> = (0..300)
+        .map(|number| format!("\"{}\"", issue(number).display()))
+        .collect();
+    let node = &lab.segment.node;
+    let many = web("many", 443, &format!("certificates = [{}]", files.join(", ")));
+    node.configure(&format!("{}{many}", node.head("eth0")));
+    let daemon = node.start().await;
+    assert!(!listening(daemon.pid(), 443).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

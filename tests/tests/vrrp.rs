@@ -342,19 +342,6 @@ fn valid(node: &Node) -> Option<u64> {
     found.next().map(|a| a["valid_life_time"].as_u64().unwrap())
 }
 
-/// Waits until the kernel keeps the virtual address for as long as is wanted.
-async fn until_valid(what: &str, node: &Node, wanted: impl Fn(Option<u64>) -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let seconds = valid(node);
-        if wanted(seconds) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{what}: {seconds:?}\n{}", node.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tracked_and_what_the_file_says_is_followed() {
     if gate::root_with(&["ip"]) == Gate::Skip {
@@ -384,8 +371,8 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     node.until("it is master, and the script is up", is("master", 105))
         .await;
     // The kernel holds the address for some seconds only, and lets it go where they are not renewed in time.
-    let for_seconds = |left: Option<u64>| left.is_some_and(|seconds| seconds < 10);
-    until_valid("it is held for some seconds", node, for_seconds).await;
+    let for_seconds = async || valid(node).is_some_and(|seconds| seconds < 10);
+    node.until_so("it is held for some seconds", for_seconds).await;
 
     // Somebody takes the node out.
     fs::write(&switch, "").unwrap();
@@ -395,11 +382,8 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     assert_eq!(router.down, [format!("file {}", switch.display())]);
     assert_eq!(valid(node), None);
     // Programs are told of the newest change alone.
-    let deadline = Instant::now() + DEADLINE;
-    while !fs::read_to_string(&told).unwrap_or_default().contains("VI_1 FAULT") {
-        assert!(Instant::now() < deadline, "nobody is told\n{}", node.log());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let are_told = async || fs::read_to_string(&told).unwrap_or_default().contains("VI_1 FAULT");
+    node.until_so("they are told of the fault", are_told).await;
     fs::remove_file(&switch).unwrap();
     node.until("it takes part again", is("master", 105)).await;
 
@@ -417,7 +401,7 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     node.configure(&alone(node, "20ms", &more));
     node.client().reload().await.unwrap();
     node.until("it is master still", is("master", 95)).await;
-    until_valid("it is held still", node, |seconds| seconds.is_some()).await;
+    node.until_so("it is held still", async || valid(node).is_some()).await;
 
     // The virtual router goes, and its address is an ordinary VIP.
     node.configure(&format!("{}{}", node.head_with_seed("eth0"), web()));
@@ -425,13 +409,14 @@ async fn what_is_tracked_and_what_the_file_says_is_followed() {
     node.until("it is gone", |status| status.virtual_routers.is_empty())
         .await;
     let forever = u64::from(u32::MAX);
-    until_valid("it is held for ever", node, |seconds| seconds == Some(forever)).await;
+    node.until_so("it is held for ever", async || valid(node) == Some(forever))
+        .await;
 
     // And back.
     node.configure(&alone(node, "10ms", &more));
     node.client().reload().await.unwrap();
     node.until("it is master anew", is("master", 95)).await;
-    until_valid("it is held for some seconds again", node, for_seconds).await;
+    node.until_so("it is held for some seconds again", for_seconds).await;
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     assert_eq!(valid(node), None);
     let told = fs::read_to_string(told).unwrap();

@@ -46,14 +46,16 @@ pub struct Target {
 impl Target {
     /// Is its next hop known, or does the kernel have to know it?
     fn is_reached(&self) -> bool {
-        let next_hop = self.path.as_ref().map(|path| &path.next_hop);
-        next_hop.is_none_or(|next_hop| matches!(next_hop, NextHopState::Resolved(_)))
+        matches!(self.next_hop(), None | Some(NextHopState::Resolved(_)))
     }
 
     /// Is its next hop still being looked for?
     fn is_looked_for(&self) -> bool {
-        let next_hop = self.path.as_ref().map(|path| &path.next_hop);
-        matches!(next_hop, Some(NextHopState::Pending(_)))
+        matches!(self.next_hop(), Some(NextHopState::Pending(_)))
+    }
+
+    fn next_hop(&self) -> Option<&NextHopState> {
+        self.path.as_ref().map(|path| &path.next_hop)
     }
 }
 

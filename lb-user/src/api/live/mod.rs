@@ -122,14 +122,18 @@ impl Source {
                     let began = Instant::now();
                     let Ok(status) = node.status().await else { return };
                     self.states.send_replace(Some(event("status", &Status::from(status))));
-                    let ended = Instant::now();
-                    let rest = ((ended - began) * REST).min(MOST_REST);
-                    rested = (began + INTERVAL).max(ended + rest);
+                    rested = due(began, Instant::now());
                 }
                 () = self.shared.asked.notified() => {}
             }
         }
     }
+}
+
+/// When the next state may be made, after one that was made from `began` to `ended`.
+fn due(began: Instant, ended: Instant) -> Instant {
+    let rest = ((ended - began) * REST).min(MOST_REST);
+    (began + INTERVAL).max(ended + rest)
 }
 
 impl Shared {

@@ -42,6 +42,22 @@ async fn next(stream: &mut Stream) -> Option<(String, serde_json::Value)> {
     Some(parsed(&frame))
 }
 
+#[test]
+fn states_leave_the_processor_to_others_and_come_all_the_same() {
+    let began = Instant::now();
+    for (took, later) in [
+        (0, 1_000),
+        (10, 1_000),
+        (100, 2_100),
+        (250, 5_250),
+        (1_000, 6_000),
+        (20_000, 25_000),
+    ] {
+        let [took, later] = [took, later].map(|milliseconds| began + Duration::from_millis(milliseconds));
+        assert_eq!(due(began, took), later);
+    }
+}
+
 /// A node that makes states, in time that goes by as soon as everybody waits.
 struct Source {
     live: Live,

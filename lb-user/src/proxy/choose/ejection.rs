@@ -5,8 +5,9 @@
 //!   answers of late from each that is compared. Looked at once a second.
 //!
 //! It is set aside for `base`, and as often as it happens again, for so many times as long, up to `max`; who has kept
-//! quiet for `max` after it was let in begins anew, as does who was down meanwhile. Of those that serve, no more than half are set aside at a time, so one
-//! alone never is. A backend that fails while it may not be set aside is, once it may, with its next failure.
+//! quiet for `max` after it was let in begins anew, as does who was down meanwhile. Of those that serve, no more than half
+//! are set aside at a time, so one alone never is. A backend that fails while it may not be set aside is, once it may, with
+//! its next failure.
 
 use std::sync::atomic::Ordering::Relaxed;
 
